@@ -1,0 +1,82 @@
+"""What both topologies share: widths, power-of-two scales, the input and the readout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pvae_neuro.checkpoints import SavedModel
+from pvae_neuro.network import Choice, InputEncoding, Readout
+
+READOUT_BITS = 16
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Widths and fixed-point positions that a lowering works with.
+
+    Attributes
+    ----------
+    weight_bits : int
+        Width of a mantissa, sign included.
+    frac_bits : int
+        Fixed-point position of the potential.
+    input_frac_bits : int
+        Fixed-point position of the input.
+    choices : tuple of Choice
+        Chosen so far.
+    """
+
+    weight_bits: int
+    frac_bits: int
+    input_frac_bits: int
+    choices: tuple[Choice, ...] = ()
+
+    @property
+    def mantissa_max(self) -> int:
+        """Largest mantissa of a weight."""
+        return (1 << (self.weight_bits - 1)) - 1
+
+
+def fit_exponent(values: NDArray[np.float64], mantissa_max: int) -> int:
+    """Smallest e such that every ``rint(value / 2**e)`` lies within the mantissa range.
+
+    Parameters
+    ----------
+    values : float64 [...]
+    mantissa_max : int
+
+    Returns
+    -------
+    int
+    """
+    largest = float(np.abs(values).max())
+    if largest == 0.0:
+        return 0
+    exponent = int(np.floor(np.log2(largest / mantissa_max)))
+    while np.rint(largest / 2.0**exponent) > mantissa_max:
+        exponent += 1
+    return exponent
+
+
+def mantissas(values: NDArray[np.float64], exponent: int) -> NDArray[np.float64]:
+    """Round to mantissas of unit 2**exponent, half to even."""
+    rounded: NDArray[np.float64] = np.rint(values / 2.0**exponent)
+    return rounded
+
+
+def input_encoding(model: SavedModel, frac_bits: int) -> InputEncoding:
+    """Encode inputs over the model's declared range."""
+    config = model.config
+    return InputEncoding(
+        config.pixels, config.input_low, config.input_high, frac_bits, config.image_shape
+    )
+
+
+def wide_readout(model: SavedModel, source: str) -> Readout:
+    """16-bit dictionary for the host, finer than any weight on the chip."""
+    dictionary = model.dictionary.astype(np.float64)
+    exponent = fit_exponent(dictionary, (1 << (READOUT_BITS - 1)) - 1)
+    return Readout(source, mantissas(dictionary, exponent).astype(np.int16), -exponent)

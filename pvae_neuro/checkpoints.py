@@ -1,0 +1,343 @@
+"""Saved float models: arrays and the configuration that gives them meaning, in one safetensors file.
+
+Reading and writing need NumPy, pydantic and safetensors, not torch, so that exporters and engines
+can work from a saved model alone.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from typing_extensions import Self
+
+from pvae_neuro.errors import EngineUnavailableError, InputError, ModelFileError
+from pvae_neuro.files import atomic_path
+
+FORMAT = "pvae-neuro-model"
+SCHEMA_VERSION = 1
+
+LOG_SIGMA_BOUND = 3.45
+"""Log standard deviations are squashed into ±3.45, so variances lie within [1e-3, 1e3]."""
+
+_CONFIG_KEY = "pvae_neuro_config"
+
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+
+
+class ModelConfig(BaseModel):
+    """What the arrays of a saved model mean, and how they came to be.
+
+    Attributes
+    ----------
+    family : str
+        Model family; ``ipvae-linear`` is the iterative Poisson VAE with a linear decoder.
+    pixels, latents : int
+        M and K.
+    clamp_u, clamp_du : float
+        Soft upper bounds of the membrane potential and of its change per update.
+    floor_u : float
+        Hard lower bound of both.
+    steps : int
+        Time steps per training window, T.
+    beta : float
+        Weight of the KL term in training.
+    kl : {"exact", "released"}
+        Rate in front of the KL: the prior's (exact) or the posterior's (the authors' release).
+    inner_updates : int
+        Updates per time step; with more than one, a leak ``beta_inner (u - u_prior)`` applies.
+    beta_inner : float
+        Strength of that leak.
+    input_low, input_high : float
+        Range that inputs are declared to lie in.
+    image_shape : tuple of int, optional
+        (H, W) with H W = M, if the inputs are images.
+    training : dict
+        Provenance: dataset, epochs, seed and the like. Values are JSON.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    family: Literal["ipvae-linear"] = "ipvae-linear"
+    pixels: int = Field(ge=1)
+    latents: int = Field(ge=1)
+    clamp_u: float = 10.0
+    clamp_du: float = 10.0
+    floor_u: float = -8.0
+    steps: int = Field(ge=1)
+    beta: float = Field(ge=0.0)
+    kl: Literal["exact", "released"] = "exact"
+    inner_updates: int = Field(default=1, ge=1)
+    beta_inner: float = Field(default=1.0, ge=0.0)
+    input_low: float
+    input_high: float
+    image_shape: tuple[int, int] | None = None
+    training: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.input_low < self.input_high:
+            raise ValueError(f"input range [{self.input_low}, {self.input_high}] is empty")
+        if not self.floor_u < min(self.clamp_u, self.clamp_du):
+            raise ValueError(f"floor_u {self.floor_u} is not below clamp_u and clamp_du")
+        if self.image_shape and self.image_shape[0] * self.image_shape[1] != self.pixels:
+            raise ValueError(f"image_shape {self.image_shape} does not hold {self.pixels} pixels")
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class SavedModel:
+    """Arrays of a trained model, float32, as the file holds them.
+
+    Attributes
+    ----------
+    config : ModelConfig
+        What the arrays mean.
+    dictionary : ndarray of float32, [M, K]
+        Φ: what one spike of each neuron adds to the reconstruction, in units of the input.
+    log_sigma : ndarray of float32, [M]
+        Log standard deviation per pixel **before** its squashing by ``3.45 tanh(. / 3.45)``.
+    log_bias : ndarray of float32, [K]
+        Logarithm of the constant leak per neuron.
+    log_step_size : ndarray of float32, []
+        Logarithm of the step size η.
+    initial_potential : ndarray of float32, [K]
+        Membrane potential u (log-rate) before the first step.
+    """
+
+    config: ModelConfig
+    dictionary: Float32
+    log_sigma: Float32
+    log_bias: Float32
+    log_step_size: Float32
+    initial_potential: Float32
+
+    @property
+    def variance(self) -> Float64:
+        """Variance σ² per pixel, [M], in squared units of the input."""
+        raw = self.log_sigma.astype(np.float64)
+        squashed: Float64 = np.exp(2.0 * LOG_SIGMA_BOUND * np.tanh(raw / LOG_SIGMA_BOUND))
+        return squashed
+
+    @property
+    def step_size(self) -> float:
+        """Step size η of the update, dimensionless."""
+        return float(np.exp(np.float64(self.log_step_size)))
+
+    @property
+    def leak(self) -> Float64:
+        """Constant leak b per neuron, [K], in nats per unit step."""
+        constant: Float64 = np.exp(self.log_bias.astype(np.float64))
+        return constant
+
+    def arrays(self) -> dict[str, Float32]:
+        """Every array by its name in the file.
+
+        Returns
+        -------
+        dict of str to ndarray
+            The arrays themselves, not copies.
+        """
+        return {name: getattr(self, name) for name in _ARRAY_NAMES}
+
+
+_ARRAY_NAMES = tuple(field.name for field in fields(SavedModel) if field.name != "config")
+
+
+def array_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Shapes that the arrays of a model of this configuration have.
+
+    Parameters
+    ----------
+    config : ModelConfig
+        Gives M and K.
+
+    Returns
+    -------
+    dict of str to tuple of int
+        Shape by array name.
+    """
+    pixels, latents = config.pixels, config.latents
+    return {
+        "dictionary": (pixels, latents),
+        "log_sigma": (pixels,),
+        "log_bias": (latents,),
+        "log_step_size": (),
+        "initial_potential": (latents,),
+    }
+
+
+def save_model(model: SavedModel, path: str | os.PathLike[str]) -> None:
+    """Write a model, whole or not at all.
+
+    Parameters
+    ----------
+    model : SavedModel
+        The model.
+    path : str or path-like
+        Target, by convention ``.safetensors``; replaced if it exists.
+
+    Raises
+    ------
+    ModelFileError
+        If an array has the wrong shape or type, or holds NaN or infinity.
+    InputError
+        If the file cannot be written; nothing is left behind.
+    EngineUnavailableError
+        If safetensors is not installed.
+    """
+    _check_arrays(model.arrays(), model.config, "model to save")
+    metadata = {
+        "format": FORMAT,
+        "schema_version": str(SCHEMA_VERSION),
+        _CONFIG_KEY: model.config.model_dump_json(),
+    }
+    data = _serialize(model.arrays(), metadata)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def load_model(path: str | os.PathLike[str]) -> SavedModel:
+    """Read and check a model that :func:`save_model` wrote.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+
+    Returns
+    -------
+    SavedModel
+        Configuration and arrays.
+
+    Raises
+    ------
+    InputError
+        If there is no such file or it cannot be read.
+    ModelFileError
+        If it is no safetensors file, not one of this package's models, of a newer schema, or its
+        arrays do not fit its configuration.
+    EngineUnavailableError
+        If safetensors is not installed.
+    """
+    metadata, arrays = read_safetensors(path)
+    where = str(path)
+    _check_format(metadata, where)
+    config = _parse_config(metadata.get(_CONFIG_KEY), where)
+    _check_arrays(arrays, config, where)
+    return SavedModel(config=config, **arrays)
+
+
+def read_safetensors(
+    path: str | os.PathLike[str],
+) -> tuple[dict[str, str], dict[str, npt.NDArray[Any]]]:
+    """Read header metadata and arrays of any safetensors file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+
+    Returns
+    -------
+    metadata : dict of str to str
+        Empty if the file has none.
+    arrays : dict of str to ndarray
+        By name.
+
+    Raises
+    ------
+    InputError
+        If there is no such file or it cannot be read.
+    ModelFileError
+        If it is no whole safetensors file.
+    EngineUnavailableError
+        If safetensors is not installed.
+    """
+    safetensors = _safetensors()
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such file; expected a saved model (.safetensors)")
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            return dict(file.metadata() or {}), {name: file.get_tensor(name) for name in file.keys()}
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except (safetensors.SafetensorError, TypeError, AttributeError) as error:
+        raise ModelFileError(
+            f"{path}: expected a safetensors file, got something else or a damaged one ({error}); "
+            f"save the model again with this package"
+        ) from error
+
+
+def _safetensors() -> Any:
+    try:
+        import safetensors
+        import safetensors.numpy
+    except ImportError as error:
+        raise EngineUnavailableError(
+            "saved models need safetensors: pip install 'pvae-neuro[export]'"
+        ) from error
+    return safetensors
+
+
+def _serialize(arrays: dict[str, Float32], metadata: dict[str, str]) -> bytes:
+    # safetensors writes raw memory, so strided views must be made contiguous first.
+    whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    data: bytes = _safetensors().numpy.save(whole, metadata=metadata)
+    return data
+
+
+def _check_format(metadata: dict[str, str], where: str) -> None:
+    if metadata.get("format") != FORMAT:
+        raise ModelFileError(
+            f"{where}: expected a model saved by pvae-neuro (format {FORMAT!r}), got format "
+            f"{metadata.get('format')!r}; import or train a model with this package first"
+        )
+    version = metadata.get("schema_version", "")
+    if not version.isdecimal() or int(version) < 1:
+        raise ModelFileError(f"{where}: schema version {version!r} is not a number; damaged file?")
+    if int(version) > SCHEMA_VERSION:
+        raise ModelFileError(
+            f"{where}: schema version {version} is newer than {SCHEMA_VERSION}, the newest that "
+            f"this package reads; upgrade with: pip install -U pvae-neuro"
+        )
+
+
+def _parse_config(text: str | None, where: str) -> ModelConfig:
+    try:
+        return ModelConfig.model_validate_json(text or "")
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, item['loc'])) or 'config'}: {item['msg']}"
+            for item in error.errors()
+        )
+        raise ModelFileError(f"{where}: its configuration is not valid: {problems}") from error
+
+
+def _check_arrays(arrays: dict[str, Any], config: ModelConfig, where: str) -> None:
+    expected = array_shapes(config)
+    missing, extra = sorted(expected.keys() - arrays), sorted(arrays.keys() - expected)
+    if missing or extra:
+        raise ModelFileError(
+            f"{where}: expected the arrays {sorted(expected)}; missing {missing}, extra {extra}"
+        )
+    for name, shape in expected.items():
+        _check_array(name, arrays[name], shape, where)
+
+
+def _check_array(name: str, array: Any, shape: tuple[int, ...], where: str) -> None:
+    if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != np.float32:
+        got = f"{getattr(array, 'dtype', type(array).__name__)} {getattr(array, 'shape', '')}"
+        raise ModelFileError(f"{where}: array {name!r}: expected float32 {shape}, got {got}")
+    if not np.isfinite(array).all():
+        bad = int(np.count_nonzero(~np.isfinite(array)))
+        raise ModelFileError(
+            f"{where}: array {name!r} holds {bad} values that are NaN or infinite; "
+            f"its training diverged: train again with a lower learning rate"
+        )

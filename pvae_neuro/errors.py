@@ -1,0 +1,40 @@
+"""The exceptions that this package raises on its own account.
+
+Each message names the object, what was expected, what came, and what to do about it. All derive
+from :class:`PvaeNeuroError`; those that reject a value are a :class:`ValueError` too, so that code
+which knows nothing of this package still handles them.
+"""
+
+from __future__ import annotations
+
+
+class PvaeNeuroError(Exception):
+    """Base of every error that pvae-neuro raises on purpose."""
+
+
+class InputError(PvaeNeuroError, ValueError):
+    """Images, shapes, ranges or options that a call cannot accept."""
+
+
+class ModelFileError(PvaeNeuroError, ValueError):
+    """A saved float model (``.safetensors`` or a checkpoint folder) that cannot be used."""
+
+
+class ArtifactError(PvaeNeuroError, ValueError):
+    """An ``.onnx`` file that is not ours, is damaged, or is newer than this package."""
+
+
+class NetworkError(PvaeNeuroError, ValueError):
+    """An :class:`~pvae_neuro.network.IntegerNetwork` whose parts do not fit together."""
+
+
+class CertificateError(PvaeNeuroError, ValueError):
+    """A network for which range or stability cannot be proved."""
+
+
+class EngineError(PvaeNeuroError, RuntimeError):
+    """An engine that failed, or gave no answer in its time."""
+
+
+class EngineUnavailableError(PvaeNeuroError, ImportError):
+    """An engine or a feature whose optional dependency is not installed here."""

@@ -1,0 +1,125 @@
+"""Gathers what engines produce, block by block, into a Recording."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pvae_neuro.errors import InputError
+from pvae_neuro.network import IntegerNetwork
+from pvae_neuro.sim.engine import RECORDS, Record, Recording
+
+
+class Recorder:
+    """Collects blocks of samples; keeps no more than the chosen kind of record needs.
+
+    Parameters
+    ----------
+    network : IntegerNetwork
+    pixels : int32 [N, M]
+        Encoded inputs, for the squared error.
+    steps : int
+        Iterations T.
+    record : {"last", "summary", "full"}
+
+    Raises
+    ------
+    InputError
+        If ``record`` is none of these.
+    """
+
+    def __init__(
+        self, network: IntegerNetwork, pixels: NDArray[np.int32], steps: int, record: Record
+    ) -> None:
+        if record not in RECORDS:
+            raise InputError(f"record: expected one of {', '.join(RECORDS)}; got {record!r}")
+        self._network = network
+        self._pixels = pixels
+        self._record = record
+        samples, latents = len(pixels), network.latents.size
+        self._readout = np.zeros((samples, latents), np.uint8)
+        self._final = np.zeros((samples, latents), np.int32)
+        summaries = record != "last"
+        self._summary = np.zeros((4, samples, steps), np.int64) if summaries else None
+        full = record == "full"
+        self._counts = np.zeros((samples, steps, latents), np.uint8) if full else None
+        self._potentials = np.zeros((samples, steps, latents), np.int32) if full else None
+
+    def add(self, first: int, counts: NDArray[np.integer], potentials: NDArray[np.integer]) -> None:
+        """Take a block of samples.
+
+        Parameters
+        ----------
+        first : int
+            Row of the block's first sample.
+        counts : int [B, T + 1, K]
+            The last one is the readout.
+        potentials : int [B, T, K]
+            After each update.
+        """
+        rows = slice(first, first + len(counts))
+        self._readout[rows] = counts[:, -1]
+        self._final[rows] = potentials[:, -1]
+        if self._summary is not None:
+            self._summary[:, rows] = self._summaries(rows, counts)
+        if self._counts is not None and self._potentials is not None:
+            self._counts[rows] = counts[:, :-1]
+            self._potentials[rows] = potentials
+
+    def _summaries(self, rows: slice, counts: NDArray[np.integer]) -> NDArray[np.int64]:
+        emitted = counts[:, :-1]
+        return np.stack(
+            [
+                emitted.sum(axis=2, dtype=np.int64),
+                np.count_nonzero(emitted, axis=2),
+                np.count_nonzero(emitted == self._network.latents.table.max_count, axis=2),
+                squared_errors(self._network, self._pixels[rows], counts[:, 1:]),
+            ]
+        )
+
+    def finish(self) -> Recording:
+        """Return the recording."""
+        readout = self._network.readout
+        product = self._readout.astype(np.float64) @ readout.weight.T.astype(np.float64)
+        spikes, active, saturated, error = (None,) * 4 if self._summary is None else self._summary
+        return Recording(
+            readout=self._readout,
+            final=self._final,
+            reconstruction=(product * 2.0**-readout.frac_bits).astype(np.float32),
+            error_unit=4.0 ** -_error_bits(self._network),
+            spikes=spikes,
+            active=active,
+            saturated=saturated,
+            squared_error=error,
+            counts=self._counts,
+            potentials=self._potentials,
+        )
+
+
+def _error_bits(network: IntegerNetwork) -> int:
+    """Fixed-point position in which input and reconstruction are compared."""
+    return max(network.input.frac_bits, network.readout.frac_bits)
+
+
+def squared_errors(
+    network: IntegerNetwork, pixels: NDArray[np.int32], counts: NDArray[np.integer]
+) -> NDArray[np.int64]:
+    """Sum over pixels of (x - reconstruction)**2, as integers.
+
+    Parameters
+    ----------
+    network : IntegerNetwork
+    pixels : int32 [B, M]
+    counts : int [B, T, K]
+
+    Returns
+    -------
+    int64 [B, T]
+        Unit 4**-max(input.frac_bits, readout.frac_bits).
+    """
+    bits = _error_bits(network)
+    target = pixels.astype(np.float64) * 2.0 ** (bits - network.input.frac_bits)
+    weight = network.readout.weight.T.astype(np.float64) * 2.0 ** (bits - network.readout.frac_bits)
+    # float64 holds every product and their sum exactly: mantissas below 2**15, counts below 2**7.
+    error = (target[:, None] - counts.astype(np.float64) @ weight).astype(np.int64)
+    return np.einsum("btm,btm->bt", error, error)
