@@ -1,0 +1,155 @@
+"""How well a model reconstructs, by iteration: MSE, R-squared and zeros."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pvae_neuro.checkpoints import SavedModel
+from pvae_neuro.errors import InputError
+from pvae_neuro.float_model import FloatModel
+from pvae_neuro.network import IntegerNetwork, check_steps
+from pvae_neuro.sim.engine import Engine, Progress, get_engine
+from pvae_neuro.sim.noise import noise
+
+SAMPLES_PER_BLOCK = 250
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Figures per iteration, each after the update, over all samples.
+
+    Attributes
+    ----------
+    mse : float64 [T]
+        Squared error of the sampled reconstruction, summed over pixels.
+    r2 : float64 [T]
+        1 - mse / variance of the inputs about their mean pixel values.
+    zeros : float64 [T]
+        Share of silent neurons.
+    samples, steps, seed : int
+    engine : str
+        ``float`` for the float model.
+    """
+
+    mse: NDArray[np.float64]
+    r2: NDArray[np.float64]
+    zeros: NDArray[np.float64]
+    samples: int
+    steps: int
+    seed: int
+    engine: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "engine": self.engine,
+            "samples": self.samples,
+            "steps": self.steps,
+            "seed": self.seed,
+            "mse": self.mse.tolist(),
+            "r2": self.r2.tolist(),
+            "zeros": self.zeros.tolist(),
+            "final": {
+                "mse": float(self.mse[-1]),
+                "r2": float(self.r2[-1]),
+                "zeros": float(self.zeros[-1]),
+            },
+        }
+
+
+def evaluate(
+    subject: SavedModel | IntegerNetwork,
+    inputs: NDArray[np.floating],
+    *,
+    steps: int,
+    seed: int = 0,
+    engine: str | Engine = "reference",
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Evaluate a float model, or an integer network on an engine.
+
+    Both draw their counts from the same counter-based words, so two evaluations with one seed
+    differ by quantization alone.
+
+    Parameters
+    ----------
+    subject : SavedModel or IntegerNetwork
+    inputs : float [N, M]
+        Images in the declared range.
+    steps, seed : int
+    engine : str or Engine
+        For an integer network.
+    progress : callable, optional
+        Told image-iterations done since the last call.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    InputError
+        If there are no inputs.
+    """
+    check_steps(steps)
+    if not len(inputs):
+        raise InputError("evaluate: expected at least one image, got none")
+    if isinstance(subject, SavedModel):
+        name = "float"
+        error, silent = _run_float(subject, inputs, steps, seed, progress)
+    else:
+        loaded = get_engine(engine) if isinstance(engine, str) else engine
+        name = loaded.name
+        error, silent = _run_engine(loaded, subject, inputs, steps, seed, progress)
+    mse = error / len(inputs)
+    centered = inputs - inputs.mean(axis=0, dtype=np.float64)
+    variance = float((centered**2).sum() / len(inputs))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        r2 = 1.0 - mse / variance
+    return Evaluation(mse, r2, silent / len(inputs), len(inputs), steps, seed, name)
+
+
+def _run_float(
+    model: SavedModel,
+    inputs: NDArray[np.floating],
+    steps: int,
+    seed: int,
+    progress: Progress | None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    float_model = FloatModel(model)
+    error, silent = np.zeros(steps), np.zeros(steps)
+    for first in range(0, len(inputs), SAMPLES_PER_BLOCK):
+        images = np.asarray(inputs[first : first + SAMPLES_PER_BLOCK], np.float32)
+        places = range(first, first + len(images))
+        words = noise(seed, steps + 1, places, model.config.latents)
+        for step, (z, _) in enumerate(float_model.iterate(images, words)):
+            # The count of one step is the readout of the step before.
+            if step:
+                residual = images - z @ model.dictionary.T
+                error[step - 1] += np.square(residual, dtype=np.float64).sum()
+                silent[step - 1] += (z == 0).mean(axis=1).sum()
+            if progress is not None and step < steps:
+                progress(len(images))
+    return error, silent
+
+
+def _run_engine(
+    engine: Engine,
+    network: IntegerNetwork,
+    inputs: NDArray[np.floating],
+    steps: int,
+    seed: int,
+    progress: Progress | None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    recording = engine.run(network, inputs, steps, seed, record="summary", progress=progress)
+    if recording.squared_error is None or recording.active is None:
+        raise InputError(f"engine {engine.name!r} gave no summary")
+    error = recording.squared_error.sum(axis=0) * recording.error_unit
+    # The readout ends the list of counts: its zeros belong to the last update.
+    last = np.count_nonzero(recording.readout, axis=1)
+    active = np.concatenate([recording.active[:, 1:], last[:, None]], axis=1)
+    return error, (1.0 - active / network.latents.size).sum(axis=0)

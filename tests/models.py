@@ -1,0 +1,44 @@
+"""Small float models with random weights, for tests that need one."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pvae_neuro.checkpoints import ModelConfig, SavedModel
+
+
+def random_model(
+    seed: int = 0, latents: int = 24, height: int = 6, width: int = 5, signed: bool = False
+) -> SavedModel:
+    """Localized non-negative dictionary: stable, and busy enough to test something."""
+    rng = np.random.default_rng(seed)
+    pixels = height * width
+    config = ModelConfig(
+        pixels=pixels,
+        latents=latents,
+        steps=8,
+        beta=8.0,
+        input_low=-1.0 if signed else 0.0,
+        input_high=1.0,
+        image_shape=(height, width),
+    )
+    dictionary = np.abs(rng.normal(0, 0.2, (pixels, latents))) * (
+        rng.random((pixels, latents)) < 0.4
+    )
+    if signed:
+        dictionary *= rng.choice([-1.0, 1.0], dictionary.shape)
+    return SavedModel(
+        config,
+        dictionary.astype(np.float32),
+        rng.normal(-1.0, 0.1, pixels).astype(np.float32),
+        np.full(latents, -3.0, np.float32),
+        np.array(-2.0, np.float32),
+        rng.uniform(-3.0, -1.0, latents).astype(np.float32),
+    )
+
+
+def random_images(model: SavedModel, samples: int, seed: int = 1) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    counts = rng.poisson(0.15, (samples, model.config.latents))
+    images = counts @ model.dictionary.T
+    return np.clip(images, model.config.input_low, model.config.input_high).astype(np.float32)
