@@ -29,9 +29,10 @@ Ints = NDArray[np.int64]
 # The error gain is a fixed-point multiply: its product is wider than a state, as in Lava's LIF
 # (24-bit state times 12-bit decay), and must fit the 64-bit integers that all engines compute in.
 MULTIPLIER_BITS = 48
-# Rounding may push the smallest eigenvalue of the lateral matrix below zero by this share of the
-# largest entry; beyond it 1,000 iterations were seen to diverge (docs/decisions.md).
-EIGENVALUE_TOLERANCE = 0.25
+# A lateral matrix whose smallest eigenvalue is this far below zero, in units of its largest entry,
+# is no rounding of a positive semidefinite one. Milder cases are decided by a trial run of 1,000
+# iterations, because leak and rates decide with them (docs/decisions.md).
+EIGENVALUE_TOLERANCE = 1.0
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,109 @@
-"""pvae-neuro."""
+"""Iterative Poisson VAEs on neuromorphic hardware: train, quantize, export, run, prove equal.
+
+The public surface is what this file lists. Each name is loaded at its first use, so that
+importing the package needs no optional dependency::
+
+    import pvae_neuro as pn
+
+    model = pn.load_pretrained()
+    digits, labels = pn.sample_digits()
+    result = pn.export_model(model, "model.onnx", digits, pn.QuantizeConfig(topology="lateral"))
+    report = pn.verify(result.network, model, digits, engines=("reference", "onnx", "lava"))
+    assert report.passed
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pvae_neuro.artifact import Artifact as Artifact
+    from pvae_neuro.artifact import load_artifact as load_artifact
+    from pvae_neuro.checkpoints import ModelConfig as ModelConfig
+    from pvae_neuro.checkpoints import SavedModel as SavedModel
+    from pvae_neuro.checkpoints import load_model as load_model
+    from pvae_neuro.checkpoints import save_model as save_model
+    from pvae_neuro.data import load_images as load_images
+    from pvae_neuro.errors import ArtifactError as ArtifactError
+    from pvae_neuro.errors import CertificateError as CertificateError
+    from pvae_neuro.errors import EngineError as EngineError
+    from pvae_neuro.errors import EngineUnavailableError as EngineUnavailableError
+    from pvae_neuro.errors import InputError as InputError
+    from pvae_neuro.errors import ModelFileError as ModelFileError
+    from pvae_neuro.errors import NetworkError as NetworkError
+    from pvae_neuro.errors import PvaeNeuroError as PvaeNeuroError
+    from pvae_neuro.evaluation import Evaluation as Evaluation
+    from pvae_neuro.evaluation import evaluate as evaluate
+    from pvae_neuro.exporters.certify import Certificate as Certificate
+    from pvae_neuro.exporters.certify import certify as certify
+    from pvae_neuro.exporters.quantize import QuantizeConfig as QuantizeConfig
+    from pvae_neuro.exporters.quantize import quantize as quantize
+    from pvae_neuro.exporting import ExportResult as ExportResult
+    from pvae_neuro.exporting import export_model as export_model
+    from pvae_neuro.models.ipvae import IPVAE as IPVAE
+    from pvae_neuro.network import IntegerNetwork as IntegerNetwork
+    from pvae_neuro.official import import_official as import_official
+    from pvae_neuro.parity import ParityReport as ParityReport
+    from pvae_neuro.parity import Tolerances as Tolerances
+    from pvae_neuro.parity import verify as verify
+    from pvae_neuro.report import write_report as write_report
+    from pvae_neuro.sim.engine import Engine as Engine
+    from pvae_neuro.sim.engine import Recording as Recording
+    from pvae_neuro.sim.engine import engine_names as engine_names
+    from pvae_neuro.sim.engine import get_engine as get_engine
+    from pvae_neuro.sim.lava import build_lava as build_lava
+    from pvae_neuro.training import TrainConfig as TrainConfig
+    from pvae_neuro.training import train as train
+    from pvae_neuro.zoo import load_pretrained as load_pretrained
+    from pvae_neuro.zoo import pretrained_model_path as pretrained_model_path
+    from pvae_neuro.zoo import sample_digits as sample_digits
+
+# Where each name lives; the imports above say the same to type checkers, and a test compares both.
+_HOMES = {
+    "artifact": ("Artifact", "load_artifact"),
+    "checkpoints": ("ModelConfig", "SavedModel", "load_model", "save_model"),
+    "data": ("load_images",),
+    "errors": (
+        "ArtifactError",
+        "CertificateError",
+        "EngineError",
+        "EngineUnavailableError",
+        "InputError",
+        "ModelFileError",
+        "NetworkError",
+        "PvaeNeuroError",
+    ),
+    "evaluation": ("Evaluation", "evaluate"),
+    "exporters.certify": ("Certificate", "certify"),
+    "exporters.quantize": ("QuantizeConfig", "quantize"),
+    "exporting": ("ExportResult", "export_model"),
+    "models.ipvae": ("IPVAE",),
+    "network": ("IntegerNetwork",),
+    "official": ("import_official",),
+    "parity": ("ParityReport", "Tolerances", "verify"),
+    "report": ("write_report",),
+    "sim.engine": ("Engine", "Recording", "engine_names", "get_engine"),
+    "sim.lava": ("build_lava",),
+    "training": ("TrainConfig", "train"),
+    "zoo": ("load_pretrained", "pretrained_model_path", "sample_digits"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted([*_HOME_OF, "__version__"])  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("pvae-neuro")
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'pvae_neuro' has no attribute {name!r}")
+    value = getattr(import_module(f"pvae_neuro.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

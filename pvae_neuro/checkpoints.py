@@ -1,4 +1,4 @@
-"""Saved float models: arrays and the configuration that gives them meaning, in one safetensors file.
+"""Saved float models: arrays and the configuration that gives them meaning, in one file.
 
 Reading and writing need NumPy, pydantic and safetensors, not torch, so that exporters and engines
 can work from a saved model alone.
@@ -198,9 +198,7 @@ def save_model(model: SavedModel, path: str | os.PathLike[str]) -> None:
         "schema_version": str(SCHEMA_VERSION),
         _CONFIG_KEY: model.config.model_dump_json(),
     }
-    data = _serialize(model.arrays(), metadata)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
+    write_safetensors(path, model.arrays(), metadata)
 
 
 def load_model(path: str | os.PathLike[str]) -> SavedModel:
@@ -234,6 +232,34 @@ def load_model(path: str | os.PathLike[str]) -> SavedModel:
     return SavedModel(config=config, **arrays)
 
 
+def write_safetensors(
+    path: str | os.PathLike[str], arrays: dict[str, Float32], metadata: dict[str, str]
+) -> None:
+    """Write arrays and header metadata as a safetensors file, whole or not at all.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Target; replaced if it exists.
+    arrays : dict of str to ndarray
+        By name.
+    metadata : dict of str to str
+        For the header.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written; nothing is left behind.
+    EngineUnavailableError
+        If safetensors is not installed.
+    """
+    # safetensors writes raw memory, so strided views must be made contiguous first.
+    whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    data: bytes = _safetensors().numpy.save(whole, metadata=metadata)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
 def read_safetensors(
     path: str | os.PathLike[str],
 ) -> tuple[dict[str, str], dict[str, npt.NDArray[Any]]]:
@@ -265,7 +291,8 @@ def read_safetensors(
         raise InputError(f"{path}: no such file; expected a saved model (.safetensors)")
     try:
         with safetensors.safe_open(path, framework="np") as file:
-            return dict(file.metadata() or {}), {name: file.get_tensor(name) for name in file.keys()}
+            names = list(file.keys())
+            return dict(file.metadata() or {}), {name: file.get_tensor(name) for name in names}
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     except (safetensors.SafetensorError, TypeError, AttributeError) as error:
@@ -284,13 +311,6 @@ def _safetensors() -> Any:
             "saved models need safetensors: pip install 'pvae-neuro[export]'"
         ) from error
     return safetensors
-
-
-def _serialize(arrays: dict[str, Float32], metadata: dict[str, str]) -> bytes:
-    # safetensors writes raw memory, so strided views must be made contiguous first.
-    whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    data: bytes = _safetensors().numpy.save(whole, metadata=metadata)
-    return data
 
 
 def _check_format(metadata: dict[str, str], where: str) -> None:

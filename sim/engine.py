@@ -106,6 +106,7 @@ class Engine(Protocol):
 
 ENGINES: dict[str, str] = {
     "reference": "pvae_neuro.sim.reference:ReferenceEngine",
+    "fast": "pvae_neuro.sim.fast:FastEngine",
     "onnx": "pvae_neuro.sim.onnx_runtime:OnnxEngine",
     "lava": "pvae_neuro.sim.lava.engine:LavaEngine",
     "loihi2": "pvae_neuro.sim.lava.engine:Loihi2Engine",

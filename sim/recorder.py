@@ -31,8 +31,7 @@ class Recorder:
     def __init__(
         self, network: IntegerNetwork, pixels: NDArray[np.int32], steps: int, record: Record
     ) -> None:
-        if record not in RECORDS:
-            raise InputError(f"record: expected one of {', '.join(RECORDS)}; got {record!r}")
+        check_record(record)
         self._network = network
         self._pixels = pixels
         self._record = record
@@ -79,14 +78,12 @@ class Recorder:
 
     def finish(self) -> Recording:
         """Return the recording."""
-        readout = self._network.readout
-        product = self._readout.astype(np.float64) @ readout.weight.T.astype(np.float64)
         spikes, active, saturated, error = (None,) * 4 if self._summary is None else self._summary
         return Recording(
             readout=self._readout,
             final=self._final,
-            reconstruction=(product * 2.0**-readout.frac_bits).astype(np.float32),
-            error_unit=4.0 ** -_error_bits(self._network),
+            reconstruction=reconstruct(self._network, self._readout),
+            error_unit=error_unit(self._network),
             spikes=spikes,
             active=active,
             saturated=saturated,
@@ -94,6 +91,24 @@ class Recorder:
             counts=self._counts,
             potentials=self._potentials,
         )
+
+
+def check_record(record: str) -> None:
+    """Raise :class:`InputError` unless ``record`` is a kind that engines know."""
+    if record not in RECORDS:
+        raise InputError(f"record: expected one of {', '.join(RECORDS)}; got {record!r}")
+
+
+def reconstruct(network: IntegerNetwork, counts: NDArray[np.integer]) -> NDArray[np.float32]:
+    """Read counts [N, K] out through the integer dictionary: float32 [N, M]."""
+    readout = network.readout
+    product = counts.astype(np.float64) @ readout.weight.T.astype(np.float64)
+    return (product * 2.0**-readout.frac_bits).astype(np.float32)
+
+
+def error_unit(network: IntegerNetwork) -> float:
+    """Value of one unit of ``Recording.squared_error``."""
+    return float(4.0 ** -_error_bits(network))
 
 
 def _error_bits(network: IntegerNetwork) -> int:

@@ -13,14 +13,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from pvae_neuro.checkpoints import ModelConfig, SavedModel
-from pvae_neuro.errors import InputError
+from pvae_neuro.checkpoints import LOG_SIGMA_BOUND, Float32, ModelConfig, SavedModel
+from pvae_neuro.models.dynamics import kl_divergence, soft_clamp
 from pvae_neuro.models.relaxed_poisson import RELEASED_ARRIVALS, sample_counts
-
-LOG_SIGMA_BOUND = 3.45
-"""Log standard deviations are squashed into ±3.45, so variances lie within [1e-3, 1e3]."""
 
 _LOG_2PI = math.log(2.0 * math.pi)
 
@@ -68,48 +64,6 @@ class Drive(NamedTuple):
     feedforward: Tensor
     lateral: Tensor
     constant: Tensor
-
-
-def soft_clamp(value: Tensor, bound: float, floor: float) -> Tensor:
-    """``c - softplus(c - max(x, floor))``: smooth at the upper bound, hard at the floor.
-
-    Parameters
-    ----------
-    value : Tensor
-        Any shape.
-    bound : float
-        Upper bound c, approached and never passed.
-    floor : float
-        Lower bound.
-
-    Returns
-    -------
-    Tensor
-        Same shape as ``value``.
-    """
-    return bound - functional.softplus(bound - value.clamp(min=floor))
-
-
-def kl_divergence(u: Tensor, u_prior: Tensor, kind: str = "exact") -> Tensor:
-    """Divergence between Poisson distributions of log-rates ``u`` and ``u_prior``.
-
-    Parameters
-    ----------
-    u, u_prior : Tensor
-        Log-rates of posterior and prior, [B, K].
-    kind : {"exact", "released"}
-        ``exact`` is ``exp(u_prior) (1 + e^du (du - 1))`` with ``du = u - u_prior``. ``released``
-        puts ``exp(u)`` in front instead, as the authors' released iP-VAE code does.
-
-    Returns
-    -------
-    Tensor
-        Nats per neuron, [B, K], never negative.
-    """
-    change = u - u_prior
-    rate = torch.exp(u_prior if kind == "exact" else u)
-    # expm1 keeps the precision that 1 + e^du (du - 1) loses for small changes.
-    return rate * (change * torch.exp(change) - torch.expm1(change))
 
 
 class IPVAE(nn.Module):
@@ -313,3 +267,44 @@ class IPVAE(nn.Module):
         reconstruction = self.decode(readout)
         kl = kl_divergence(u, u_prior, self.config.kl)
         return StepResult(u, z, readout, reconstruction, kl, self.nll(x, reconstruction))
+
+    def to_saved(self, **changes: object) -> SavedModel:
+        """Copy the parameters out as float32 NumPy arrays.
+
+        Parameters
+        ----------
+        **changes : object
+            Fields of the configuration to replace, for instance ``training`` (provenance).
+
+        Returns
+        -------
+        SavedModel
+            Independent of this module: later training does not change it.
+        """
+        values = {**self.config.model_dump(), **changes}
+        arrays = {name: _to_numpy(value) for name, value in self.named_parameters()}
+        return SavedModel(config=ModelConfig.model_validate(values), **arrays)
+
+    @classmethod
+    def from_saved(cls, saved: SavedModel) -> IPVAE:
+        """Build the module that a saved model describes.
+
+        Parameters
+        ----------
+        saved : SavedModel
+            From :func:`~pvae_neuro.checkpoints.load_model` or an importer.
+
+        Returns
+        -------
+        IPVAE
+            In float32, on the CPU.
+        """
+        model = cls(saved.config)
+        model.load_state_dict(
+            {name: torch.from_numpy(array.copy()) for name, array in saved.arrays().items()}
+        )
+        return model
+
+
+def _to_numpy(parameter: Tensor) -> Float32:
+    return np.array(parameter.detach().cpu().numpy(), dtype=np.float32)

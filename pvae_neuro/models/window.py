@@ -3,7 +3,7 @@
 Two identities make a window several times cheaper than :meth:`IPVAE.step` and leave its expected
 loss as it is. With ``W = Φᵀ Σ⁻¹ Φ`` and ``h = Φᵀ Σ⁻¹ x``, known before the first step, the residual
 that drives the potentials is ``g = h - W z``, and the squared error of the same sample is
-``½ (x - Φz)ᵀ Σ⁻¹ (x - Φz) = ½ xᵀ Σ⁻¹ x - ½ zᵀ (h + g)``: no pixel is touched inside the loop. And the
+``½ (x - Φz)ᵀ Σ⁻¹ (x - Φz) = ½ xᵀ Σ⁻¹ x - ½ zᵀ (h + g)``: the loop touches no pixel. And the
 sample that reads a step out may be the one that drives the next step: both are drawn at the same
 potentials, so the expectation of each term stays the same, and one sample and one product by W
 serve both.
@@ -16,7 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pvae_neuro.models.ipvae import IPVAE, kl_divergence
+from pvae_neuro.models.dynamics import kl_divergence
+from pvae_neuro.models.ipvae import IPVAE
 from pvae_neuro.models.relaxed_poisson import RELEASED_ARRIVALS, sample_counts
 
 

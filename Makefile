@@ -1,0 +1,28 @@
+# `make demo` does the main job offline; `make test` runs the tests. Each sets up .venv by itself.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint clean
+
+help:
+	@echo "make demo   export the shipped model, run it on every engine, prove them equal"
+	@echo "make test   run the tests (installs torch: several GB)"
+	@echo "make lint   ruff, and mypy over the built wheel"
+	@echo "make clean  remove .venv and everything that tools leave behind"
+
+demo:
+	@.ci/setup demo
+	@.venv/bin/pvae-neuro demo --out demo_out
+
+test:
+	@.ci/setup dev
+	.venv/bin/python -m pytest -n 2
+
+lint:
+	@.ci/setup dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.ci/typecheck
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist demo_out *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,75 @@
+"""Cost of the noise against the lateral products, in one compiled kernel (docs/decisions.md).
+
+Usage: python benchmarks/noise_width.py [--latents 512] [--repeats 200]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Callable
+
+import numba as nb
+import numpy as np
+
+from pvae_neuro.sim.fast.philox import fill_words
+
+STEPS = 200
+
+
+@nb.njit
+def make_noise(raw: np.ndarray, steps: int) -> None:
+    for step in range(steps):
+        fill_words(raw, 7, step, 3)
+
+
+@nb.njit
+def add_rows(counts: np.ndarray, weight: np.ndarray, total: np.ndarray, steps: int) -> None:
+    for _ in range(steps):
+        total[:] = 0
+        for j in range(counts.shape[0]):
+            if counts[j]:
+                z = np.int16(counts[j])
+                for i in range(weight.shape[1]):
+                    total[i] += np.int16(z * np.int16(weight[j, i]))
+
+
+def best_times(tasks: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:
+    """Shortest time per step in microseconds; the tasks take turns."""
+    best = dict.fromkeys(tasks, np.inf)
+    for task in tasks.values():
+        task()
+    for _ in range(repeats):
+        for name, task in tasks.items():
+            start = time.perf_counter()
+            task()
+            best[name] = min(best[name], (time.perf_counter() - start) / STEPS * 1e6)
+    return best
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--latents", type=int, default=512)
+    parser.add_argument("--repeats", type=int, default=200)
+    options = parser.parse_args()
+    k = options.latents
+    rng = np.random.default_rng(0)
+    weight = rng.integers(-100, 100, (k, k)).astype(np.int8)
+    counts = (rng.random(k) < 0.11).astype(np.uint8)
+    total = np.zeros(k, np.int16)
+    short, wide = np.zeros(k // 4, np.uint64), np.zeros(k // 2, np.uint64)
+    result = best_times(
+        {
+            "16-bit words": lambda: make_noise(short, STEPS),
+            "32-bit words": lambda: make_noise(wide, STEPS),
+            "lateral products, 11 % active": lambda: add_rows(counts, weight, total, STEPS),
+        },
+        options.repeats,
+    )
+    print(json.dumps({"machine": platform.processor(), "microseconds": result}, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,218 @@
+"""Parity suite: every engine against the definition, integer for integer.
+
+``pytest hw_tests`` checks what is installed here; ``--target`` chooses, ``--model`` takes an export
+of your own. Engines that cannot run are skipped with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pvae_neuro.artifact import Artifact, load_artifact, save_artifact
+from pvae_neuro.checkpoints import ModelConfig, SavedModel, load_model
+from pvae_neuro.errors import EngineUnavailableError, InputError, PvaeNeuroError
+from pvae_neuro.exporters.quantize import QuantizeConfig, quantize
+from pvae_neuro.network import IntegerNetwork
+from pvae_neuro.sim.engine import Engine, Recording, engine_names, get_engine
+from pvae_neuro.zoo import load_pretrained, sample_digits
+
+DEFAULT_TARGETS = ("reference", "onnx", "lava")
+TOPOLOGIES = ("lateral", "predictive")
+SEEDS = (0, 1, 2)
+PARITY = "parity"
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """An artifact with inputs to run it on.
+
+    Attributes
+    ----------
+    artifact : Artifact
+    images : float [N, M]
+    model : SavedModel or None
+        Float model that it came from, where it is known.
+    """
+
+    artifact: Artifact
+    images: np.ndarray
+    model: SavedModel | None
+
+    @property
+    def name(self) -> str:
+        """Name of the file."""
+        return self.artifact.path.stem
+
+    @property
+    def network(self) -> IntegerNetwork:
+        """What the engines run."""
+        return self.artifact.network
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("parity", "parity of engines")
+    group.addoption(
+        "--target",
+        action="append",
+        help=f"engine to check: {', '.join(engine_names())}; repeat for several "
+        f"(default: {', '.join(DEFAULT_TARGETS)})",
+    )
+    group.addoption("--model", help="an .onnx export of yours (default: the shipped model)")
+    group.addoption("--float-model", help="its .safetensors, to compare it with float too")
+    group.addoption("--samples", type=int, default=8, help="images per run (default: 8)")
+    group.addoption("--steps", type=int, default=32, help="iterations (default: 32)")
+
+
+def targets(config: pytest.Config) -> list[str]:
+    given = config.getoption("--target") or [",".join(DEFAULT_TARGETS)]
+    names = [name for text in given for name in text.split(",")]
+    unknown = sorted(set(names) - set(engine_names()))
+    if unknown:
+        raise pytest.UsageError(
+            f"--target: expected one of {', '.join(engine_names())}; got {', '.join(unknown)}"
+        )
+    return names
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    model = config.getoption("--model") or "shipped"
+    samples, steps = config.getoption("--samples"), config.getoption("--steps")
+    return (
+        f"parity: targets {', '.join(targets(config))}; model {model}; {samples} samples, "
+        f"{steps} iterations, seeds {', '.join(map(str, SEEDS))}"
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "target" in metafunc.fixturenames:
+        metafunc.parametrize("target", targets(metafunc.config))
+    if "case" in metafunc.fixturenames:
+        own = metafunc.config.getoption("--model")
+        cases = [own] if own else TOPOLOGIES
+        metafunc.parametrize(
+            "case", cases, indirect=True, scope="session", ids=lambda c: Path(c).stem
+        )
+
+
+@pytest.fixture(scope="session")
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """The user's export, or one of the shipped model in the topology asked for."""
+    samples = request.config.getoption("--samples")
+    try:
+        if request.config.getoption("--model"):
+            return _own(request.config, samples)
+        return _shipped(request.param, samples, tmp_path_factory.mktemp("export"))
+    except PvaeNeuroError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def _own(config: pytest.Config, samples: int) -> Case:
+    artifact = load_artifact(config.getoption("--model"))
+    given = config.getoption("--float-model")
+    model = load_model(given) if given else None
+    return Case(artifact, _images(artifact.network, samples), model)
+
+
+def _shipped(topology: str, samples: int, folder: Path) -> Case:
+    path = folder / f"{topology}.onnx"
+    config = QuantizeConfig(topology=topology)  # type: ignore[arg-type]
+    try:
+        model, images = load_pretrained(), sample_digits()[0]
+    except InputError:
+        # A random model is chaotic: its integers can be checked, their distance from float cannot.
+        model, images = _small_model(samples)
+        save_artifact(quantize(model, images, config), images[:2], path)
+        return Case(load_artifact(path), images, None)
+    save_artifact(quantize(model, images, config), images[:2], path)
+    return Case(load_artifact(path), images[:samples], model)
+
+
+def _small_model(samples: int, latents: int = 24, side: int = 6) -> tuple[SavedModel, np.ndarray]:
+    """Random weights and images, for a source tree without the shipped model."""
+    rng = np.random.default_rng(0)
+    config = ModelConfig(
+        pixels=side * side, latents=latents, steps=8, beta=8.0, input_low=0.0, input_high=1.0
+    )
+    model = SavedModel(
+        config,
+        np.abs(rng.normal(0, 0.15, (side * side, latents))).astype(np.float32),
+        np.full(side * side, -1.0, np.float32),
+        np.full(latents, -3.0, np.float32),
+        np.array(-2.0, np.float32),
+        rng.uniform(-2.0, 0.0, latents).astype(np.float32),
+    )
+    return model, rng.random((samples, side * side)).astype(np.float32)
+
+
+def _images(network: IntegerNetwork, samples: int) -> np.ndarray:
+    """Digits where the network takes them; else numbers over its whole declared range."""
+    declared = network.input
+    if (declared.pixels, declared.low, declared.high) == (784, 0.0, 1.0):
+        digits, _ = sample_digits()
+        return digits[:samples]
+    shape = (samples, declared.pixels)
+    return np.random.default_rng(0).uniform(declared.low, declared.high, shape)
+
+
+@pytest.fixture
+def engine(target: str) -> Engine:
+    return SkippingEngine(get_engine(target))
+
+
+@pytest.fixture
+def steps(request: pytest.FixtureRequest) -> int:
+    return request.config.getoption("--steps")
+
+
+@pytest.fixture
+def note(request: pytest.FixtureRequest) -> Any:
+    """Put a row into the parity table at the end of the run."""
+
+    def add(**row: Any) -> None:
+        request.node.user_properties.append((PARITY, row))
+
+    return add
+
+
+class SkippingEngine:
+    """An engine that skips the test where it cannot run here, with the reason."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self.name = engine, engine.name
+
+    def run(self, *args: Any, **kwargs: Any) -> Recording:
+        """See :meth:`Engine.run`."""
+        try:
+            return self._engine.run(*args, **kwargs)
+        except EngineUnavailableError as error:
+            pytest.skip(str(error))
+
+
+def _parity_rows(terminalreporter: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.getreports(outcome):
+            if report.when == "call":
+                yield from (
+                    (outcome, row) for name, row in report.user_properties if name == PARITY
+                )
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    rows = sorted(_parity_rows(terminalreporter), key=lambda r: tuple(map(str, r[1].values())))
+    if not rows:
+        return
+    terminalreporter.section("parity")
+    form = "{:<24} {:<10} {:<34} {:>30}  {}"
+    terminalreporter.write_line(form.format("network", "target", "check", "result", ""))
+    for outcome, row in rows:
+        terminalreporter.write_line(
+            form.format(row["network"], row["target"], row["check"], row["result"], outcome),
+            green=outcome == "passed",
+            red=outcome == "failed",
+        )

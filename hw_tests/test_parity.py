@@ -1,0 +1,95 @@
+"""What must hold of an engine before a number from it is believed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pvae_neuro.artifact import replay
+from pvae_neuro.comparison import PairCheck
+from pvae_neuro.count_table import MAX_TOTAL_VARIATION
+from pvae_neuro.parity import verify
+from pvae_neuro.sim.engine import get_engine
+
+SEEDS = (0, 1, 2)
+
+
+def run(engine, case, steps, seed, rows=slice(None)):
+    first = range(len(case.images))[rows].start
+    images = case.images[rows]
+    return engine.run(case.network, images, steps, seed, record="full", first_sample=first)
+
+
+def check_busy(recording):
+    """Equality of silent networks would prove nothing."""
+    assert (recording.counts.sum(axis=(1, 2)) > 0).all(), "some sample never spiked"
+    assert np.ptp(recording.potentials, axis=1).any(axis=1).all(), "some sample never moved"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_every_integer_equals_the_definition(case, target, engine, steps, seed, note):
+    if target == "reference":
+        pytest.skip("the reference engine is the definition")
+    theirs = run(engine, case, steps, seed)
+    ours = run(get_engine("reference"), case, steps, seed)
+    pair = PairCheck(target, "reference")
+    pair.add(case.network, theirs, ours)
+    note(
+        network=case.name,
+        target=target,
+        check=f"every integer, seed {seed}",
+        result=f"{pair.differing_integers:,} of {pair.compared_integers:,} differ",
+    )
+    check_busy(ours)
+    assert pair.passed, (
+        f"{target} against reference: {pair.differing_integers} of {pair.compared_integers} "
+        f"integers differ; {pair.first_divergence}"
+    )
+
+
+def test_replays_the_golden_vector_of_the_file(case, target, engine, note):
+    golden = case.artifact.golden
+    difference = replay(case.network, golden, engine)
+    note(
+        network=case.name,
+        target=target,
+        check="golden vector",
+        result="equal" if difference is None else "differs",
+    )
+    assert difference is None, f"{target} against the golden vector: {difference}"
+
+
+def test_a_sample_does_not_depend_on_its_batch(case, target, engine, steps, note):
+    if len(case.images) < 2:
+        pytest.skip("needs two samples")
+    steps = min(steps, 8)
+    together = run(engine, case, steps, seed=0)
+    alone = run(engine, case, steps, seed=0, rows=slice(1, 2))
+    equal = np.array_equal(alone.counts[0], together.counts[1]) and np.array_equal(
+        alone.potentials[0], together.potentials[1]
+    )
+    note(
+        network=case.name,
+        target=target,
+        check="alone as in a batch",
+        result="equal" if equal else "differs",
+    )
+    assert equal, f"{target}: sample 1 run alone differs from sample 1 of a batch"
+
+
+def test_integers_stay_near_float(case, target, engine, steps, note):
+    if case.model is None:
+        pytest.skip("the float model is not known: give it with --float-model")
+    report = verify(case.network, case.model, case.images, steps=steps, engines=[engine])
+    result = report.float_result
+    note(
+        network=case.name,
+        target=target,
+        check="float, same random words",
+        result=f"MSE {result.mse_percent:+.2f} %, {100 * result.agreement:.1f} % equal",
+    )
+    assert not report.failures(), "; ".join(report.failures())
+
+
+def test_the_sampler_is_poisson(case):
+    assert case.network.latents.table.total_variation().max() <= MAX_TOTAL_VARIATION

@@ -1,0 +1,59 @@
+"""The command line: ``pvae-neuro VERB``. Each verb parses, calls the library, and prints."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+from pvae_neuro.cli_demo import demo
+from pvae_neuro.cli_make import export, import_, train
+from pvae_neuro.cli_use import evaluate, inspect, run
+from pvae_neuro.cli_verify import verify
+
+app = typer.Typer(
+    name="pvae-neuro",
+    help="Iterative Poisson VAEs on neuromorphic hardware: train, quantize, export, run, verify.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for name, verb in {
+    "demo": demo,
+    "train": train,
+    "import": import_,
+    "export": export,
+    "inspect": inspect,
+    "run": run,
+    "verify": verify,
+    "evaluate": evaluate,
+}.items():
+    app.command(name)(verb)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"pvae-neuro {version('pvae-neuro')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_print_version, help="Print it."),
+    ] = False,
+) -> None:
+    """Iterative Poisson VAEs on neuromorphic hardware: train, quantize, export, run, verify."""
+
+
+def main() -> None:
+    """Entry point of the ``pvae-neuro`` command."""
+    # A polite kill unwinds like an error does, so that temporary files and children go too.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    app()

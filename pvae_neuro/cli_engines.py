@@ -1,0 +1,64 @@
+"""Engines from what was typed, refused before any work where they cannot run."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from pvae_neuro.errors import EngineUnavailableError, InputError
+from pvae_neuro.sim.engine import Engine, engine_names, get_engine
+
+
+def make_engine(name: str, timeout: float | None = None) -> Engine:
+    """Engine of that name, ready to run.
+
+    Parameters
+    ----------
+    name : str
+    timeout : float, optional
+        Seconds without progress after which the lava engine is given up.
+
+    Returns
+    -------
+    Engine
+
+    Raises
+    ------
+    InputError
+        If there is no such engine.
+    EngineUnavailableError
+        If its dependency is missing.
+    """
+    if name == "lava":
+        return _lava(timeout)
+    if name == "onnx" and find_spec("onnxruntime") is None:
+        raise EngineUnavailableError(
+            "onnx: onnxruntime is not installed; pip install 'pvae-neuro[onnx-runtime]'"
+        )
+    return get_engine(name)
+
+
+def _lava(timeout: float | None) -> Engine:
+    from pvae_neuro.sim.lava.available import require_lava
+    from pvae_neuro.sim.lava.engine import LavaEngine
+
+    require_lava()
+    return LavaEngine() if timeout is None else LavaEngine(timeout)
+
+
+def make_engines(names: str, timeout: float | None = None) -> list[Engine]:
+    """Engines of a comma-separated list, each once.
+
+    Raises
+    ------
+    InputError
+        If the list is empty or a name unknown.
+    EngineUnavailableError
+        If the dependency of one is missing.
+    """
+    wanted = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+    if not wanted:
+        raise InputError(
+            f"--engines: expected a list such as reference,onnx of {', '.join(engine_names())}; "
+            f"got {names!r}"
+        )
+    return [make_engine(name, timeout) for name in wanted]

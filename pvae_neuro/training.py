@@ -1,0 +1,286 @@
+"""Train an iterative Poisson VAE, resumable at any moment to bit-identical weights."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+
+from pvae_neuro.checkpoints import Float32, ModelConfig, SavedModel, save_model
+from pvae_neuro.data.images import Images
+from pvae_neuro.errors import EngineUnavailableError, InputError, PvaeNeuroError
+from pvae_neuro.training_config import TrainConfig
+
+try:
+    import torch
+    from torch import Tensor
+except ImportError as error:
+    raise EngineUnavailableError("training needs torch: pip install 'pvae-neuro[train]'") from error
+
+from pvae_neuro.models.ipvae import IPVAE
+from pvae_neuro.models.window import WindowResult, run_window
+from pvae_neuro.training_progress import Metrics, progress_bar, summary_writer
+from pvae_neuro.training_state import (
+    RunIdentity,
+    capture,
+    check_same_run,
+    load_state,
+    restore,
+    save_state,
+)
+
+__all__ = ["TrainConfig", "TrainOptions", "checkpoint_path", "train"]
+
+_REPORT_EVERY = 10
+"""Batches between two readings of the loss: each waits for the device."""
+
+_SAMPLES, _WEIGHTS = 1, 2
+"""Streams of randomness that must not share a seed."""
+
+
+@dataclass
+class TrainOptions:
+    """How a run is carried out; none of it changes the weights that come out.
+
+    Attributes
+    ----------
+    resume : bool
+        Go on from the checkpoint of a run that stopped.
+    device : str
+        ``auto`` takes a CUDA device if there is one, or a torch device by name.
+    checkpoint_seconds : float
+        Time between two checkpoints.
+    tensorboard : Path, optional
+        Folder for TensorBoard's event files.
+    console : Console, optional
+        Where progress goes; a new one on standard error if not given.
+    """
+
+    resume: bool = False
+    device: str = "auto"
+    checkpoint_seconds: float = 30.0
+    tensorboard: Path | None = None
+    console: Console = field(default_factory=lambda: Console(stderr=True))
+
+
+def checkpoint_path(output: Path) -> Path:
+    """Where the state of a run that writes ``output`` is kept until it is done.
+
+    Parameters
+    ----------
+    output : Path
+        The model to be written.
+
+    Returns
+    -------
+    Path
+        ``<output>.ckpt``.
+    """
+    return output.with_name(output.name + ".ckpt")
+
+
+def train(
+    images: Images, config: TrainConfig, output: Path, options: TrainOptions | None = None
+) -> SavedModel:
+    """Train a model and save it.
+
+    A checkpoint stands beside the output until the run is done. A run that was killed, however
+    hard, resumes from it and ends, on the same machine with as many threads, with the very bits
+    of a run that was not.
+
+    Parameters
+    ----------
+    images : Images
+        Training data.
+    config : TrainConfig
+        Settings; with the data they determine the weights.
+    output : Path
+        Model file to write, ``.safetensors``.
+    options : TrainOptions, optional
+        How to carry the run out.
+
+    Returns
+    -------
+    SavedModel
+        What was written.
+
+    Raises
+    ------
+    InputError
+        If there are fewer images than one batch, the device is unknown, an unfinished run is in
+        the way, there is none to resume, or it differs from this one.
+    ModelFileError
+        If the checkpoint to resume is damaged.
+    PvaeNeuroError
+        If the training diverges.
+    EngineUnavailableError
+        If TensorBoard is asked for and not installed.
+    """
+    run = _Run(images, config, Path(output), options or TrainOptions())
+    batches, per_epoch = run.batches, run.batches_per_epoch
+    bar = progress_bar(run.options.console, run.batches_done, batches, per_epoch)
+    with summary_writer(run.options.tensorboard) as writer, bar as report:
+        for batch in range(run.batches_done, batches):
+            metrics = run.train_batch(batch)
+            if metrics is not None:
+                report(batch + 1, metrics)
+                writer(batch, metrics)
+            run.keep()
+    saved = run.to_saved()
+    save_model(saved, run.output)
+    run.checkpoint.unlink(missing_ok=True)
+    return saved
+
+
+class _Run:
+    """One training run: model, optimiser, data on the device, and how far it has come."""
+
+    def __init__(
+        self, images: Images, config: TrainConfig, output: Path, options: TrainOptions
+    ) -> None:
+        self.config, self.options, self.output = config, options, output
+        self.checkpoint = checkpoint_path(output)
+        self.count = len(images.pixels)
+        if self.count < config.batch_size:
+            raise InputError(
+                f"{images.name}: expected at least one batch of {config.batch_size} images, got "
+                f"{self.count}; lower the batch size"
+            )
+        self.identity = RunIdentity(config, _model_config(images, config), _digest(images.pixels))
+        self.device = _find_device(options.device)
+        weights = torch.Generator().manual_seed(_stream_seed(config.seed, _WEIGHTS, 0))
+        self.model = IPVAE(self.identity.model, weights, config.init_scale).to(self.device)
+        self.optimizer = torch.optim.Adamax(
+            self.model.parameters(), config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.pixels = torch.from_numpy(images.pixels).to(self.device)
+        self.generator = torch.Generator(device=self.device)
+        self.batches_done = 0
+        self._order: tuple[int, npt.NDArray[np.int64]] | None = None
+        self._start()
+
+    @property
+    def batches_per_epoch(self) -> int:
+        return self.count // self.config.batch_size
+
+    @property
+    def batches(self) -> int:
+        return self.batches_per_epoch * self.config.epochs
+
+    def _start(self) -> None:
+        """Take up the run that stopped, or leave a checkpoint that says that this one began."""
+        if self.options.resume:
+            state = load_state(self.checkpoint)
+            check_same_run(state, self.identity, self.checkpoint)
+            restore(state, self.model, self.optimizer)
+            self.batches_done = state.batches_done
+        elif self.checkpoint.exists():
+            raise InputError(
+                f"{self.checkpoint} holds an unfinished run: continue it by --resume, or delete it"
+            )
+        self._save()
+
+    def _save(self) -> None:
+        save_state(
+            capture(self.identity, self.batches_done, self.model, self.optimizer), self.checkpoint
+        )
+        self._saved_at = time.monotonic()
+
+    def keep(self) -> None:
+        """Write a checkpoint if the last one is old enough."""
+        if time.monotonic() - self._saved_at >= self.options.checkpoint_seconds:
+            self._save()
+
+    def to_saved(self) -> SavedModel:
+        return self.model.to_saved()
+
+    def _select(self, batch: int) -> Tensor:
+        """Images of a batch: the order of an epoch follows from the seed and its number."""
+        epoch, place = divmod(batch, self.batches_per_epoch)
+        if self._order is None or self._order[0] != epoch:
+            shuffle = np.random.default_rng([self.config.seed, epoch])
+            self._order = epoch, shuffle.permutation(self.count)
+        first = place * self.config.batch_size
+        chosen = self._order[1][first : first + self.config.batch_size]
+        return self.pixels[torch.from_numpy(chosen).to(self.device)]
+
+    def train_batch(self, batch: int) -> Metrics | None:
+        """Run the windows of a batch; every tenth batch is read out and checked."""
+        x = self._select(batch)
+        self.generator.manual_seed(_stream_seed(self.config.seed, _SAMPLES, batch))
+        u = self.model.initial_state(len(x))
+        for window in range(self.config.windows):
+            done = (batch + (window + 1) / self.config.windows) / self.batches
+            loss, result = self._optimise(x, u, done)
+            u = result.u.detach()
+        self.batches_done = batch + 1
+        last = self.batches_done == self.batches
+        return self._measure(x, loss, result) if last or batch % _REPORT_EVERY == 0 else None
+
+    def _optimise(self, x: Tensor, u: Tensor, progress: float) -> tuple[Tensor, WindowResult]:
+        """One window forward, back through time, and one step of the optimiser."""
+        config = self.config
+        temperature = config.temperature_at(progress)
+        result = run_window(
+            self.model, x, u, config.steps, temperature, self.generator, config.max_arrivals
+        )
+        loss = (result.nll + config.beta_at(progress) * result.kl) * (256 / x.shape[1])
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.gradient_clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.learning_rate_at(progress)
+        self.optimizer.step()
+        return loss, result
+
+    @torch.no_grad()
+    def _measure(self, x: Tensor, loss: Tensor, result: WindowResult) -> Metrics:
+        mse = ((x - self.model.decode(result.z)) ** 2).sum(1).mean()
+        zeros = (result.z < 0.5).float().mean()
+        metrics = Metrics(*(float(value) for value in (loss, result.nll, result.kl, mse, zeros)))
+        if not np.isfinite(metrics).all():
+            raise PvaeNeuroError(
+                f"training diverged at batch {self.batches_done} of {self.batches}: {metrics}; "
+                f"lower the learning rate or the gradient clip"
+            )
+        return metrics
+
+
+def _model_config(images: Images, config: TrainConfig) -> ModelConfig:
+    provenance = {"dataset": images.name, "images": len(images.pixels), **config.model_dump()}
+    return ModelConfig(
+        pixels=images.pixels.shape[1],
+        latents=config.latents,
+        steps=config.steps,
+        beta=config.beta,
+        kl=config.kl,
+        inner_updates=config.inner_updates,
+        input_low=images.low,
+        input_high=images.high,
+        image_shape=images.image_shape,
+        training=provenance,
+    )
+
+
+def _digest(pixels: Float32) -> str:
+    return hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16).hexdigest()
+
+
+def _stream_seed(seed: int, stream: int, index: int) -> int:
+    """Seed of one step's randomness; SeedSequence keeps neighbouring numbers independent."""
+    words = np.random.SeedSequence([seed, stream, index]).generate_state(1, np.uint64)
+    return int(words[0]) >> 1
+
+
+def _find_device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {name!r} is not usable here: {error}; use auto or cpu") from error

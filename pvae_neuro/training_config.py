@@ -1,0 +1,149 @@
+"""How a model is trained: every setting of a run, and the schedules that follow from them."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class TrainConfig(BaseModel):
+    """Settings of one training run; two runs with equal settings and data give equal weights.
+
+    Attributes
+    ----------
+    latents : int
+        Number of neurons K.
+    steps : int
+        Time steps per window, T: gradients flow back through all of them.
+    beta : float
+        Weight of the KL term.
+    kl : {"exact", "released"}
+        Which rate stands in front of the KL; see :func:`~pvae_neuro.models.dynamics.kl_divergence`.
+    inner_updates : int
+        Updates per time step.
+    epochs : int
+        Passes over the data. The schedules span all of them.
+    batch_size : int
+        Samples per optimiser step.
+    windows : int
+        Windows per batch. The state carries over from one to the next without its gradient, and
+        each ends in an optimiser step.
+    learning_rate, final_learning_rate : float
+        Peak of the cosine schedule, and its end.
+    warm_up : float
+        Share of the run over which the learning rate rises from zero.
+    weight_decay : float
+        L2 penalty in Adamax.
+    gradient_clip : float
+        Upper bound of the gradient's norm.
+    temperature, final_temperature : float
+        Of the relaxed samples, falling linearly.
+    temperature_anneal : float
+        Share of the run after which the temperature has reached its end.
+    beta_anneal : float
+        Share of the run over which the KL weight rises linearly from zero.
+    max_arrivals : int
+        Largest relaxed count. Too low, and training never meets the large counts that exact
+        sampling draws, which can then run away.
+    init_scale : float
+        Standard deviation of the initial dictionary.
+    seed : int
+        Of the initial weights, the order of the batches and every sample.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    latents: int = Field(default=512, ge=1)
+    steps: int = Field(default=16, ge=1)
+    beta: float = Field(default=16.0, ge=0.0)
+    kl: Literal["exact", "released"] = "exact"
+    inner_updates: int = Field(default=1, ge=1)
+    epochs: int = Field(default=10, ge=1)
+    batch_size: int = Field(default=100, ge=1)
+    windows: int = Field(default=1, ge=1)
+    learning_rate: float = Field(default=5e-3, gt=0.0)
+    final_learning_rate: float = Field(default=1e-5, ge=0.0)
+    warm_up: float = Field(default=0.02, ge=0.0, le=1.0)
+    weight_decay: float = Field(default=3e-4, ge=0.0)
+    gradient_clip: float = Field(default=300.0, gt=0.0)
+    temperature: float = Field(default=0.1, gt=0.0)
+    final_temperature: float = Field(default=0.05, gt=0.0)
+    temperature_anneal: float = Field(default=0.5, ge=0.0, le=1.0)
+    beta_anneal: float = Field(default=0.0, ge=0.0, le=1.0)
+    max_arrivals: int = Field(default=32, ge=1)
+    init_scale: float = Field(default=1e-4, gt=0.0)
+    seed: int = Field(default=0, ge=0)
+
+    def learning_rate_at(self, progress: float) -> float:
+        """Linear warm-up, then half a cosine.
+
+        Parameters
+        ----------
+        progress : float
+            Share of the run done, in [0, 1].
+
+        Returns
+        -------
+        float
+            Learning rate of the next optimiser step.
+        """
+        if progress < self.warm_up:
+            return self.learning_rate * progress / self.warm_up
+        done = (progress - self.warm_up) / max(1.0 - self.warm_up, 1e-12)
+        span = self.learning_rate - self.final_learning_rate
+        return self.final_learning_rate + span * 0.5 * (1.0 + math.cos(math.pi * done))
+
+    def temperature_at(self, progress: float) -> float:
+        """Linear fall, then constant.
+
+        Parameters
+        ----------
+        progress : float
+            Share of the run done, in [0, 1].
+
+        Returns
+        -------
+        float
+            Temperature of the relaxed samples.
+        """
+        share = _ramp(progress, self.temperature_anneal)
+        return self.temperature + share * (self.final_temperature - self.temperature)
+
+    def beta_at(self, progress: float) -> float:
+        """Linear rise from zero, then constant.
+
+        Parameters
+        ----------
+        progress : float
+            Share of the run done, in [0, 1].
+
+        Returns
+        -------
+        float
+            Weight of the KL term.
+        """
+        return self.beta * _ramp(progress, self.beta_anneal)
+
+    def differences(self, other: TrainConfig) -> str:
+        """Name the settings in which two configurations differ.
+
+        Parameters
+        ----------
+        other : TrainConfig
+            To compare with.
+
+        Returns
+        -------
+        str
+            ``name: mine != other's``, comma-separated; empty if they are equal.
+        """
+        mine, theirs = self.model_dump(), other.model_dump()
+        return ", ".join(
+            f"{name}: {mine[name]} != {theirs[name]}" for name in mine if mine[name] != theirs[name]
+        )
+
+
+def _ramp(progress: float, span: float) -> float:
+    return 1.0 if progress >= span else progress / span

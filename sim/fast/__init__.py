@@ -1,0 +1,25 @@
+"""Compiled, batched engine: event-driven where counts travel, exact matrix products elsewhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pvae_neuro.errors import EngineUnavailableError
+
+if TYPE_CHECKING:
+    from pvae_neuro.sim.fast.engine import FastEngine as FastEngine
+
+__all__ = ["FastEngine"]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "FastEngine":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        from pvae_neuro.sim.fast.engine import FastEngine
+    except ImportError as error:
+        raise EngineUnavailableError(
+            f"engine fast: expected numba, got {error}; pip install 'pvae-neuro[fast]', or use "
+            f"--engine reference"
+        ) from error
+    return FastEngine

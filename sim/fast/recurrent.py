@@ -1,0 +1,71 @@
+"""Kernel for networks whose spikes return within one hop: the lateral topology.
+
+Every sample runs on its own, all its iterations in one go, with its state in the first-level
+cache; samples are spread over threads. Only the rows of active latents are read.
+"""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+
+from pvae_neuro.sim.fast.events import (
+    add_rows,
+    add_wide_rows,
+    draw_counts,
+    integrate,
+    record_counts,
+    square_error,
+)
+from pvae_neuro.sim.fast.philox import fill_words
+
+
+@nb.njit(parallel=True, cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def run_recurrent(  # type: ignore[no-untyped-def]
+    u, drive, weight, exponent, mantissa_max, diagonal, clamps,
+    first, threshold, sampler, seed, first_sample, start, stop, updates,
+    target, readout_weight, readout_left, sums, error, readout, counts, potentials,
+):  # fmt: skip
+    """Advance all samples from step ``start`` to ``stop``; steps from ``updates`` on only draw.
+
+    Arrays: u int32 [B, K] (in and out); drive int32 [B, K], leak already subtracted; weight int8
+    [C, K, K], row = source; exponent int64 [C]; diagonal int32 [K]; target int32 [B, M]; sums
+    int64 [B, T + 1, 3]; error int64 [B, T + 1] or [B, 0]; readout uint8 [B, K]; counts uint8
+    [B, n, K] or [B, 0, K], potentials likewise, n = stop - start.
+    """
+    latents = u.shape[1]
+    for b in nb.prange(u.shape[0]):
+        raw = np.empty((latents + 15) // 16 * 4, np.uint64)
+        words = raw.view(np.uint16)[:latents]
+        active, count = np.empty(latents + 1, np.int32), np.empty(latents + 1, np.int32)
+        row, total = np.empty(latents, np.int32), np.empty(latents, np.int32)
+        change, narrow = np.empty(latents, np.int32), np.empty(latents, np.int16)
+        pixels = np.empty(target.shape[1], np.int32)
+        state = u[b]
+        for step in range(start, stop):
+            fill_words(raw, seed, step, first_sample + b)
+            found = draw_counts(state, words, first, threshold, sampler, active, count, row)
+            record_counts(active, count, found, threshold.shape[1], sums[b, step], readout[b])
+            if error.shape[1] > 0 and step > 0:
+                add_wide_rows(readout_weight, active, count, found, pixels)
+                error[b, step] = square_error(target[b], pixels, readout_left)
+            if counts.shape[1] > 0:
+                counts[b, step - start] = readout[b]
+            if step < updates:
+                for i in range(latents):
+                    change[i] = drive[b, i]
+                for a in range(found):
+                    change[active[a]] -= diagonal[active[a]] * count[a]
+                for c in range(weight.shape[0]):
+                    add_rows(weight[c], mantissa_max, active, count, found, narrow, total)
+                    left = exponent[c]
+                    if left >= 0:
+                        for i in range(latents):
+                            change[i] += total[i] << left
+                    else:
+                        half = 1 << (-left - 1)
+                        for i in range(latents):
+                            change[i] += (total[i] + half) >> -left
+                integrate(state, change, clamps)
+            if potentials.shape[1] > 0:
+                potentials[b, step - start] = state

@@ -1,0 +1,1 @@
+"""Error neurons as a Lava Process."""

@@ -1,0 +1,1 @@
+"""Poisson neurons as a Lava Process."""

@@ -1,0 +1,188 @@
+"""ProcessModels of the Poisson population: integers, and their floating-point counterpart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from lava.magma.core.decorator import implements, requires, tag
+from lava.magma.core.model.py.ports import PyInPort, PyOutPort
+from lava.magma.core.model.py.type import LavaPyType
+from lava.magma.core.resources import CPU
+from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
+from numpy.typing import NDArray
+
+from pvae_neuro.count_table import WORDS, poisson_cdf
+from pvae_neuro.sim.lava.batch import Block
+from pvae_neuro.sim.lava.phased import PhasedModel, sum_scaled, sum_shifted
+from pvae_neuro.sim.lava.poisson.process import PoissonNeurons
+from pvae_neuro.sim.noise import words
+
+Arrived = list[tuple[NDArray[Any], int]]
+
+
+class _PoissonModel(PhasedModel):
+    """Order of an iteration, noise and record; subclasses do the arithmetic."""
+
+    initial: NDArray[np.int64] = LavaPyType(np.ndarray, np.int64, precision=24)
+    drive: NDArray[np.int64] = LavaPyType(np.ndarray, np.int64, precision=24)
+    leak: NDArray[np.int64] = LavaPyType(np.ndarray, np.int64, precision=24)
+    diagonal: NDArray[np.int64] = LavaPyType(np.ndarray, np.int64, precision=24)
+    table: NDArray[np.uint16] = LavaPyType(np.ndarray, np.uint16, precision=16)
+    clamps: NDArray[np.int64] = LavaPyType(np.ndarray, np.int64, precision=24)
+    seed: NDArray[np.int64] = LavaPyType(np.ndarray, np.int64)
+    sample: NDArray[np.int64] = LavaPyType(np.ndarray, np.int64)
+    u: NDArray[Any]
+    z: NDArray[Any]
+    stream = "drive_in"
+
+    def __init__(self, proc_params: Any) -> None:
+        super().__init__(proc_params)
+        self._population = proc_params["population"]
+        self._block: Block | None = None
+        self._progress: NDArray[np.int64] | None = None
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        self._u_min, self._u_max, self._du_min, self._du_max = (int(c) for c in self.clamps)
+        self._key = int(self.seed[0]) | int(self.seed[1]) << 32
+        self._driven = self.drive - self.leak
+        self._word_place: tuple[int, int] | None = None
+        if self._batch is not None and self._progress is None:
+            self._progress = self._batch.open_progress()
+
+    def _begin_sample(self) -> None:
+        if self._input is not None:
+            self.drive[:] = self._input[self._row]
+            self._driven = self.drive - self.leak
+
+    def _act(self, iteration: int, arrived: Arrived) -> NDArray[Any]:
+        if iteration == 0:
+            self._rest()
+        else:
+            self._update(arrived)
+        place = int(self.sample[0]), iteration
+        if self._word_place != place:
+            self._load_words(place)
+        self._fire()
+        return self.z
+
+    def _after(self, iteration: int) -> None:
+        if self._batch is not None:
+            self._record(self._batch.samples_per_block, iteration)
+        self._load_words((int(self.sample[0]), iteration + 1))
+
+    def _record(self, samples_per_block: int, iteration: int) -> None:
+        block, row = divmod(self._row, samples_per_block)
+        if iteration == 0 and row == 0 and self._batch is not None:
+            self._block = self._batch.create_block(block)
+        if self._block is None or self._progress is None:
+            return
+        self._block.counts[row, iteration] = self.z
+        if iteration > 0:
+            self._block.potentials[row, iteration - 1] = self.u
+            self._progress[0] += 1
+
+    def _next_sample(self) -> None:
+        super()._next_sample()
+        self.sample[0] += 1
+        self._load_words((int(self.sample[0]), 0))
+
+    def _load_words(self, place: tuple[int, int]) -> None:
+        """Draw the noise of (sample, iteration): ahead of time, while the connection computes."""
+        sample, iteration = place
+        self._word_place = place
+        self._word = words(self._key, iteration, sample, self._population.size)
+
+    def _rest(self) -> None:
+        """Set the initial potential."""
+        raise NotImplementedError
+
+    def _update(self, arrived: Arrived) -> None:
+        """Update u."""
+        raise NotImplementedError
+
+    def _fire(self) -> None:
+        """Set z from u and the words."""
+        raise NotImplementedError
+
+
+@implements(proc=PoissonNeurons, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyPoissonModelFixed(_PoissonModel):
+    """Equal to ``sim/reference.py``, integer for integer."""
+
+    drive_in: Any = LavaPyType(PyInPort.VEC_DENSE, np.int64, precision=24)
+    s_out: Any = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
+    u: NDArray[np.int64] = LavaPyType(np.ndarray, np.int64, precision=24)
+    z: NDArray[np.int64] = LavaPyType(np.ndarray, np.int64, precision=8)
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        # A word that does not exceed the first threshold gives count 0: most of them.
+        self._first = np.ascontiguousarray(self.table[:, 0])
+
+    def _load_words(self, place: tuple[int, int]) -> None:
+        super()._load_words(place)
+        table = self._population.table
+        self._row_bits = table.row_bits
+        dither = self._word.astype(np.int64)
+        dither &= (1 << table.dither_bits) - 1
+        dither <<= table.row_bits - table.dither_bits
+        dither -= self._u_min
+        self._dither = dither
+
+    def _rest(self) -> None:
+        self.u[:] = self.initial
+
+    def _update(self, arrived: Arrived) -> None:
+        du = self._driven - self.diagonal * self.z
+        du += sum_shifted(arrived)
+        # Two ufuncs in place: np.clip costs several times as much on so few neurons.
+        np.maximum(du, self._du_min, out=du)
+        np.minimum(du, self._du_max, out=du)
+        np.add(self.u, du, out=self.u)
+        np.maximum(self.u, self._u_min, out=self.u)
+        np.minimum(self.u, self._u_max, out=self.u)
+
+    def _fire(self) -> None:
+        row = self.u + self._dither
+        row >>= self._row_bits
+        fired = np.flatnonzero(self._word > self._first[row])
+        self.z.fill(0)
+        if fired.size:
+            thresholds = self.table[row[fired]]
+            self.z[fired] = np.count_nonzero(self._word[fired, None] > thresholds, axis=1)
+
+
+@implements(proc=PoissonNeurons, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("floating_pt")
+class PyPoissonModelFloat(_PoissonModel):
+    """The same rule without rounding, u in real units."""
+
+    a_in: Any = LavaPyType(PyInPort.VEC_DENSE, float)
+    a_in_fine: Any = LavaPyType(PyInPort.VEC_DENSE, float)
+    drive_in: Any = LavaPyType(PyInPort.VEC_DENSE, float)
+    s_out: Any = LavaPyType(PyOutPort.VEC_DENSE, float)
+    u: NDArray[np.float64] = LavaPyType(np.ndarray, float)
+    z: NDArray[np.float64] = LavaPyType(np.ndarray, float)
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        self._unit = 2.0**-self._population.frac_bits
+
+    def _rest(self) -> None:
+        self.u[:] = self.initial * self._unit
+
+    def _update(self, arrived: Arrived) -> None:
+        received = sum_scaled(arrived, streamed=bool(self.drive_in.csp_ports))
+        du = self._driven - self.diagonal * self.z + received
+        du = np.clip(du, self._du_min, self._du_max) * self._unit
+        self.u[:] = np.clip(self.u + du, self._u_min * self._unit, self._u_max * self._unit)
+
+    def _fire(self) -> None:
+        uniform = (self._word + 0.5) / WORDS
+        below = poisson_cdf(np.exp(self.u), self._population.table.max_count)
+        self.z[:] = np.count_nonzero(uniform[:, None] > below, axis=1)

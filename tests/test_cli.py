@@ -1,0 +1,214 @@
+"""The command line: what each verb writes, on tiny models."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from models import random_images, random_model
+
+from pvae_neuro.checkpoints import save_model
+from pvae_neuro.cli import app
+from pvae_neuro.sim.reference import ReferenceEngine
+
+
+@pytest.fixture
+def cli(capsys):
+    """Run the command line in this process; returns exit code, stdout and stderr."""
+
+    def run(*arguments):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            app([str(argument) for argument in arguments])
+        return stop.value.code or 0, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A float model, its inputs, and its export in both topologies."""
+    folder = tmp_path_factory.mktemp("files")
+    model = random_model()
+    save_model(model, folder / "model.safetensors")
+    np.save(folder / "x.npy", random_images(model, 6))
+    for topology in ("lateral", "predictive"):
+        with pytest.raises(SystemExit) as stop:
+            app(
+                ["export", f"{folder}/model.safetensors", "-o", f"{folder}/{topology}.onnx"]
+                + ["--topology", topology, "--calibrate", f"{folder}/x.npy", "--quiet"]
+                + ["--stability-steps", "20"]
+            )
+        assert not stop.value.code
+    return folder
+
+
+def test_help_lists_every_verb(cli):
+    code, out, _ = cli("--help")
+    assert code == 0
+    for verb in ("demo", "train", "import", "export", "inspect", "run", "verify", "evaluate"):
+        assert verb in out
+        assert cli(verb, "--help")[0] == 0
+
+
+def test_version(cli):
+    assert cli("--version")[1].startswith("pvae-neuro ")
+
+
+def test_export_prints_certificate_and_hash(cli, files, tmp_path):
+    code, out, _ = cli(
+        "export", files / "model.safetensors", "-o", tmp_path / "m.onnx",
+        "--calibrate", files / "x.npy", "--weight-bits", 6, "--json", tmp_path / "e.json",
+    )  # fmt: skip
+    content = json.loads((tmp_path / "e.json").read_text())
+    assert code == 0
+    assert "certificate" in out
+    assert content["sha256"] in out
+    assert content["certificate"]["rows"]
+
+
+def test_inspect_describes_the_file(cli, files):
+    code, out, err = cli("inspect", files / "lateral.onnx", "--json", "-")
+    content = json.loads(out)
+    assert code == 0
+    assert content["topology"] == "lateral"
+    assert content["connections"][0]["bits"] == 8
+    assert content["choices"]
+    assert content["sha256"] in err
+
+
+def test_run_writes_what_the_engine_computes(cli, files, tmp_path):
+    from pvae_neuro.artifact import load_artifact
+
+    network = load_artifact(files / "predictive.onnx").network
+    code, out, _ = cli(
+        "run", files / "predictive.onnx", "--input", files / "x.npy", "--steps", 5,
+        "--seed", 3, "-o", tmp_path / "out.npz",
+    )  # fmt: skip
+    expected = ReferenceEngine().run(network, np.load(files / "x.npy"), 5, 3, record="full")
+    assert code == 0
+    assert "6 samples, 5 iterations" in out
+    with np.load(tmp_path / "out.npz") as written:
+        assert sorted(written.files) == ["counts", "potentials", "reconstruction"]
+        assert np.array_equal(written["counts"], expected.counts)
+        assert np.array_equal(written["potentials"], expected.potentials)
+        assert np.array_equal(written["reconstruction"], expected.reconstruction)
+
+
+def test_run_takes_images_with_two_axes_and_any_output_name(cli, files, tmp_path):
+    np.save(tmp_path / "square.npy", np.load(files / "x.npy").reshape(-1, 6, 5))
+    code, _, _ = cli(
+        "run", files / "lateral.onnx", "--input", tmp_path / "square.npy", "-o", tmp_path / "out"
+    )
+    assert code == 0
+    assert (tmp_path / "out").is_file()
+
+
+def test_clip_forces_inputs_into_the_declared_range(cli, files, tmp_path):
+    np.save(tmp_path / "x.npy", 3 * np.load(files / "x.npy"))
+    arguments = ("run", files / "lateral.onnx", "-i", tmp_path / "x.npy", "-o", tmp_path / "o.npz")
+    assert cli(*arguments)[0] == 2
+    assert cli(*arguments, "--clip")[0] == 0
+
+
+@pytest.mark.parametrize("topology", ["lateral", "predictive"])
+def test_verify_passes_and_writes_both_reports(cli, files, tmp_path, topology):
+    pytest.importorskip("onnxruntime")
+    code, out, err = cli(
+        "verify", files / f"{topology}.onnx", "--model", files / "model.safetensors",
+        "--input", files / "x.npy", "--steps", 8, "--json", tmp_path / "r.json",
+        "--html", tmp_path / "r.html",
+    )  # fmt: skip
+    content = json.loads((tmp_path / "r.json").read_text())
+    assert (code, err) == (0, "")
+    assert content["passed"] is True
+    assert content["pairs"][0]["differing_integers"] == 0
+    compared = content["float_against_integer"]
+    assert {"mse_float", "mse_integer", "zeros_float", "zeros_integer", "count_agreement"} <= set(
+        compared
+    )
+    assert "reference = onnx" in out
+    assert (tmp_path / "r.html").read_text().lstrip().startswith("<!doctype html>")
+
+
+def test_verify_fails_with_exit_code_1_and_names_the_place(cli, files, monkeypatch):
+    from pvae_neuro.sim import engine
+
+    monkeypatch.setitem(engine.ENGINES, "faulty", "faulty_engines:WeightOffByOne")
+    code, out, err = cli(
+        "verify", files / "lateral.onnx", "--input", files / "x.npy", "--engines",
+        "reference,faulty",
+    )  # fmt: skip
+    assert code == 1
+    assert "FAILED" in out
+    assert "step" in err
+    assert "neuron" in err
+
+
+def test_evaluate_float_and_integer(cli, files, tmp_path):
+    for model in ("model.safetensors", "predictive.onnx"):
+        code, out, _ = cli(
+            "evaluate", files / model, "--input", files / "x.npy", "--steps", 4,
+            "--json", tmp_path / "e.json",
+        )  # fmt: skip
+        content = json.loads((tmp_path / "e.json").read_text())
+        assert code == 0
+        assert "mse" in out
+        assert [len(content[name]) for name in ("mse", "r2", "zeros")] == [4, 4, 4]
+
+
+def test_quiet_prints_nothing(cli, files):
+    assert cli("inspect", files / "lateral.onnx", "--quiet") == (0, "", "")
+
+
+def test_same_seed_same_bytes(cli, files, tmp_path):
+    for name in ("a.npz", "b.npz"):
+        cli("run", files / "lateral.onnx", "-i", files / "x.npy", "-o", tmp_path / name, "-q")
+    a, b = np.load(tmp_path / "a.npz"), np.load(tmp_path / "b.npz")
+    assert all(np.array_equal(a[name], b[name]) for name in a.files)
+    a.close()
+    b.close()
+
+
+def test_demo_goes_on_without_lava(cli, tmp_path, monkeypatch):
+    from pvae_neuro import zoo
+    from pvae_neuro.sim.lava import available
+
+    model = random_model()
+    images = random_images(model, 32)
+    monkeypatch.setattr(zoo, "load_pretrained", lambda: model)
+    monkeypatch.setattr(zoo, "sample_digits", lambda: (images, np.zeros(32, np.int64)))
+    monkeypatch.setattr(available, "_found", lambda module: False)
+    code, out, err = cli("demo", "--out", tmp_path / "made")
+    made = sorted(path.name for path in (tmp_path / "made").iterdir())
+    assert code == 0, err
+    assert "left out: lava" in err
+    assert made == ["lateral.onnx", "predictive.onnx", "report.html", "report.json"]
+    assert "report.html" in out
+
+
+def test_train_writes_a_model(cli, tmp_path):
+    pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "x.npy", rng.random((20, 6, 5)).astype(np.float32))
+    code, out, err = cli(
+        "train", "--dataset", tmp_path / "x.npy", "-o", tmp_path / "m.safetensors",
+        "--latents", 8, "--steps", 2, "--beta", 1, "--epochs", 1, "--batch-size", 10,
+        "--device", "cpu", "--quiet",
+    )  # fmt: skip
+    assert (code, out, err) == (0, "", "")
+    assert (tmp_path / "m.safetensors").is_file()
+
+
+def test_the_installed_command_starts_quickly_and_without_heavy_imports():
+    code = (
+        "import sys; import pvae_neuro.cli; "
+        "print([m for m in ('numpy', 'torch', 'onnx', 'matplotlib', 'lava') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,64 @@
+"""The parity suite lets a sound engine pass and stops a faulty one, at the first wrong integer."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import toy
+
+from pvae_neuro.artifact import save_artifact
+
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
+FAULTS = ("weight_off_by_one", "noise_word_changed", "one_step_late")
+
+
+@pytest.fixture(scope="module", params=["lateral", "predictive"])
+def export(request, tmp_path_factory):
+    network = getattr(toy, request.param)()
+    path = tmp_path_factory.mktemp("toy") / f"{request.param}.onnx"
+    save_artifact(network, toy.images(network, 2), path)
+    return path
+
+
+def run_suite(export, *targets):
+    options = [option for target in targets for option in ("--target", target)]
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "hw_tests", "-p", "faulty_engines", "-p", "no:xdist"]
+        + ["-p", "no:cacheprovider", "--model", str(export), "--samples", "3", "--steps", "12"]
+        + options,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_sound_engine_passes_and_loihi2_is_skipped_with_the_reason(export):
+    done = run_suite(export, "reference", "loihi2")
+    assert done.returncode == 0, done.stdout
+    assert "loihi2: cannot run on hardware" in done.stdout
+    assert " parity " in done.stdout
+
+
+def test_each_fault_is_found_and_its_place_named(export):
+    done = run_suite(export, *FAULTS)
+    assert done.returncode == 1, done.stdout
+    for fault in FAULTS:
+        found = [line for line in done.stdout.splitlines() if f"{fault} against reference" in line]
+        assert found, f"{fault} passed"
+        assert any(
+            "latents: " in line and "step" in line and "neuron" in line for line in found
+        ), found
+
+
+def test_an_unknown_target_is_a_usage_error(export):
+    done = run_suite(export, "loihi3")
+    assert done.returncode == 4
+    assert "--target: expected one of" in done.stderr
