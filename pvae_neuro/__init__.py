@@ -41,11 +41,11 @@ if TYPE_CHECKING:
     from pvae_neuro.exporters.quantize import quantize as quantize
     from pvae_neuro.exporting import ExportResult as ExportResult
     from pvae_neuro.exporting import export_model as export_model
+    from pvae_neuro.float_check import Tolerances as Tolerances
     from pvae_neuro.models.ipvae import IPVAE as IPVAE
     from pvae_neuro.network import IntegerNetwork as IntegerNetwork
     from pvae_neuro.official import import_official as import_official
     from pvae_neuro.parity import ParityReport as ParityReport
-    from pvae_neuro.parity import Tolerances as Tolerances
     from pvae_neuro.parity import verify as verify
     from pvae_neuro.report import write_report as write_report
     from pvae_neuro.sim.engine import Engine as Engine
@@ -78,10 +78,11 @@ _HOMES = {
     "exporters.certify": ("Certificate", "certify"),
     "exporters.quantize": ("QuantizeConfig", "quantize"),
     "exporting": ("ExportResult", "export_model"),
+    "float_check": ("Tolerances",),
     "models.ipvae": ("IPVAE",),
     "network": ("IntegerNetwork",),
     "official": ("import_official",),
-    "parity": ("ParityReport", "Tolerances", "verify"),
+    "parity": ("ParityReport", "verify"),
     "report": ("write_report",),
     "sim.engine": ("Engine", "Recording", "engine_names", "get_engine"),
     "sim.lava": ("build_lava",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -21,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for name, verb in {
+_VERBS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "train": train,
     "import": import_,
@@ -30,8 +31,9 @@ for name, verb in {
     "run": run,
     "verify": verify,
     "evaluate": evaluate,
-}.items():
-    app.command(name)(verb)
+}
+for _name, _verb in _VERBS.items():
+    app.command(_name)(_verb)
 
 
 def _print_version(wanted: bool) -> None:

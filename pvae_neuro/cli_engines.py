@@ -30,11 +30,18 @@ def make_engine(name: str, timeout: float | None = None) -> Engine:
     """
     if name == "lava":
         return _lava(timeout)
-    if name == "onnx" and find_spec("onnxruntime") is None:
+    if name == "onnx" and not _found("onnxruntime"):
         raise EngineUnavailableError(
             "onnx: onnxruntime is not installed; pip install 'pvae-neuro[onnx-runtime]'"
         )
     return get_engine(name)
+
+
+def _found(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _lava(timeout: float | None) -> Engine:

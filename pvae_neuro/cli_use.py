@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -112,7 +113,7 @@ def run(
         recording = runner.run(network, images, steps, seed, record="full", progress=advance)
     seconds = time.perf_counter() - started
     _save(output, recording)
-    summary = {
+    summary: dict[str, Any] = {
         "path": str(output), "engine": engine, "samples": len(images), "steps": steps,
         "seed": seed, "seconds": seconds, **_figures(recording),
     }  # fmt: skip
@@ -130,12 +131,16 @@ def _save(path: Path, recording: Recording) -> None:
 
     if recording.counts is None or recording.potentials is None:
         raise InputError("run: the engine kept no trajectory")
-    # Through an open file: given a name, NumPy would add .npz to those that lack it.
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(
-            file, counts=recording.counts, potentials=recording.potentials,
-            reconstruction=recording.reconstruction,
-        )  # fmt: skip
+    # Into memory first: a zip archive that meets a full disk complains once more when collected.
+    archive = io.BytesIO()
+    np.savez(
+        archive,
+        counts=recording.counts,
+        potentials=recording.potentials,
+        reconstruction=recording.reconstruction,
+    )
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(archive.getbuffer())
 
 
 def _figures(recording: Recording) -> dict[str, float]:

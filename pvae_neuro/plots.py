@@ -19,7 +19,7 @@ DIFFERENCE_COLOR = "#c53030"
 INK = "#2d3748"
 
 
-def image_grid(rows: dict[str, NDArray[np.floating]], ax: Axes | None = None) -> Axes:
+def image_grid(rows: dict[str, NDArray[np.floating[Any]]], ax: Axes | None = None) -> Axes:
     """Draw rows of images, each row under its name.
 
     Parameters
@@ -45,7 +45,7 @@ def image_grid(rows: dict[str, NDArray[np.floating]], ax: Axes | None = None) ->
     return ax
 
 
-def _padded(images: NDArray[np.floating]) -> NDArray[np.floating]:
+def _padded(images: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
     return np.pad(images, ((0, 0), (1, 1), (1, 1)), constant_values=np.nan)
 
 
@@ -84,8 +84,8 @@ def mark_differences(a: NDArray[Any], b: NDArray[Any], ax: Axes) -> Axes:
 
 
 def traces(
-    potentials_float: NDArray[np.floating],
-    potentials_integer: NDArray[np.floating],
+    potentials_float: NDArray[np.floating[Any]],
+    potentials_integer: NDArray[np.floating[Any]],
     ax: Axes | None = None,
     *,
     title: str = "",
@@ -111,7 +111,7 @@ def traces(
 
 
 def by_iteration(
-    values: dict[str, Sequence[float] | NDArray[np.floating]],
+    values: dict[str, Sequence[float] | NDArray[np.floating[Any]]],
     ax: Axes | None = None,
     *,
     ylabel: str = "",
@@ -132,7 +132,7 @@ def by_iteration(
     ax = ax or new_axes()
     colors = (FLOAT_COLOR, INTEGER_COLOR, INK)
     for place, (name, series) in enumerate(values.items()):
-        style = {"ls": "-", "lw": 2.4} if place == 0 else {"ls": (0, (3, 2)), "lw": 1.8}
+        style: Any = {"ls": "-", "lw": 2.4} if place == 0 else {"ls": (0, (3, 2)), "lw": 1.8}
         steps = np.arange(1, len(series) + 1)
         ax.plot(steps, series, color=colors[place % len(colors)], label=name, **style)
     ax.legend(frameon=False, fontsize=9)
@@ -151,7 +151,8 @@ def new_axes() -> Axes:
     require_matplotlib()
     from matplotlib import pyplot
 
-    return pyplot.subplots(layout="constrained")[1]
+    ax: Axes = pyplot.subplots(layout="constrained")[1]
+    return ax
 
 
 def require_matplotlib() -> None:
@@ -165,8 +166,8 @@ def require_matplotlib() -> None:
 
 
 def as_images(
-    flat: NDArray[np.floating], image_shape: tuple[int, int] | None
-) -> NDArray[np.floating]:
+    flat: NDArray[np.floating[Any]], image_shape: tuple[int, int] | None
+) -> NDArray[np.floating[Any]]:
     """Give flat inputs [n, M] the shape of images.
 
     Parameters

@@ -11,6 +11,7 @@ Source of the generator: Salmon et al. 2011, "Parallel random numbers: as easy a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,35 @@ def check_seed(seed: int) -> int:
     return seed
 
 
+class NoiseSource:
+    """Noise words of one population; repositioning is cheaper than making a generator anew.
+
+    Parameters
+    ----------
+    seed : int
+        Key.
+    size : int
+        Number of neurons.
+    population : int
+        Last word of the counter.
+    """
+
+    def __init__(self, seed: int, size: int, population: int = 0) -> None:
+        self._size, self._population = size, population
+        self._generator = np.random.Philox(key=np.array([seed, 0], dtype=np.uint64))
+        self._state: dict[str, Any] = dict(self._generator.state)
+        # A full buffer position makes the generator start a new block.
+        self._state["buffer_pos"] = 4
+
+    def words(self, step: int, sample: int) -> NDArray[np.uint16]:
+        """Words of one step and sample: uint16 [size]."""
+        counter = np.array([0, step, sample, self._population], dtype=np.uint64)
+        self._state["state"] = {**self._state["state"], "counter": counter}
+        self._generator.state = self._state
+        raw = self._generator.random_raw(-(-self._size // WORDS_PER_RAW)).astype("<u8", copy=False)
+        return raw.view("<u2")[: self._size].astype(np.uint16, copy=False)
+
+
 def words(seed: int, step: int, sample: int, size: int, population: int = 0) -> NDArray[np.uint16]:
     """Noise words of one population, sample and step.
 
@@ -42,12 +72,7 @@ def words(seed: int, step: int, sample: int, size: int, population: int = 0) -> 
     -------
     uint16 [size]
     """
-    generator = np.random.Philox(
-        key=np.array([seed, 0], dtype=np.uint64),
-        counter=np.array([0, step, sample, population], dtype=np.uint64),
-    )
-    raw = generator.random_raw(-(-size // WORDS_PER_RAW)).astype("<u8")
-    return raw.view("<u2")[:size].astype(np.uint16, copy=False)
+    return NoiseSource(seed, size, population).words(step, sample)
 
 
 def noise(
@@ -59,8 +84,9 @@ def noise(
     -------
     uint16 [len(samples), steps, size]
     """
+    source = NoiseSource(seed, size, population)
     out = np.empty((len(samples), steps, size), dtype=np.uint16)
     for row, sample in enumerate(samples):
         for step in range(steps):
-            out[row, step] = words(seed, step, sample, size, population)
+            out[row, step] = source.words(step, sample)
     return out

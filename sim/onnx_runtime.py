@@ -13,6 +13,7 @@ from pvae_neuro.errors import EngineError, EngineUnavailableError, InputError
 from pvae_neuro.exporters.onnx_graph import build_model
 from pvae_neuro.network import IntegerNetwork, check_steps
 from pvae_neuro.sim.engine import Progress, Record, Recording
+from pvae_neuro.sim.inputs import encode_inputs
 from pvae_neuro.sim.noise import check_seed, noise
 from pvae_neuro.sim.recorder import Recorder
 
@@ -63,7 +64,7 @@ class OnnxEngine:
         """Run ``steps`` iterations; see :meth:`Engine.run`."""
         check_steps(steps)
         check_seed(seed)
-        pixels = _encode(network, inputs)
+        pixels = encode_inputs(network, inputs)
         recorder = Recorder(network, pixels, steps, record)
         session = _session(network, self.threads)
         size = block_size(network, steps)
@@ -93,20 +94,6 @@ def block_size(network: IntegerNetwork, steps: int) -> int:
     """
     values = (steps + 1) * (network.latents.size + network.input.pixels)
     return max(1, min(LARGEST_BLOCK, _BLOCK_BYTES // (values * _BYTES_PER_VALUE)))
-
-
-def _encode(network: IntegerNetwork, inputs: NDArray[np.floating[Any]]) -> NDArray[np.int32]:
-    """Encode images; the graph is exact for pixels inside the declared range alone."""
-    encoding = network.input
-    images = np.asarray(inputs, np.float64)
-    if images.ndim != 2 or images.shape[1] != encoding.pixels:
-        raise InputError(f"inputs: expected shape (N, {encoding.pixels}), got {images.shape}")
-    if not np.all((images >= encoding.low) & (images <= encoding.high)):
-        raise InputError(
-            f"inputs: expected values in [{encoding.low}, {encoding.high}], got "
-            f"[{images.min():g}, {images.max():g}]"
-        )
-    return encoding.encode(images)
 
 
 def _session(network: IntegerNetwork, threads: int) -> Any:

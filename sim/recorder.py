@@ -136,5 +136,7 @@ def squared_errors(
     target = pixels.astype(np.float64) * 2.0 ** (bits - network.input.frac_bits)
     weight = network.readout.weight.T.astype(np.float64) * 2.0 ** (bits - network.readout.frac_bits)
     # float64 holds every product and their sum exactly: mantissas below 2**15, counts below 2**7.
-    error = (target[:, None] - counts.astype(np.float64) @ weight).astype(np.int64)
-    return np.einsum("btm,btm->bt", error, error)
+    error = target[:, None] - counts.astype(np.float64) @ weight
+    if float(np.abs(error).max(initial=0.0)) ** 2 * error.shape[2] >= 2.0**53:
+        error = error.astype(np.int64)
+    return np.einsum("btm,btm->bt", error, error).astype(np.int64)

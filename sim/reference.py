@@ -20,6 +20,7 @@ from pvae_neuro.network import (
     shift,
 )
 from pvae_neuro.sim.engine import Progress, Record, Recording
+from pvae_neuro.sim.inputs import encode_inputs
 from pvae_neuro.sim.noise import check_seed, noise
 from pvae_neuro.sim.poisson_sampler import sample_counts
 from pvae_neuro.sim.recorder import Recorder
@@ -128,7 +129,7 @@ class ReferenceEngine:
         """Run ``steps`` iterations; see :meth:`Engine.run`."""
         check_steps(steps)
         check_seed(seed)
-        pixels = network.input.encode(inputs)
+        pixels = encode_inputs(network, inputs)
         recorder = Recorder(network, pixels, steps, record)
         for first in range(0, len(pixels), SAMPLES_PER_BLOCK):
             block = pixels[first : first + SAMPLES_PER_BLOCK]

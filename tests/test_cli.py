@@ -5,45 +5,26 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
+from cli_tools import make_files, run_cli
 from models import random_images, random_model
 
-from pvae_neuro.checkpoints import save_model
-from pvae_neuro.cli import app
 from pvae_neuro.sim.reference import ReferenceEngine
 
 
 @pytest.fixture
 def cli(capsys):
-    """Run the command line in this process; returns exit code, stdout and stderr."""
-
-    def run(*arguments):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            app([str(argument) for argument in arguments])
-        return stop.value.code or 0, *capsys.readouterr()
-
-    return run
+    return partial(run_cli, capsys)
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """A float model, its inputs, and its export in both topologies."""
-    folder = tmp_path_factory.mktemp("files")
     model = random_model()
-    save_model(model, folder / "model.safetensors")
-    np.save(folder / "x.npy", random_images(model, 6))
-    for topology in ("lateral", "predictive"):
-        with pytest.raises(SystemExit) as stop:
-            app(
-                ["export", f"{folder}/model.safetensors", "-o", f"{folder}/{topology}.onnx"]
-                + ["--topology", topology, "--calibrate", f"{folder}/x.npy", "--quiet"]
-                + ["--stability-steps", "20"]
-            )
-        assert not stop.value.code
-    return folder
+    return make_files(tmp_path_factory.mktemp("files"), model, random_images(model, 6))
 
 
 def test_help_lists_every_verb(cli):

@@ -26,11 +26,13 @@ def export(request, tmp_path_factory):
 
 
 def run_suite(export, *targets):
-    options = [option for target in targets for option in ("--target", target)]
+    command = [sys.executable, "-m", "pytest", "hw_tests", "-p", "faulty_engines"]
+    command += ["-p", "no:xdist", "-p", "no:cacheprovider", "--model", str(export)]
+    command += ["--samples", "3", "--steps", "12"]
+    for target in targets:
+        command += ["--target", target]
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "hw_tests", "-p", "faulty_engines", "-p", "no:xdist"]
-        + ["-p", "no:cacheprovider", "--model", str(export), "--samples", "3", "--steps", "12"]
-        + options,
+        command,
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(TESTS)},
         capture_output=True,
@@ -53,9 +55,9 @@ def test_each_fault_is_found_and_its_place_named(export):
     for fault in FAULTS:
         found = [line for line in done.stdout.splitlines() if f"{fault} against reference" in line]
         assert found, f"{fault} passed"
-        assert any(
-            "latents: " in line and "step" in line and "neuron" in line for line in found
-        ), found
+        assert any("latents: " in line and "step" in line and "neuron" in line for line in found), (
+            found
+        )
 
 
 def test_an_unknown_target_is_a_usage_error(export):

@@ -181,8 +181,9 @@ def _read_numpy(
             f"dataset {str(path)!r}: expected one of {', '.join(TORCHVISION_SETS)}, or a path to "
             f"an .npy or .npz file"
         )
-    with _readable(path):
-        data = np.load(path, allow_pickle=False)
+    # Opened here, because numpy.load leaves its own handle open when a file is damaged.
+    with _readable(path), path.open("rb") as file:
+        data = np.load(file, allow_pickle=False)
         if isinstance(data, np.ndarray):
             return data, None
         with data:

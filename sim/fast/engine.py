@@ -15,9 +15,9 @@ from pvae_neuro.sim.fast.feedback import draw_and_weigh, take_feedback
 from pvae_neuro.sim.fast.plan import Plan, plan_for
 from pvae_neuro.sim.fast.products import choose_product
 from pvae_neuro.sim.fast.recurrent import run_recurrent
+from pvae_neuro.sim.inputs import encode_inputs
 from pvae_neuro.sim.noise import check_seed
 from pvae_neuro.sim.recorder import check_record, error_unit, reconstruct
-from pvae_neuro.sim.reference import drive
 
 # Samples that share one call of a kernel, and the time a call may take before control returns to
 # Python for progress and Ctrl-C.
@@ -65,28 +65,28 @@ class FastEngine:
         check_seed(seed)
         check_record(record)
         plan = plan_for(network)
-        out = _Output(network, len(inputs), steps, record)
-        for first in range(0, len(inputs), SAMPLES_PER_BLOCK):
-            images = inputs[first : first + SAMPLES_PER_BLOCK]
-            block = _block(plan, images, first_sample + first, steps, record)
+        pixels = encode_inputs(network, inputs)
+        out = _Output(network, len(pixels), steps, record)
+        for first in range(0, len(pixels), SAMPLES_PER_BLOCK):
+            encoded = pixels[first : first + SAMPLES_PER_BLOCK]
+            block = _block(plan, encoded, first_sample + first, steps, record)
             _advance(plan, block, steps, seed, progress)
             out.take(first, block)
         return out.recording()
 
 
 def _block(
-    plan: Plan, images: NDArray[np.floating], first_sample: int, steps: int, record: Record
+    plan: Plan, encoded: NDArray[np.int32], first_sample: int, steps: int, record: Record
 ) -> _Block:
-    network, latents = plan.network, plan.network.latents
-    samples, size = len(images), latents.size
-    encoded = network.input.encode(images)
+    latents = plan.network.latents
+    samples, size = len(encoded), latents.size
     full = steps + 1 if record == "full" else 0
     return _Block(
         first_sample=first_sample,
         encoded=encoded,
         target=encoded << plan.target_left,
         u=np.tile(latents.initial, (samples, 1)),
-        drive=(drive(network, encoded) - latents.leak).astype(np.int32),
+        drive=(plan.drive(encoded) - latents.leak).astype(np.int32),
         sums=np.zeros((samples, steps + 1, 3), np.int64),
         error=np.zeros((samples, 0 if record == "last" else steps + 1), np.int64),
         readout=np.zeros((samples, size), np.uint8),

@@ -10,9 +10,10 @@ import numba as nb
 import numpy as np
 
 INT16_MAX = (1 << 15) - 1
+SURE_COMPARES = 4
 
 
-@nb.njit(inline="always")  # type: ignore[untyped-decorator]
+@nb.njit  # type: ignore[untyped-decorator]
 def draw_counts(u, words, first, threshold, sampler, active, count, row):  # type: ignore[no-untyped-def]
     """Sample every neuron; list the active ones and their counts.
 
@@ -30,16 +31,20 @@ def draw_counts(u, words, first, threshold, sampler, active, count, row):  # typ
         active[found] = i
         found += np.int64(words[i] > first[row[i]])
     most = threshold.shape[1]
+    sure = min(SURE_COMPARES, most)
     for a in range(found):
-        i = active[a]
+        word, line = words[active[a]], row[active[a]]
+        # Few counts are large: these compares need no branch, and the loop after them is rare.
         k = 1
-        while k < most and words[i] > threshold[row[i], k]:
+        for j in range(1, sure):
+            k += word > threshold[line, j]
+        while k >= sure and k < most and word > threshold[line, k]:
             k += 1
         count[a] = k
     return found
 
 
-@nb.njit(inline="always")  # type: ignore[untyped-decorator]
+@nb.njit  # type: ignore[untyped-decorator]
 def add_rows(weight, mantissa_max, active, count, found, narrow, total):  # type: ignore[no-untyped-def]
     """``total[i] = sum over active j of count[j] * weight[j, i]`` with 8-bit rows.
 
@@ -87,7 +92,7 @@ def add_rows(weight, mantissa_max, active, count, found, narrow, total):  # type
         total[i] += narrow[i]
 
 
-@nb.njit(inline="always")  # type: ignore[untyped-decorator]
+@nb.njit  # type: ignore[untyped-decorator]
 def add_wide_rows(weight, active, count, found, total):  # type: ignore[no-untyped-def]
     """The same with 16-bit rows and 32-bit sums: the readout."""
     size = total.shape[0]
@@ -106,7 +111,7 @@ def add_wide_rows(weight, active, count, found, total):  # type: ignore[no-untyp
             total[i] += z0 * np.int32(weight[j0, i])
 
 
-@nb.njit(inline="always")  # type: ignore[untyped-decorator]
+@nb.njit  # type: ignore[untyped-decorator]
 def square_error(target, total, left):  # type: ignore[no-untyped-def]
     """Sum of ``(target - (total << left))**2`` in 64 bits."""
     error = np.int64(0)
@@ -116,7 +121,7 @@ def square_error(target, total, left):  # type: ignore[no-untyped-def]
     return error
 
 
-@nb.njit(inline="always")  # type: ignore[untyped-decorator]
+@nb.njit  # type: ignore[untyped-decorator]
 def shift_to(value, exponent):  # type: ignore[no-untyped-def]
     """``network.shift`` for one number."""
     if exponent >= 0:
@@ -124,7 +129,7 @@ def shift_to(value, exponent):  # type: ignore[no-untyped-def]
     return (value + (np.int64(1) << (-exponent - 1))) >> -exponent
 
 
-@nb.njit(inline="always")  # type: ignore[untyped-decorator]
+@nb.njit  # type: ignore[untyped-decorator]
 def integrate(u, change, clamps):  # type: ignore[no-untyped-def]
     """``u <- clamp(u + clamp(change, du_min, du_max), u_min, u_max)`` for a whole population."""
     u_min, u_max, du_min, du_max = clamps[0], clamps[1], clamps[2], clamps[3]
@@ -133,7 +138,7 @@ def integrate(u, change, clamps):  # type: ignore[no-untyped-def]
         u[i] = min(max(u[i] + step, u_min), u_max)
 
 
-@nb.njit(inline="always")  # type: ignore[untyped-decorator]
+@nb.njit  # type: ignore[untyped-decorator]
 def record_counts(active, count, found, most, sums, out):  # type: ignore[no-untyped-def]
     """Write spikes, active and saturated neurons to ``sums`` [3], counts to ``out`` [K]."""
     spikes, saturated = 0, 0

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pvae_neuro.errors import EngineError
-from pvae_neuro.network import Connection, ErrorPopulation, IntegerNetwork
+from pvae_neuro.network import Connection, ErrorPopulation, IntegerNetwork, shift
+from pvae_neuro.sim import reference
+from pvae_neuro.sim.fast.products import FLOAT64_EXACT
 
 INT32_MAX = (1 << 31) - 1
 
@@ -53,6 +55,15 @@ class Plan:
     readout_left: int
     errors: ErrorPopulation | None
     feedback: Connection | None
+    drive_weight: NDArray[np.float64] | None
+
+    def drive(self, pixels: NDArray[np.int32]) -> NDArray[np.int64]:
+        """Return the drive of encoded pixels [B, M]: int64 [B, K], as the reference defines it."""
+        rule = self.network.drive
+        if rule is None or self.drive_weight is None:
+            return reference.drive(self.network, pixels)
+        product = (pixels.astype(np.float64) @ self.drive_weight).astype(np.int64)
+        return np.clip(shift(product, -rule.shift), -rule.limit, rule.limit)
 
 
 _plans: WeakKeyDictionary[IntegerNetwork, Plan] = WeakKeyDictionary()
@@ -92,7 +103,18 @@ def _make(network: IntegerNetwork) -> Plan:
         readout_left=unit - readout.frac_bits,
         errors=errors,
         feedback=feedback,
+        drive_weight=_exact_drive(network),
     )
+
+
+def _exact_drive(network: IntegerNetwork) -> NDArray[np.float64] | None:
+    """Drive weights [M, K] in float64 if every partial sum is exact there."""
+    if network.drive is None:
+        return None
+    largest = max(abs(side) for side in network.input.integer_range())
+    if _row_sum(network.drive.weight) * largest >= FLOAT64_EXACT:
+        return None
+    return np.ascontiguousarray(network.drive.weight.T, dtype=np.float64)
 
 
 def _split(

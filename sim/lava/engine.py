@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from pvae_neuro.errors import EngineUnavailableError, InputError
 from pvae_neuro.network import IntegerNetwork, check_steps
 from pvae_neuro.sim.engine import Progress, Record, Recording
+from pvae_neuro.sim.inputs import encode_inputs
 from pvae_neuro.sim.lava.available import missing_for_loihi2, require_lava
 from pvae_neuro.sim.lava.batch import Batch
-from pvae_neuro.sim.lava.inputs import encode_inputs, input_values
+from pvae_neuro.sim.lava.inputs import input_values
 from pvae_neuro.sim.lava.job import Job
 from pvae_neuro.sim.lava.supervisor import Supervisor
 from pvae_neuro.sim.lava.supported import check_supported

@@ -1,0 +1,5 @@
+"""``python -m pvae_neuro`` is the ``pvae-neuro`` command."""
+
+from pvae_neuro.cli import main
+
+main()

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pvae_neuro.data import check_images, load_images
+from pvae_neuro.errors import InputError
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no data at {SHARED}")
+
+
+def save(path: Path, **arrays: np.ndarray) -> Path:
+    np.savez(path, **arrays)
+    return path
+
+
+def test_bytes_are_scaled_and_flattened(tmp_path: Path) -> None:
+    images = np.arange(24, dtype=np.uint8).reshape(2, 3, 4) * 11
+    path = save(tmp_path / "a.npz", images=images, labels=np.array([4, 7], np.int16))
+    loaded = load_images(str(path))
+    assert loaded.pixels.dtype == np.float32
+    assert np.array_equal(loaded.pixels, (images.reshape(2, 12) / np.float32(255)))
+    assert (loaded.low, loaded.high, loaded.image_shape) == (0.0, 1.0, (3, 4))
+    assert loaded.labels is not None
+    assert loaded.labels.tolist() == [4, 7]
+    assert loaded.name == "a.npz"
+
+
+def test_signed_values_declare_a_symmetric_range(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.array([[-3.0, 1.0], [2.0, 0.5]], dtype=np.float16))
+    loaded = load_images(str(tmp_path / "a.npy"))
+    assert (loaded.low, loaded.high, loaded.image_shape) == (-3.0, 3.0, None)
+    assert loaded.labels is None
+
+
+def test_split_and_key_choose_the_array(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npz", train=np.zeros((2, 4)), test=np.ones((3, 4)))
+    assert len(load_images(str(path)).pixels) == 2
+    assert len(load_images(str(path), split="test").pixels) == 3
+    assert len(load_images(str(path), key="test").pixels) == 3
+    with pytest.raises(InputError, match=r"'absent'.*\['train', 'test'\]"):
+        load_images(str(path), key="absent")
+    path = save(tmp_path / "b.npz", x=np.zeros((2, 4)), z=np.ones((3, 4)))
+    with pytest.raises(InputError, match=r"\['x', 'z'\]"):
+        load_images(str(path))
+    path = save(tmp_path / "c.npz", only=np.zeros((2, 4)))
+    assert len(load_images(str(path)).pixels) == 2
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((0, 4)), "expected numbers of shape"),
+        (np.zeros(4), "expected numbers of shape"),
+        (np.zeros((2, 2, 2, 3)), "expected numbers of shape"),
+        (np.array([["a"]]), "expected numbers of shape"),
+        (np.array([[0.0, np.nan]]), "1 values are NaN or infinite"),
+        (np.array([[{}]], dtype=object), "plain numbers"),
+    ],
+)
+def test_unfit_arrays_are_refused(tmp_path: Path, array: np.ndarray, message: str) -> None:
+    np.save(tmp_path / "a.npy", array, allow_pickle=True)
+    with pytest.raises(InputError, match=message):
+        load_images(str(tmp_path / "a.npy"))
+
+
+def test_unfit_labels_are_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npz", images=np.zeros((2, 4)), labels=np.zeros(3, int))
+    with pytest.raises(InputError, match="expected 2 integer labels"):
+        load_images(str(path))
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz"])
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x93NUMPY\x01\x00v\x00", b"text"])
+def test_damaged_files_are_refused(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match="NumPy file"):
+        load_images(str(tmp_path / name))
+
+
+def test_absent_data_say_how_to_get_them(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        load_images(str(tmp_path / "a.npy"))
+    with pytest.raises(InputError, match=r"expected one of mnist, .*\.npz"):
+        load_images("cifar")
+    with pytest.raises(InputError, match="split"):
+        load_images("mnist", split="validation")
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "emnist", "omniglot"])
+def test_absent_named_sets_say_how_to_get_them(tmp_path: Path, name: str) -> None:
+    pytest.importorskip("torchvision")
+    with pytest.raises(InputError, match=r"--data-root.*download=True"):
+        load_images(name, tmp_path)
+
+
+@needs_shared
+def test_digits_are_read() -> None:
+    pytest.importorskip("torchvision")
+    digits = load_images("mnist", SHARED, split="test")
+    assert digits.pixels.shape == (10_000, 784)
+    assert (digits.low, digits.high, digits.image_shape) == (0.0, 1.0, (28, 28))
+    assert digits.labels is not None
+    assert digits.labels[:5].tolist() == [7, 2, 1, 0, 4]
+    assert 0.12 < float(digits.pixels.mean()) < 0.14
+
+
+@needs_shared
+def test_patches_and_characters_are_read() -> None:
+    patches = load_images(str(SHARED / "natural16_whitened.npz"), split="test")
+    assert patches.pixels.shape == (5000, 256)
+    assert patches.low == -patches.high
+    characters = load_images(str(SHARED / "omniglot_small1.npz"), split="test")
+    assert characters.pixels.shape == (2720, 784)
+    assert characters.labels is not None
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    batch=st.integers(1, 5),
+    dtype=st.sampled_from([np.float16, np.float32, np.float64, np.uint8, np.int64]),
+    square=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_images_in_range_pass_unchanged(batch: int, dtype: type, square: bool, seed: int) -> None:
+    values = np.random.default_rng(seed).uniform(size=(batch, 6)).round(2).astype(dtype)
+    given_ = values.reshape(batch, 2, 3) if square else values
+    checked = check_images(given_, 6, (2, 3), 0.0, 1.0)
+    assert checked.dtype == np.float32
+    assert checked.flags.c_contiguous
+    assert np.array_equal(checked, values.astype(np.float32))
+    assert not np.shares_memory(checked, values)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((2, 5)), r"shape \[N, 6\] or \[N, 2, 3\], got \[2, 5\]"),
+        (np.zeros((2, 3)), r"got \[2, 3\]; add a leading axis"),
+        (np.zeros(6), r"got \[6\]; add a leading axis"),
+        (np.zeros((1, 3, 2)), r"got \[1, 3, 2\]"),
+        (np.zeros((0, 6)), "empty batch"),
+        (np.array([[0, 0, 0, 0, 0, np.inf]]), "1 values are NaN or infinite.*image 0"),
+        (np.full((1, 6), 255.0), r"\[0, 1\].*got \[255, 255\]; divide bytes by 255.*--clip"),
+        (np.full((1, 6), -0.5), r"got \[-0\.5, -0\.5\]; clip"),
+        (np.array([["a"] * 6]), "real numbers"),
+        (np.zeros((1, 6), complex), "real numbers"),
+    ],
+)
+def test_unfit_images_are_refused(images: np.ndarray, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        check_images(images, 6, (2, 3), 0.0, 1.0)
+
+
+def test_clip_forces_values_into_range() -> None:
+    clipped = check_images([[-5.0, 0.25, 7.0]], 3, None, -1.0, 1.0, clip=True)
+    assert clipped.tolist() == [[-1.0, 0.25, 1.0]]
+    with pytest.raises(InputError, match="NaN"):
+        check_images([[np.nan, 0.0, 0.0]], 3, None, -1.0, 1.0, clip=True)
+
+
+def test_files_are_read_without_torch(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((2, 4)))
+    code = (
+        "import sys; from pvae_neuro.data import load_images; "
+        f"load_images({str(tmp_path / 'a.npy')!r}); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
