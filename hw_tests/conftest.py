@@ -22,7 +22,7 @@ from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.sim.engine import Engine, Recording, engine_names, get_engine
 from pvae_neuro.zoo import load_pretrained, sample_digits
 
-DEFAULT_TARGETS = ("reference", "onnx", "lava")
+DEFAULT_TARGETS = ("reference", "fast", "onnx", "lava")
 TOPOLOGIES = ("lateral", "predictive")
 SEEDS = (0, 1, 2)
 PARITY = "parity"

@@ -7,6 +7,10 @@ from importlib.util import find_spec
 from pvae_neuro.errors import EngineUnavailableError, InputError
 from pvae_neuro.sim.engine import Engine, engine_names, get_engine
 
+AUTO = "auto"
+# Quickest first; all give the same integers.
+_BY_SPEED = (("fast", "numba"), ("onnx", "onnxruntime"))
+
 
 def make_engine(name: str, timeout: float | None = None) -> Engine:
     """Engine of that name, ready to run.
@@ -14,6 +18,7 @@ def make_engine(name: str, timeout: float | None = None) -> Engine:
     Parameters
     ----------
     name : str
+        Or ``auto``, the quickest that is installed.
     timeout : float, optional
         Seconds without progress after which the lava engine is given up.
 
@@ -28,6 +33,8 @@ def make_engine(name: str, timeout: float | None = None) -> Engine:
     EngineUnavailableError
         If its dependency is missing.
     """
+    if name == AUTO:
+        name = next((engine for engine, needs in _BY_SPEED if _found(needs)), "reference")
     if name == "lava":
         return _lava(timeout)
     if name == "onnx" and not _found("onnxruntime"):

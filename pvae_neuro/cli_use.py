@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from pvae_neuro.sim.engine import Recording
 
 EngineName = Annotated[
-    str, typer.Option("--engine", "-e", help="reference, onnx or lava; all give the same integers.")
+    str,
+    typer.Option(
+        "--engine", "-e", help="auto, reference, fast, onnx or lava; all give the same integers."
+    ),
 ]
 ArtifactFile = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="Exported network.")]
 
@@ -165,7 +168,7 @@ def evaluate(
     samples: Samples = None,
     steps: Steps = 128,
     seed: Seed = 0,
-    engine: EngineName = "reference",
+    engine: EngineName = "auto",
     clip: Clip = False,
     timeout: Timeout = None,
     json: Json = None,

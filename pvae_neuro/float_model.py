@@ -9,6 +9,8 @@ of the integers. :class:`pvae_neuro.models.ipvae.IPVAE` is the same update in Py
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +20,8 @@ from pvae_neuro.count_table import WORDS
 from pvae_neuro.errors import ModelFileError
 
 Floats = NDArray[np.float32]
-# The rate exp(10) of the upper clamp is never meant literally; counts stop here.
-MAX_FLOAT_COUNT = 30_000
+# Up to here probabilities are added up one by one; exp(-rate) is far from underflow.
+LARGE_RATE = 200.0
 
 
 class FloatModel:
@@ -108,6 +110,9 @@ def _softplus(value: Floats) -> Floats:
 def poisson_counts(u: Floats, word: NDArray[np.uint16]) -> Floats:
     """Poisson counts by inverting the distribution function at ``(word + 1/2) / 2**16``.
 
+    Above a rate of ``LARGE_RATE`` the inverse is the Cornish-Fisher expansion, within one count of
+    the exact one; such rates are far beyond any count that an integer network holds.
+
     Parameters
     ----------
     u : float32 [...]
@@ -118,21 +123,42 @@ def poisson_counts(u: Floats, word: NDArray[np.uint16]) -> Floats:
     -------
     float32 [...]
     """
-    shape = u.shape
     rate = np.exp(u.astype(np.float64)).ravel()
-    uniform = (word.ravel().astype(np.float64) + 0.5) / WORDS
+    words = word.ravel()
     counts = np.zeros(rate.shape, np.float32)
-    active = np.flatnonzero(uniform > np.exp(-rate))
-    rate, uniform = rate[active], uniform[active]
+    uniform = (words.astype(np.float64) + 0.5) / WORDS
+    active = np.flatnonzero((uniform > np.exp(-rate)) & (rate <= LARGE_RATE))
+    counts[active] = _invert(rate[active], uniform[active])
+    large = np.flatnonzero(rate > LARGE_RATE)
+    if len(large):
+        quantile = _normal_quantiles()[words[large]]
+        spread = np.sqrt(rate[large]) * quantile + (quantile**2 - 1) / 6
+        counts[large] = np.rint(rate[large] + spread)
+    return counts.reshape(u.shape)
+
+
+def _invert(rate: NDArray[np.float64], uniform: NDArray[np.float64]) -> Floats:
+    """Counts of neurons known to fire, by adding up the probabilities of 1, 2, ..."""
+    counts = np.zeros(rate.shape, np.float32)
+    place = np.arange(len(rate))
+    mass = np.exp(-rate)
+    cumulative = mass
     k = 0
-    log_mass = -rate
-    cumulative = np.exp(log_mass)
-    while len(active) and k < MAX_FLOAT_COUNT:
+    while len(place):
         k += 1
-        counts[active] = k
-        log_mass = log_mass + np.log(rate) - np.log(k)
-        cumulative = cumulative + np.exp(log_mass)
-        more = (uniform > cumulative) & ((k < rate) | (log_mass > -80.0))
-        active, rate, uniform = active[more], rate[more], uniform[more]
-        log_mass, cumulative = log_mass[more], cumulative[more]
-    return counts.reshape(shape)
+        counts[place] = k
+        mass = mass * rate / k
+        cumulative = cumulative + mass
+        more = uniform > cumulative
+        # Rounding may leave the sum short of a uniform number next to one.
+        more &= (k < rate) | (mass > 1e-12)
+        place, rate, uniform = place[more], rate[more], uniform[more]
+        mass, cumulative = mass[more], cumulative[more]
+    return counts
+
+
+@lru_cache(maxsize=1)
+def _normal_quantiles() -> NDArray[np.float64]:
+    """Standard normal quantile at the uniform number of every word."""
+    normal = NormalDist()
+    return np.array([normal.inv_cdf((word + 0.5) / WORDS) for word in range(WORDS)])

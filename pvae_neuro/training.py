@@ -155,9 +155,7 @@ class _Run:
         self.device = _find_device(options.device)
         weights = torch.Generator().manual_seed(_stream_seed(config.seed, _WEIGHTS, 0))
         self.model = IPVAE(self.identity.model, weights, config.init_scale).to(self.device)
-        self.optimizer = torch.optim.Adamax(
-            self.model.parameters(), config.learning_rate, weight_decay=config.weight_decay
-        )
+        self.optimizer = _make_optimizer(self.model, config)
         self.pixels = torch.from_numpy(images.pixels).to(self.device)
         self.generator = torch.Generator(device=self.device)
         self.batches_done = 0
@@ -234,7 +232,7 @@ class _Run:
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.gradient_clip)
         for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate_at(progress)
+            group["lr"] = config.learning_rate_at(progress) * group["share"]
         self.optimizer.step()
         return loss, result
 
@@ -249,6 +247,15 @@ class _Run:
                 f"lower the learning rate or the gradient clip"
             )
         return metrics
+
+
+def _make_optimizer(model: IPVAE, config: TrainConfig) -> torch.optim.Adamax:
+    others = [value for name, value in model.named_parameters() if name != "dictionary"]
+    groups = [
+        {"params": [model.dictionary], "share": config.dictionary_rate},
+        {"params": others, "share": 1.0},
+    ]
+    return torch.optim.Adamax(groups, config.learning_rate, weight_decay=config.weight_decay)
 
 
 def _model_config(images: Images, config: TrainConfig) -> ModelConfig:

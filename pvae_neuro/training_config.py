@@ -32,6 +32,10 @@ class TrainConfig(BaseModel):
         each ends in an optimiser step.
     learning_rate, final_learning_rate : float
         Peak of the cosine schedule, and its end.
+    dictionary_rate : float
+        Learning rate of the dictionary as a share of the others'. Its entries are small, and
+        pixels that hardly vary weigh a step's noise by a hundredfold precision, while the other
+        parameters move in logarithms and have far to go.
     warm_up : float
         Share of the run over which the learning rate rises from zero.
     weight_decay : float
@@ -65,6 +69,7 @@ class TrainConfig(BaseModel):
     windows: int = Field(default=1, ge=1)
     learning_rate: float = Field(default=5e-3, gt=0.0)
     final_learning_rate: float = Field(default=1e-5, ge=0.0)
+    dictionary_rate: float = Field(default=0.25, gt=0.0)
     warm_up: float = Field(default=0.02, ge=0.0, le=1.0)
     weight_decay: float = Field(default=3e-4, ge=0.0)
     gradient_clip: float = Field(default=300.0, gt=0.0)
@@ -72,7 +77,7 @@ class TrainConfig(BaseModel):
     final_temperature: float = Field(default=0.05, gt=0.0)
     temperature_anneal: float = Field(default=0.5, ge=0.0, le=1.0)
     beta_anneal: float = Field(default=0.0, ge=0.0, le=1.0)
-    max_arrivals: int = Field(default=32, ge=1)
+    max_arrivals: int = Field(default=64, ge=1)
     init_scale: float = Field(default=1e-4, gt=0.0)
     seed: int = Field(default=0, ge=0)
 

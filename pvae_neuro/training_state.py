@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from pydantic import ValidationError
+from torch import Tensor
 
 from pvae_neuro.checkpoints import (
     Float32,
@@ -29,7 +30,8 @@ from pvae_neuro.training_config import TrainConfig
 FORMAT = "pvae-neuro-training"
 SCHEMA_VERSION = 1
 
-_AVERAGES = ("exp_avg", "exp_inf")
+_OPTIMIZER_KEYS = ("step", "exp_avg", "exp_inf")
+"""What Adamax keeps per parameter; its step counts the updates that brought a gradient."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class TrainingState:
     batches_done : int
         Batches since its start; the next batch has this number.
     arrays : dict of str to ndarray
-        Weights by their names, and Adamax's averages as ``exp_avg.name`` and ``exp_inf.name``.
+        Weights by their names, and what Adamax keeps of each as ``step.name`` and so on.
     """
 
     identity: RunIdentity
@@ -104,9 +106,9 @@ def capture(
     """
     arrays = dict(model.to_saved().arrays())
     for name, parameter in model.named_parameters():
-        for key in _AVERAGES:
-            average = optimizer.state[parameter].get(key, torch.zeros_like(parameter))
-            arrays[f"{key}.{name}"] = np.array(average.cpu().numpy(), dtype=np.float32)
+        for key, blank in _blank(parameter).items():
+            value = optimizer.state[parameter].get(key, blank)
+            arrays[f"{key}.{name}"] = np.array(value.cpu().numpy(), dtype=np.float32)
     return TrainingState(identity, batches_done, arrays)
 
 
@@ -122,18 +124,20 @@ def restore(state: TrainingState, model: IPVAE, optimizer: torch.optim.Adamax) -
     optimizer : torch.optim.Adamax
         Built on ``model``'s parameters; receives the averages.
     """
-    updates = state.batches_done * state.identity.train.windows
     for name, parameter in model.named_parameters():
         with torch.no_grad():
             parameter.copy_(torch.from_numpy(state.arrays[name]))
-        if updates:
-            averages = {
-                key: torch.zeros_like(parameter).copy_(
-                    torch.from_numpy(state.arrays[f"{key}.{name}"])
-                )
-                for key in _AVERAGES
-            }
-            optimizer.state[parameter] = {"step": torch.tensor(float(updates)), **averages}
+        kept = {
+            key: blank.copy_(torch.from_numpy(state.arrays[f"{key}.{name}"]))
+            for key, blank in _blank(parameter).items()
+        }
+        optimizer.state[parameter] = kept if kept["step"] else {}
+
+
+def _blank(parameter: Tensor) -> dict[str, Tensor]:
+    """Adamax's state before its first step, on the devices where Adamax keeps it."""
+    tensors = (torch.zeros(()), torch.zeros_like(parameter), torch.zeros_like(parameter))
+    return dict(zip(_OPTIMIZER_KEYS, tensors, strict=True))
 
 
 def save_state(state: TrainingState, path: Path) -> None:
@@ -204,11 +208,9 @@ def load_state(path: Path) -> TrainingState:
 
 
 def _check_arrays(arrays: dict[str, Float32], model: ModelConfig, path: Path) -> None:
-    expected = {
-        prefix + name: shape
-        for name, shape in array_shapes(model).items()
-        for prefix in ("", *(f"{key}." for key in _AVERAGES))
-    }
+    expected = dict(array_shapes(model))
+    for name, shape in array_shapes(model).items():
+        expected |= {f"step.{name}": (), f"exp_avg.{name}": shape, f"exp_inf.{name}": shape}
     got = {name: array.shape for name, array in arrays.items()}
     if got != expected or any(array.dtype != np.float32 for array in arrays.values()):
         raise ModelFileError(

@@ -15,17 +15,17 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 pytest.importorskip("safetensors")
-from safetensors.numpy import save_file  # noqa: E402
+from safetensors.numpy import save_file
 
-from pvae_neuro.checkpoints import (  # noqa: E402
+from pvae_neuro.checkpoints import (
     ModelConfig,
     SavedModel,
     array_shapes,
     load_model,
     save_model,
 )
-from pvae_neuro.errors import InputError, ModelFileError  # noqa: E402
-from pvae_neuro.files import atomic_path  # noqa: E402
+from pvae_neuro.errors import InputError, ModelFileError
+from pvae_neuro.files import atomic_path
 
 
 def make_config(**changes: Any) -> ModelConfig:

@@ -7,6 +7,7 @@ Knows NumPy alone, so that both sides of the process boundary can import it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,16 @@ class Block:
     counts: NDArray[np.uint8]
     potentials: NDArray[np.int32]
 
+    def pieces(self, samples: int) -> Iterator[Block]:
+        """Yield the block in parts of at most so many samples."""
+        for first in range(0, len(self.counts), samples):
+            rows = slice(first, first + samples)
+            yield Block(self.counts[rows], self.potentials[rows])
+
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples that run one after the other without a word from outside.
+    """Samples that run without a word from outside, ``width`` at a time.
 
     Attributes
     ----------
@@ -45,7 +52,9 @@ class Batch:
     samples, iterations, latents : int
         N, T and K.
     block_bytes : int
-        Size of the files of a block, unless one sample needs more.
+        Size of the files of a block, unless one pass needs more.
+    width : int
+        Samples that run side by side in one pass; the last pass may hold fewer.
     """
 
     folder: str
@@ -53,12 +62,19 @@ class Batch:
     iterations: int
     latents: int
     block_bytes: int = BLOCK_BYTES
+    width: int = 1
+
+    @property
+    def samples_per_piece(self) -> int:
+        """Samples whose record takes no more than ``block_bytes``; at least one."""
+        bytes_per_sample = self.latents * (5 * self.iterations + 1)
+        return max(1, self.block_bytes // bytes_per_sample)
 
     @property
     def samples_per_block(self) -> int:
-        """Samples B that are recorded in one file; the last block may hold fewer."""
-        bytes_per_sample = self.latents * (5 * self.iterations + 1)
-        return max(1, min(self.samples, self.block_bytes // bytes_per_sample))
+        """Samples B recorded in one file: whole passes; the last block may hold fewer."""
+        passes = min(-(-self.samples // self.width), self.samples_per_piece // self.width)
+        return max(1, passes) * self.width
 
     @property
     def blocks(self) -> int:
@@ -69,6 +85,10 @@ class Batch:
         """Rows of the samples in a block."""
         first = block * self.samples_per_block
         return range(first, min(first + self.samples_per_block, self.samples))
+
+    def passes(self, block: int) -> int:
+        """Times that the network starts anew to run the samples of a block."""
+        return -(-len(self.rows(block)) // self.width)
 
     def write_input(self, population: str, values: NDArray[np.integer[Any]]) -> None:
         """Store the input of a population, int [N, neurons]."""
@@ -113,6 +133,11 @@ class Batch:
             (self._path(f"counts-{block}"), np.uint8, (rows, steps + 1, self.latents)),
             (self._path(f"potentials-{block}"), np.int32, (rows, steps, self.latents)),
         ]
+
+
+def state_shape(neurons: int, width: int) -> tuple[int, ...]:
+    """Shape of a population's ports and state: (neurons,), or (width, neurons) side by side."""
+    return (neurons,) if width == 1 else (width, neurons)
 
 
 def _plain(mapped: NDArray[Any]) -> NDArray[Any]:

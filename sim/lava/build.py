@@ -12,18 +12,20 @@ from numpy.typing import ArrayLike, NDArray
 
 from pvae_neuro.errors import InputError, NetworkError
 from pvae_neuro.network import (
+    Connection,
     Hop,
     IntegerNetwork,
     PoissonPopulation,
     Population,
     check_steps,
 )
-from pvae_neuro.sim.lava.batch import Batch
+from pvae_neuro.sim.lava.batch import Batch, state_shape
+from pvae_neuro.sim.lava.batched_dense.process import BatchedDense
 from pvae_neuro.sim.lava.dense import exact_dense
 from pvae_neuro.sim.lava.error.process import ErrorNeurons
-from pvae_neuro.sim.lava.inputs import input_values
+from pvae_neuro.sim.lava.inputs import check_batch, input_values
 from pvae_neuro.sim.lava.poisson.process import PoissonNeurons
-from pvae_neuro.sim.lava.supported import check_supported, phase_of
+from pvae_neuro.sim.lava.supported import check_supported, largest_message, phase_of
 
 # Lava carries the value of a Var as a float64.
 _LARGEST_INDEX = 1 << 53
@@ -38,16 +40,19 @@ class LavaNetwork:
     network : IntegerNetwork
         The program.
     populations : mapping of str to PoissonNeurons or ErrorNeurons
-    connections : mapping of str to Dense
-        Lava's stock process.
+    connections : mapping of str to Dense or BatchedDense
+        Lava's stock process where ``batch`` is 1.
     steps_per_iteration : int
         Lava steps that one iteration takes: one per hop.
+    batch : int
+        Samples B side by side; above 1 the state of a population has the shape [B, neurons].
     """
 
     network: IntegerNetwork
     populations: Mapping[str, PoissonNeurons | ErrorNeurons]
-    connections: Mapping[str, Dense]
+    connections: Mapping[str, Dense | BatchedDense]
     steps_per_iteration: int
+    batch: int = 1
 
     @property
     def latents(self) -> PoissonNeurons:
@@ -71,11 +76,11 @@ class LavaNetwork:
         return check_steps(iterations) * self.steps_per_iteration + 1
 
     def set_input(self, image: ArrayLike) -> None:
-        """Set the image, before the first run or between runs.
+        """Set the image or images, before the first run or between runs.
 
         Parameters
         ----------
-        image : float [M]
+        image : float [M], or [B, M] side by side
             Inside the network's declared range.
 
         Raises
@@ -84,13 +89,13 @@ class LavaNetwork:
             If the shape does not fit.
         """
         pixels = self.network.input.encode(image)
-        if pixels.shape != (self.network.input.pixels,):
-            raise InputError(
-                f"image: expected shape ({self.network.input.pixels},), got {pixels.shape}"
-            )
-        for name, values in input_values(self.network, pixels[None]).items():
+        expected = state_shape(self.network.input.pixels, self.batch)
+        if pixels.shape != expected:
+            raise InputError(f"image: expected shape {expected}, got {pixels.shape}")
+        for name, values in input_values(self.network, np.atleast_2d(pixels)).items():
             process = self.populations[name]
-            _set(process.x if isinstance(process, ErrorNeurons) else process.drive, values[0])
+            var = process.x if isinstance(process, ErrorNeurons) else process.drive
+            _set(var, values.reshape(var.shape))
 
     def reset(self, sample: int = 0) -> None:
         """Begin a sample with the next step: potentials and noise start anew.
@@ -98,7 +103,7 @@ class LavaNetwork:
         Parameters
         ----------
         sample : int
-            Index of the sample in the noise, below 2**53.
+            Index of the (first) sample in the noise, below 2**53.
         """
         if not 0 <= sample < _LARGEST_INDEX:
             raise InputError(f"sample: expected an index in [0, 2**53), got {sample}")
@@ -124,7 +129,12 @@ class LavaNetwork:
 
 
 def build_lava(
-    network: IntegerNetwork, *, seed: int = 0, sample: int = 0, batch: Batch | None = None
+    network: IntegerNetwork,
+    *,
+    seed: int = 0,
+    sample: int = 0,
+    batch: int = 1,
+    files: Batch | None = None,
 ) -> LavaNetwork:
     """Build the network out of Lava Processes, ready to be connected further and run.
 
@@ -138,7 +148,10 @@ def build_lava(
         Key of the noise.
     sample : int
         Index of the first sample in the noise.
-    batch : Batch, optional
+    batch : int
+        Samples side by side. Above 1 the connections are :class:`BatchedDense`, for the CPU alone;
+        with 1 they are Lava's stock ``Dense``.
+    files : Batch, optional
         For the engine: samples to run through without a word from outside.
 
     Raises
@@ -146,51 +159,44 @@ def build_lava(
     NetworkError
         If Lava cannot run the network exactly; names the part.
     InputError
-        If the seed does not fit.
+        If the seed or the batch does not fit.
     """
+    check_batch(batch)
     check_supported(network)
-    populations = {
-        p.name: _population(network, p, seed, sample, batch) for p in network.populations
-    }
-    connections = {c.name: exact_dense(c) for c in network.connections}
+    shared = {"period": len(network.schedule), "batch": batch, "files": files}
+    populations: dict[str, PoissonNeurons | ErrorNeurons] = {}
+    for p in network.populations:
+        options = {**shared, "exponents": _exponents(network, p)}
+        if isinstance(p, PoissonPopulation):
+            populations[p.name] = PoissonNeurons(p, seed=seed, sample=sample, **options)
+        else:
+            populations[p.name] = ErrorNeurons(p, phase=phase_of(network, p.name), **options)
+    connections = {c.name: _connection(network, c, batch) for c in network.connections}
     for hop in network.schedule:
         _connect(network, hop, populations, connections)
-    return LavaNetwork(network, populations, connections, len(network.schedule))
+    return LavaNetwork(network, populations, connections, len(network.schedule), batch)
 
 
-def _population(
-    network: IntegerNetwork,
-    population: Population,
-    seed: int,
-    sample: int,
-    batch: Batch | None,
-) -> PoissonNeurons | ErrorNeurons:
+def _exponents(network: IntegerNetwork, population: Population) -> tuple[int, int]:
     incoming = [c.exponent for c in network.connections if c.target == population.name]
     first, second = (*incoming, 0, 0)[:2]
-    period = len(network.schedule)
-    if isinstance(population, PoissonPopulation):
-        return PoissonNeurons(
-            population,
-            exponents=(first, second),
-            period=period,
-            seed=seed,
-            sample=sample,
-            batch=batch,
-        )
-    return ErrorNeurons(
-        population,
-        exponents=(first, second),
-        period=period,
-        phase=phase_of(network, population.name),
-        batch=batch,
-    )
+    return first, second
+
+
+def _connection(
+    network: IntegerNetwork, connection: Connection, batch: int
+) -> Dense | BatchedDense:
+    if batch == 1:
+        return exact_dense(connection)
+    limit = largest_message(network.population(connection.source))
+    return BatchedDense(connection.weight, message_limit=limit, batch=batch, name=connection.name)
 
 
 def _connect(
     network: IntegerNetwork,
     hop: Hop,
     populations: Mapping[str, PoissonNeurons | ErrorNeurons],
-    connections: Mapping[str, Dense],
+    connections: Mapping[str, Dense | BatchedDense],
 ) -> None:
     target = populations[hop.target]
     incoming = [c.name for c in network.connections if c.target == hop.target]

@@ -14,7 +14,7 @@ from pvae_neuro.sim.engine import Progress, Record, Recording
 from pvae_neuro.sim.inputs import encode_inputs
 from pvae_neuro.sim.lava.available import missing_for_loihi2, require_lava
 from pvae_neuro.sim.lava.batch import Batch
-from pvae_neuro.sim.lava.inputs import input_values
+from pvae_neuro.sim.lava.inputs import check_batch, input_values
 from pvae_neuro.sim.lava.job import Job
 from pvae_neuro.sim.lava.supervisor import Supervisor
 from pvae_neuro.sim.lava.supported import check_supported
@@ -28,21 +28,32 @@ class LavaEngine:
     """Lava's CPU simulation of Loihi 2, in processes of its own.
 
     The populations are this package's Processes; the connections are Lava's stock ``Dense`` in its
-    bit-accurate model. See :class:`~pvae_neuro.sim.engine.Engine` for ``run``.
+    bit-accurate model, or with ``batch`` above 1 this package's ``BatchedDense``, which delivers
+    the same integers for many samples at a time. See :class:`~pvae_neuro.sim.engine.Engine` for
+    ``run``.
 
     Parameters
     ----------
     timeout : float
         Seconds without any progress (of start-up, compilation or iterations) after which the run
         is given up with an :class:`EngineError`.
+    batch : int
+        Most samples to run side by side; they are spread evenly over as few passes as that allows.
+        Does not change a single integer.
+
+    Raises
+    ------
+    InputError
+        If ``timeout`` is not positive or ``batch`` not an integer of at least 1.
     """
 
     name = "lava"
 
-    def __init__(self, timeout: float = DEFAULT_TIMEOUT) -> None:
+    def __init__(self, timeout: float = DEFAULT_TIMEOUT, batch: int = 1) -> None:
         if not timeout > 0:
             raise InputError(f"timeout: expected a positive number of seconds, got {timeout}")
         self.timeout = timeout
+        self.batch = check_batch(batch)
 
     def run(
         self,
@@ -66,7 +77,13 @@ class LavaEngine:
         recorder = Recorder(network, pixels, steps, record)
         if len(pixels) > 0:
             with Supervisor() as supervisor:
-                batch = Batch(str(supervisor.folder), len(pixels), steps, network.latents.size)
+                batch = Batch(
+                    str(supervisor.folder),
+                    len(pixels),
+                    steps,
+                    network.latents.size,
+                    width=even_width(len(pixels), self.batch),
+                )
                 for population, values in input_values(network, pixels).items():
                     batch.write_input(population, values)
                 Job(network, batch, seed, first_sample).write()
@@ -93,9 +110,17 @@ class LavaEngine:
         for line in supervisor.reports(poll, self.timeout):
             kind, _, number = line.partition(" ")
             if kind == "block":
-                block = batch.take_block(int(number))
-                recorder.add(batch.rows(int(number)).start, block.counts, block.potentials)
+                first = batch.rows(int(number)).start
+                for piece in batch.take_block(int(number)).pieces(batch.samples_per_piece):
+                    recorder.add(first, piece.counts, piece.potentials)
+                    first += len(piece.counts)
         poll()
+
+
+def even_width(samples: int, most: int) -> int:
+    """Samples side by side, at most ``most``, such that the fewest passes are filled evenly."""
+    passes = -(-samples // most)
+    return -(-samples // passes)
 
 
 class Loihi2Engine:

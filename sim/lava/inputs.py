@@ -7,10 +7,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pvae_neuro.errors import InputError
 from pvae_neuro.network import ErrorPopulation, IntegerNetwork
 from pvae_neuro.sim.reference import drive
 
 SAMPLES_PER_BLOCK = 64
+
+
+def check_batch(batch: int) -> int:
+    """Return ``batch`` if it is an integer of at least 1; raise :class:`InputError` if not."""
+    if not isinstance(batch, int | np.integer) or isinstance(batch, bool) or batch < 1:
+        raise InputError(f"batch: expected a whole number of samples, at least 1, got {batch!r}")
+    return int(batch)
 
 
 def input_values(

@@ -5,7 +5,8 @@ iteration of H hops takes H steps, and a population acts on one of them alone: t
 0, the target of hop h on phase ``(h + 1) % H``. On the others it empties its ports and sends zeros.
 The latents take nothing that arrives on the first step of a sample, and every other population acts
 on something that was sent after it: what a ``Dense`` still holds of the sample before is never
-used.
+used. One model serves a state of shape [n] and one of shape [B, n], whose rows are samples side by
+side that share the parameters.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ class PhasedModel(PyLoihiProcessModel):  # type: ignore[misc]
         super().__init__(proc_params)
         self._period = int(proc_params["period"])
         self._phase = int(proc_params["phase"])
-        self._batch: Batch | None = proc_params["batch"]
+        self._files: Batch | None = proc_params["files"]
+        self._width = int(proc_params["batch"])
         self._input: NDArray[Any] | None = None
         self._row = 0
         self._ready = False
@@ -72,11 +74,20 @@ class PhasedModel(PyLoihiProcessModel):  # type: ignore[misc]
         exponents = [*(int(e) for e in self.exponents), 0]
         self._connected = [(p, e) for p, e in zip(ports, exponents, strict=True) if p.csp_ports]
         self._silence = np.zeros(self.s_out.shape, np.int64)
-        if self._batch is not None and self._input is None:
-            self._input = self._batch.read_input(self.proc_params["name"])
+        if self._files is not None and self._input is None:
+            self._input = self._files.read_input(self.proc_params["name"])
 
     def _begin_sample(self) -> None:
-        """First step of a sample."""
+        """First step of a sample, or of several side by side."""
+
+    def _load_input(self, state: NDArray[Any]) -> None:
+        """Copy this pass's rows of the input into a Var [n] or [B, n].
+
+        Where samples are fewer than B, the rest goes on with what it had and is not recorded.
+        """
+        if self._input is not None:
+            rows = self._input[self._row : self._row + self._width]
+            np.atleast_2d(state)[: len(rows)] = rows
 
     def _act(self, iteration: int, arrived: list[tuple[NDArray[Any], int]]) -> NDArray[Any]:
         """Update, and return what to send."""
@@ -86,11 +97,11 @@ class PhasedModel(PyLoihiProcessModel):  # type: ignore[misc]
         """Work that need not delay the message."""
 
     def _next_sample(self) -> None:
-        """The batch's next sample begins with the next step."""
-        self._row += 1
+        """The next pass of the batch begins with the next step."""
+        self._row += self._width
 
     def _advance(self, step: int) -> None:
-        if self._batch is not None and step == self._batch.iterations * self._period:
+        if self._files is not None and step == self._files.iterations * self._period:
             self.step[0] = 0
             self._next_sample()
         else:
@@ -109,7 +120,7 @@ def sum_scaled(
 
     Parameters
     ----------
-    arrived : list of (float64 [n], int)
+    arrived : list of (float64 [n] or [B, n], int)
     streamed : bool
         Whether the last one is the streamed input, which no ``Dense`` doubled.
     """

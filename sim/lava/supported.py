@@ -11,6 +11,7 @@ from pvae_neuro.network import (
     ErrorPopulation,
     IntegerNetwork,
     PoissonPopulation,
+    Population,
 )
 
 # Ports that a population has for connections: a_in and a_in_fine.
@@ -65,10 +66,8 @@ def _check_range(network: IntegerNetwork, connection: Connection) -> None:
     It adds 32-bit integers without saturating, and holds twice the mantissa.
     """
     source = network.population(connection.source)
-    if isinstance(source, ErrorPopulation):
-        field, largest = "message_limit", source.message_limit
-    else:
-        field, largest = "max_count", source.table.max_count
+    field = "message_limit" if isinstance(source, ErrorPopulation) else "max_count"
+    largest = largest_message(source)
     if largest > ACCUMULATOR_MAX:
         raise NetworkError(
             f"lava: expected messages of {source.name!r} below 2**23, got {field} {largest}"
@@ -81,6 +80,13 @@ def _check_range(network: IntegerNetwork, connection: Connection) -> None:
             f"lava: row {row} of connection {connection.name!r} can reach {reach}, which overflows "
             f"the 32-bit accumulator of Lava's Dense; lower {field} of {source.name!r}"
         )
+
+
+def largest_message(population: Population) -> int:
+    """Largest absolute graded spike that a population sends."""
+    if isinstance(population, ErrorPopulation):
+        return population.message_limit
+    return population.table.max_count
 
 
 def phase_of(network: IntegerNetwork, population: str) -> int:

@@ -25,6 +25,9 @@ from pvae_neuro.sim.lava.job import Job, read_job
 
 WATCH_SECONDS = 0.2
 FAILED = 3
+# Messages that a channel holds in shared memory. Lava's 64 are far more than the one that steps in
+# lockstep leave waiting, and would take 13 MB per channel for 64 samples of 784 neurons.
+CHANNEL_SLOTS = 8
 _PR_SET_PDEATHSIG = 1
 _RANDOM_NAME_LENGTH = 8
 
@@ -77,15 +80,19 @@ def run(job: Job, status: int) -> None:
 
     from pvae_neuro.sim.lava.build import build_lava
 
-    batch = job.batch
-    lava = build_lava(job.network, seed=job.seed, sample=job.first_sample, batch=batch)
+    files = job.batch
+    lava = build_lava(
+        job.network, seed=job.seed, sample=job.first_sample, batch=files.width, files=files
+    )
     latents = lava.latents
-    latents.create_runtime(Loihi2SimCfg(select_tag="fixed_pt"))
+    latents.create_runtime(
+        Loihi2SimCfg(select_tag="fixed_pt"), compile_config={"pypy_channel_size": CHANNEL_SLOTS}
+    )
     actors = latents.runtime._messaging_infrastructure.actors
     threading.Thread(target=watch_actors, args=(actors,), daemon=True).start()
     os.write(status, b"ready\n")
-    for block in range(batch.blocks):
-        steps = len(batch.rows(block)) * lava.steps(batch.iterations)
+    for block in range(files.blocks):
+        steps = files.passes(block) * lava.steps(files.iterations)
         latents.run(RunSteps(num_steps=steps))
         os.write(status, f"block {block}\n".encode())
 

@@ -33,8 +33,7 @@ class _ErrorModel(PhasedModel):
         self._limit = int(proc_params["message_limit"])
 
     def _begin_sample(self) -> None:
-        if self._input is not None:
-            self.x[:] = self._input[self._row]
+        self._load_input(self.x)
 
 
 @implements(proc=ErrorNeurons, protocol=LoihiProtocol)

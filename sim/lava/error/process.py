@@ -8,7 +8,7 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
 
 from pvae_neuro.network_parts import ErrorPopulation
-from pvae_neuro.sim.lava.batch import Batch
+from pvae_neuro.sim.lava.batch import Batch, state_shape
 
 
 class ErrorNeurons(AbstractProcess):  # type: ignore[misc]
@@ -35,7 +35,10 @@ class ErrorNeurons(AbstractProcess):  # type: ignore[misc]
         Powers of two that bring ``a_in`` and ``a_in_fine`` to the unit of x.
     period, phase : int
         Steps per iteration, and the one on which this population acts.
-    batch : Batch, optional
+    batch : int
+        Samples B side by side. One: ports and state [M]; more: [B, M], for connections that carry
+        them.
+    files : Batch, optional
         Samples to run through without a word from outside.
 
     Attributes
@@ -62,7 +65,8 @@ class ErrorNeurons(AbstractProcess):  # type: ignore[misc]
         exponents: tuple[int, int] = (0, 0),
         period: int = 2,
         phase: int = 1,
-        batch: Batch | None = None,
+        batch: int = 1,
+        files: Batch | None = None,
     ) -> None:
         super().__init__(
             name=population.name,
@@ -71,14 +75,15 @@ class ErrorNeurons(AbstractProcess):  # type: ignore[misc]
             period=period,
             phase=phase,
             batch=batch,
+            files=files,
         )
-        shape = (population.size,)
+        shape = state_shape(population.size, batch)
         self.a_in = InPort(shape=shape)
         self.a_in_fine = InPort(shape=shape)
         self.x_in = InPort(shape=shape)
         self.s_out = OutPort(shape=shape)
         self.x = Var(shape=shape, init=0)
         self.m = Var(shape=shape, init=0)
-        self.gain = Var(shape=shape, init=population.gain)
+        self.gain = Var(shape=(population.size,), init=population.gain)
         self.exponents = Var(shape=(2,), init=np.array(exponents))
         self.step = Var(shape=(1,), init=0)

@@ -13,10 +13,10 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from numpy.typing import NDArray
 
 from pvae_neuro.count_table import WORDS, poisson_cdf
-from pvae_neuro.sim.lava.batch import Block
+from pvae_neuro.sim.lava.batch import Batch, Block
 from pvae_neuro.sim.lava.phased import PhasedModel, sum_scaled, sum_shifted
 from pvae_neuro.sim.lava.poisson.process import PoissonNeurons
-from pvae_neuro.sim.noise import words
+from pvae_neuro.sim.noise import NoiseSource
 
 Arrived = list[tuple[NDArray[Any], int]]
 
@@ -45,16 +45,16 @@ class _PoissonModel(PhasedModel):
     def _prepare(self) -> None:
         super()._prepare()
         self._u_min, self._u_max, self._du_min, self._du_max = (int(c) for c in self.clamps)
-        self._key = int(self.seed[0]) | int(self.seed[1]) << 32
+        key = int(self.seed[0]) | int(self.seed[1]) << 32
+        self._noise = NoiseSource(key, self._population.size)
         self._driven = self.drive - self.leak
         self._word_place: tuple[int, int] | None = None
-        if self._batch is not None and self._progress is None:
-            self._progress = self._batch.open_progress()
+        if self._files is not None and self._progress is None:
+            self._progress = self._files.open_progress()
 
     def _begin_sample(self) -> None:
-        if self._input is not None:
-            self.drive[:] = self._input[self._row]
-            self._driven = self.drive - self.leak
+        self._load_input(self.drive)
+        self._driven = self.drive - self.leak
 
     def _act(self, iteration: int, arrived: Arrived) -> NDArray[Any]:
         if iteration == 0:
@@ -68,31 +68,34 @@ class _PoissonModel(PhasedModel):
         return self.z
 
     def _after(self, iteration: int) -> None:
-        if self._batch is not None:
-            self._record(self._batch.samples_per_block, iteration)
+        if self._files is not None:
+            self._record(self._files, iteration)
         self._load_words((int(self.sample[0]), iteration + 1))
 
-    def _record(self, samples_per_block: int, iteration: int) -> None:
-        block, row = divmod(self._row, samples_per_block)
-        if iteration == 0 and row == 0 and self._batch is not None:
-            self._block = self._batch.create_block(block)
+    def _record(self, files: Batch, iteration: int) -> None:
+        block, row = divmod(self._row, files.samples_per_block)
+        if iteration == 0 and row == 0:
+            self._block = files.create_block(block)
         if self._block is None or self._progress is None:
             return
-        self._block.counts[row, iteration] = self.z
+        recorded = min(self._width, files.samples - self._row)
+        rows = slice(row, row + recorded)
+        self._block.counts[rows, iteration] = np.atleast_2d(self.z)[:recorded]
         if iteration > 0:
-            self._block.potentials[row, iteration - 1] = self.u
-            self._progress[0] += 1
+            self._block.potentials[rows, iteration - 1] = np.atleast_2d(self.u)[:recorded]
+            self._progress[0] += recorded
 
     def _next_sample(self) -> None:
         super()._next_sample()
-        self.sample[0] += 1
+        self.sample[0] += self._width
         self._load_words((int(self.sample[0]), 0))
 
     def _load_words(self, place: tuple[int, int]) -> None:
-        """Draw the noise of (sample, iteration): ahead of time, while the connection computes."""
-        sample, iteration = place
+        """Draw the noise of (first sample, iteration): ahead of time, while connections compute."""
+        first, iteration = place
         self._word_place = place
-        self._word = words(self._key, iteration, sample, self._population.size)
+        words = [self._noise.words(iteration, first + row) for row in range(self._width)]
+        self._word = np.concatenate(words).reshape(self.u.shape)
 
     def _rest(self) -> None:
         """Set the initial potential."""
@@ -149,11 +152,11 @@ class PyPoissonModelFixed(_PoissonModel):
     def _fire(self) -> None:
         row = self.u + self._dither
         row >>= self._row_bits
-        fired = np.flatnonzero(self._word > self._first[row])
+        fired = np.nonzero(self._word > self._first[row])
         self.z.fill(0)
-        if fired.size:
+        if fired[0].size:
             thresholds = self.table[row[fired]]
-            self.z[fired] = np.count_nonzero(self._word[fired, None] > thresholds, axis=1)
+            self.z[fired] = np.count_nonzero(self._word[fired][:, None] > thresholds, axis=1)
 
 
 @implements(proc=PoissonNeurons, protocol=LoihiProtocol)
@@ -185,4 +188,4 @@ class PyPoissonModelFloat(_PoissonModel):
     def _fire(self) -> None:
         uniform = (self._word + 0.5) / WORDS
         below = poisson_cdf(np.exp(self.u), self._population.table.max_count)
-        self.z[:] = np.count_nonzero(uniform[:, None] > below, axis=1)
+        self.z[:] = np.count_nonzero(uniform[..., None] > below, axis=-1)

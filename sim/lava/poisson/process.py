@@ -8,7 +8,7 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
 
 from pvae_neuro.network_parts import PoissonPopulation
-from pvae_neuro.sim.lava.batch import Batch
+from pvae_neuro.sim.lava.batch import Batch, state_shape
 from pvae_neuro.sim.noise import check_seed
 
 
@@ -45,8 +45,11 @@ class PoissonNeurons(AbstractProcess):  # type: ignore[misc]
     seed : int
         Key of the noise, below 2**64.
     sample : int
-        Index of the sample in the noise.
-    batch : Batch, optional
+        Index of the (first) sample in the noise.
+    batch : int
+        Samples B side by side, ``sample`` to ``sample + B - 1`` in the noise. One: ports, u, z and
+        drive [K]; more: [B, K], for connections that carry them.
+    files : Batch, optional
         Samples to run through and to record without a word from outside.
 
     Attributes
@@ -59,7 +62,7 @@ class PoissonNeurons(AbstractProcess):  # type: ignore[misc]
         Spike counts z: graded spikes from 0 to the largest count.
     u, z : Var [K]
         Membrane potential and last counts.
-    initial, drive, leak, diagonal : Var [K]
+    drive, initial, leak, diagonal : Var [K]
         Unit of u, in both models.
     table : Var [rows, max_count]
         Thresholds; see :class:`~pvae_neuro.count_table.CountTable`.
@@ -80,7 +83,8 @@ class PoissonNeurons(AbstractProcess):  # type: ignore[misc]
         period: int = 1,
         seed: int = 0,
         sample: int = 0,
-        batch: Batch | None = None,
+        batch: int = 1,
+        files: Batch | None = None,
     ) -> None:
         super().__init__(
             name=population.name,
@@ -88,19 +92,21 @@ class PoissonNeurons(AbstractProcess):  # type: ignore[misc]
             period=period,
             phase=0,
             batch=batch,
+            files=files,
         )
         check_seed(seed)
-        shape = (population.size,)
+        neurons = (population.size,)
+        shape = state_shape(population.size, batch)
         self.a_in = InPort(shape=shape)
         self.a_in_fine = InPort(shape=shape)
         self.drive_in = InPort(shape=shape)
         self.s_out = OutPort(shape=shape)
         self.u = Var(shape=shape, init=population.initial)
         self.z = Var(shape=shape, init=0)
-        self.initial = Var(shape=shape, init=population.initial)
+        self.initial = Var(shape=neurons, init=population.initial)
         self.drive = Var(shape=shape, init=0)
-        self.leak = Var(shape=shape, init=population.leak)
-        self.diagonal = Var(shape=shape, init=population.diagonal)
+        self.leak = Var(shape=neurons, init=population.leak)
+        self.diagonal = Var(shape=neurons, init=population.diagonal)
         self.table = Var(shape=population.table.threshold.shape, init=population.table.threshold)
         self.clamps = Var(shape=(4,), init=_clamps(population))
         self.exponents = Var(shape=(2,), init=np.array(exponents))

@@ -1,0 +1,1 @@
+"""Connection that carries several samples at a time, as a Lava Process."""

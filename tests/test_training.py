@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from rich.console import Console  # noqa: E402
+
+from pvae_neuro.checkpoints import SavedModel, load_model, save_model  # noqa: E402
+from pvae_neuro.data import Images  # noqa: E402
+from pvae_neuro.errors import (  # noqa: E402
+    EngineUnavailableError,
+    InputError,
+    ModelFileError,
+    PvaeNeuroError,
+)
+from pvae_neuro.training import TrainConfig, TrainOptions, checkpoint_path, train  # noqa: E402
+from pvae_neuro.training_state import load_state  # noqa: E402
+
+SMALL = {"latents": 8, "steps": 3, "beta": 3.0, "epochs": 2, "batch_size": 10}
+
+
+def make_images(count: int = 45, seed: int = 0) -> Images:
+    """Sums of a few bars: something that a dictionary can learn."""
+    random = np.random.default_rng(seed)
+    bars = np.zeros((8, 4, 4), np.float32)
+    bars[np.arange(4), np.arange(4)] = 1.0
+    bars[4 + np.arange(4), :, np.arange(4)] = 1.0
+    chosen = random.random((count, 8)) < 0.25
+    pixels = np.clip(chosen.astype(np.float32) @ bars.reshape(8, 16), 0, 1)
+    return Images(pixels, None, (4, 4), 0.0, 1.0, "bars")
+
+
+def options(**changes: Any) -> TrainOptions:
+    return TrainOptions(**{"device": "cpu", "console": Console(file=io.StringIO()), **changes})
+
+
+def same_bits(first: SavedModel, second: SavedModel) -> bool:
+    return all(np.array_equal(a, second.arrays()[n]) for n, a in first.arrays().items())
+
+
+def test_training_lowers_the_loss_and_saves_the_model(tmp_path: Path) -> None:
+    out = tmp_path / "m.safetensors"
+    config = TrainConfig(**{**SMALL, "epochs": 60, "beta": 1.0, "init_scale": 0.05})
+    console = Console(file=io.StringIO(), width=200)
+    saved = train(make_images(), config, out, options(console=console))
+    lines = [line for line in console.file.getvalue().splitlines() if line.startswith("epoch")]
+    first, last = (float(line.split("loss ")[1].split()[0]) for line in (lines[0], lines[-1]))
+    assert last < first - 2
+    assert same_bits(saved, load_model(out))
+    assert list(tmp_path.iterdir()) == [out]
+    assert saved.config.image_shape == (4, 4)
+    assert saved.config.training["dataset"] == "bars"
+    assert saved.config.training["epochs"] == 60
+
+
+def test_same_seed_same_bits_other_seed_others(tmp_path: Path) -> None:
+    first, second, other = (
+        train(make_images(), TrainConfig(**SMALL, seed=seed), tmp_path / f"{i}.st", options())
+        for i, seed in enumerate((0, 0, 1))
+    )
+    assert same_bits(first, second)
+    assert not same_bits(first, other)
+
+
+class Killed(BaseException):
+    """Stands for a kill between two batches."""
+
+
+@pytest.mark.parametrize("windows", [1, 2])
+@pytest.mark.parametrize("batch", [0, 1, 4, 7])
+def test_resumed_run_ends_with_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, windows: int, batch: int
+) -> None:
+    config = TrainConfig(**SMALL, windows=windows, gradient_clip=5.0)
+    whole = train(make_images(), config, tmp_path / "whole.st", options())
+    out = tmp_path / "m.st"
+    from pvae_neuro import training
+
+    plain = training._Run.train_batch
+
+    def dying(run: Any, index: int) -> Any:
+        if index == batch:
+            raise Killed
+        return plain(run, index)
+
+    monkeypatch.setattr(training._Run, "train_batch", dying)
+    with pytest.raises(Killed):
+        train(make_images(), config, out, options(checkpoint_seconds=0.0))
+    monkeypatch.undo()
+    assert load_state(checkpoint_path(out)).batches_done == batch
+    assert not out.exists()
+    resumed = train(make_images(), config, out, options(resume=True))
+    assert same_bits(whole, resumed)
+    assert not checkpoint_path(out).exists()
+
+
+KILLED = TrainConfig(**{**SMALL, "epochs": 75})
+CHILD = """
+import sys
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+from test_training import *
+torch.set_num_threads(1)
+train(make_images(), KILLED, Path({out!r}), options(checkpoint_seconds=0.0))
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
+def test_killed_process_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    whole = train(make_images(), KILLED, tmp_path / "whole.st", options())
+    out = tmp_path / "m.st"
+    code = CHILD.format(tests=str(Path(__file__).parent), out=str(out))
+    process = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        wait_for(lambda: checkpoint_path(out).exists(), process)
+        wait_for(lambda: load_state(checkpoint_path(out)).batches_done >= 20, process)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait(60)
+    assert 20 <= load_state(checkpoint_path(out)).batches_done < 300
+    resumed = train(make_images(), KILLED, out, options(resume=True))
+    assert same_bits(whole, resumed)
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.005)
+
+
+def interrupted(tmp_path: Path, **settings: Any) -> Path:
+    """A run that stopped before its first batch."""
+    from pvae_neuro import training
+
+    out = tmp_path / "m.st"
+    training._Run(make_images(), TrainConfig(**{**SMALL, **settings}), out, options())
+    return out
+
+
+def test_resume_refuses_other_settings_and_data(tmp_path: Path) -> None:
+    out = interrupted(tmp_path)
+    resume = options(resume=True)
+    with pytest.raises(InputError, match=r"beta: 3\.0 != 4\.0, seed: 0 != 1"):
+        train(make_images(), TrainConfig(**{**SMALL, "beta": 4.0, "seed": 1}), out, resume)
+    with pytest.raises(InputError, match="the training data"):
+        train(make_images(seed=5), TrainConfig(**SMALL), out, resume)
+
+
+def test_unfinished_run_is_not_overwritten(tmp_path: Path) -> None:
+    out = interrupted(tmp_path)
+    with pytest.raises(InputError, match="unfinished run.*--resume"):
+        train(make_images(), TrainConfig(**SMALL), out, options())
+
+
+def test_resume_needs_a_checkpoint_that_is_whole(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        train(make_images(), TrainConfig(**SMALL), tmp_path / "m.st", options(resume=True))
+    out = interrupted(tmp_path)
+    whole = checkpoint_path(out).read_bytes()
+    checkpoint_path(out).write_bytes(whole[:-5])
+    with pytest.raises(ModelFileError):
+        train(make_images(), TrainConfig(**SMALL), out, options(resume=True))
+
+
+def test_weights_of_an_unfinished_run_can_be_taken_out(tmp_path: Path) -> None:
+    out = interrupted(tmp_path)
+    saved = load_state(checkpoint_path(out)).to_saved()
+    save_model(saved, out)
+    assert same_bits(saved, load_model(out))
+
+
+def test_a_model_is_not_a_training_state(tmp_path: Path) -> None:
+    out = tmp_path / "m.st"
+    train(make_images(), TrainConfig(**SMALL), out, options())
+    with pytest.raises(ModelFileError, match="expected a training state"):
+        load_state(out)
+
+
+def test_unfit_requests_are_refused(tmp_path: Path) -> None:
+    out = tmp_path / "m.st"
+    with pytest.raises(InputError, match="at least one batch of 10 images, got 9"):
+        train(make_images(9), TrainConfig(**SMALL), out, options())
+    with pytest.raises(InputError, match="device 'abacus'"):
+        train(make_images(), TrainConfig(**SMALL), out, options(device="abacus"))
+
+
+def test_divergence_is_an_error_and_not_a_model(tmp_path: Path) -> None:
+    images = make_images()
+    huge = Images(images.pixels * 1e30, None, (4, 4), 0.0, 1e30, "huge")
+    out = tmp_path / "m.st"
+    with pytest.raises(PvaeNeuroError, match="diverged at batch 1 "):
+        train(huge, TrainConfig(**SMALL), out, options())
+    assert not out.exists()
+
+
+def test_tensorboard_gets_the_metrics_or_says_how(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "events"
+    request = options(tensorboard=folder)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(EngineUnavailableError, match="pvae-neuro"):
+        train(make_images(), TrainConfig(**SMALL), tmp_path / "a.st", request)
+    monkeypatch.undo()
+    pytest.importorskip("tensorboard")
+    train(make_images(), TrainConfig(**SMALL), tmp_path / "b.st", request)
+    assert [os.path.basename(path)[:6] for path in folder.iterdir()] == ["events"]
+
+
+def test_schedules() -> None:
+    config = TrainConfig(
+        learning_rate=1.0, final_learning_rate=0.1, warm_up=0.1, beta=8.0, beta_anneal=0.5,
+        temperature=1.0, final_temperature=0.01, temperature_anneal=0.5,
+    )  # fmt: skip
+    assert config.learning_rate_at(0.05) == pytest.approx(0.5)
+    assert config.learning_rate_at(0.1) == pytest.approx(1.0)
+    assert config.learning_rate_at(0.55) == pytest.approx(0.55)
+    assert config.learning_rate_at(1.0) == pytest.approx(0.1)
+    assert [config.beta_at(p) for p in (0.0, 0.25, 0.5, 1.0)] == [0.0, 4.0, 8.0, 8.0]
+    assert config.temperature_at(0.25) == pytest.approx(0.505)
+    assert config.temperature_at(0.75) == pytest.approx(0.01)
+    flat = TrainConfig(warm_up=0.0, beta_anneal=0.0, temperature_anneal=0.0)
+    assert flat.learning_rate_at(0.0) == flat.learning_rate
+    assert flat.beta_at(0.0) == flat.beta
+    assert flat.temperature_at(0.0) == flat.final_temperature
