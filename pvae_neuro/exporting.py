@@ -25,6 +25,7 @@ from pvae_neuro.float_check import (
 )
 from pvae_neuro.network import Choice, IntegerNetwork
 from pvae_neuro.parity import verify
+from pvae_neuro.sim.engine import default_engine
 
 DECLARATION_IMAGES = 64
 DECLARATION_STEPS = 32
@@ -115,7 +116,7 @@ def _declare(
         inputs[:DECLARATION_IMAGES],
         steps=DECLARATION_STEPS,
         seed=DECLARATION_SEED,
-        engines=["reference"],
+        engines=[default_engine()],
         tolerances=Tolerances(),
         progress=progress,
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from typing import Literal, Protocol
 
 import numpy as np
@@ -117,6 +118,11 @@ ENTRY_POINT_GROUP = "pvae_neuro.engines"
 def engine_names() -> list[str]:
     """Names that :func:`get_engine` knows, those of installed plug-ins included."""
     return [*ENGINES, *(e.name for e in _plugins())]
+
+
+def default_engine() -> str:
+    """Name of the fastest engine installed here: ``fast`` with numba, else ``reference``."""
+    return "fast" if find_spec("numba") is not None else "reference"
 
 
 def get_engine(name: str) -> Engine:

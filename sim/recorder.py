@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from pvae_neuro.errors import InputError
 from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.sim.engine import RECORDS, Record, Recording
+from pvae_neuro.sim.trajectory import trajectory_array
 
 
 class Recorder:
@@ -41,8 +42,9 @@ class Recorder:
         summaries = record != "last"
         self._summary = np.zeros((4, samples, steps), np.int64) if summaries else None
         full = record == "full"
-        self._counts = np.zeros((samples, steps, latents), np.uint8) if full else None
-        self._potentials = np.zeros((samples, steps, latents), np.int32) if full else None
+        shape = (samples, steps, latents)
+        self._counts = trajectory_array(shape, np.uint8) if full else None
+        self._potentials = trajectory_array(shape, np.int32) if full else None
 
     def add(self, first: int, counts: NDArray[np.integer], potentials: NDArray[np.integer]) -> None:
         """Take a block of samples.

@@ -153,3 +153,25 @@ def test_bad_calls_are_named():
     with pytest.raises(InputError, match="engine"):
         get_engine("nonesuch")
     assert {"reference", "onnx", "lava", "loihi2"} <= set(engine_names())
+
+
+def test_long_trajectories_go_to_disk_and_leave_no_file(monkeypatch, tmp_path):
+    monkeypatch.setattr("pvae_neuro.sim.trajectory.IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    network = toy.lateral()
+    images = toy.images(network, 6)
+    streamed = ReferenceEngine().run(network, images, 30, 0, record="full")
+    assert isinstance(streamed.counts, np.memmap) and not list(tmp_path.iterdir())
+    monkeypatch.setattr("pvae_neuro.sim.trajectory.IN_MEMORY_BYTES", 1 << 30)
+    in_memory = ReferenceEngine().run(network, images, 30, 0, record="full")
+    assert np.array_equal(streamed.counts, in_memory.counts)
+    assert np.array_equal(streamed.potentials, in_memory.potentials)
+
+
+def test_a_trajectory_that_does_not_fit_is_refused(monkeypatch, tmp_path):
+    from pvae_neuro.sim.trajectory import trajectory_array
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(InputError, match="--record summary"):
+        trajectory_array((1 << 20, 1 << 20, 1 << 10), np.int32)
+    assert not list(tmp_path.iterdir())

@@ -18,11 +18,14 @@ from pvae_neuro.sim.fast.recurrent import run_recurrent
 from pvae_neuro.sim.inputs import encode_inputs
 from pvae_neuro.sim.noise import check_seed
 from pvae_neuro.sim.recorder import check_record, error_unit, reconstruct
+from pvae_neuro.sim.trajectory import trajectory_array
 
 # Samples that share one call of a kernel, and the time a call may take before control returns to
 # Python for progress and Ctrl-C.
 SAMPLES_PER_BLOCK = 512
 SECONDS_PER_CALL = 0.2
+# Trajectories of one block, before they are handed to the recording.
+TRAJECTORY_BYTES = 128 << 20
 FIRST_STEPS = 4
 
 Options = dict[str, Any]
@@ -67,12 +70,21 @@ class FastEngine:
         plan = plan_for(network)
         pixels = encode_inputs(network, inputs)
         out = _Output(network, len(pixels), steps, record)
-        for first in range(0, len(pixels), SAMPLES_PER_BLOCK):
-            encoded = pixels[first : first + SAMPLES_PER_BLOCK]
+        size = _block_size(network, steps, record)
+        for first in range(0, len(pixels), size):
+            encoded = pixels[first : first + size]
             block = _block(plan, encoded, first_sample + first, steps, record)
             _advance(plan, block, steps, seed, progress)
             out.take(first, block)
         return out.recording()
+
+
+def _block_size(network: IntegerNetwork, steps: int, record: Record) -> int:
+    """Samples per block: as many as threads like, fewer where their trajectories are long."""
+    if record != "full":
+        return SAMPLES_PER_BLOCK
+    per_sample = (steps + 1) * network.latents.size * 5
+    return max(1, min(SAMPLES_PER_BLOCK, TRAJECTORY_BYTES // per_sample))
 
 
 def _block(
@@ -155,8 +167,9 @@ class _Output:
         self.sums = np.zeros((3, samples, steps), np.int64) if summaries else None
         self.error = np.zeros((samples, steps), np.int64) if summaries else None
         full = record == "full"
-        self.counts = np.zeros((samples, steps, size), np.uint8) if full else None
-        self.potentials = np.zeros((samples, steps, size), np.int32) if full else None
+        shape = (samples, steps, size)
+        self.counts = trajectory_array(shape, np.uint8) if full else None
+        self.potentials = trajectory_array(shape, np.int32) if full else None
 
     def take(self, first: int, block: _Block) -> None:
         rows = slice(first, first + len(block.u))

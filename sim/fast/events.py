@@ -130,6 +130,18 @@ def shift_to(value, exponent):  # type: ignore[no-untyped-def]
 
 
 @nb.njit  # type: ignore[untyped-decorator]
+def add_shifted(change, total, exponent):  # type: ignore[no-untyped-def]
+    """``change += shift(total, exponent)`` for a whole population, in 32 bits."""
+    if exponent >= 0:
+        for i in range(change.shape[0]):
+            change[i] += total[i] << exponent
+    else:
+        half = np.int32(1 << (-exponent - 1))
+        for i in range(change.shape[0]):
+            change[i] += (total[i] + half) >> -exponent
+
+
+@nb.njit  # type: ignore[untyped-decorator]
 def integrate(u, change, clamps):  # type: ignore[no-untyped-def]
     """``u <- clamp(u + clamp(change, du_min, du_max), u_min, u_max)`` for a whole population."""
     u_min, u_max, du_min, du_max = clamps[0], clamps[1], clamps[2], clamps[3]

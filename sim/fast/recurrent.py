@@ -11,6 +11,7 @@ import numpy as np
 
 from pvae_neuro.sim.fast.events import (
     add_rows,
+    add_shifted,
     add_wide_rows,
     draw_counts,
     integrate,
@@ -18,6 +19,53 @@ from pvae_neuro.sim.fast.events import (
     square_error,
 )
 from pvae_neuro.sim.fast.philox import fill_words
+
+
+@nb.njit(nogil=True)  # type: ignore[untyped-decorator]
+def _change(  # type: ignore[no-untyped-def]
+    drive, diagonal, weight, exponent, mantissa_max, active, count, found, narrow, total, change
+):
+    """Potential change: drive, self-inhibition, and every connection's shifted sum."""
+    for i in range(change.shape[0]):
+        change[i] = drive[i]
+    for a in range(found):
+        change[active[a]] -= diagonal[active[a]] * count[a]
+    for c in range(weight.shape[0]):
+        add_rows(weight[c], mantissa_max, active, count, found, narrow, total)
+        add_shifted(change, total, exponent[c])
+
+
+@nb.njit(nogil=True)  # type: ignore[untyped-decorator]
+def _run_sample(  # type: ignore[no-untyped-def]
+    u, drive, weight, exponent, mantissa_max, diagonal, clamps,
+    first, threshold, sampler, seed, sample, start, stop, updates,
+    target, readout_weight, readout_left, sums, error, readout, counts, potentials,
+):  # fmt: skip
+    """One sample of :func:`run_recurrent`; arrays without their batch axis."""
+    latents = u.shape[0]
+    raw = np.empty((latents + 15) // 16 * 4, np.uint64)
+    words = raw.view(np.uint16)[:latents]
+    active, count = np.empty(latents + 1, np.int32), np.empty(latents + 1, np.int32)
+    row, total = np.empty(latents, np.int32), np.empty(latents, np.int32)
+    change, narrow = np.empty(latents, np.int32), np.empty(latents, np.int16)
+    pixels = np.empty(target.shape[0], np.int32)
+    for step in range(start, stop):
+        fill_words(raw, seed, step, sample)
+        found = draw_counts(u, words, first, threshold, sampler, active, count, row)
+        record_counts(active, count, found, threshold.shape[1], sums[step], readout)
+        if error.shape[0] > 0 and step > 0:
+            add_wide_rows(readout_weight, active, count, found, pixels)
+            error[step] = square_error(target, pixels, readout_left)
+        if counts.shape[0] > 0:
+            counts[step - start] = readout
+        if step < updates:
+            _change(
+                drive, diagonal, weight, exponent, mantissa_max, active, count, found, narrow,
+                total, change,
+            )  # fmt: skip
+            integrate(u, change, clamps)
+        if potentials.shape[0] > 0:
+            potentials[step - start] = u
 
 
 @nb.njit(parallel=True, cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -33,39 +81,10 @@ def run_recurrent(  # type: ignore[no-untyped-def]
     int64 [B, T + 1, 3]; error int64 [B, T + 1] or [B, 0]; readout uint8 [B, K]; counts uint8
     [B, n, K] or [B, 0, K], potentials likewise, n = stop - start.
     """
-    latents = u.shape[1]
     for b in nb.prange(u.shape[0]):
-        raw = np.empty((latents + 15) // 16 * 4, np.uint64)
-        words = raw.view(np.uint16)[:latents]
-        active, count = np.empty(latents + 1, np.int32), np.empty(latents + 1, np.int32)
-        row, total = np.empty(latents, np.int32), np.empty(latents, np.int32)
-        change, narrow = np.empty(latents, np.int32), np.empty(latents, np.int16)
-        pixels = np.empty(target.shape[1], np.int32)
-        state = u[b]
-        for step in range(start, stop):
-            fill_words(raw, seed, step, first_sample + b)
-            found = draw_counts(state, words, first, threshold, sampler, active, count, row)
-            record_counts(active, count, found, threshold.shape[1], sums[b, step], readout[b])
-            if error.shape[1] > 0 and step > 0:
-                add_wide_rows(readout_weight, active, count, found, pixels)
-                error[b, step] = square_error(target[b], pixels, readout_left)
-            if counts.shape[1] > 0:
-                counts[b, step - start] = readout[b]
-            if step < updates:
-                for i in range(latents):
-                    change[i] = drive[b, i]
-                for a in range(found):
-                    change[active[a]] -= diagonal[active[a]] * count[a]
-                for c in range(weight.shape[0]):
-                    add_rows(weight[c], mantissa_max, active, count, found, narrow, total)
-                    left = exponent[c]
-                    if left >= 0:
-                        for i in range(latents):
-                            change[i] += total[i] << left
-                    else:
-                        half = 1 << (-left - 1)
-                        for i in range(latents):
-                            change[i] += (total[i] + half) >> -left
-                integrate(state, change, clamps)
-            if potentials.shape[1] > 0:
-                potentials[b, step - start] = state
+        _run_sample(
+            u[b], drive[b], weight, exponent, mantissa_max, diagonal, clamps,
+            first, threshold, sampler, seed, first_sample + b, start, stop, updates,
+            target[b], readout_weight, readout_left, sums[b], error[b], readout[b], counts[b],
+            potentials[b],
+        )  # fmt: skip

@@ -163,24 +163,44 @@ def build_lava(
     """
     check_batch(batch)
     check_supported(network)
-    shared = {"period": len(network.schedule), "batch": batch, "files": files}
-    populations: dict[str, PoissonNeurons | ErrorNeurons] = {}
-    for p in network.populations:
-        options = {**shared, "exponents": _exponents(network, p)}
-        if isinstance(p, PoissonPopulation):
-            populations[p.name] = PoissonNeurons(p, seed=seed, sample=sample, **options)
-        else:
-            populations[p.name] = ErrorNeurons(p, phase=phase_of(network, p.name), **options)
+    populations = {
+        p.name: _population(network, p, seed, sample, batch, files) for p in network.populations
+    }
     connections = {c.name: _connection(network, c, batch) for c in network.connections}
     for hop in network.schedule:
         _connect(network, hop, populations, connections)
     return LavaNetwork(network, populations, connections, len(network.schedule), batch)
 
 
-def _exponents(network: IntegerNetwork, population: Population) -> tuple[int, int]:
+def _population(
+    network: IntegerNetwork,
+    population: Population,
+    seed: int,
+    sample: int,
+    batch: int,
+    files: Batch | None,
+) -> PoissonNeurons | ErrorNeurons:
     incoming = [c.exponent for c in network.connections if c.target == population.name]
     first, second = (*incoming, 0, 0)[:2]
-    return first, second
+    period = len(network.schedule)
+    if isinstance(population, PoissonPopulation):
+        return PoissonNeurons(
+            population,
+            exponents=(first, second),
+            period=period,
+            seed=seed,
+            sample=sample,
+            batch=batch,
+            files=files,
+        )
+    return ErrorNeurons(
+        population,
+        exponents=(first, second),
+        period=period,
+        phase=phase_of(network, population.name),
+        batch=batch,
+        files=files,
+    )
 
 
 def _connection(

@@ -37,7 +37,12 @@ class _BatchedDenseModel(PyLoihiProcessModel):  # type: ignore[misc]
             self._prepare()
             self._ready = True
         self.a_out.send(self.a_buff)
-        self.a_buff[:] = self._multiply(self.s_in.recv())
+        spikes = self.s_in.recv()
+        # Populations are silent on all phases of an iteration but one.
+        if spikes.any():
+            self.a_buff[:] = self._multiply(spikes)
+        else:
+            self.a_buff.fill(0)
 
     def on_var_update(self) -> None:
         """Lava calls this when a Var was set from outside."""
@@ -61,7 +66,7 @@ class PyBatchedDenseModelFixed(_BatchedDenseModel):
     s_in: Any = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
     a_out: Any = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
     a_buff: NDArray[np.int32] = LavaPyType(np.ndarray, np.int32, precision=24)
-    weights: NDArray[np.int32] = LavaPyType(np.ndarray, np.int32, precision=8)
+    weights: NDArray[np.int8] = LavaPyType(np.ndarray, np.int8, precision=8)
 
     def _prepare(self) -> None:
         self._product = FloatProduct(self.weights.T, self._limit)

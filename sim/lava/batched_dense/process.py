@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
@@ -58,7 +56,7 @@ class BatchedDense(AbstractProcess):  # type: ignore[misc]
     """
 
     def __init__(
-        self, weights: NDArray[np.integer[Any]], *, message_limit: int, batch: int, name: str
+        self, weights: NDArray[np.int8], *, message_limit: int, batch: int, name: str
     ) -> None:
         reach = largest_sum(weights.T, message_limit)
         if reach >= ACCUMULATOR_REACH:

@@ -123,8 +123,9 @@ class PyPoissonModelFixed(_PoissonModel):
 
     def _prepare(self) -> None:
         super()._prepare()
-        # A word that does not exceed the first threshold gives count 0: most of them.
-        self._first = np.ascontiguousarray(self.table[:, 0])
+        # [max_count, rows]: thresholds do not decrease along a row, so each level is asked only of
+        # the neurons whose words exceeded the one before; most exceed none.
+        self._levels = np.ascontiguousarray(self.table.T)
 
     def _load_words(self, place: tuple[int, int]) -> None:
         super()._load_words(place)
@@ -152,11 +153,15 @@ class PyPoissonModelFixed(_PoissonModel):
     def _fire(self) -> None:
         row = self.u + self._dither
         row >>= self._row_bits
-        fired = np.nonzero(self._word > self._first[row])
+        above = np.flatnonzero(self._word > self._levels[0].take(row))
         self.z.fill(0)
-        if fired[0].size:
-            thresholds = self.table[row[fired]]
-            self.z[fired] = np.count_nonzero(self._word[fired][:, None] > thresholds, axis=1)
+        counts = self.z.reshape(-1)
+        for level in self._levels[1:]:
+            if not above.size:
+                return
+            counts[above] += 1
+            above = above[self._word.take(above) > level.take(row.take(above))]
+        counts[above] += 1
 
 
 @implements(proc=PoissonNeurons, protocol=LoihiProtocol)
@@ -187,5 +192,6 @@ class PyPoissonModelFloat(_PoissonModel):
 
     def _fire(self) -> None:
         uniform = (self._word + 0.5) / WORDS
-        below = poisson_cdf(np.exp(self.u), self._population.table.max_count)
-        self.z[:] = np.count_nonzero(uniform[..., None] > below, axis=-1)
+        below = poisson_cdf(np.exp(self.u).ravel(), self._population.table.max_count)
+        above = uniform.ravel()[:, None] > below
+        self.z[:] = np.count_nonzero(above, axis=1).reshape(self.z.shape)
