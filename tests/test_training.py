@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-import os
 import signal
 import subprocess
 import sys
@@ -162,7 +161,7 @@ def test_resume_refuses_other_settings_and_data(tmp_path: Path) -> None:
 
 def test_unfinished_run_is_not_overwritten(tmp_path: Path) -> None:
     out = interrupted(tmp_path)
-    with pytest.raises(InputError, match="unfinished run.*--resume"):
+    with pytest.raises(InputError, match=r"unfinished run.*--resume"):
         train(make_images(), TrainConfig(**SMALL), out, options())
 
 
@@ -218,7 +217,7 @@ def test_tensorboard_gets_the_metrics_or_says_how(
     monkeypatch.undo()
     pytest.importorskip("tensorboard")
     train(make_images(), TrainConfig(**SMALL), tmp_path / "b.st", request)
-    assert [os.path.basename(path)[:6] for path in folder.iterdir()] == ["events"]
+    assert [path.name[:6] for path in folder.iterdir()] == ["events"]
 
 
 def test_schedules() -> None:
