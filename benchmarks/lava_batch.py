@@ -41,6 +41,7 @@ class Comparison:
     active: float = 0.0
 
     def summary(self) -> dict[str, Any]:
+        """Medians over the turns; ratios within a turn."""
         ratios = [s / b for s, b in zip(self.stock, self.batched, strict=True)]
         return {
             "stock_ms": statistics.median(self.stock),

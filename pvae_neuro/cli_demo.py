@@ -18,6 +18,7 @@ from pvae_neuro.cli_support import (
     check_run,
     console,
     guarded,
+    say,
     write_json,
 )
 from pvae_neuro.errors import EngineUnavailableError
@@ -123,5 +124,5 @@ def _show(
     for part in parts:
         screen.print(parity_table(part.report))
     files = ", ".join(f"{topology}.onnx" for topology in TOPOLOGIES)
-    screen.print(f"{out / 'report.html'} shows it all; beside it: {files}, report.json")
-    screen.print(f"done in {seconds:.0f} s")
+    say(screen, f"{out / 'report.html'} shows it all; beside it: {files}, report.json")
+    say(screen, f"done in {seconds:.0f} s")

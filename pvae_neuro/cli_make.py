@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pvae_neuro.cli_options import Clip, DataRoot, Json, Output, Quiet
-from pvae_neuro.cli_support import check_folder, check_outputs, console, guarded, write_json
+from pvae_neuro.cli_support import check_folder, check_outputs, console, guarded, say, write_json
 from pvae_neuro.errors import InputError
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def train(
     )  # fmt: skip
     model = run(images, config, output, options)
     write_json(json, {"path": str(output), "config": model.config.model_dump(mode="json")})
-    console(json, quiet).print(f"{output}: {latents} latents, trained on {images.name}")
+    say(console(json, quiet), f"{output}: {latents} latents, trained on {images.name}")
 
 
 def _train_config(settings: dict[str, Any]) -> TrainConfig:
@@ -109,7 +109,7 @@ def import_(
     save_model(model, output)
     config = model.config
     write_json(json, {"path": str(output), "config": config.model_dump(mode="json")})
-    console(json, quiet).print(f"{output}: {config.pixels} pixels, {config.latents} latents")
+    say(console(json, quiet), f"{output}: {config.pixels} pixels, {config.latents} latents")
 
 
 @guarded
@@ -171,4 +171,4 @@ def export(
     )  # fmt: skip
     out = console(json, quiet)
     out.print(certificate_table(result.certificate))
-    out.print(f"{output}: {topology}, sha256 {result.sha256}")
+    say(out, f"{output}: {topology}, sha256 {result.sha256}")

@@ -165,6 +165,11 @@ def console(json_path: Path | None = None, quiet: bool = False) -> Console:
     return Console(width=width, highlight=False)
 
 
+def say(screen: Console, text: str) -> None:
+    """Print a line as it is: paths are neither folded nor read as markup."""
+    screen.print(text, soft_wrap=True, markup=False, highlight=False)
+
+
 def plain_table(title: str, *columns: str, right: tuple[int, ...] = ()) -> Table:
     """Table in the style of this command line; ``right`` names right-aligned columns."""
     from rich import box

@@ -22,7 +22,7 @@ from pvae_neuro.cli_options import (
     Steps,
     Timeout,
 )
-from pvae_neuro.cli_support import check_outputs, check_run, console, guarded, write_json
+from pvae_neuro.cli_support import check_outputs, check_run, console, guarded, say, write_json
 from pvae_neuro.errors import InputError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def inspect(model: ArtifactFile, json: Json = None, quiet: Quiet = False) -> Non
         f"largest over every rate"
     )
     out.print(choices_table(artifact.network))
-    out.print(f"{model}: sha256 {artifact.sha256}")
+    say(out, f"{model}: sha256 {artifact.sha256}")
 
 
 def _description(artifact: Artifact) -> dict[str, Any]:
@@ -121,9 +121,10 @@ def run(
         "seed": seed, "seconds": seconds, **_figures(recording),
     }  # fmt: skip
     write_json(json, summary)
-    console(json, quiet).print(
+    say(
+        console(json, quiet),
         f"{output}: {len(images)} samples, {steps} iterations, engine {engine}, {seconds:.2f} s; "
-        f"mse {summary['mse']:.3f}, zeros {100 * summary['zeros']:.2f} %"
+        f"mse {summary['mse']:.3f}, zeros {100 * summary['zeros']:.2f} %",
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,10 +14,13 @@ from pvae_neuro.checkpoints import SavedModel
 from pvae_neuro.errors import InputError
 from pvae_neuro.float_model import FloatModel
 from pvae_neuro.network import IntegerNetwork, check_steps
+from pvae_neuro.scheduling import ScheduledEngine
 from pvae_neuro.sim.engine import Engine, Progress, default_engine, get_engine
 from pvae_neuro.sim.noise import noise
 
 SAMPLES_PER_BLOCK = 250
+
+_FloatBlock = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +105,7 @@ def evaluate(
         raise InputError("evaluate: expected at least one image, got none")
     if isinstance(subject, SavedModel):
         name = "float"
-        error, silent = _run_float(subject, inputs, steps, seed, progress)
+        error, silent = _run_float(subject, inputs, steps, seed, engine, progress)
     else:
         engine = engine or default_engine()
         loaded = get_engine(engine) if isinstance(engine, str) else engine
@@ -119,22 +124,69 @@ def _run_float(
     inputs: NDArray[np.floating],
     steps: int,
     seed: int,
+    engine: str | Engine,
     progress: Progress | None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Evaluate the float model: here, or on the workers of a scheduled engine."""
     float_model = FloatModel(model)
+    starts = range(0, len(inputs), SAMPLES_PER_BLOCK)
+    calls = (
+        (np.asarray(inputs[first : first + SAMPLES_PER_BLOCK], np.float32), first, steps, seed)
+        for first in starts
+    )
+    blocks: Iterable[tuple[int, _FloatBlock]]
+    if isinstance(engine, ScheduledEngine):
+        blocks = engine.map(float_block, float_model, calls)
+    else:
+        run = partial(float_block, float_model, progress=progress)
+        blocks = enumerate(run(*call) for call in calls)
+    found: dict[int, _FloatBlock] = {}
+    for place, block in blocks:
+        found[place] = block
+        if progress is not None and isinstance(engine, ScheduledEngine):
+            progress(steps * min(SAMPLES_PER_BLOCK, len(inputs) - starts[place]))
+    # Summed in the order of the samples, so that workers cannot change a bit of the sum.
+    parts = [found[place] for place in range(len(starts))]
+    error = sum((part[0] for part in parts), np.zeros(steps))
+    return error, sum((part[1] for part in parts), np.zeros(steps))
+
+
+def float_block(
+    model: FloatModel,
+    images: NDArray[np.float32],
+    first_sample: int,
+    steps: int,
+    seed: int,
+    progress: Progress | None = None,
+) -> _FloatBlock:
+    """Run the float model on some samples.
+
+    Parameters
+    ----------
+    model : FloatModel
+    images : float32 [B, M]
+    first_sample : int
+        Index of ``images[0]`` in the noise.
+    steps, seed : int
+    progress : callable, optional
+        Told image-iterations done since the last call.
+
+    Returns
+    -------
+    error, silent : float64 [T]
+        Squared error and share of silent neurons after each update, summed over the samples.
+    """
     error, silent = np.zeros(steps), np.zeros(steps)
-    for first in range(0, len(inputs), SAMPLES_PER_BLOCK):
-        images = np.asarray(inputs[first : first + SAMPLES_PER_BLOCK], np.float32)
-        places = range(first, first + len(images))
-        words = noise(seed, steps + 1, places, model.config.latents)
-        for step, (z, _) in enumerate(float_model.iterate(images, words)):
-            # The count of one step is the readout of the step before.
-            if step:
-                residual = images - z @ model.dictionary.T
-                error[step - 1] += np.square(residual, dtype=np.float64).sum()
-                silent[step - 1] += (z == 0).mean(axis=1).sum()
-            if progress is not None and step < steps:
-                progress(len(images))
+    places = range(first_sample, first_sample + len(images))
+    words = noise(seed, steps + 1, places, model.config.latents)
+    for step, (z, _) in enumerate(model.iterate(images, words)):
+        # The count of one step is the readout of the step before.
+        if step:
+            residual = images - z @ model.dictionary.T
+            error[step - 1] = np.square(residual, dtype=np.float64).sum()
+            silent[step - 1] = (z == 0).mean(axis=1).sum()
+        if progress is not None and step < steps:
+            progress(len(images))
     return error, silent
 
 

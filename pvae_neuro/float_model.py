@@ -71,10 +71,13 @@ class FloatModel:
         float32 [B, K]
         """
         error = images - z @ self.dictionary.T
-        du = soft_clamp(
-            self.error_drive(error) - self.leak, self.config.clamp_du, self.config.floor_u
-        )
-        return soft_clamp(u + du, self.config.clamp_u, self.config.floor_u)
+        du = self._clamp(self.error_drive(error) - self.leak, self.config.clamp_du)
+        return self._clamp(u + du, self.config.clamp_u)
+
+    def _clamp(self, value: Floats, bound: float) -> Floats:
+        if self.config.clamp == "hard":
+            return np.clip(value, np.float32(self.config.floor_u), np.float32(bound))
+        return soft_clamp(value, bound, self.config.floor_u)
 
     def iterate(self, images: Floats, words: NDArray[np.uint16]) -> Iterator[tuple[Floats, Floats]]:
         """Yield (counts, potential after the update) for each step of noise.

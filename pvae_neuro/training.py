@@ -22,11 +22,14 @@ try:
 except ImportError as error:
     raise EngineUnavailableError("training needs torch: pip install 'pvae-neuro[train]'") from error
 
+from pvae_neuro.models.counter_noise import CounterNoise
 from pvae_neuro.models.ipvae import IPVAE
 from pvae_neuro.models.window import WindowResult, run_window
-from pvae_neuro.training_progress import Metrics, progress_bar, summary_writer
+from pvae_neuro.training_progress import Metrics, Reporter, progress_bar, summary_writer
+from pvae_neuro.training_ranks import Ranks, find_device, join_ranks
 from pvae_neuro.training_state import (
     RunIdentity,
+    TrainingState,
     capture,
     check_same_run,
     load_state,
@@ -91,7 +94,8 @@ def train(
 
     A checkpoint stands beside the output until the run is done. A run that was killed, however
     hard, resumes from it and ends, on the same machine with as many threads, with the very bits
-    of a run that was not.
+    of a run that was not. Under ``torchrun`` every process takes a share of each batch: the run is
+    that of one process but for rounding, and the first process alone writes files.
 
     Parameters
     ----------
@@ -112,8 +116,9 @@ def train(
     Raises
     ------
     InputError
-        If there are fewer images than one batch, the device is unknown, an unfinished run is in
-        the way, there is none to resume, or it differs from this one.
+        If there are fewer images than one batch, or fewer in a batch than processes, the device is
+        unknown, an unfinished run is in the way, there is none to resume, or it differs from this
+        one.
     ModelFileError
         If the checkpoint to resume is damaged.
     PvaeNeuroError
@@ -121,29 +126,43 @@ def train(
     EngineUnavailableError
         If TensorBoard is asked for and not installed.
     """
-    run = _Run(images, config, Path(output), options or TrainOptions())
-    batches, per_epoch = run.batches, run.batches_per_epoch
-    bar = progress_bar(run.options.console, run.batches_done, batches, per_epoch)
-    with summary_writer(run.options.tensorboard) as writer, bar as report:
-        for batch in range(run.batches_done, batches):
+    options = options or TrainOptions()
+    with join_ranks(options.device) as ranks:
+        # The writer comes first: without TensorBoard the run must not even leave its checkpoint.
+        with summary_writer(options.tensorboard if ranks.is_first else None) as writer:
+            run = _Run(images, config, Path(output), options, ranks)
+            _train_all(run, writer)
+        saved = run.to_saved()
+        if ranks.is_first:
+            save_model(saved, run.output)
+            run.checkpoint.unlink(missing_ok=True)
+    return saved
+
+
+def _train_all(run: _Run, writer: Reporter) -> None:
+    console = run.options.console if run.ranks.is_first else Console(quiet=True)
+    with progress_bar(console, run.batches_done, run.batches, run.batches_per_epoch) as report:
+        for batch in range(run.batches_done, run.batches):
             metrics = run.train_batch(batch)
             if metrics is not None:
                 report(batch + 1, metrics)
                 writer(batch, metrics)
             run.keep()
-    saved = run.to_saved()
-    save_model(saved, run.output)
-    run.checkpoint.unlink(missing_ok=True)
-    return saved
 
 
 class _Run:
     """One training run: model, optimiser, data on the device, and how far it has come."""
 
     def __init__(
-        self, images: Images, config: TrainConfig, output: Path, options: TrainOptions
+        self,
+        images: Images,
+        config: TrainConfig,
+        output: Path,
+        options: TrainOptions,
+        ranks: Ranks | None = None,
     ) -> None:
         self.config, self.options, self.output = config, options, output
+        self.ranks = ranks or Ranks(0, 1, find_device(options.device))
         self.checkpoint = checkpoint_path(output)
         self.count = len(images.pixels)
         if self.count < config.batch_size:
@@ -151,13 +170,18 @@ class _Run:
                 f"{images.name}: expected at least one batch of {config.batch_size} images, got "
                 f"{self.count}; lower the batch size"
             )
+        if config.batch_size < self.ranks.size:
+            raise InputError(
+                f"batch size: expected at least one image for each of {self.ranks.size} "
+                f"processes, got {config.batch_size}"
+            )
+        self.share = self.ranks.share(config.batch_size)
         self.identity = RunIdentity(config, _model_config(images, config), _digest(images.pixels))
-        self.device = _find_device(options.device)
+        self.device = self.ranks.device
         weights = torch.Generator().manual_seed(_stream_seed(config.seed, _WEIGHTS, 0))
         self.model = IPVAE(self.identity.model, weights, config.init_scale).to(self.device)
         self.optimizer = _make_optimizer(self.model, config)
-        self.pixels = torch.from_numpy(images.pixels).to(self.device)
-        self.generator = torch.Generator(device=self.device)
+        self.pixels = torch.tensor(images.pixels, device=self.device)
         self.batches_done = 0
         self._order: tuple[int, npt.NDArray[np.int64]] | None = None
         self._start()
@@ -172,21 +196,33 @@ class _Run:
 
     def _start(self) -> None:
         """Take up the run that stopped, or leave a checkpoint that says that this one began."""
+        state = self.ranks.from_first(self._begin)
+        if state.identity != self.identity:
+            raise InputError(
+                f"process {self.ranks.rank}: expected the settings and data of the first process; "
+                f"start all with the same"
+            )
+        restore(state, self.model, self.optimizer)
+        self.batches_done = state.batches_done
+        self._save()
+
+    def _begin(self) -> TrainingState:
         if self.options.resume:
+            if not self.checkpoint.exists():
+                raise InputError(f"{self.checkpoint}: no unfinished run; start without --resume")
             state = load_state(self.checkpoint)
             check_same_run(state, self.identity, self.checkpoint)
-            restore(state, self.model, self.optimizer)
-            self.batches_done = state.batches_done
-        elif self.checkpoint.exists():
+            return state
+        if self.checkpoint.exists():
             raise InputError(
                 f"{self.checkpoint} holds an unfinished run: continue it by --resume, or delete it"
             )
-        self._save()
+        return capture(self.identity, 0, self.model, self.optimizer)
 
     def _save(self) -> None:
-        save_state(
-            capture(self.identity, self.batches_done, self.model, self.optimizer), self.checkpoint
-        )
+        if self.ranks.is_first:
+            state = capture(self.identity, self.batches_done, self.model, self.optimizer)
+            save_state(state, self.checkpoint)
         self._saved_at = time.monotonic()
 
     def keep(self) -> None:
@@ -198,38 +234,41 @@ class _Run:
         return self.model.to_saved()
 
     def _select(self, batch: int) -> Tensor:
-        """Images of a batch: the order of an epoch follows from the seed and its number."""
+        """Share of a batch's images: the order of an epoch follows from the seed and its number."""
         epoch, place = divmod(batch, self.batches_per_epoch)
         if self._order is None or self._order[0] != epoch:
             shuffle = np.random.default_rng([self.config.seed, epoch])
             self._order = epoch, shuffle.permutation(self.count)
         first = place * self.config.batch_size
-        chosen = self._order[1][first : first + self.config.batch_size]
+        chosen = self._order[1][first : first + self.config.batch_size][self.share]
         return self.pixels[torch.from_numpy(chosen).to(self.device)]
 
     def train_batch(self, batch: int) -> Metrics | None:
         """Run the windows of a batch; every tenth batch is read out and checked."""
         x = self._select(batch)
-        self.generator.manual_seed(_stream_seed(self.config.seed, _SAMPLES, batch))
+        seed = _stream_seed(self.config.seed, _SAMPLES, batch)
+        noise = CounterNoise(seed, self.share.start * self.config.latents)
         u = self.model.initial_state(len(x))
         for window in range(self.config.windows):
             done = (batch + (window + 1) / self.config.windows) / self.batches
-            loss, result = self._optimise(x, u, done)
+            loss, result = self._optimise(x, u, noise, done)
             u = result.u.detach()
         self.batches_done = batch + 1
         last = self.batches_done == self.batches
         return self._measure(x, loss, result) if last or batch % _REPORT_EVERY == 0 else None
 
-    def _optimise(self, x: Tensor, u: Tensor, progress: float) -> tuple[Tensor, WindowResult]:
+    def _optimise(
+        self, x: Tensor, u: Tensor, noise: CounterNoise, progress: float
+    ) -> tuple[Tensor, WindowResult]:
         """One window forward, back through time, and one step of the optimiser."""
         config = self.config
         temperature = config.temperature_at(progress)
-        result = run_window(
-            self.model, x, u, config.steps, temperature, self.generator, config.max_arrivals
-        )
+        result = run_window(self.model, x, u, config.steps, temperature, noise, config.max_arrivals)
         loss = (result.nll + config.beta_at(progress) * result.kl) * (256 / x.shape[1])
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        # Means over shares of a batch, weighted by their sizes, add up to the mean over the batch.
+        (loss * (len(x) / config.batch_size)).backward()  # type: ignore[no-untyped-call]
+        self.ranks.sum_gradients(self.model.parameters())
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.gradient_clip)
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate_at(progress) * group["share"]
@@ -240,7 +279,9 @@ class _Run:
     def _measure(self, x: Tensor, loss: Tensor, result: WindowResult) -> Metrics:
         mse = ((x - self.model.decode(result.z)) ** 2).sum(1).mean()
         zeros = (result.z < 0.5).float().mean()
-        metrics = Metrics(*(float(value) for value in (loss, result.nll, result.kl, mse, zeros)))
+        share = len(x) / self.config.batch_size
+        readings = [share * float(r) for r in (loss, result.nll, result.kl, mse, zeros)]
+        metrics = Metrics(*self.ranks.sum_values(readings))
         if not np.isfinite(metrics).all():
             raise PvaeNeuroError(
                 f"training diverged at batch {self.batches_done} of {self.batches}: {metrics}; "
@@ -263,6 +304,9 @@ def _model_config(images: Images, config: TrainConfig) -> ModelConfig:
     return ModelConfig(
         pixels=images.pixels.shape[1],
         latents=config.latents,
+        clamp_u=config.clamp_u,
+        clamp_du=config.clamp_du,
+        clamp=config.clamp,
         steps=config.steps,
         beta=config.beta,
         kl=config.kl,
@@ -282,12 +326,3 @@ def _stream_seed(seed: int, stream: int, index: int) -> int:
     """Seed of one step's randomness; SeedSequence keeps neighbouring numbers independent."""
     words = np.random.SeedSequence([seed, stream, index]).generate_state(1, np.uint64)
     return int(words[0]) >> 1
-
-
-def _find_device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.zeros(1, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {name!r} is not usable here: {error}; use auto or cpu") from error

@@ -23,6 +23,10 @@ class TrainConfig(BaseModel):
         Which rate stands in front of the KL; see :func:`~pvae_neuro.models.dynamics.kl_divergence`.
     inner_updates : int
         Updates per time step.
+    clamp_u, clamp_du : float
+        Soft upper bounds of the membrane potential and of its change. The released models use 10,
+        a rate of 22,026: inputs of high contrast can then drive counts into a runaway that a bound
+        of 4, a rate of 55, excludes.
     epochs : int
         Passes over the data. The schedules span all of them.
     batch_size : int
@@ -64,6 +68,9 @@ class TrainConfig(BaseModel):
     beta: float = Field(default=16.0, ge=0.0)
     kl: Literal["exact", "released"] = "exact"
     inner_updates: int = Field(default=1, ge=1)
+    clamp_u: float = Field(default=10.0, gt=0.0)
+    clamp_du: float = Field(default=10.0, gt=0.0)
+    clamp: Literal["soft", "hard"] = "soft"
     epochs: int = Field(default=10, ge=1)
     batch_size: int = Field(default=100, ge=1)
     windows: int = Field(default=1, ge=1)

@@ -36,6 +36,7 @@ class Metrics(NamedTuple):
 
 
 Reporter = Callable[[int, Metrics], None]
+"""Takes the number of a batch, or of the batches done, and their metrics."""
 
 _READINGS = (
     "loss {task.fields[loss]:.2f}  mse {task.fields[mse]:.3f}  zeros {task.fields[zeros]:.3f}"

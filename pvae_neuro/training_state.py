@@ -20,11 +20,10 @@ from pvae_neuro.checkpoints import (
     ModelConfig,
     SavedModel,
     array_shapes,
-    read_safetensors,
-    write_safetensors,
 )
 from pvae_neuro.errors import InputError, ModelFileError
 from pvae_neuro.models.ipvae import IPVAE
+from pvae_neuro.tensor_files import read_safetensors, write_safetensors
 from pvae_neuro.training_config import TrainConfig
 
 FORMAT = "pvae-neuro-training"
@@ -164,7 +163,7 @@ def save_state(state: TrainingState, path: Path) -> None:
         "data": identity.data,
         "batches_done": json.dumps(state.batches_done),
     }
-    write_safetensors(path, state.arrays, metadata)
+    write_safetensors(path, dict(state.arrays), metadata)
 
 
 def load_state(path: Path) -> TrainingState:

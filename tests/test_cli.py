@@ -141,6 +141,14 @@ def test_evaluate_float_and_integer(cli, files, tmp_path):
         assert [len(content[name]) for name in ("mse", "r2", "zeros")] == [4, 4, 4]
 
 
+def test_long_paths_and_brackets_are_printed_as_they_are(cli, files, tmp_path):
+    folder = tmp_path / ("long" * 30) / "[red]"
+    target = folder / "out.npz"
+    code, out, _ = cli("run", files / "lateral.onnx", "-i", files / "x.npy", "-o", target)
+    assert code == 0
+    assert str(target) in out
+
+
 def test_quiet_prints_nothing(cli, files):
     assert cli("inspect", files / "lateral.onnx", "--quiet") == (0, "", "")
 

@@ -8,7 +8,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -279,19 +278,20 @@ OUTPUTS = {
 
 @pytest.mark.parametrize("verb", OUTPUTS)
 def test_outputs_that_cannot_be_written_are_refused_before_work(
-    files, refused, tmp_path, monkeypatch, verb
+    refused, tmp_path, monkeypatch, verb
 ):
-    """Neither below a file, nor below /proc, nor over a folder; even root may not write there."""
-    monkeypatch.chdir(files)
+    """Neither below a file, nor below /proc, nor over a folder; even root may not write there.
+
+    No input exists here: that the output is what gets refused shows that it is looked at first.
+    """
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
     for target, expected in (
         (tmp_path / "file" / "o", "cannot write"),
         (Path("/proc/o"), "cannot write"),
         (tmp_path, "is a folder"),
     ):
-        started = time.perf_counter()
         assert expected in refused(verb, *OUTPUTS[verb], target)
-        assert time.perf_counter() - started < 5
     assert "cannot write" in refused("demo", "--out", tmp_path / "file" / "made")
 
 
@@ -305,7 +305,7 @@ def _small_disk():
 def test_full_disk(files, out, verb):
     done = subprocess.run(
         [sys.executable, "-m", "pvae_neuro", verb, *OUTPUTS[verb], out / "o", "--quiet"],
-        cwd=files, preexec_fn=_small_disk, capture_output=True, text=True, timeout=120,
+        cwd=files, preexec_fn=_small_disk, capture_output=True, text=True, timeout=240,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}, check=False,
     )  # fmt: skip
     assert done.returncode == 2, done.stderr

@@ -147,6 +147,7 @@ def test_images_in_range_pass_unchanged(batch: int, dtype: type, square: bool, s
         (np.zeros(6), r"got \[6\]; add a leading axis"),
         (np.zeros((1, 3, 2)), r"got \[1, 3, 2\]"),
         (np.zeros((0, 6)), "empty batch"),
+        (np.full((1, 6), 1e300), "6 values are NaN or infinite"),
         (np.array([[0, 0, 0, 0, 0, np.inf]]), "1 values are NaN or infinite.*image 0"),
         (np.full((1, 6), 255.0), r"\[0, 1\].*got \[255, 255\]; divide bytes by 255.*--clip"),
         (np.full((1, 6), -0.5), r"got \[-0\.5, -0\.5\]; clip"),

@@ -25,12 +25,19 @@ OPTIONAL = [
 BLOCK = f"""
 import sys
 
-class Block:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {OPTIONAL}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}, blocked", name=name)
+class Hidden:
+    # As where the package was never installed: no finder knows it, and none raises.
+    def __init__(self, finder):
+        self.finder = finder
 
-sys.meta_path.insert(0, Block())
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] not in {OPTIONAL}:
+            return self.finder.find_spec(name, path, target)
+
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
+sys.meta_path[:] = map(Hidden, sys.meta_path)
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 """
 
@@ -114,7 +121,11 @@ def test_every_public_name_exists_and_is_documented(name):
     if name in ("IPVAE", "TrainConfig", "train", "import_official"):
         pytest.importorskip("torch")
     if name == "build_lava":
+        # Lava sets the start method of processes when imported: not in this process.
         pytest.importorskip("lava")
+        done = run_python("import pvae_neuro; assert pvae_neuro.build_lava.__doc__")
+        assert done.returncode == 0, done.stderr
+        return
     value = getattr(pvae_neuro, name)
     assert isinstance(value, str) or value.__doc__
 

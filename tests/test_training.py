@@ -166,7 +166,7 @@ def test_unfinished_run_is_not_overwritten(tmp_path: Path) -> None:
 
 
 def test_resume_needs_a_checkpoint_that_is_whole(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="no unfinished run; start without --resume"):
         train(make_images(), TrainConfig(**SMALL), tmp_path / "m.st", options(resume=True))
     out = interrupted(tmp_path)
     whole = checkpoint_path(out).read_bytes()
@@ -214,6 +214,7 @@ def test_tensorboard_gets_the_metrics_or_says_how(
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(EngineUnavailableError, match="pvae-neuro"):
         train(make_images(), TrainConfig(**SMALL), tmp_path / "a.st", request)
+    assert list(tmp_path.iterdir()) == []
     monkeypatch.undo()
     pytest.importorskip("tensorboard")
     train(make_images(), TrainConfig(**SMALL), tmp_path / "b.st", request)

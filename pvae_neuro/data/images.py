@@ -126,7 +126,7 @@ def check_images(
     if values.dtype.kind not in "fiub":
         raise InputError(f"images: expected real numbers, got dtype {values.dtype}")
     flat = _flatten(values, pixels, image_shape)
-    result = np.array(flat, dtype=np.float32, order="C")
+    result = _to_float32(flat)
     _check_finite(result)
     if clip:
         return np.clip(result, np.float32(low), np.float32(high), out=result)
@@ -149,6 +149,12 @@ def _flatten(
     if len(values) == 0:
         raise InputError(f"images: expected at least one, got an empty batch {list(values.shape)}")
     return values.reshape(len(values), pixels)
+
+
+def _to_float32(values: npt.NDArray[Any]) -> Float32:
+    # What is too large for float32 becomes infinite, which the checks that follow refuse.
+    with np.errstate(over="ignore"):
+        return np.array(values, dtype=np.float32, order="C")
 
 
 def _check_finite(values: Float32) -> None:
@@ -224,7 +230,7 @@ def _make_images(values: npt.NDArray[Any], labels: npt.NDArray[Any] | None, name
             f"{name}: expected numbers of shape [N, H, W] or [N, M], got {values.dtype} "
             f"{list(values.shape)}"
         )
-    pixels = values.reshape(len(values), -1).astype(np.float32)
+    pixels = _to_float32(values.reshape(len(values), -1))
     if values.dtype == np.uint8:
         pixels /= np.float32(255)
     _check_finite(pixels)

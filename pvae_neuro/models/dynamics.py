@@ -27,6 +27,13 @@ def soft_clamp(value: Tensor, bound: float, floor: float) -> Tensor:
     return bound - functional.softplus(bound - value.clamp(min=floor))
 
 
+def clamp_by(kind: str, value: Tensor, bound: float, floor: float) -> Tensor:
+    """:func:`soft_clamp`, or for ``kind == "hard"`` a plain clamp at the same bounds."""
+    if kind == "hard":
+        return value.clamp(min=floor, max=bound)
+    return soft_clamp(value, bound, floor)
+
+
 def kl_divergence(u: Tensor, u_prior: Tensor, kind: str = "exact") -> Tensor:
     """Divergence between Poisson distributions of log-rates ``u`` and ``u_prior``.
 

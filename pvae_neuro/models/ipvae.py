@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pvae_neuro.checkpoints import LOG_SIGMA_BOUND, Float32, ModelConfig, SavedModel
-from pvae_neuro.models.dynamics import kl_divergence, soft_clamp
+from pvae_neuro.models.dynamics import clamp_by, kl_divergence
 from pvae_neuro.models.relaxed_poisson import RELEASED_ARRIVALS, sample_counts
 
 _LOG_2PI = math.log(2.0 * math.pi)
@@ -206,8 +206,9 @@ class IPVAE(nn.Module):
         force = residual - torch.exp(self.log_bias)
         if u_prior is not None and config.inner_updates > 1:
             force = force - config.beta_inner * (u - u_prior)
-        change = soft_clamp(torch.exp(self.log_step_size) * force, config.clamp_du, config.floor_u)
-        return soft_clamp(u + change, config.clamp_u, config.floor_u)
+        push = torch.exp(self.log_step_size) * force
+        change = clamp_by(config.clamp, push, config.clamp_du, config.floor_u)
+        return clamp_by(config.clamp, u + change, config.clamp_u, config.floor_u)
 
     def update(self, u: Tensor, x: Tensor, z: Tensor, u_prior: Tensor | None = None) -> Tensor:
         """Apply one inference update for given spike counts.

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pvae_neuro.models.counter_noise import CounterNoise
 from pvae_neuro.models.dynamics import kl_divergence
 from pvae_neuro.models.ipvae import IPVAE
 from pvae_neuro.models.relaxed_poisson import RELEASED_ARRIVALS, sample_counts
@@ -48,7 +49,7 @@ def run_window(
     u: Tensor,
     steps: int,
     temperature: float,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | CounterNoise | None = None,
     max_arrivals: int = RELEASED_ARRIVALS,
 ) -> WindowResult:
     """Run a window of time steps and keep what its loss needs.
@@ -65,7 +66,7 @@ def run_window(
         Length of the window, T.
     temperature : float
         Of the relaxed samples.
-    generator : torch.Generator, optional
+    generator : torch.Generator or CounterNoise, optional
         Source of the samples.
     max_arrivals : int
         See :func:`~pvae_neuro.models.relaxed_poisson.sample_counts`.

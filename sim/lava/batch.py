@@ -1,7 +1,8 @@
 """Files that carry a batch of samples into Lava's processes and their record out of them.
 
 ``Var.set`` and ``Var.get`` move one element per message through two other processes, and a Monitor
-receives every value as a message of its own; an array in a mapped file costs nothing per step.
+receives every value as a message of its own; files cost next to nothing per step. The record is
+appended: writing into mapped pages would wait for the disk in mid-step.
 Knows NumPy alone, so that both sides of the process boundary can import it.
 """
 
@@ -17,11 +18,12 @@ from numpy.typing import NDArray
 
 # A block is written, reported and then read and deleted; this bounds what lies in the folder.
 BLOCK_BYTES = 1 << 25
+_BUFFER_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Record of consecutive samples, mapped into memory.
+    """Record of consecutive samples.
 
     Attributes
     ----------
@@ -39,6 +41,32 @@ class Block:
         for first in range(0, len(self.counts), samples):
             rows = slice(first, first + samples)
             yield Block(self.counts[rows], self.potentials[rows])
+
+
+class BlockWriter:
+    """Appends the record of a block to its files, pass after pass and step after step.
+
+    Parameters
+    ----------
+    counts, potentials : Path
+    """
+
+    def __init__(self, counts: Path, potentials: Path) -> None:
+        self._counts = counts.open("wb", _BUFFER_BYTES)
+        self._potentials = potentials.open("wb", _BUFFER_BYTES)
+
+    def add_counts(self, counts: NDArray[Any]) -> None:
+        """Append the counts of one step, int [K] or [width, K]."""
+        self._counts.write(counts.astype(np.uint8).tobytes())
+
+    def add_potentials(self, potentials: NDArray[Any]) -> None:
+        """Append the potentials after one update, int [K] or [width, K]."""
+        self._potentials.write(potentials.astype(np.int32).tobytes())
+
+    def close(self) -> None:
+        """Write out what is buffered."""
+        self._counts.close()
+        self._potentials.close()
 
 
 @dataclass(frozen=True)
@@ -99,21 +127,25 @@ class Batch:
         path = self._path(f"input-{population}.npy")
         return _plain(np.load(path, mmap_mode="r")) if path.exists() else None
 
-    def create_block(self, block: int) -> Block:
-        """Create and map the files of a block."""
-        mapped = [
-            _plain(np.memmap(path, dtype, "w+", shape=shape))
-            for path, dtype, shape in self._block_files(block)
-        ]
-        return Block(*mapped)
+    def open_block(self, block: int) -> BlockWriter:
+        """Create the files of a block."""
+        return BlockWriter(*self._block_files(block))
 
     def take_block(self, block: int) -> Block:
         """Read the files of a finished block and delete them."""
-        taken = []
-        for path, dtype, shape in self._block_files(block):
-            taken.append(np.fromfile(path, dtype).reshape(shape))
-            path.unlink()
-        return Block(*taken)
+        counts, potentials = self._block_files(block)
+        return Block(
+            self._take(counts, np.uint8, block, self.iterations + 1),
+            self._take(potentials, np.int32, block, self.iterations),
+        )
+
+    def _take(self, path: Path, dtype: Any, block: int, steps: int) -> NDArray[Any]:
+        """Read and delete a file; bring each sample's steps together."""
+        shape = self.passes(block), steps, self.width, self.latents
+        written = np.fromfile(path, dtype).reshape(shape)
+        path.unlink()
+        samples = written.swapaxes(1, 2).reshape(-1, steps, self.latents)
+        return samples[: len(self.rows(block))]
 
     def create_progress(self) -> NDArray[np.int64]:
         """Create the counter of iterations done, int64 [1]."""
@@ -126,13 +158,9 @@ class Batch:
     def _path(self, name: str) -> Path:
         return Path(self.folder) / name
 
-    def _block_files(self, block: int) -> list[tuple[Path, Any, tuple[int, int, int]]]:
-        """Path, dtype and shape of the counts and of the potentials."""
-        rows, steps = len(self.rows(block)), self.iterations
-        return [
-            (self._path(f"counts-{block}"), np.uint8, (rows, steps + 1, self.latents)),
-            (self._path(f"potentials-{block}"), np.int32, (rows, steps, self.latents)),
-        ]
+    def _block_files(self, block: int) -> tuple[Path, Path]:
+        """Files of the counts and of the potentials: [passes, steps, width, K]."""
+        return self._path(f"counts-{block}"), self._path(f"potentials-{block}")
 
 
 def state_shape(neurons: int, width: int) -> tuple[int, ...]:

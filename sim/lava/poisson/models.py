@@ -13,7 +13,7 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from numpy.typing import NDArray
 
 from pvae_neuro.count_table import WORDS, poisson_cdf
-from pvae_neuro.sim.lava.batch import Batch, Block
+from pvae_neuro.sim.lava.batch import Batch, BlockWriter
 from pvae_neuro.sim.lava.phased import PhasedModel, sum_scaled, sum_shifted
 from pvae_neuro.sim.lava.poisson.process import PoissonNeurons
 from pvae_neuro.sim.noise import NoiseSource
@@ -39,7 +39,7 @@ class _PoissonModel(PhasedModel):
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
         self._population = proc_params["population"]
-        self._block: Block | None = None
+        self._block: BlockWriter | None = None
         self._progress: NDArray[np.int64] | None = None
 
     def _prepare(self) -> None:
@@ -75,20 +75,28 @@ class _PoissonModel(PhasedModel):
     def _record(self, files: Batch, iteration: int) -> None:
         block, row = divmod(self._row, files.samples_per_block)
         if iteration == 0 and row == 0:
-            self._block = files.create_block(block)
+            self._block = files.open_block(block)
         if self._block is None or self._progress is None:
             return
-        recorded = min(self._width, files.samples - self._row)
-        rows = slice(row, row + recorded)
-        self._block.counts[rows, iteration] = np.atleast_2d(self.z)[:recorded]
+        self._block.add_counts(self.z)
         if iteration > 0:
-            self._block.potentials[rows, iteration - 1] = np.atleast_2d(self.u)[:recorded]
-            self._progress[0] += recorded
+            self._block.add_potentials(self.u)
+            self._progress[0] += min(self._width, files.samples - self._row)
 
     def _next_sample(self) -> None:
         super()._next_sample()
         self.sample[0] += self._width
+        self._close_block()
         self._load_words((int(self.sample[0]), 0))
+
+    def _close_block(self) -> None:
+        """After the last sample of a block: the host reads its files once this step is over."""
+        files = self._files
+        if files is None or self._block is None:
+            return
+        if self._row >= files.samples or self._row % files.samples_per_block == 0:
+            self._block.close()
+            self._block = None
 
     def _load_words(self, place: tuple[int, int]) -> None:
         """Draw the noise of (first sample, iteration): ahead of time, while connections compute."""

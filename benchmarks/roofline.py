@@ -1,0 +1,220 @@
+"""How far the fast engine is from what the machine allows.
+
+Counts the bytes and integer operations of an image-iteration (``roofline_counts.py``), measures
+the machine's bandwidth and integer rates (``roofline_machine.py``) and the engine itself
+(``pvae_neuro.bench``), all in one run. The limit of a phase is the longer of two times: its bytes
+at the bandwidth of an array of that size, its operations at their rates. The limit of an iteration
+is the sum over phases. See docs/performance.md.
+
+Usage: python benchmarks/roofline.py [--json roofline.json] [--figure roofline.svg]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from roofline_counts import Phase, Work, lateral, predictive
+from roofline_machine import Machine
+
+from pvae_neuro.bench import BenchConfig, BenchResult, CaseResult, run_bench
+from pvae_neuro.bench_config import TOPOLOGIES, available_cores
+from pvae_neuro.bench_networks import pinned_network, random_images
+from pvae_neuro.plots import INK, INTEGER_COLOR
+from pvae_neuro.sim.fast import FastEngine
+from pvae_neuro.sim.fast.plan import Plan, plan_for
+from pvae_neuro.sim.fast.products import FLOAT32_EXACT, largest_sum
+
+PHASES = {"lateral": lateral, "predictive": predictive}
+ENGINES = {"fast": True, "fast-bare": False}
+INTEGERS = ("ops16", "ops32", "ops64", "wide")
+COLORS = ("#2b6cb0", "#63b3ed", "#dd6b20", "#f6ad55", "#38a169", "#805ad5", "#718096", "#c53030")
+
+
+def work_of(case: CaseResult, config: BenchConfig, summary: bool) -> Work:
+    """Sizes of a case; activity and spikes as the engine has them."""
+    activity = case.activity_target or case.activity
+    network = pinned_network(case.topology, case.latents, case.pixels, activity, config.seed)
+    images = random_images(network, min(case.batch, 8), config.seed)
+    recording = FastEngine().run(network, images, 64, config.seed)
+    plan = plan_for(network)
+    if recording.active is None or recording.spikes is None:
+        raise RuntimeError("expected a summary")
+    return Work(
+        latents=case.latents,
+        pixels=case.pixels,
+        batch=case.batch,
+        active=float(recording.active.mean()),
+        spikes=float(recording.spikes.mean()),
+        mantissa_max=plan.mantissa_max,
+        summary=summary,
+        feedback_bytes=feedback_bytes(plan),
+    )
+
+
+def feedback_bytes(plan: Plan) -> int:
+    """Bytes per weight of the floating-point product."""
+    if plan.errors is None or plan.feedback is None:
+        return 4
+    bound = largest_sum(plan.feedback.weight.T, plan.errors.message_limit)
+    return 4 if bound < FLOAT32_EXACT else 8
+
+
+def phase_limit(phase: Phase, machine: Machine, flops: str) -> dict[str, Any]:
+    """Shortest time of a phase in microseconds, and what bounds it."""
+    rates = machine.rates
+    shared = phase.shared / machine.bandwidth(phase.working_set) if phase.shared else 0.0
+    memory = shared + phase.local / rates["l1_bytes"]
+    compute = sum(getattr(phase, kind) / rates[kind] for kind in INTEGERS)
+    compute += phase.flops / rates[flops]
+    return {
+        **asdict(phase),
+        "operations": phase.operations,
+        "memory_us": 1e6 * memory,
+        "compute_us": 1e6 * compute,
+        "limit_us": 1e6 * max(memory, compute),
+        "bound_by": "memory" if memory > compute else "operations",
+    }
+
+
+def analyse(result: BenchResult, machines: dict[int, Machine]) -> list[dict[str, Any]]:
+    """Limits beside measured times, a row per case and kind of record."""
+    rows = []
+    for case in result.cases:
+        machine = machines[case.threads]
+        for engine, summary in ENGINES.items():
+            measured = case.measurement(engine)
+            if measured is None:
+                continue
+            work = work_of(case, result.config, summary)
+            flops = "flops32" if work.feedback_bytes == 4 else "flops64"
+            phases = [phase_limit(p, machine, flops) for p in PHASES[case.topology](work)]
+            limit = sum(p["limit_us"] for p in phases)
+            cost = measured.microseconds
+            rows.append(
+                {
+                    "topology": case.topology,
+                    "engine": engine,
+                    "threads": case.threads,
+                    **asdict(work),
+                    "activity": case.activity,
+                    "measured_us": asdict(cost),
+                    "limit_us": limit,
+                    "share_of_limit": limit / cost.median,
+                    "operations": sum(p["operations"] for p in phases),
+                    "shared_bytes": sum(p["shared"] for p in phases),
+                    "phases": phases,
+                }
+            )
+    return rows
+
+
+def draw(rows: list[dict[str, Any]], machines: dict[int, Machine], path: Path) -> None:
+    """Left: the roofline. Right: the limit of each phase, stacked, and the measured time."""
+    from matplotlib.figure import Figure
+
+    threads = max(machines)
+    shown = [r for r in rows if r["threads"] == threads and r["engine"] == "fast-bare"]
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    roof, stack = figure.subplots(1, 2, width_ratios=(1, 1.3))
+    _draw_roof(roof, shown, machines[threads])
+    _draw_stack(stack, shown)
+    for ax in (roof, stack):
+        ax.tick_params(labelsize=8, colors=INK)
+        for side in ("top", "right"):
+            ax.spines[side].set_visible(False)
+    figure.savefig(path, dpi=150)
+
+
+def _draw_roof(ax: Any, rows: list[dict[str, Any]], machine: Machine) -> None:
+    top = machine.rates["ops16"]
+    x = [2.0**e for e in range(-3, 9)]
+    for name, bandwidth in machine.levels().items():
+        if bandwidth is not None:
+            ax.plot(x, [min(top, i * bandwidth) / 1e9 for i in x], lw=1.2, label=name)
+    for topology, marker in (("lateral", "o"), ("predictive", "s")):
+        chosen = [r for r in rows if r["topology"] == topology]
+        intensity = [r["operations"] / r["shared_bytes"] for r in chosen]
+        speed = [1e-3 * r["operations"] / r["measured_us"]["median"] for r in chosen]
+        ax.plot(intensity, speed, marker, ms=5, color=INTEGER_COLOR, label=topology)
+    ax.set_xscale("log", base=2)
+    ax.set_yscale("log")
+    ax.set_xlabel("operations per byte of weights", fontsize=9, color=INK)
+    ax.set_ylabel("10⁹ operations per second", fontsize=9, color=INK)
+    ax.legend(frameon=False, fontsize=8)
+
+
+def _draw_stack(ax: Any, rows: list[dict[str, Any]]) -> None:
+    names = list(dict.fromkeys(p["name"] for r in rows for p in r["phases"]))
+    left = [0.0] * len(rows)
+    for name, color in zip(names, COLORS, strict=False):
+        # In shares of the measured time, so that small and large networks fit one axis.
+        share = [
+            sum(p["limit_us"] for p in r["phases"] if p["name"] == name)
+            / r["measured_us"]["median"]
+            for r in rows
+        ]
+        ax.barh(range(len(rows)), share, left=left, color=color, label=name)
+        left = [a + b for a, b in zip(left, share, strict=True)]
+    labels = [f"{r['topology']} {r['latents']}, {100 * r['activity']:.0f} %" for r in rows]
+    ax.set_yticks(range(len(rows)), labels)
+    ax.axvline(1.0, color=INK, lw=1.0)
+    ax.set_xlabel("limit of each phase as a share of the measured time", fontsize=9, color=INK)
+    ax.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--latents", type=int, nargs="+", default=[128, 512, 2048])
+    parser.add_argument("--activities", type=float, nargs="+", default=[0.02, 0.12, 0.5])
+    parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, available_cores()}))
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--pixels", type=int, default=784)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=0.05, help="length of a measurement")
+    parser.add_argument("--json", type=Path, default=Path("roofline.json"))
+    parser.add_argument("--figure", type=Path)
+    return parser.parse_args()
+
+
+def main() -> None:
+    chosen = options()
+    config = BenchConfig(
+        latents=tuple(chosen.latents),
+        batches=(chosen.batch,),
+        activities=tuple(chosen.activities),
+        topologies=TOPOLOGIES,
+        threads=tuple(chosen.threads),
+        engines=tuple(ENGINES),
+        baseline="fast",
+        repeats=chosen.repeats,
+        min_seconds=chosen.seconds,
+        pixels=chosen.pixels,
+    )
+    machines = {n: Machine(n, chosen.repeats, chosen.seconds) for n in config.threads}
+    result = run_bench(config)
+    rows = analyse(result, machines)
+    content = {
+        "schema_version": 1,
+        "machine": result.machine,
+        "versions": result.versions,
+        "limits": {str(n): {**m.rates, "bandwidth": m.levels()} for n, m in machines.items()},
+        "cases": rows,
+    }
+    chosen.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    if chosen.figure is not None:
+        draw(rows, machines, chosen.figure)
+    for row in rows:
+        print(
+            f"{row['topology']:10s} K {row['latents']:5d} {100 * row['activity']:5.1f} % "
+            f"{row['engine']:9s} {row['threads']} threads: "
+            f"measured {row['measured_us']['median']:9.3f} µs, limit {row['limit_us']:9.3f} µs, "
+            f"{100 * row['share_of_limit']:5.1f} % of it reached"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Uniform numbers that depend on their place alone: sample, neuron and arrival.
+
+A stream of random numbers hands them out in the order in which they are asked for, so that one
+sample's share depends on all the others in its batch. Here each is a hash of its place and of a
+key per draw: a part of a batch, on another process or device, draws what the whole would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Uniforms = Callable[[Tensor, int, int], Tensor]
+"""Takes places [n], the first arrival and how many: uniform numbers in [0, 1), [arrivals, n]."""
+
+# Knuth's multiplicative constant spreads consecutive places; the others are those of the hash
+# "lowbias32" (Chris Wellons, Hash Prospector). As signed numbers of 32 bits.
+_SPREAD = 0x9E3779B9 - (1 << 32)
+_FIRST = 0x7FEB352D
+_SECOND = 0x846CA68B - (1 << 32)
+
+
+class CounterNoise:
+    """Source of samples whose numbers do not depend on how a batch is split.
+
+    Parameters
+    ----------
+    seed : int
+        Not negative.
+    offset : int
+        Place of the first neuron of the first sample within the whole batch.
+    """
+
+    def __init__(self, seed: int, offset: int = 0) -> None:
+        self._keys = np.random.PCG64(seed)
+        self._offset = offset
+
+    def draw(self, size: int, device: torch.device) -> Uniforms:
+        """Start the next draw for a part of a batch.
+
+        Parameters
+        ----------
+        size : int
+            Number of places, samples times neurons.
+        device : torch.device
+
+        Returns
+        -------
+        callable
+            See :data:`Uniforms`; places count from the part's first.
+        """
+        raw = int(self._keys.random_raw())
+        here, arrivals = _signed(raw & 0xFFFFFFFF), _signed(raw >> 32)
+        places = torch.arange(self._offset, self._offset + size, device=device)
+        base = _mix(places.to(torch.int32).mul_(_SPREAD).bitwise_xor_(here))
+
+        def uniforms(places: Tensor, first: int, count: int) -> Tensor:
+            number = torch.arange(first, first + count, device=device, dtype=torch.int32)
+            number = number.mul_(_SPREAD).add_(arrivals)
+            return _to_unit(_mix(base[places] + number.unsqueeze(1)))
+
+        return uniforms
+
+
+def _signed(word: int) -> int:
+    return word - (1 << 32) if word >> 31 else word
+
+
+def _mix(word: Tensor) -> Tensor:
+    """Bijective hash of int32, in place; the masks turn arithmetic shifts into logical ones."""
+    word ^= (word >> 16).bitwise_and_(0xFFFF)
+    word *= _FIRST
+    word ^= (word >> 15).bitwise_and_(0x1FFFF)
+    word *= _SECOND
+    word ^= (word >> 16).bitwise_and_(0xFFFF)
+    return word
+
+
+def _to_unit(word: Tensor) -> Tensor:
+    """Upper 24 bits as a float32 in [0, 1), without rounding."""
+    return (word >> 8).to(torch.float32).mul_(2.0**-24).add_(0.5)

@@ -1,0 +1,170 @@
+"""Training in several processes, as ``torchrun`` starts them.
+
+Each process (rank) takes its share of every batch; gradients are summed over all of them, so that
+each takes the same step. A window of time steps is a function and no module, and its later windows
+leave some parameters without a gradient, so the sum is taken here, in one message, and not by
+``DistributedDataParallel``, which would do the same.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor, distributed
+
+from pvae_neuro.errors import InputError, PvaeNeuroError
+
+T = TypeVar("T")
+
+_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """One process among all that train together.
+
+    Attributes
+    ----------
+    rank, size : int
+        Number of this process, and how many there are.
+    device : torch.device
+        Where it computes.
+    """
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes files and shows progress."""
+        return self.rank == 0
+
+    def share(self, count: int) -> slice:
+        """Part of ``count`` samples that this process takes; the parts differ by one at most."""
+        first, last = (count * rank // self.size for rank in (self.rank, self.rank + 1))
+        return slice(first, last)
+
+    def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Replace every gradient by its sum over all processes."""
+        if self.size == 1:
+            return
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        distributed.all_reduce(flat)
+        parts = flat.split([gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+    def sum_values(self, values: Sequence[float]) -> list[float]:
+        """Sum of numbers over all processes."""
+        if self.size == 1:
+            return list(values)
+        total = torch.tensor(values, dtype=torch.float64, device=self.device)
+        distributed.all_reduce(total)
+        return [float(value) for value in total]
+
+    def from_first(self, make: Callable[[], T]) -> T:
+        """What ``make`` returns or raises on the first process, on all of them."""
+        if self.size == 1:
+            return make()
+        box: list[tuple[T | None, PvaeNeuroError | None]] = [(None, None)]
+        if self.is_first:
+            try:
+                box = [(make(), None)]
+            except PvaeNeuroError as error:
+                box = [(None, error)]
+        distributed.broadcast_object_list(box, src=0, device=self.device)
+        value, failure = box[0]
+        if failure is not None:
+            raise failure
+        return value  # type: ignore[return-value]
+
+
+def is_first_process() -> bool:
+    """Whether this process speaks for a run: alone, or the first of those of ``torchrun``."""
+    return os.environ.get("RANK", "0") == "0" or not _several()
+
+
+@contextmanager
+def join_ranks(device: str) -> Iterator[Ranks]:
+    """Meet the other processes of this run, if ``torchrun`` started any; part when done.
+
+    Parameters
+    ----------
+    device : str
+        ``auto`` takes a CUDA device if there is one, or a torch device by name. Where several
+        processes share a machine, each takes the CUDA device of its own number.
+
+    Yields
+    ------
+    Ranks
+
+    Raises
+    ------
+    InputError
+        If the device is unknown, or there are more processes than devices.
+    """
+    if not _several():
+        yield Ranks(0, 1, find_device(device))
+        return
+    rank, size, local = (_environment(name) for name in _VARIABLES[:3])
+    place = find_device(device, local)
+    if distributed.is_initialized():
+        yield Ranks(rank, size, place)
+        return
+    if place.type == "cuda":
+        torch.cuda.set_device(place)
+    distributed.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    try:
+        yield Ranks(rank, size, place)
+    finally:
+        distributed.destroy_process_group()
+
+
+def _several() -> bool:
+    return all(name in os.environ for name in _VARIABLES) and os.environ["WORLD_SIZE"] != "1"
+
+
+def _environment(name: str) -> int:
+    try:
+        return int(os.environ[name])
+    except ValueError as error:
+        raise InputError(
+            f"environment: expected an integer in {name}, as torchrun sets it, got "
+            f"{os.environ[name]!r}"
+        ) from error
+
+
+def find_device(name: str, local_rank: int | None = None) -> torch.device:
+    """Device of that name.
+
+    Parameters
+    ----------
+    name : str
+        ``auto``, or a torch device.
+    local_rank : int, optional
+        Number of this process among those of its machine, where there are several.
+
+    Returns
+    -------
+    torch.device
+
+    Raises
+    ------
+    InputError
+        If it is not usable here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and local_rank is not None:
+        name = f"cuda:{local_rank}"
+    try:
+        return torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {name!r} is not usable here: {error}; use auto or cpu") from error
