@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,7 @@ class Calibration:
     steps: int
 
 
-def calibrate(model: SavedModel, inputs: NDArray[np.floating], seed: int = 0) -> Calibration:
+def calibrate(model: SavedModel, inputs: NDArray[np.floating[Any]], seed: int = 0) -> Calibration:
     """Run the float model on at most ``MAX_CALIBRATION_IMAGES`` inputs and keep the extremes.
 
     Parameters

@@ -158,9 +158,9 @@ def _rows(network: IntegerNetwork) -> Iterator[RangeRow]:
             connection = network.connection(name)
             accumulated = _accumulate(connection, emitted[connection.source])
             yield _row(connection.name, "accumulator", *accumulated)
-            delivered = [shift(side, connection.exponent) for side in accumulated]
-            yield _row(connection.name, "after its exponent", *delivered)
-            low, high = low + delivered[0], high + delivered[1]
+            least, most = (shift(side, connection.exponent) for side in accumulated)
+            yield _row(connection.name, "after its exponent", least, most)
+            low, high = low + least, high + most
         if isinstance(target, ErrorPopulation):
             yield from _error_rows(network, target, low, high)
             emitted[target.name] = (-target.message_limit, target.message_limit)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +70,7 @@ def _check_between(name: str, value: int, low: int, high: int) -> None:
 
 
 def quantize(
-    model: SavedModel, inputs: NDArray[np.floating], config: QuantizeConfig | None = None
+    model: SavedModel, inputs: NDArray[np.floating[Any]], config: QuantizeConfig | None = None
 ) -> IntegerNetwork:
     """Round a trained model to integers.
 

@@ -88,7 +88,8 @@ class Worker:
             env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
     def __enter__(self) -> Worker:
         try:
@@ -115,8 +116,10 @@ class Worker:
         return self._process.stdin
 
     def _listen(self) -> None:
-        for line in self._process.stdout or ():
-            self._lines.put(line.strip())
+        if self._process.stdout is not None:
+            with self._process.stdout as answers:
+                for line in answers:
+                    self._lines.put(line.strip())
         self._lines.put("")
 
     def _expect(self, word: str, seconds: float) -> None:
@@ -141,4 +144,5 @@ class Worker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._listener.join(STOP_SECONDS)
         self._errors.close()

@@ -38,7 +38,7 @@ def bench_table(result: BenchResult) -> Table:
     -------
     rich.table.Table
     """
-    from pvae_neuro.cli_support import plain_table
+    from pvae_neuro.commands.support import plain_table
 
     table = plain_table(
         f"µs per image and iteration; ratios: {result.baseline} over the contender",

@@ -9,10 +9,11 @@ from typing import Annotated
 
 import typer
 
-from pvae_neuro.cli_demo import demo
-from pvae_neuro.cli_make import export, import_, train
-from pvae_neuro.cli_use import evaluate, inspect, run
-from pvae_neuro.cli_verify import verify
+from pvae_neuro.commands.bench import bench
+from pvae_neuro.commands.demo import demo
+from pvae_neuro.commands.make import export, import_, train
+from pvae_neuro.commands.use import evaluate, inspect, run
+from pvae_neuro.commands.verify import verify
 
 app = typer.Typer(
     name="pvae-neuro",
@@ -31,6 +32,7 @@ _VERBS: dict[str, Callable[..., None]] = {
     "run": run,
     "verify": verify,
     "evaluate": evaluate,
+    "bench": bench,
 }
 for _name, _verb in _VERBS.items():
     app.command(_name)(_verb)

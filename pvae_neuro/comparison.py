@@ -101,7 +101,7 @@ class PairCheck:
 
 def _quantities(
     a: Recording, b: Recording
-) -> Sequence[tuple[str, NDArray[np.integer], NDArray[np.integer]]]:
+) -> Sequence[tuple[str, NDArray[np.integer[Any]], NDArray[np.integer[Any]]]]:
     if a.counts is None or b.counts is None or a.potentials is None or b.potentials is None:
         raise ValueError("comparison needs full recordings of both engines")
     # The readout is the count of the step after the last.

@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from math import exp, lgamma
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +70,7 @@ class CountTable:
         """Memory of the thresholds."""
         return int(self.threshold.nbytes)
 
-    def distribution(self, potential: NDArray[np.integer]) -> NDArray[np.float64]:
+    def distribution(self, potential: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
         """Exact probability of each count, by counting words.
 
         Parameters
@@ -88,7 +89,9 @@ class CountTable:
         )
         return np.diff(cumulative, axis=1) / WORDS
 
-    def total_variation(self, potential: NDArray[np.integer] | None = None) -> NDArray[np.float64]:
+    def total_variation(
+        self, potential: NDArray[np.integer[Any]] | None = None
+    ) -> NDArray[np.float64]:
         """Exact total variation distance from Poisson(exp(u)), per potential.
 
         Parameters
@@ -105,7 +108,7 @@ class CountTable:
         blocks = np.array_split(potential, max(1, len(potential) // _POTENTIALS_PER_BLOCK))
         return np.concatenate([self._variation(block) for block in blocks])
 
-    def _variation(self, potential: NDArray[np.integer]) -> NDArray[np.float64]:
+    def _variation(self, potential: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
         rate = np.exp(potential / 2.0**self.frac_bits)
         exact = poisson_cdf(rate, self.max_count + 1)
         mass = np.diff(exact, axis=1, prepend=0.0)

@@ -68,7 +68,7 @@ class Evaluation:
 
 def evaluate(
     subject: SavedModel | IntegerNetwork,
-    inputs: NDArray[np.floating],
+    inputs: NDArray[np.floating[Any]],
     *,
     steps: int,
     seed: int = 0,
@@ -121,7 +121,7 @@ def evaluate(
 
 def _run_float(
     model: SavedModel,
-    inputs: NDArray[np.floating],
+    inputs: NDArray[np.floating[Any]],
     steps: int,
     seed: int,
     engine: str | Engine,
@@ -193,7 +193,7 @@ def float_block(
 def _run_engine(
     engine: Engine,
     network: IntegerNetwork,
-    inputs: NDArray[np.floating],
+    inputs: NDArray[np.floating[Any]],
     steps: int,
     seed: int,
     progress: Progress | None,

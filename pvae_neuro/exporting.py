@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +63,7 @@ class ExportResult:
 def export_model(
     model: SavedModel,
     path: str | os.PathLike[str],
-    inputs: NDArray[np.floating],
+    inputs: NDArray[np.floating[Any]],
     config: QuantizeConfig | None = None,
     *,
     stability_steps: int = STABILITY_STEPS,
@@ -106,7 +107,7 @@ def export_model(
 def _declare(
     network: IntegerNetwork,
     model: SavedModel,
-    inputs: NDArray[np.floating],
+    inputs: NDArray[np.floating[Any]],
     progress: StageProgress | None,
 ) -> IntegerNetwork:
     """Measure the distance from float on the calibration inputs and keep it with the network."""
@@ -140,7 +141,7 @@ def _declaration(result: FloatResult) -> tuple[Choice, ...]:
 def _try_stability(
     network: IntegerNetwork,
     model: SavedModel,
-    inputs: NDArray[np.floating],
+    inputs: NDArray[np.floating[Any]],
     steps: int,
     progress: StageProgress | None,
 ) -> IntegerNetwork:
@@ -153,9 +154,10 @@ def _try_stability(
         if progress is not None:
             progress("stability", done, 2 * steps * len(images))
 
-    options = {"steps": steps, "seed": DECLARATION_SEED, "progress": tell}
-    by_float = evaluate(model, images, **options)
-    by_integer = evaluate(network, images, **options)
+    by_float, by_integer = (
+        evaluate(subject, images, steps=steps, seed=DECLARATION_SEED, progress=tell)
+        for subject in (model, network)
+    )
     # The mean over the last tenth: single iterations of a few images are noisy.
     tail = -max(1, steps // 10)
     percent = 100 * (by_integer.mse[tail:].mean() / by_float.mse[tail:].mean() - 1)

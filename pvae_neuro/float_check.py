@@ -70,7 +70,7 @@ class FloatTrajectory:
 
 
 def run_float(
-    model: FloatModel, images: NDArray[np.floating], words: NDArray[np.uint16]
+    model: FloatModel, images: NDArray[np.floating[Any]], words: NDArray[np.uint16]
 ) -> FloatTrajectory:
     """Run the float model on the words of T + 1 steps.
 
@@ -111,7 +111,7 @@ class FloatCheck:
     def add(
         self,
         model: FloatModel,
-        images: NDArray[np.floating],
+        images: NDArray[np.floating[Any]],
         trajectory: FloatTrajectory,
         recording: Recording,
     ) -> None:

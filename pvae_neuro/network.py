@@ -98,11 +98,13 @@ class IntegerNetwork:
 
     def population(self, name: str) -> Population:
         """Population of that name."""
-        return _named(self.populations, name, "population")
+        found: Population = _named(self.populations, name, "population")
+        return found
 
     def connection(self, name: str) -> Connection:
         """Connection of that name."""
-        return _named(self.connections, name, "connection")
+        found: Connection = _named(self.connections, name, "connection")
+        return found
 
     @property
     def latents(self) -> PoissonPopulation:

@@ -48,13 +48,13 @@ class Traces:
     image_shape : tuple of int or None
     """
 
-    inputs: NDArray[np.floating]
-    reconstruction_float: NDArray[np.floating]
-    reconstruction_integer: NDArray[np.floating]
-    counts_float: NDArray[np.floating]
-    counts_integer: NDArray[np.integer]
-    potentials_float: NDArray[np.floating]
-    potentials_integer: NDArray[np.floating]
+    inputs: NDArray[np.floating[Any]]
+    reconstruction_float: NDArray[np.floating[Any]]
+    reconstruction_integer: NDArray[np.floating[Any]]
+    counts_float: NDArray[np.floating[Any]]
+    counts_integer: NDArray[np.integer[Any]]
+    potentials_float: NDArray[np.floating[Any]]
+    potentials_integer: NDArray[np.floating[Any]]
     mse_float: NDArray[np.float64]
     mse_integer: NDArray[np.float64]
     zeros_float: NDArray[np.float64]
@@ -137,7 +137,7 @@ class ParityReport:
 def verify(
     network: IntegerNetwork,
     model: SavedModel | None,
-    inputs: NDArray[np.floating],
+    inputs: NDArray[np.floating[Any]],
     *,
     steps: int = 32,
     seed: int = 0,
@@ -214,9 +214,9 @@ class _Verification:
         self.check = FloatCheck()
         self.seconds = {engine.name: 0.0 for engine in engines}
         self.done = dict.fromkeys([*self.seconds, FLOAT_STAGE], 0)
-        self.first: tuple[NDArray[np.floating], Recording, FloatTrajectory] | None = None
+        self.first: tuple[NDArray[np.floating[Any]], Recording, FloatTrajectory] | None = None
 
-    def block(self, images: NDArray[np.floating], first: int, total: int) -> None:
+    def block(self, images: NDArray[np.floating[Any]], first: int, total: int) -> None:
         recordings = [self._run(engine, images, first, total) for engine in self.engines]
         for pair, (a, b) in zip(self.pairs, combinations(recordings, 2), strict=True):
             pair.add(self.network, a, b, first)
@@ -224,7 +224,7 @@ class _Verification:
             self._compare_float(self.model, images, recordings[0], first, total)
 
     def _run(
-        self, engine: Engine, images: NDArray[np.floating], first: int, total: int
+        self, engine: Engine, images: NDArray[np.floating[Any]], first: int, total: int
     ) -> Recording:
         start = time.perf_counter()
         recording = engine.run(
@@ -242,7 +242,7 @@ class _Verification:
     def _compare_float(
         self,
         model: FloatModel,
-        images: NDArray[np.floating],
+        images: NDArray[np.floating[Any]],
         recording: Recording,
         first: int,
         total: int,

@@ -78,7 +78,7 @@ class ScheduledEngine:
     def run(
         self,
         network: IntegerNetwork,
-        inputs: NDArray[np.floating],
+        inputs: NDArray[np.floating[Any]],
         steps: int,
         seed: int,
         *,

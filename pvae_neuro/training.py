@@ -197,10 +197,11 @@ class _Run:
     def _start(self) -> None:
         """Take up the run that stopped, or leave a checkpoint that says that this one began."""
         state = self.ranks.from_first(self._begin)
-        if state.identity != self.identity:
+        strangers = self.ranks.sum_values([float(state.identity != self.identity)])
+        if strangers[0]:
             raise InputError(
-                f"process {self.ranks.rank}: expected the settings and data of the first process; "
-                f"start all with the same"
+                f"expected {self.ranks.size} processes with the same settings and data, got "
+                f"{strangers[0]:.0f} that differ from the first"
             )
         restore(state, self.model, self.optimizer)
         self.batches_done = state.batches_done

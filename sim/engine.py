@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +70,7 @@ class Engine(Protocol):
     def run(
         self,
         network: IntegerNetwork,
-        inputs: NDArray[np.floating],
+        inputs: NDArray[np.floating[Any]],
         steps: int,
         seed: int,
         *,
@@ -144,5 +144,5 @@ def get_engine(name: str) -> Engine:
     raise InputError(f"engine: expected one of {', '.join(engine_names())}; got {name!r}")
 
 
-def _plugins() -> Iterable[object]:
+def _plugins() -> Iterable[EntryPoint]:
     return entry_points(group=ENTRY_POINT_GROUP)

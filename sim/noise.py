@@ -45,7 +45,7 @@ class NoiseSource:
     def __init__(self, seed: int, size: int, population: int = 0) -> None:
         self._size, self._population = size, population
         self._generator = np.random.Philox(key=np.array([seed, 0], dtype=np.uint64))
-        self._state: dict[str, Any] = dict(self._generator.state)
+        self._state: Any = dict(self._generator.state)
         # A full buffer position makes the generator start a new block.
         self._state["buffer_pos"] = 4
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,7 +11,7 @@ from pvae_neuro.count_table import CountTable
 
 
 def sample_counts(
-    potential: NDArray[np.integer], word: NDArray[np.uint16], table: CountTable
+    potential: NDArray[np.integer[Any]], word: NDArray[np.uint16], table: CountTable
 ) -> NDArray[np.int64]:
     """Draw counts by compares and adds alone.
 

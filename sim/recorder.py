@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -46,7 +48,9 @@ class Recorder:
         self._counts = trajectory_array(shape, np.uint8) if full else None
         self._potentials = trajectory_array(shape, np.int32) if full else None
 
-    def add(self, first: int, counts: NDArray[np.integer], potentials: NDArray[np.integer]) -> None:
+    def add(
+        self, first: int, counts: NDArray[np.integer[Any]], potentials: NDArray[np.integer[Any]]
+    ) -> None:
         """Take a block of samples.
 
         Parameters
@@ -67,7 +71,7 @@ class Recorder:
             self._counts[rows] = counts[:, :-1]
             self._potentials[rows] = potentials
 
-    def _summaries(self, rows: slice, counts: NDArray[np.integer]) -> NDArray[np.int64]:
+    def _summaries(self, rows: slice, counts: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
         emitted = counts[:, :-1]
         return np.stack(
             [
@@ -101,7 +105,7 @@ def check_record(record: str) -> None:
         raise InputError(f"record: expected one of {', '.join(RECORDS)}; got {record!r}")
 
 
-def reconstruct(network: IntegerNetwork, counts: NDArray[np.integer]) -> NDArray[np.float32]:
+def reconstruct(network: IntegerNetwork, counts: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
     """Read counts [N, K] out through the integer dictionary: float32 [N, M]."""
     readout = network.readout
     product = counts.astype(np.float64) @ readout.weight.T.astype(np.float64)
@@ -119,7 +123,7 @@ def _error_bits(network: IntegerNetwork) -> int:
 
 
 def squared_errors(
-    network: IntegerNetwork, pixels: NDArray[np.int32], counts: NDArray[np.integer]
+    network: IntegerNetwork, pixels: NDArray[np.int32], counts: NDArray[np.integer[Any]]
 ) -> NDArray[np.int64]:
     """Sum over pixels of (x - reconstruction)**2, as integers.
 
@@ -141,4 +145,5 @@ def squared_errors(
     error = target[:, None] - counts.astype(np.float64) @ weight
     if float(np.abs(error).max(initial=0.0)) ** 2 * error.shape[2] >= 2.0**53:
         error = error.astype(np.int64)
-    return np.einsum("btm,btm->bt", error, error).astype(np.int64)
+    squares: NDArray[np.int64] = np.einsum("btm,btm->bt", error, error).astype(np.int64)
+    return squares

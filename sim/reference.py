@@ -7,6 +7,7 @@ than any value that a certified network can reach.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +78,8 @@ def receive(network: IntegerNetwork, hop: Hop, emitted: dict[str, Ints]) -> Ints
     products = [
         shift(emitted[c.source] @ c.weight.T.astype(np.int64), c.exponent) for c in connections
     ]
-    return np.sum(products, axis=0)
+    received: Ints = np.sum(products, axis=0)
+    return received
 
 
 def iterate(
@@ -118,7 +120,7 @@ class ReferenceEngine:
     def run(
         self,
         network: IntegerNetwork,
-        inputs: NDArray[np.floating],
+        inputs: NDArray[np.floating[Any]],
         steps: int,
         seed: int,
         *,

@@ -44,7 +44,8 @@ def trajectory_array(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     path = Path(name)
     try:
         _check_room(path.parent, size)
-        return np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape)
+        open_map: Any = np.lib.format.open_memmap
+        return open_map(path, mode="w+", dtype=np.dtype(dtype), shape=shape)
     finally:
         path.unlink()
 

@@ -25,7 +25,6 @@ import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import numpy as np
 import toy
-from dataclasses import replace
 from lava.magma.core.run_conditions import RunSteps
 from lava.magma.core.run_configs import Loihi2SimCfg
 from lava.proc.io.sink import RingBuffer as Sink

@@ -55,7 +55,7 @@ class FastEngine:
     def run(
         self,
         network: IntegerNetwork,
-        inputs: NDArray[np.floating],
+        inputs: NDArray[np.floating[Any]],
         steps: int,
         seed: int,
         *,

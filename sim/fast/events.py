@@ -13,7 +13,7 @@ INT16_MAX = (1 << 15) - 1
 SURE_COMPARES = 4
 
 
-@nb.njit  # type: ignore[untyped-decorator]
+@nb.njit
 def draw_counts(u, words, first, threshold, sampler, active, count, row):  # type: ignore[no-untyped-def]
     """Sample every neuron; list the active ones and their counts.
 
@@ -26,7 +26,7 @@ def draw_counts(u, words, first, threshold, sampler, active, count, row):  # typ
     spread = np.int32(row_bits - sampler[2])
     for i in range(u.shape[0]):
         row[i] = (u[i] - u_min + ((np.int32(words[i]) & low_bits) << spread)) >> row_bits
-    found = 0
+    found = np.int64(0)
     for i in range(u.shape[0]):
         active[found] = i
         found += np.int64(words[i] > first[row[i]])
@@ -44,7 +44,7 @@ def draw_counts(u, words, first, threshold, sampler, active, count, row):  # typ
     return found
 
 
-@nb.njit  # type: ignore[untyped-decorator]
+@nb.njit
 def add_rows(weight, mantissa_max, active, count, found, narrow, total):  # type: ignore[no-untyped-def]
     """``total[i] = sum over active j of count[j] * weight[j, i]`` with 8-bit rows.
 
@@ -92,7 +92,7 @@ def add_rows(weight, mantissa_max, active, count, found, narrow, total):  # type
         total[i] += narrow[i]
 
 
-@nb.njit  # type: ignore[untyped-decorator]
+@nb.njit
 def add_wide_rows(weight, active, count, found, total):  # type: ignore[no-untyped-def]
     """The same with 16-bit rows and 32-bit sums: the readout."""
     size = total.shape[0]
@@ -111,7 +111,7 @@ def add_wide_rows(weight, active, count, found, total):  # type: ignore[no-untyp
             total[i] += z0 * np.int32(weight[j0, i])
 
 
-@nb.njit  # type: ignore[untyped-decorator]
+@nb.njit
 def square_error(target, total, left):  # type: ignore[no-untyped-def]
     """Sum of ``(target - (total << left))**2`` in 64 bits."""
     error = np.int64(0)
@@ -121,7 +121,7 @@ def square_error(target, total, left):  # type: ignore[no-untyped-def]
     return error
 
 
-@nb.njit  # type: ignore[untyped-decorator]
+@nb.njit
 def shift_to(value, exponent):  # type: ignore[no-untyped-def]
     """``network.shift`` for one number."""
     if exponent >= 0:
@@ -129,7 +129,7 @@ def shift_to(value, exponent):  # type: ignore[no-untyped-def]
     return (value + (np.int64(1) << (-exponent - 1))) >> -exponent
 
 
-@nb.njit  # type: ignore[untyped-decorator]
+@nb.njit
 def add_shifted(change, total, exponent):  # type: ignore[no-untyped-def]
     """``change += shift(total, exponent)`` for a whole population, in 32 bits."""
     if exponent >= 0:
@@ -141,7 +141,7 @@ def add_shifted(change, total, exponent):  # type: ignore[no-untyped-def]
             change[i] += (total[i] + half) >> -exponent
 
 
-@nb.njit  # type: ignore[untyped-decorator]
+@nb.njit
 def integrate(u, change, clamps):  # type: ignore[no-untyped-def]
     """``u <- clamp(u + clamp(change, du_min, du_max), u_min, u_max)`` for a whole population."""
     u_min, u_max, du_min, du_max = clamps[0], clamps[1], clamps[2], clamps[3]
@@ -150,7 +150,7 @@ def integrate(u, change, clamps):  # type: ignore[no-untyped-def]
         u[i] = min(max(u[i] + step, u_min), u_max)
 
 
-@nb.njit  # type: ignore[untyped-decorator]
+@nb.njit
 def record_counts(active, count, found, most, sums, out):  # type: ignore[no-untyped-def]
     """Write spikes, active and saturated neurons to ``sums`` [3], counts to ``out`` [K]."""
     spikes, saturated = 0, 0

@@ -22,7 +22,7 @@ from pvae_neuro.sim.fast.events import (
 from pvae_neuro.sim.fast.philox import fill_words
 
 
-@nb.njit(nogil=True)  # type: ignore[untyped-decorator]
+@nb.njit(nogil=True)
 def _weigh(encoded, total, exponent, gain, gain_shift, limit, message):  # type: ignore[no-untyped-def]
     """Graded spikes of one sample: ``clamp((x + shift(total)) * gain >> gain_shift, +-limit)``."""
     half = np.int64(1) << (gain_shift - 1)
@@ -32,7 +32,7 @@ def _weigh(encoded, total, exponent, gain, gain_shift, limit, message):  # type:
         message[i] = min(max(graded, -limit), limit)
 
 
-@nb.njit(nogil=True)  # type: ignore[untyped-decorator]
+@nb.njit(nogil=True)
 def _draw_sample(  # type: ignore[no-untyped-def]
     u, encoded, weight, exponent, mantissa_max, gain, gain_shift, limit,
     first, threshold, sampler, seed, sample, step,
@@ -57,7 +57,7 @@ def _draw_sample(  # type: ignore[no-untyped-def]
     _weigh(encoded, total, exponent, gain, gain_shift, limit, message)
 
 
-@nb.njit(parallel=True, cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@nb.njit(parallel=True, cache=True, nogil=True)
 def draw_and_weigh(  # type: ignore[no-untyped-def]
     u, encoded, weight, exponent, mantissa_max, gain, gain_shift, limit,
     first, threshold, sampler, seed, first_sample, step,
@@ -77,7 +77,7 @@ def draw_and_weigh(  # type: ignore[no-untyped-def]
         )  # fmt: skip
 
 
-@nb.njit(nogil=True)  # type: ignore[untyped-decorator]
+@nb.njit(nogil=True)
 def _take_sample(u, drive, received, exponent, diagonal, readout, clamps):  # type: ignore[no-untyped-def]
     """One sample of :func:`take_feedback`."""
     change = np.empty(u.shape[0], np.int32)
@@ -87,7 +87,7 @@ def _take_sample(u, drive, received, exponent, diagonal, readout, clamps):  # ty
     integrate(u, change, clamps)
 
 
-@nb.njit(parallel=True, cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@nb.njit(parallel=True, cache=True, nogil=True)
 def take_feedback(  # type: ignore[no-untyped-def]
     u, drive, received, exponent, diagonal, readout, clamps, potentials, place
 ):

@@ -32,7 +32,7 @@ def _high_product(typing_context: Any, a: Any, b: Any) -> Any:
     return signature, generate
 
 
-@nb.njit(inline="always")  # type: ignore[untyped-decorator]
+@nb.njit(inline="always")
 def fill_words(raw, seed, step, sample):  # type: ignore[no-untyped-def]
     """Fill ``raw`` (uint64, length a multiple of 4) with the raw words of one step and sample."""
     for block in range(raw.shape[0] // 4):

@@ -108,7 +108,7 @@ def digits_needed(limit: int) -> int:
     return digits
 
 
-def balanced_digits(values: NDArray[np.integer], digits: int) -> list[NDArray[np.int8]]:
+def balanced_digits(values: NDArray[np.integer[Any]], digits: int) -> list[NDArray[np.int8]]:
     """Split integers into digits in [-128, 127], lowest first: ``sum d_k * 256**k``."""
     rest = values.astype(np.int32)
     found = []

@@ -21,7 +21,7 @@ from pvae_neuro.sim.fast.events import (
 from pvae_neuro.sim.fast.philox import fill_words
 
 
-@nb.njit(nogil=True)  # type: ignore[untyped-decorator]
+@nb.njit(nogil=True)
 def _change(  # type: ignore[no-untyped-def]
     drive, diagonal, weight, exponent, mantissa_max, active, count, found, narrow, total, change
 ):
@@ -35,7 +35,7 @@ def _change(  # type: ignore[no-untyped-def]
         add_shifted(change, total, exponent[c])
 
 
-@nb.njit(nogil=True)  # type: ignore[untyped-decorator]
+@nb.njit(nogil=True)
 def _run_sample(  # type: ignore[no-untyped-def]
     u, drive, weight, exponent, mantissa_max, diagonal, clamps,
     first, threshold, sampler, seed, sample, start, stop, updates,
@@ -68,7 +68,7 @@ def _run_sample(  # type: ignore[no-untyped-def]
             potentials[step - start] = u
 
 
-@nb.njit(parallel=True, cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@nb.njit(parallel=True, cache=True, nogil=True)
 def run_recurrent(  # type: ignore[no-untyped-def]
     u, drive, weight, exponent, mantissa_max, diagonal, clamps,
     first, threshold, sampler, seed, first_sample, start, stop, updates,

@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pvae_neuro.cli_options import Clip, DataRoot, Json, Output, Quiet
-from pvae_neuro.cli_support import check_folder, check_outputs, console, guarded, say, write_json
+from pvae_neuro.commands.options import Clip, DataRoot, Json, Output, Quiet
+from pvae_neuro.commands.support import (
+    check_folder,
+    check_outputs,
+    console,
+    guarded,
+    say,
+    write_json,
+)
 from pvae_neuro.errors import InputError
 
 if TYPE_CHECKING:
@@ -147,9 +154,9 @@ def export(
     """Quantize, certify and write one executable .onnx file."""
     check_outputs(output, json)
     from pvae_neuro.checkpoints import load_model
-    from pvae_neuro.cli_inputs import read_calibration
-    from pvae_neuro.cli_progress import stages
-    from pvae_neuro.cli_tables import certificate_table
+    from pvae_neuro.commands.inputs import read_calibration
+    from pvae_neuro.commands.progress import stages
+    from pvae_neuro.commands.tables import certificate_table
     from pvae_neuro.exporters.quantize import QuantizeConfig
     from pvae_neuro.exporting import export_model
     from pvae_neuro.network import check_steps

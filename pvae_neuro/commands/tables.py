@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from pvae_neuro.cli_support import plain_table
+from pvae_neuro.commands.support import plain_table
 from pvae_neuro.network import IntegerNetwork
 
 if TYPE_CHECKING:

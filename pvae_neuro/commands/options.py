@@ -48,3 +48,15 @@ Samples = Annotated[
     int | None,
     typer.Option("--samples", "-n", help="Use the first N images only.", show_default=False),
 ]
+LavaBatch = Annotated[
+    int,
+    typer.Option("--lava-batch", help="Samples side by side in the lava engine; same integers."),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        help="Spread samples over Dask workers: local, or a scheduler's address.",
+        show_default=False,
+    ),
+]

@@ -12,7 +12,9 @@ AUTO = "auto"
 _BY_SPEED = (("fast", "numba"), ("onnx", "onnxruntime"))
 
 
-def make_engine(name: str, timeout: float | None = None) -> Engine:
+def make_engine(
+    name: str, timeout: float | None = None, *, batch: int = 1, scheduler: str | None = None
+) -> Engine:
     """Engine of that name, ready to run.
 
     Parameters
@@ -21,6 +23,10 @@ def make_engine(name: str, timeout: float | None = None) -> Engine:
         Or ``auto``, the quickest that is installed.
     timeout : float, optional
         Seconds without progress after which the lava engine is given up.
+    batch : int
+        Samples side by side in the lava engine.
+    scheduler : str, optional
+        Run on the workers of a Dask scheduler: ``local``, or its address.
 
     Returns
     -------
@@ -33,15 +39,29 @@ def make_engine(name: str, timeout: float | None = None) -> Engine:
     EngineUnavailableError
         If its dependency is missing.
     """
+    engine = _local(name, timeout, batch)
+    if scheduler is None:
+        return engine
+    from pvae_neuro.scheduling import engine_for
+
+    return engine_for(engine, scheduler)
+
+
+def _local(name: str, timeout: float | None, batch: int) -> Engine:
     if name == AUTO:
-        name = next((engine for engine, needs in _BY_SPEED if _found(needs)), "reference")
+        name = quickest()
     if name == "lava":
-        return _lava(timeout)
+        return _lava(timeout, batch)
     if name == "onnx" and not _found("onnxruntime"):
         raise EngineUnavailableError(
             "onnx: onnxruntime is not installed; pip install 'pvae-neuro[onnx-runtime]'"
         )
     return get_engine(name)
+
+
+def quickest() -> str:
+    """Name of the quickest engine that is installed."""
+    return next((engine for engine, needs in _BY_SPEED if _found(needs)), "reference")
 
 
 def _found(module: str) -> bool:
@@ -51,16 +71,18 @@ def _found(module: str) -> bool:
         return False
 
 
-def _lava(timeout: float | None) -> Engine:
+def _lava(timeout: float | None, batch: int) -> Engine:
     from pvae_neuro.sim.lava.available import require_lava
     from pvae_neuro.sim.lava.engine import LavaEngine
 
     require_lava()
-    return LavaEngine() if timeout is None else LavaEngine(timeout)
+    return LavaEngine(batch=batch) if timeout is None else LavaEngine(timeout, batch)
 
 
-def make_engines(names: str, timeout: float | None = None) -> list[Engine]:
-    """Engines of a comma-separated list, each once.
+def make_engines(
+    names: str, timeout: float | None = None, *, batch: int = 1, scheduler: str | None = None
+) -> list[Engine]:
+    """Engines of a comma-separated list, each once; options as in :func:`make_engine`.
 
     Raises
     ------
@@ -75,4 +97,8 @@ def make_engines(names: str, timeout: float | None = None) -> list[Engine]:
             f"--engines: expected a list such as reference,onnx of {', '.join(engine_names())}; "
             f"got {names!r}"
         )
-    return [make_engine(name, timeout) for name in wanted]
+    if AUTO in wanted:
+        fastest = quickest()
+        wanted = list(dict.fromkeys(["reference", fastest, "onnx"]))
+        wanted = [name for name in wanted if name != "onnx" or _found("onnxruntime")]
+    return [make_engine(name, timeout, batch=batch, scheduler=scheduler) for name in wanted]

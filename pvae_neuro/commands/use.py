@@ -9,20 +9,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pvae_neuro.cli_options import (
+from pvae_neuro.commands.options import (
     Clip,
     DataRoot,
     Dataset,
     Input,
     Json,
+    LavaBatch,
     Output,
     Quiet,
     Samples,
+    Scheduler,
     Seed,
     Steps,
     Timeout,
 )
-from pvae_neuro.cli_support import check_outputs, check_run, console, guarded, say, write_json
+from pvae_neuro.commands.support import check_outputs, check_run, console, guarded, say, write_json
 from pvae_neuro.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def inspect(model: ArtifactFile, json: Json = None, quiet: Quiet = False) -> Non
     """Show layers, widths, scales, certificate and hash of an export."""
     check_outputs(json)
     from pvae_neuro.artifact import load_artifact
-    from pvae_neuro.cli_tables import certificate_table, choices_table, network_table
+    from pvae_neuro.commands.tables import certificate_table, choices_table, network_table
     from pvae_neuro.exporters.certify import examine
 
     artifact = load_artifact(model)
@@ -94,9 +96,11 @@ def run(
     output: Output,
     steps: Steps = 32,
     seed: Seed = 0,
-    engine: EngineName = "reference",
+    engine: EngineName = "auto",
     clip: Clip = False,
     timeout: Timeout = None,
+    lava_batch: LavaBatch = 1,
+    scheduler: Scheduler = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
@@ -104,27 +108,27 @@ def run(
     check_outputs(output, json)
     check_run(steps, seed)
     from pvae_neuro.artifact import load_artifact
-    from pvae_neuro.cli_engines import make_engine
-    from pvae_neuro.cli_inputs import read_images
-    from pvae_neuro.cli_progress import single
+    from pvae_neuro.commands.engines import make_engine
+    from pvae_neuro.commands.inputs import read_images
+    from pvae_neuro.commands.progress import single
 
-    runner = make_engine(engine, timeout)
+    runner = make_engine(engine, timeout, batch=lava_batch, scheduler=scheduler)
     network = load_artifact(model).network
     images = read_images(input, network.input, clip=clip)
     started = time.perf_counter()
-    with single(engine, steps * len(images), quiet) as advance:
+    with single(runner.name, steps * len(images), quiet) as advance:
         recording = runner.run(network, images, steps, seed, record="full", progress=advance)
     seconds = time.perf_counter() - started
     _save(output, recording)
     summary: dict[str, Any] = {
-        "path": str(output), "engine": engine, "samples": len(images), "steps": steps,
+        "path": str(output), "engine": runner.name, "samples": len(images), "steps": steps,
         "seed": seed, "seconds": seconds, **_figures(recording),
     }  # fmt: skip
     write_json(json, summary)
     say(
         console(json, quiet),
-        f"{output}: {len(images)} samples, {steps} iterations, engine {engine}, {seconds:.2f} s; "
-        f"mse {summary['mse']:.3f}, zeros {100 * summary['zeros']:.2f} %",
+        f"{output}: {len(images)} samples, {steps} iterations, engine {runner.name}, "
+        f"{seconds:.2f} s; mse {summary['mse']:.3f}, zeros {100 * summary['zeros']:.2f} %",
     )
 
 
@@ -172,6 +176,8 @@ def evaluate(
     engine: EngineName = "auto",
     clip: Clip = False,
     timeout: Timeout = None,
+    lava_batch: LavaBatch = 1,
+    scheduler: Scheduler = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
@@ -181,13 +187,13 @@ def evaluate(
     if (dataset is None) == (input is None):
         raise InputError("expected either --dataset, with --data-root, or --input")
     from pvae_neuro.checkpoints import SavedModel
-    from pvae_neuro.cli_engines import make_engine
-    from pvae_neuro.cli_inputs import declared_input, read_images, read_subject
-    from pvae_neuro.cli_progress import single
-    from pvae_neuro.cli_tables import evaluation_table
+    from pvae_neuro.commands.engines import make_engine
+    from pvae_neuro.commands.inputs import declared_input, read_images, read_subject
+    from pvae_neuro.commands.progress import single
+    from pvae_neuro.commands.tables import evaluation_table
     from pvae_neuro.evaluation import evaluate as measure
 
-    runner = make_engine(engine, timeout)
+    runner = make_engine(engine, timeout, batch=lava_batch, scheduler=scheduler)
     read = read_subject(model)
     subject: SavedModel | IntegerNetwork = read if isinstance(read, SavedModel) else read.network
     declared = declared_input(subject.config) if isinstance(subject, SavedModel) else subject.input

@@ -8,8 +8,19 @@ from typing import Annotated
 
 import typer
 
-from pvae_neuro.cli_options import Clip, Input, Json, Quiet, Samples, Seed, Steps, Timeout
-from pvae_neuro.cli_support import (
+from pvae_neuro.commands.options import (
+    Clip,
+    Input,
+    Json,
+    LavaBatch,
+    Quiet,
+    Samples,
+    Scheduler,
+    Seed,
+    Steps,
+    Timeout,
+)
+from pvae_neuro.commands.support import (
     EXIT_FAILED,
     check_outputs,
     check_run,
@@ -35,14 +46,21 @@ def verify(
     steps: Steps = 32,
     seed: Seed = 0,
     engines: Annotated[
-        str, typer.Option("--engines", "-e", help="Comma-separated: reference, onnx, lava.")
-    ] = "reference,onnx",
+        str,
+        typer.Option(
+            "--engines",
+            "-e",
+            help="Comma-separated: reference, fast, onnx, lava; auto is all but lava.",
+        ),
+    ] = "auto",
     samples: Samples = None,
     html: Annotated[
         Path | None, typer.Option("--html", help="Write the report as a page.", show_default=False)
     ] = None,
     clip: Clip = False,
     timeout: Timeout = None,
+    lava_batch: LavaBatch = 1,
+    scheduler: Scheduler = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
@@ -51,17 +69,17 @@ def verify(
     check_run(steps, seed)
     from pvae_neuro.artifact import load_artifact
     from pvae_neuro.checkpoints import load_model
-    from pvae_neuro.cli_engines import make_engines
-    from pvae_neuro.cli_inputs import check_pair, read_images
-    from pvae_neuro.cli_progress import stages
-    from pvae_neuro.cli_tables import engine_table, parity_table
+    from pvae_neuro.commands.engines import make_engines
+    from pvae_neuro.commands.inputs import check_pair, read_images
+    from pvae_neuro.commands.progress import stages
+    from pvae_neuro.commands.tables import engine_table, parity_table
     from pvae_neuro.exporters.certify import examine
     from pvae_neuro.parity import verify as prove
     from pvae_neuro.report import ReportPart, require_report, write_report
 
     if html is not None:
         require_report()
-    runners = make_engines(engines, timeout)
+    runners = make_engines(engines, timeout, batch=lava_batch, scheduler=scheduler)
     exported = load_artifact(artifact)
     network = exported.network
     saved = None if model is None else load_model(model)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pvae_neuro.cli_options import Json, Quiet, Seed
-from pvae_neuro.cli_support import (
+from pvae_neuro.commands.options import Json, Quiet, Seed
+from pvae_neuro.commands.support import (
     check_folder,
     check_outputs,
     check_run,
@@ -50,7 +50,7 @@ class Demo:
 
     def prove(self, topology: str, path: Path) -> ReportPart:
         """Export a topology to ``path`` and check it on every engine and against float."""
-        from pvae_neuro.cli_progress import stages
+        from pvae_neuro.commands.progress import stages
         from pvae_neuro.exporters.quantize import QuantizeConfig
         from pvae_neuro.exporting import export_model
         from pvae_neuro.parity import verify
@@ -80,7 +80,7 @@ def demo(
     check_folder(out)
     check_outputs(json)
     check_run(STEPS, seed)
-    from pvae_neuro.cli_verify import conclude
+    from pvae_neuro.commands.verify import conclude
     from pvae_neuro.report import require_report, write_report
     from pvae_neuro.zoo import load_pretrained, sample_digits
 
@@ -99,7 +99,7 @@ def demo(
 
 def _engines() -> list[Engine]:
     """Every engine that can run here; says of the others why not."""
-    from pvae_neuro.cli_engines import make_engine
+    from pvae_neuro.commands.engines import make_engine
 
     found = []
     for name in ENGINES:
@@ -118,7 +118,7 @@ def _part(part: ReportPart) -> dict[str, Any]:
 def _show(
     parts: Sequence[ReportPart], out: Path, seconds: float, json: Path | None, quiet: bool
 ) -> None:
-    from pvae_neuro.cli_tables import parity_table
+    from pvae_neuro.commands.tables import parity_table
 
     screen = console(json, quiet)
     for part in parts:

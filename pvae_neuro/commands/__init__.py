@@ -1,0 +1,1 @@
+"""Verbs of the command line: each parses, calls the library, and prints."""
