@@ -124,7 +124,7 @@ def _run_float(
     inputs: NDArray[np.floating[Any]],
     steps: int,
     seed: int,
-    engine: str | Engine,
+    engine: str | Engine | None,
     progress: Progress | None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Evaluate the float model: here, or on the workers of a scheduled engine."""

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from pvae_neuro.checkpoints import Float32, ModelConfig, SavedModel, save_model
+from pvae_neuro.checkpoints import Float32, ModelConfig, SavedModel, array_shapes, save_model
 from pvae_neuro.data.images import Images
 from pvae_neuro.errors import EngineUnavailableError, InputError, PvaeNeuroError
 from pvae_neuro.training_config import TrainConfig
@@ -62,9 +62,12 @@ class TrainOptions:
         Folder for TensorBoard's event files.
     console : Console, optional
         Where progress goes; a new one on standard error if not given.
+    start : SavedModel, optional
+        Weights to start from, in place of random ones. Their digest becomes part of the settings.
     """
 
     resume: bool = False
+    start: SavedModel | None = None
     device: str = "auto"
     checkpoint_seconds: float = 30.0
     tensorboard: Path | None = None
@@ -127,15 +130,17 @@ def train(
         If TensorBoard is asked for and not installed.
     """
     options = options or TrainOptions()
-    with join_ranks(options.device) as ranks:
-        # The writer comes first: without TensorBoard the run must not even leave its checkpoint.
-        with summary_writer(options.tensorboard if ranks.is_first else None) as writer:
-            run = _Run(images, config, Path(output), options, ranks)
-            _train_all(run, writer)
-        saved = run.to_saved()
-        if ranks.is_first:
-            save_model(saved, run.output)
-            run.checkpoint.unlink(missing_ok=True)
+    if options.start is not None:
+        config = config.model_copy(update={"start": _weights_digest(options.start)})
+    ranks = join_ranks(options.device)
+    # The writer comes first: without TensorBoard the run must not even leave its checkpoint.
+    with summary_writer(options.tensorboard if ranks.is_first else None) as writer:
+        run = _Run(images, config, Path(output), options, ranks)
+        _train_all(run, writer)
+    saved = run.to_saved()
+    if ranks.is_first:
+        save_model(saved, run.output)
+        run.checkpoint.unlink(missing_ok=True)
     return saved
 
 
@@ -180,11 +185,22 @@ class _Run:
         self.device = self.ranks.device
         weights = torch.Generator().manual_seed(_stream_seed(config.seed, _WEIGHTS, 0))
         self.model = IPVAE(self.identity.model, weights, config.init_scale).to(self.device)
+        if options.start is not None:
+            self._take_weights(options.start)
         self.optimizer = _make_optimizer(self.model, config)
         self.pixels = torch.tensor(images.pixels, device=self.device)
         self.batches_done = 0
         self._order: tuple[int, npt.NDArray[np.int64]] | None = None
         self._start()
+
+    def _take_weights(self, start: SavedModel) -> None:
+        wanted, got = array_shapes(self.identity.model), array_shapes(start.config)
+        if wanted != got:
+            raise InputError(
+                f"model to start from: expected {wanted['dictionary']} pixels and latents, got "
+                f"{got['dictionary']}; start from a model of the same size"
+            )
+        self.model.load_state_dict(IPVAE.from_saved(start).state_dict())
 
     @property
     def batches_per_epoch(self) -> int:
@@ -317,6 +333,13 @@ def _model_config(images: Images, config: TrainConfig) -> ModelConfig:
         image_shape=images.image_shape,
         training=provenance,
     )
+
+
+def _weights_digest(model: SavedModel) -> str:
+    digest = hashlib.sha256()
+    for name, array in sorted(model.arrays().items()):
+        digest.update(name.encode() + array.tobytes())
+    return digest.hexdigest()[:32]
 
 
 def _digest(pixels: Float32) -> str:

@@ -23,6 +23,10 @@ class TrainConfig(BaseModel):
         Which rate stands in front of the KL; see :func:`~pvae_neuro.models.dynamics.kl_divergence`.
     inner_updates : int
         Updates per time step.
+    start : str
+        Digest of the weights that the run started from; empty for random ones.
+    clamp : {"soft", "hard"}
+        Shape of the upper bounds; see :class:`~pvae_neuro.checkpoints.ModelConfig`.
     clamp_u, clamp_du : float
         Soft upper bounds of the membrane potential and of its change. The released models use 10,
         a rate of 22,026: inputs of high contrast can then drive counts into a runaway that a bound
@@ -71,6 +75,7 @@ class TrainConfig(BaseModel):
     clamp_u: float = Field(default=10.0, gt=0.0)
     clamp_du: float = Field(default=10.0, gt=0.0)
     clamp: Literal["soft", "hard"] = "soft"
+    start: str = ""
     epochs: int = Field(default=10, ge=1)
     batch_size: int = Field(default=100, ge=1)
     windows: int = Field(default=1, ge=1)

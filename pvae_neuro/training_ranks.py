@@ -8,9 +8,9 @@ leave some parameters without a gradient, so the sum is taken here, in one messa
 
 from __future__ import annotations
 
+import atexit
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -57,7 +57,7 @@ class Ranks:
         gradients = [p.grad for p in parameters if p.grad is not None]
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         distributed.all_reduce(flat)
-        parts = flat.split([gradient.numel() for gradient in gradients])
+        parts = torch.split(flat, [gradient.numel() for gradient in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
 
@@ -91,9 +91,8 @@ def is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0" or not _several()
 
 
-@contextmanager
-def join_ranks(device: str) -> Iterator[Ranks]:
-    """Meet the other processes of this run, if ``torchrun`` started any; part when done.
+def join_ranks(device: str) -> Ranks:
+    """Meet the other processes of this run, if ``torchrun`` started any.
 
     Parameters
     ----------
@@ -101,8 +100,8 @@ def join_ranks(device: str) -> Iterator[Ranks]:
         ``auto`` takes a CUDA device if there is one, or a torch device by name. Where several
         processes share a machine, each takes the CUDA device of its own number.
 
-    Yields
-    ------
+    Returns
+    -------
     Ranks
 
     Raises
@@ -111,19 +110,21 @@ def join_ranks(device: str) -> Iterator[Ranks]:
         If the device is unknown, or there are more processes than devices.
     """
     if not _several():
-        yield Ranks(0, 1, find_device(device))
-        return
+        return Ranks(0, 1, find_device(device))
     rank, size, local = (_environment(name) for name in _VARIABLES[:3])
     place = find_device(device, local)
+    if not distributed.is_initialized():
+        if place.type == "cuda":
+            torch.cuda.set_device(place)
+        distributed.init_process_group("nccl" if place.type == "cuda" else "gloo")
+        # Until the process ends: a group that is left cannot be joined again through the same
+        # torchrun, and a second run would wait for ever.
+        atexit.register(_part)
+    return Ranks(rank, size, place)
+
+
+def _part() -> None:
     if distributed.is_initialized():
-        yield Ranks(rank, size, place)
-        return
-    if place.type == "cuda":
-        torch.cuda.set_device(place)
-    distributed.init_process_group("nccl" if place.type == "cuda" else "gloo")
-    try:
-        yield Ranks(rank, size, place)
-    finally:
         distributed.destroy_process_group()
 
 

@@ -34,16 +34,16 @@ def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
         *map(str, arguments),
     ]  # fmt: skip
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True,
-    )  # fmt: skip
-    try:
-        out, err = process.communicate(timeout=280)
-    finally:
-        # Nothing that torchrun started may outlive a test that failed.
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+    ) as process:  # fmt: skip
+        try:
+            out, err = process.communicate(timeout=280)
+        finally:
+            # Nothing that torchrun started may outlive a test that failed.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
@@ -123,13 +123,14 @@ def test_shares_cover_a_batch(count: int, size: int) -> None:
 @pytest.mark.parametrize("u", [-2.0, 0.5, 2.0])
 def test_a_part_of_a_batch_draws_what_the_whole_does(u: float) -> None:
     state = torch.full((6, 5), u) + torch.randn(6, 5, generator=torch.Generator().manual_seed(1))
-    whole = CounterNoise(3)
     for part in (slice(0, 2), slice(2, 6)):
         noise = CounterNoise(3, part.start * 5)
         whole = CounterNoise(3)
         for _ in range(3):
             counts = sample_counts(state[part], 0.1, noise, 64)
-            assert torch.equal(counts, sample_counts(state, 0.1, whole, 64)[part])
+            expected = sample_counts(state, 0.1, whole, 64)[part]
+            # Vector instructions and the rest of a row round exp and log differently.
+            assert torch.allclose(counts, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_numbers_by_place_are_uniform_and_independent() -> None:

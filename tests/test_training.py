@@ -237,3 +237,22 @@ def test_schedules() -> None:
     assert flat.learning_rate_at(0.0) == flat.learning_rate
     assert flat.beta_at(0.0) == flat.beta
     assert flat.temperature_at(0.0) == flat.final_temperature
+
+
+def test_starting_from_a_model(tmp_path: Path) -> None:
+    first = train(make_images(), TrainConfig(**SMALL), tmp_path / "a.st", options())
+    request = options()
+    request.start = first
+    still = TrainConfig(**{**SMALL, "learning_rate": 1e-30, "final_learning_rate": 1e-30})
+    second = train(make_images(), still, tmp_path / "b.st", request)
+    assert np.allclose(first.dictionary, second.dictionary)
+    assert second.config.training["start"] and not first.config.training["start"]
+
+
+def test_starting_from_a_model_of_another_size_is_refused(tmp_path: Path) -> None:
+    first = train(make_images(), TrainConfig(**SMALL), tmp_path / "a.st", options())
+    request = options()
+    request.start = first
+    other = TrainConfig(**{**SMALL, "latents": SMALL["latents"] + 1})
+    with pytest.raises(InputError, match="of the same size"):
+        train(make_images(), other, tmp_path / "b.st", request)

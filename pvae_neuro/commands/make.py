@@ -47,6 +47,19 @@ def train(
     learning_rate: Annotated[
         float | None, typer.Option("--learning-rate", help="Peak.", show_default=False)
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option("--start", help="Model to go on from, of the same size.", show_default=False),
+    ] = None,
+    clamp: Annotated[
+        str, typer.Option("--clamp", help="soft, as the authors', or hard, as integers clamp.")
+    ] = "soft",
+    clamp_u: Annotated[
+        float, typer.Option("--clamp-u", help="Upper bound of the membrane potential.")
+    ] = 10.0,
+    clamp_du: Annotated[
+        float, typer.Option("--clamp-du", help="Upper bound of its change per update.")
+    ] = 10.0,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, ...")] = "auto",
     tensorboard: Annotated[
         Path | None,
@@ -63,19 +76,22 @@ def train(
     settings = {
         "latents": latents, "steps": steps, "beta": beta, "epochs": epochs, "kl": kl,
         "batch_size": batch_size, "windows": windows, "seed": seed,
+        "clamp": clamp, "clamp_u": clamp_u, "clamp_du": clamp_du,
     }  # fmt: skip
     if learning_rate is not None:
         settings["learning_rate"] = learning_rate
     config = _train_config(settings)
     from rich.console import Console
 
+    from pvae_neuro.checkpoints import load_model
     from pvae_neuro.data import load_images
     from pvae_neuro.training import TrainOptions
     from pvae_neuro.training import train as run
 
+    before = None if start is None else load_model(start)
     images = load_images(dataset, data_root or Path("data"), "train")
     options = TrainOptions(
-        resume=resume, device=device, tensorboard=tensorboard,
+        resume=resume, device=device, tensorboard=tensorboard, start=before,
         console=Console(stderr=True, quiet=quiet),
     )  # fmt: skip
     model = run(images, config, output, options)
