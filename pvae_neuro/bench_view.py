@@ -25,6 +25,8 @@ _COLORS = {
 _DASHED = ("fast-bare", "torch-bare", "lava-stock")
 _FIGURE_WIDTH, _ROW_HEIGHT, _LEGEND_WIDTH = 9.0, 3.4, 1.6
 _MIDDLE_ACTIVITY = 0.12
+# Of logarithmic axes, as a factor.
+_MARGIN = 1.4
 
 
 def bench_table(result: BenchResult) -> Table:
@@ -143,11 +145,13 @@ def _draw(ax: Axes, cases: list[CaseResult], place: Callable[[CaseResult], float
     """Lines of medians with bars from quartile to quartile; both axes logarithmic."""
     ax.set_xscale("log")
     ax.set_yscale("log")
+    seen: list[tuple[float, Spread]] = []
     for engine in (*ENGINES, *LAVA_ENGINES):
         found = [(place(c), m.microseconds) for c in cases if (m := c.measurement(engine))]
         if not found:
             continue
         found.sort(key=lambda item: item[0])
+        seen += found
         x, spreads = [item[0] for item in found], [item[1] for item in found]
         below = [s.median - s.q25 for s in spreads]
         above = [s.q75 - s.median for s in spreads]
@@ -155,6 +159,11 @@ def _draw(ax: Axes, cases: list[CaseResult], place: Callable[[CaseResult], float
             x, [s.median for s in spreads], yerr=[below, above], label=engine, lw=1.6, marker="o",
             ms=3.5, color=_COLORS[engine], ls="--" if engine in _DASHED else "-",
         )  # fmt: skip
+    if seen:
+        places = [item[0] for item in seen]
+        ax.set_xlim(min(places) / _MARGIN, max(places) * _MARGIN)
+        lowest, highest = min(s.q25 for _, s in seen), max(s.q75 for _, s in seen)
+        ax.set_ylim(lowest / _MARGIN, highest * _MARGIN)
 
 
 def _label(ax: Axes, xlabel: str, title: str) -> None:

@@ -123,18 +123,17 @@ def _advance(plan: Plan, block: _Block, steps: int, seed: int, progress: Progres
 
 
 def _run_recurrent(plan: Plan, block: _Block, steps: int, seed: int, start: int, stop: int) -> None:
-    window = slice(start, stop)
     run_recurrent(
         block.u, block.drive, plan.weight, plan.exponent, plan.mantissa_max,
-        plan.network.latents.diagonal, plan.clamps, plan.first, plan.threshold, plan.sampler,
+        plan.diagonal, plan.clamps, plan.first, plan.threshold, plan.sampler,
         np.uint64(seed), block.first_sample, start, stop, steps, block.target,
         plan.readout_weight, plan.readout_left, block.sums, block.error, block.readout,
-        block.counts[:, window], block.potentials[:, window],
+        block.counts, block.potentials,
     )  # fmt: skip
 
 
 def _run_feedback(plan: Plan, block: _Block, steps: int, seed: int, start: int, stop: int) -> None:
-    errors, feedback, latents = plan.errors, plan.feedback, plan.network.latents
+    errors, feedback = plan.errors, plan.feedback
     if errors is None or feedback is None:
         return
     product = choose_product(feedback.weight.T, errors.message_limit, len(block.u))
@@ -150,7 +149,7 @@ def _run_feedback(plan: Plan, block: _Block, steps: int, seed: int, start: int, 
         )  # fmt: skip
         if step < steps:
             take_feedback(
-                block.u, block.drive, product(message), feedback.exponent, latents.diagonal,
+                block.u, block.drive, product(message), feedback.exponent, plan.diagonal,
                 block.readout, plan.clamps, block.potentials, step,
             )  # fmt: skip
 

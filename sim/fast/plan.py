@@ -21,6 +21,9 @@ INT32_MAX = (1 << 31) - 1
 class Plan:
     """Arrays of a network as the kernels read them.
 
+    They are copies: a kernel is compiled once per layout and writability of its arguments, and so
+    one compilation serves every network, whether built here or read from a file.
+
     Attributes
     ----------
     network : IntegerNetwork
@@ -34,6 +37,7 @@ class Plan:
         Event-driven connections, one row per source neuron.
     exponent : int64 [C]
     mantissa_max : int
+    diagonal : int32 [K]
     readout_weight : int16 [K, M]
     target_left, readout_left : int
         Left shifts that bring input and reconstruction to one unit.
@@ -50,6 +54,7 @@ class Plan:
     weight: NDArray[np.int8]
     exponent: NDArray[np.int64]
     mantissa_max: int
+    diagonal: NDArray[np.int32]
     readout_weight: NDArray[np.int16]
     target_left: int
     readout_left: int
@@ -91,14 +96,15 @@ def _make(network: IntegerNetwork) -> Plan:
     weights = np.stack([np.ascontiguousarray(c.weight.T) for c in events])
     return Plan(
         network=network,
-        first=np.ascontiguousarray(table.threshold[:, 0]),
-        threshold=np.ascontiguousarray(table.threshold),
+        first=np.array(table.threshold[:, 0], order="C"),
+        threshold=np.array(table.threshold, order="C"),
         sampler=np.array([table.u_min, table.row_bits, table.dither_bits], np.int32),
         clamps=np.array([latents.u_min, latents.u_max, latents.du_min, latents.du_max], np.int32),
         weight=weights,
         exponent=np.array([c.exponent for c in events], np.int64),
         mantissa_max=max(1, int(np.abs(weights.astype(np.int64)).max())),
-        readout_weight=np.ascontiguousarray(readout.weight.T),
+        diagonal=np.array(latents.diagonal, order="C"),
+        readout_weight=np.array(readout.weight.T, order="C"),
         target_left=unit - network.input.frac_bits,
         readout_left=unit - readout.frac_bits,
         errors=errors,

@@ -57,7 +57,7 @@ def _run_sample(  # type: ignore[no-untyped-def]
             add_wide_rows(readout_weight, active, count, found, pixels)
             error[step] = square_error(target, pixels, readout_left)
         if counts.shape[0] > 0:
-            counts[step - start] = readout
+            counts[step] = readout
         if step < updates:
             _change(
                 drive, diagonal, weight, exponent, mantissa_max, active, count, found, narrow,
@@ -65,7 +65,7 @@ def _run_sample(  # type: ignore[no-untyped-def]
             )  # fmt: skip
             integrate(u, change, clamps)
         if potentials.shape[0] > 0:
-            potentials[step - start] = u
+            potentials[step] = u
 
 
 @nb.njit(parallel=True, cache=True, nogil=True)
@@ -79,7 +79,7 @@ def run_recurrent(  # type: ignore[no-untyped-def]
     Arrays: u int32 [B, K] (in and out); drive int32 [B, K], leak already subtracted; weight int8
     [C, K, K], row = source; exponent int64 [C]; diagonal int32 [K]; target int32 [B, M]; sums
     int64 [B, T + 1, 3]; error int64 [B, T + 1] or [B, 0]; readout uint8 [B, K]; counts uint8
-    [B, n, K] or [B, 0, K], potentials likewise, n = stop - start.
+    [B, T + 1, K] or [B, 0, K], potentials int32 likewise.
     """
     for b in nb.prange(u.shape[0]):
         _run_sample(
