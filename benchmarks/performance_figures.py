@@ -111,7 +111,8 @@ def place(case: Case | None, activity: bool = True) -> str:
         return ""
     network = case["model"] or f"synthetic {case['topology']}"
     share = f", {100 * case['activity']:.1f} % active" if activity else ""
-    return f"{network}{share}, batch {case['batch']}, {case['threads']} threads"
+    threads = f"{case['threads']} thread{'s' * (case['threads'] > 1)}"
+    return f"{network}{share}, batch {case['batch']}, {threads}"
 
 
 def first(cases: Iterable[Case]) -> Case | None:

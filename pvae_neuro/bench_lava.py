@@ -16,7 +16,10 @@ import sys
 import tempfile
 import threading
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from pvae_neuro.bench_contenders import Setting
 from pvae_neuro.bench_timing import Entry
@@ -49,6 +52,9 @@ def batched(setting: Setting) -> Entry:
 def _entry(name: str, setting: Setting, images: int) -> Entry:
     require_lava()
     network, case = setting.workload.network, setting.case
+    folder = setting.stack.enter_context(tempfile.TemporaryDirectory(prefix="pvae-bench-"))
+    path = Path(folder) / "images.npy"
+    np.save(path, setting.workload.images[:images])
     job = {
         "kind": name,
         "topology": network.topology,
@@ -58,6 +64,7 @@ def _entry(name: str, setting: Setting, images: int) -> Entry:
         "batch": images,
         "seed": setting.seed,
         "model": case.model,
+        "images": str(path),
     }
     worker = setting.stack.enter_context(Worker(job))
     return Entry(name, images, worker.run)

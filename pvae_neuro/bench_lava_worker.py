@@ -3,7 +3,7 @@
 Usage: python -m pvae_neuro.bench_lava_worker JOB
 
 JOB is JSON: kind (``lava-stock``, ``lava``, ``lava-batch``), topology, latents, pixels, activity,
-batch, seed, model. Writes ``ready`` when Lava has compiled the network and taken its first steps;
+batch, seed, model, images (a ``.npy`` file). Writes ``ready`` when Lava has compiled the network and taken its first steps;
 then, for each line with a number of iterations on standard input, runs them and writes ``done``.
 Stops Lava at the end of its input.
 """
@@ -20,7 +20,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from pvae_neuro.bench_networks import pinned_network, random_images
+from pvae_neuro.bench_networks import pinned_network
 
 MESSAGE_BITS = 24
 FIRST_STEPS = 3
@@ -61,7 +61,7 @@ def ours(job: dict[str, Any]) -> tuple[Any, int]:
 
     network = _network(job)
     lava = build_lava(network, seed=job["seed"], batch=job["batch"])
-    images = random_images(network, job["batch"], job["seed"])
+    images = np.load(job["images"])
     lava.set_input(images[0] if job["batch"] == 1 else images)
     return lava.latents, lava.steps_per_iteration
 
