@@ -3,9 +3,9 @@
 Usage: python -m pvae_neuro.bench_lava_worker JOB
 
 JOB is JSON: kind (``lava-stock``, ``lava``, ``lava-batch``), topology, latents, pixels, activity,
-batch, seed, model, images (a ``.npy`` file). Writes ``ready`` when Lava has compiled the network and taken its first steps;
-then, for each line with a number of iterations on standard input, runs them and writes ``done``.
-Stops Lava at the end of its input.
+batch, seed, model, images (a ``.npy`` file). Writes ``ready`` when Lava has compiled the network
+and taken its first steps; then, for each line with a number of iterations on standard input, runs
+them and writes ``done``. Stops Lava at the end of its input.
 """
 
 from __future__ import annotations
