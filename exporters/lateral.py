@@ -16,9 +16,11 @@ from pvae_neuro.checkpoints import SavedModel
 from pvae_neuro.exporters.calibrate import Calibration
 from pvae_neuro.exporters.lowering import (
     Scales,
+    best_exponent,
     fit_exponent,
     input_encoding,
     mantissas,
+    saturated,
     wide_readout,
 )
 from pvae_neuro.network import (
@@ -61,8 +63,8 @@ def lower_lateral(
     diagonal = np.rint(np.diag(inhibition)).astype(np.int32)
     off_diagonal = inhibition - np.diag(np.diag(inhibition))
     # A left shift alone reaches the neuron: finer weights than one unit of u would be lost.
-    exponent = max(0, fit_exponent(off_diagonal, scales.mantissa_max))
-    weight = -mantissas(off_diagonal, exponent)
+    exponent = best_exponent(off_diagonal, scales.mantissa_max, least=0)
+    weight = -mantissas(off_diagonal, exponent, scales.mantissa_max)
     drive, drive_choice = _drive(model, scales, population.name)
     name = population.name
     return IntegerNetwork(
@@ -80,9 +82,10 @@ def lower_lateral(
             Choice(
                 "lateral exponent",
                 exponent,
-                f"smallest power of two for the largest off-diagonal weight "
-                f"{np.abs(off_diagonal).max() / 2.0**scales.frac_bits:.4g} in "
-                f"{scales.weight_bits} bits; the diagonal stays in the neuron",
+                f"finest unit of {scales.weight_bits} bits with few saturated, for off-diagonal weights up to "
+                f"{np.abs(off_diagonal).max() / 2.0**scales.frac_bits:.4g}; "
+                f"{saturated(off_diagonal, exponent, scales.mantissa_max)} saturate; the diagonal "
+                f"stays in the neuron",
             ),
             drive_choice,
             *_eigenvalue_choices(inhibition, diagonal, weight, exponent),

@@ -11,6 +11,7 @@ from pvae_neuro.checkpoints import SavedModel
 from pvae_neuro.network import Choice, InputEncoding, Readout
 
 READOUT_BITS = 16
+SATURATED_SHARE = 1 / 2000
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,41 @@ def fit_exponent(values: NDArray[np.float64], mantissa_max: int) -> int:
     return exponent
 
 
-def mantissas(values: NDArray[np.float64], exponent: int) -> NDArray[np.float64]:
-    """Round to mantissas of unit 2**exponent, half to even."""
+def best_exponent(values: NDArray[np.float64], mantissa_max: int, least: int) -> int:
+    """Finest exponent at which no more than ``SATURATED_SHARE`` of the mantissas saturate.
+
+    Trained weights are heavy-tailed: halving the unit for all is worth more than the few largest
+    that then saturate, as long as they stay few (docs/decisions.md).
+
+    Parameters
+    ----------
+    values : float64 [...]
+    mantissa_max : int
+    least : int
+        Smallest exponent to consider.
+
+    Returns
+    -------
+    int
+    """
+    exponent = max(least, fit_exponent(values, mantissa_max))
+    allowed = SATURATED_SHARE * values.size
+    while exponent > least and saturated(values, exponent - 1, mantissa_max) <= allowed:
+        exponent -= 1
+    return exponent
+
+
+def mantissas(
+    values: NDArray[np.float64], exponent: int, mantissa_max: int | None = None
+) -> NDArray[np.float64]:
+    """Round to mantissas of unit 2**exponent, half to even; saturate where a limit is given."""
     rounded: NDArray[np.float64] = np.rint(values / 2.0**exponent)
-    return rounded
+    return rounded if mantissa_max is None else np.clip(rounded, -mantissa_max, mantissa_max)
+
+
+def saturated(values: NDArray[np.float64], exponent: int, mantissa_max: int) -> int:
+    """How many mantissas saturate."""
+    return int((np.abs(np.rint(values / 2.0**exponent)) > mantissa_max).sum())
 
 
 def input_encoding(model: SavedModel, frac_bits: int) -> InputEncoding:

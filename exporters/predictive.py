@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from pvae_neuro.checkpoints import SavedModel
 from pvae_neuro.exporters.calibrate import Calibration
-from pvae_neuro.exporters.lowering import Scales, fit_exponent, input_encoding, mantissas
+from pvae_neuro.exporters.lowering import (
+    Scales,
+    best_exponent,
+    fit_exponent,
+    input_encoding,
+    mantissas,
+    saturated,
+)
 from pvae_neuro.network import (
     ACCUMULATOR_MAX,
     Choice,
@@ -25,6 +32,8 @@ from pvae_neuro.network import (
 )
 
 GAIN_BITS = 16
+# Far below any dictionary entry that matters.
+LEAST_EXPONENT = -40
 # The feedback's right shift adds half a unit of its result first; certify proves that it fits.
 ROUNDING_ROOM = 1 << 14
 
@@ -50,11 +59,13 @@ def lower_predictive(
     IntegerNetwork
     """
     dictionary = model.dictionary.astype(np.float64)
-    weight_exponent = fit_exponent(dictionary, scales.mantissa_max)
-    weight = mantissas(dictionary, weight_exponent).astype(np.int8)
+    weight_exponent = best_exponent(dictionary, scales.mantissa_max, least=LEAST_EXPONENT)
+    weight = mantissas(dictionary, weight_exponent, scales.mantissa_max).astype(np.int8)
     # The error lives in the finer unit of input and weights.
     input_bits = max(scales.input_frac_bits, -weight_exponent)
-    errors, feedback_exponent, choices = _errors(model, scales, calibration, weight, input_bits)
+    errors, feedback_exponent, choices = _errors(
+        model, scales, calibration, weight, weight_exponent, input_bits
+    )
     name = population.name
     return IntegerNetwork(
         topology="predictive",
@@ -85,8 +96,9 @@ def lower_predictive(
             Choice(
                 "dictionary exponent",
                 weight_exponent,
-                f"smallest power of two for the largest dictionary entry "
-                f"{np.abs(dictionary).max():.4g} in {scales.weight_bits} bits",
+                f"finest unit of {scales.weight_bits} bits with few saturated, for entries up to "
+                f"{np.abs(dictionary).max():.4g}; "
+                f"{saturated(dictionary, weight_exponent, scales.mantissa_max)} saturate",
             ),
             *choices,
         ),
@@ -98,9 +110,9 @@ def _errors(
     scales: Scales,
     calibration: Calibration,
     weight: NDArray[np.int8],
+    weight_exponent: int,
     input_bits: int,
 ) -> tuple[ErrorPopulation, int, tuple[Choice, ...]]:
-    weight_exponent = fit_exponent(model.dictionary.astype(np.float64), scales.mantissa_max)
     # A pixel that no mantissa reaches can neither be predicted nor change a potential.
     live = np.any(weight != 0, axis=1)
     # Potential units per unit of input error and unit of weight.

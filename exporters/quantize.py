@@ -50,7 +50,7 @@ class QuantizeConfig:
 
     topology: Topology = "predictive"
     weight_bits: int = 8
-    frac_bits: int = 12
+    frac_bits: int = 14
     max_count: int | None = None
 
     def __post_init__(self) -> None:

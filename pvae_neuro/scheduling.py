@@ -27,6 +27,7 @@ from pvae_neuro.sim.engine import Engine, Progress, Record, Recording, engine_na
 from pvae_neuro.sim.inputs import encode_inputs
 from pvae_neuro.sim.noise import check_seed
 from pvae_neuro.sim.recorder import check_record
+from pvae_neuro.sim.trajectory import trajectory_array
 
 __all__ = ["LOCAL", "ScheduledEngine", "engine_for"]
 
@@ -92,7 +93,7 @@ class ScheduledEngine:
         check_record(record)
         encode_inputs(network, inputs)  # one clear error before anything travels
         images = np.asarray(inputs)
-        size = self._block or _block_size(network, len(images), steps, record)
+        size = self._block or self._block_size(network, len(images), steps, record)
         starts = range(0, len(images), size)
         calls = (
             (images[first : first + size], steps, seed, record, first_sample + first)
@@ -104,6 +105,14 @@ class ScheduledEngine:
             if progress is not None:
                 progress(len(block.readout) * steps)
         return gathered.recording()
+
+    def _block_size(self, network: IntegerNetwork, samples: int, steps: int, record: Record) -> int:
+        # A count and a potential of a neuron take 5 bytes, the summaries of an iteration 32.
+        full = 5 * network.latents.size if record == "full" else 0
+        most = BLOCK_BYTES // (steps * (full + 32))
+        # An engine that runs samples side by side says how many.
+        least = getattr(self._engine, "batch", 1)
+        return max(least, min(SAMPLES_PER_BLOCK, most, -(-samples // LEAST_BLOCKS)))
 
     def map(
         self, function: Callable[..., Any], shared: object, calls: Iterable[tuple[Any, ...]]
@@ -164,13 +173,6 @@ def _connect(options: ConnectionOptions) -> Connection:
     return connection
 
 
-def _block_size(network: IntegerNetwork, samples: int, steps: int, record: Record) -> int:
-    # A count and a potential of a neuron take 5 bytes, the summaries of an iteration 32.
-    full = 5 * network.latents.size if record == "full" else 0
-    most = BLOCK_BYTES // (steps * (full + 32))
-    return max(1, min(SAMPLES_PER_BLOCK, most, -(-samples // LEAST_BLOCKS)))
-
-
 class _Gathered:
     """Blocks of samples, put together as one recording."""
 
@@ -187,7 +189,7 @@ class _Gathered:
                 continue
             if field.name not in self._values:
                 shape = (self._samples, *value.shape[1:])
-                self._values[field.name] = np.empty(shape, value.dtype)
+                self._values[field.name] = trajectory_array(shape, value.dtype)
             self._values[field.name][rows] = value
 
     def recording(self) -> Recording:

@@ -154,8 +154,8 @@ def _start(options: ConnectionOptions) -> tuple[Client, Close]:
         with _interrupts_held(), config.set({"temporary-directory": folder}):
             cluster = LocalCluster(
                 n_workers=workers, threads_per_worker=threads, processes=True,
-                dashboard_address=None, silence_logs=logging.CRITICAL, local_directory=folder,
-                env=dict.fromkeys(_THREAD_VARIABLES, str(threads)),
+                dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL,
+                local_directory=folder, env=dict.fromkeys(_THREAD_VARIABLES, str(threads)),
             )  # fmt: skip
         client = Client(cluster, timeout=options.timeout, set_as_default=False)
     except BaseException as error:

@@ -136,8 +136,11 @@ def test_a_part_of_a_batch_draws_what_the_whole_does(u: float) -> None:
 def test_numbers_by_place_are_uniform_and_independent() -> None:
     noise = CounterNoise(7)
     places = torch.arange(1 << 17)
-    rows = [noise.draw(len(places), CPU)(places, 0, 3) for _ in range(2)]
-    rows = [*rows[0], *rows[1], rows[0][0].roll(1), rows[0][0].roll(512)]
+    rows = []
+    for _ in range(2):
+        draw = noise.draw(len(places), CPU)
+        rows += [*draw(places, 0, 1), *draw(places, 1, 2)]
+    rows += [row.roll(lag) for row in rows[:2] for lag in (1, 2, 512, 1024)]
     for i, first in enumerate(rows):
         assert first.min() >= 0.0
         assert first.max() < 1.0

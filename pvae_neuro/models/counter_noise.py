@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 Uniforms = Callable[[Tensor, int, int], Tensor]
-"""Takes places [n], the first arrival and how many: uniform numbers in [0, 1), [arrivals, n]."""
+"""Takes places [n], the first arrival and how many: uniform numbers in [0, 1), [arrivals, n].
+
+Arrival 0 is asked for alone, and of all places in their order."""
 
 # Knuth's multiplicative constant spreads consecutive places; the others are those of the hash
 # "lowbias32" (Chris Wellons, Hash Prospector). As signed numbers of 32 bits.
@@ -55,12 +57,15 @@ class CounterNoise:
         raw = int(self._keys.random_raw())
         here, arrivals = _signed(raw & 0xFFFFFFFF), _signed(raw >> 32)
         places = torch.arange(self._offset, self._offset + size, device=device)
-        base = _mix(places.to(torch.int32).mul_(_SPREAD).bitwise_xor_(here))
+        base, spare = _mix(places.to(torch.int32).mul_(_SPREAD).bitwise_xor_(here))
+        _fold(base, 16, spare)
 
         def uniforms(places: Tensor, first: int, count: int) -> Tensor:
+            if first == 0:
+                return _to_unit(base.clone(), spare).unsqueeze(0)
             number = torch.arange(first, first + count, device=device, dtype=torch.int32)
             number = number.mul_(_SPREAD).add_(arrivals)
-            return _to_unit(_mix(base[places] + number.unsqueeze(1)))
+            return _to_unit(*_mix(base.index_select(0, places) + number.unsqueeze(1)))
 
         return uniforms
 
@@ -69,16 +74,27 @@ def _signed(word: int) -> int:
     return word - (1 << 32) if word >> 31 else word
 
 
-def _mix(word: Tensor) -> Tensor:
-    """Bijective hash of int32, in place; the masks turn arithmetic shifts into logical ones."""
-    word ^= (word >> 16).bitwise_and_(0xFFFF)
+def _mix(word: Tensor) -> tuple[Tensor, Tensor]:
+    """Bijective hash of int32, in place, and memory of its size that may be used again.
+
+    The last shift of "lowbias32" is left to those who need the lowest bits.
+    """
+    # New memory of this size costs more than what is computed in it.
+    spare = torch.empty_like(word)
+    _fold(word, 16, spare)
     word *= _FIRST
-    word ^= (word >> 15).bitwise_and_(0x1FFFF)
+    _fold(word, 15, spare)
     word *= _SECOND
-    word ^= (word >> 16).bitwise_and_(0xFFFF)
-    return word
+    return word, spare
 
 
-def _to_unit(word: Tensor) -> Tensor:
-    """Upper 24 bits as a float32 in [0, 1), without rounding."""
-    return (word >> 8).to(torch.float32).mul_(2.0**-24).add_(0.5)
+def _fold(word: Tensor, bits: int, spare: Tensor) -> None:
+    """``word ^= word >> bits``; the mask turns the arithmetic shift into a logical one."""
+    torch.bitwise_right_shift(word, bits, out=spare)
+    word ^= spare.bitwise_and_((1 << (32 - bits)) - 1)
+
+
+def _to_unit(word: Tensor, spare: Tensor) -> Tensor:
+    """Upper 24 bits as a float32 in [0, 1), without rounding; overwrites both arguments."""
+    word >>= 8
+    return spare.view(torch.float32).copy_(word).mul_(2.0**-24).add_(0.5)
