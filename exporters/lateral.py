@@ -82,8 +82,8 @@ def lower_lateral(
             Choice(
                 "lateral exponent",
                 exponent,
-                f"finest unit of {scales.weight_bits} bits with few saturated, for off-diagonal weights up to "
-                f"{np.abs(off_diagonal).max() / 2.0**scales.frac_bits:.4g}; "
+                f"finest unit of {scales.weight_bits} bits with few saturated, for off-diagonal "
+                f"weights up to {np.abs(off_diagonal).max() / 2.0**scales.frac_bits:.4g}; "
                 f"{saturated(off_diagonal, exponent, scales.mantissa_max)} saturate; the diagonal "
                 f"stays in the neuron",
             ),

@@ -143,7 +143,7 @@ def export(
         str, typer.Option("--topology", help="lateral or predictive.")
     ] = "predictive",
     weight_bits: Annotated[int, typer.Option("--weight-bits", help="2 to 8.")] = 8,
-    frac_bits: Annotated[int, typer.Option("--frac-bits", help="Of the potential, 4 to 16.")] = 12,
+    frac_bits: Annotated[int, typer.Option("--frac-bits", help="Of the potential, 4 to 16.")] = 14,
     max_count: Annotated[
         int | None,
         typer.Option(

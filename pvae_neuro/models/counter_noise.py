@@ -62,7 +62,7 @@ class CounterNoise:
 
         def uniforms(places: Tensor, first: int, count: int) -> Tensor:
             if first == 0:
-                return _to_unit(base.clone(), spare).unsqueeze(0)
+                return _to_unit(base.clone(), torch.empty_like(base)).unsqueeze(0)
             number = torch.arange(first, first + count, device=device, dtype=torch.int32)
             number = number.mul_(_SPREAD).add_(arrivals)
             return _to_unit(*_mix(base.index_select(0, places) + number.unsqueeze(1)))
