@@ -186,7 +186,6 @@ def test_checkpoint_with_code_in_its_pickle(out, refused, tmp_path):
         (("--max-count", 0), "1 to 127"),
         (("--topology", "ring"), "lateral, predictive"),
         (("--stability-steps", 0), "at least 1"),
-        (("--topology", "lateral", "--weight-bits", 2), "--topology predictive"),
     ],
 )
 def test_exports_that_cannot_be(files, out, refused, options, expected):
@@ -260,9 +259,9 @@ def test_lava_on_a_newer_python(files, out, refused, monkeypatch):
 
 
 def test_onnxruntime_missing(files, out, refused, monkeypatch):
-    from pvae_neuro import cli_engines
+    from pvae_neuro.commands import engines
 
-    monkeypatch.setattr(cli_engines, "_found", lambda name: False)
+    monkeypatch.setattr(engines, "_found", lambda name: False)
     command = ("run", files / "lateral.onnx", "-i", files / "x.npy", "-o", out / "o.npz")
     assert "pvae-neuro[onnx-runtime]" in refused(*command, "--engine", "onnx")
 

@@ -26,6 +26,8 @@ from pvae_neuro.models.counter_noise import CounterNoise  # noqa: E402
 from pvae_neuro.models.relaxed_poisson import sample_counts  # noqa: E402
 from pvae_neuro.training_ranks import Ranks, find_device, is_first_process  # noqa: E402
 
+pytestmark = pytest.mark.cluster
+
 CPU = torch.device("cpu")
 
 

@@ -35,14 +35,17 @@ def test_every_option_of_every_command_is_known(capsys, command):
 
 
 def test_python_runs(tmp_path):
-    """All blocks, one after the other, in a process of their own: Lava sets how children start."""
+    """Each block in a process of its own: Lava sets how children start, once per process."""
     for needed in ("onnxruntime", "lava"):
         if find_spec(needed) is None:
             pytest.skip(f"README's Python needs {needed}")
-    script = tmp_path / "readme.py"
-    script.write_text("\n".join(blocks("python")) + "\nassert spikes.sum() > 0\n", encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=240,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    digits = "from pvae_neuro import sample_digits\ndigits, labels = sample_digits()\n"
+    road, lava = blocks("python")
+    for code in (road, digits + lava + "\nassert spikes.sum() > 0\n"):
+        script = tmp_path / "readme.py"
+        script.write_text(code, encoding="utf-8")
+        done = subprocess.run(
+            [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=240,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr

@@ -36,6 +36,7 @@ from pvae_neuro.sim.engine import Recording, get_engine  # noqa: E402
 from pvae_neuro.sim.reference import ReferenceEngine  # noqa: E402
 
 pytestmark = [
+    pytest.mark.cluster,
     # Sockets that dask leaves to the garbage collector when a worker or scheduler goes away.
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
     pytest.mark.filterwarnings(
