@@ -16,6 +16,8 @@ demo:
 test:
 	@.ci/setup dev
 	.venv/bin/python -m pytest -n 2
+	@# Clusters and process groups want the machine to themselves.
+	.venv/bin/python -m pytest -m cluster
 
 lint:
 	@.ci/setup dev

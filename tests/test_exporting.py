@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from models import random_images, random_model
 
-from pvae_neuro import exporting
+from pvae_neuro import exporting, stability
 from pvae_neuro.artifact import load_artifact
 from pvae_neuro.errors import CertificateError
 from pvae_neuro.exporters.certify import examine
@@ -26,8 +26,8 @@ def export(path, topology="lateral", **options):
 
 @pytest.mark.parametrize("topology", ["lateral", "predictive"])
 def test_export_declares_and_reads_back(tmp_path, topology, monkeypatch):
-    # Six iterations of sixteen small images: the trial's mean is noisy, its working is not.
-    monkeypatch.setattr(exporting, "STABILITY_PERCENT", 50.0)
+    # Thirty iterations of sixteen small images: the trial's mean is noisy, its working is not.
+    monkeypatch.setattr(stability, "EXCESS_PERCENT", 50.0)
     told = []
     result = export(tmp_path / "m.onnx", topology, progress=lambda *a: told.append(a))
     assert same_network(load_artifact(result.path).network, result.network)
@@ -47,7 +47,7 @@ def test_diagonal_load_makes_the_matrix_semidefinite():
 
 
 def test_an_unstable_network_is_refused_and_nothing_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(exporting, "STABILITY_PERCENT", -100.0)
+    monkeypatch.setattr(stability, "EXCESS_PERCENT", -1000.0)
     with pytest.raises(CertificateError, match="--topology predictive"):
         export(tmp_path / "m.onnx")
     assert not list(tmp_path.iterdir())

@@ -16,7 +16,10 @@ README = Path(__file__).parent.parent / "README.md"
 
 
 def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    fenced = re.findall(
+        r"^```(\w*)\n(.*?)^```$", README.read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
+    return [code for tongue, code in fenced if tongue == language]
 
 
 def commands():
