@@ -135,7 +135,8 @@ class Machine:
 
     def _rate(self, run: Callable[[int], object], units: int) -> float:
         """Units per second and thread, times threads."""
-        with use_threads(self.threads, ("numba",)):
+        nb.set_num_threads(self.threads)
+        with use_threads(self.threads, ()):
             run(1)
             number, seconds = 1, _timed(run, 1)
             while seconds < self.seconds:

@@ -32,6 +32,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--engines", help="comma-separated; the preset's by default")
     parser.add_argument("--threads", type=int, nargs="+")
     parser.add_argument("--repeats", type=int)
+    parser.add_argument("--steps", type=int, help="iterations per call")
     parser.add_argument("--json", type=Path, default=Path("bench.json"))
     parser.add_argument("--figure", type=Path)
     return parser.parse_args()
@@ -47,8 +48,9 @@ def changes(chosen: argparse.Namespace) -> dict[str, Any]:
         found["engines"] = tuple(name.strip() for name in chosen.engines.split(","))
     if chosen.threads is not None:
         found["threads"] = tuple(chosen.threads)
-    if chosen.repeats is not None:
-        found["repeats"] = chosen.repeats
+    for name in ("repeats", "steps"):
+        if getattr(chosen, name) is not None:
+            found[name] = getattr(chosen, name)
     return found
 
 

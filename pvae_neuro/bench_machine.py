@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from pvae_neuro.bench_config import available_cores
-from pvae_neuro.errors import InputError
+from pvae_neuro.sim.fast.team import set_threads, threads_asked_for
+from pvae_neuro.sim.fast.team import threads as fast_threads
 
 PACKAGES = (
     "pvae-neuro", "numpy", "numba", "llvmlite", "torch", "onnxruntime", "lava-nc", "snntorch",
@@ -24,7 +25,6 @@ PACKAGES = (
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "i8mm")
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS",
-    "NUMBA_THREADING_LAYER",
 )  # fmt: skip
 
 
@@ -115,17 +115,12 @@ def use_threads(threads: int, modules: Iterable[str]) -> Iterator[None]:
     ----------
     threads : int
     modules : iterable of str
-        Libraries about to be used: ``numba`` and ``torch`` are set if they are among them.
-
-    Raises
-    ------
-    InputError
-        If numba was started with fewer threads.
+        Libraries about to be used: ``torch`` is set if it is among them.
     """
     wanted = set(modules) | set(sys.modules)
     with ExitStack() as stack:
-        if "numba" in wanted and installed("numba"):
-            stack.callback(_set_numba(threads))
+        stack.callback(set_threads, threads_asked_for())
+        set_threads(threads)
         if "torch" in wanted and installed("torch"):
             torch = import_module("torch")
             stack.callback(torch.set_num_threads, torch.get_num_threads())
@@ -136,40 +131,16 @@ def use_threads(threads: int, modules: Iterable[str]) -> Iterator[None]:
         yield
 
 
-def _set_numba(threads: int) -> Any:
-    """Set numba's threads; return what sets them back."""
-    numba = import_module("numba")
-    most = numba.config.NUMBA_NUM_THREADS
-    if threads > most:
-        raise InputError(
-            f"threads: expected at most {most}, numba's largest number, got {threads}; raise the "
-            f"environment variable NUMBA_NUM_THREADS"
-        )
-    before = numba.get_num_threads()
-    numba.set_num_threads(threads)
-    return lambda: numba.set_num_threads(before)
-
-
 def thread_settings() -> dict[str, Any]:
     """Threads as they are set now, by library; null for what is not loaded or cannot be asked."""
-    numba, torch = sys.modules.get("numba"), sys.modules.get("torch")
+    torch = sys.modules.get("torch")
     return {
-        "numba": numba.get_num_threads() if numba else None,
-        "numba_layer": _numba_layer(numba),
+        "fast": fast_threads(),
         "torch": torch.get_num_threads() if torch else None,
         "torch_between_operators": torch.get_num_interop_threads() if torch else None,
         "blas": _blas_threads(),
         "environment": {name: os.environ.get(name) for name in _THREAD_VARIABLES},
     }
-
-
-def _numba_layer(numba: Any) -> str | None:
-    if numba is None:
-        return None
-    try:
-        return str(numba.threading_layer())
-    except ValueError:  # nothing has run in parallel yet
-        return None
 
 
 def _blas_threads() -> dict[str, int] | None:

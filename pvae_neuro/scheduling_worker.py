@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from pvae_neuro.errors import EngineError
 from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.sim.engine import Engine, Record, Recording, get_engine
+from pvae_neuro.sim.fast.team import set_threads
 
 # Engines have threads or processes of their own, so a worker runs one block at a time.
 _one_at_a_time = threading.Lock()
@@ -71,9 +71,6 @@ def run_block(
 
 def _limit_threads() -> None:
     """Let compiled kernels use as many threads as the worker was given."""
-    numba = sys.modules.get("numba")
-    if numba is not None:
-        from distributed import get_worker
+    from distributed import get_worker
 
-        given = get_worker().state.nthreads
-        numba.set_num_threads(max(1, min(given, numba.config.NUMBA_NUM_THREADS)))
+    set_threads(get_worker().state.nthreads)

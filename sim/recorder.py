@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,9 +108,19 @@ def check_record(record: str) -> None:
 
 def reconstruct(network: IntegerNetwork, counts: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
     """Read counts [N, K] out through the integer dictionary: float32 [N, M]."""
-    readout = network.readout
-    product = counts.astype(np.float64) @ readout.weight.T.astype(np.float64)
-    return (product * 2.0**-readout.frac_bits).astype(np.float32)
+    product = counts.astype(np.float64) @ _float_weight(network)
+    return (product * 2.0**-network.readout.frac_bits).astype(np.float32)
+
+
+_float_weights: WeakKeyDictionary[IntegerNetwork, NDArray[np.float64]] = WeakKeyDictionary()
+
+
+def _float_weight(network: IntegerNetwork) -> NDArray[np.float64]:
+    """Readout weights [K, M] in floating point, converted once per network."""
+    if network not in _float_weights:
+        weight = network.readout.weight.T
+        _float_weights[network] = np.ascontiguousarray(weight, dtype=np.float64)
+    return _float_weights[network]
 
 
 def error_unit(network: IntegerNetwork) -> float:

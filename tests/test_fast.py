@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,18 +14,14 @@ import toy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-nb = pytest.importorskip("numba", reason="the fast engine needs numba")
+pytest.importorskip("numba", reason="the fast engine needs numba")
 
-from pvae_neuro.errors import EngineError, EngineUnavailableError, InputError  # noqa: E402
-from pvae_neuro.sim.fast import FastEngine  # noqa: E402
-from pvae_neuro.sim.fast.plan import plan_for  # noqa: E402
-from pvae_neuro.sim.fast.products import (  # noqa: E402
-    FloatProduct,
-    SplitProduct,
-    balanced_digits,
-    digits_needed,
-)
-from pvae_neuro.sim.reference import ReferenceEngine  # noqa: E402
+from pvae_neuro.errors import EngineError, EngineUnavailableError, InputError
+from pvae_neuro.sim.exact_products import FloatProduct
+from pvae_neuro.sim.fast import FastEngine
+from pvae_neuro.sim.fast.plan import plan_for
+from pvae_neuro.sim.fast.team import set_threads, threads
+from pvae_neuro.sim.reference import ReferenceEngine
 
 FIELDS = (
     "readout", "final", "reconstruction", "spikes", "active", "saturated", "squared_error",
@@ -45,7 +44,7 @@ def assert_equal_to_reference(network, samples, steps, seed, first_sample=0, rec
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     kind=st.sampled_from([toy.lateral, toy.predictive]),
-    latents=st.integers(1, 70),
+    latents=st.sampled_from([1, 2, 15, 16, 17, 63, 64, 65, 70, 127, 128, 129, 200]),
     pixels=st.sampled_from([4, 8, 20, 36, 100]),
     bits=st.integers(2, 8),
     max_count=st.sampled_from([1, 3, 15, 31]),
@@ -81,14 +80,13 @@ def test_any_number_of_threads_and_blocks(kind, monkeypatch):
     network = kind(latents=33)
     images = toy.images(network, 21)
     whole = FastEngine().run(network, images, 9, 4, record="full")
-    before = nb.get_num_threads()
     try:
-        nb.set_num_threads(1)
+        set_threads(1)
         monkeypatch.setattr("pvae_neuro.sim.fast.engine.SAMPLES_PER_BLOCK", 4)
         monkeypatch.setattr("pvae_neuro.sim.fast.engine.SECONDS_PER_CALL", 1e-9)
         pieces = FastEngine().run(network, images, 9, 4, record="full")
     finally:
-        nb.set_num_threads(before)
+        set_threads(None)
     assert all(np.array_equal(getattr(whole, f), getattr(pieces, f)) for f in FIELDS)
 
 
@@ -129,28 +127,67 @@ def test_refuses_what_it_cannot_do_exactly():
         FastEngine().run(network, toy.images(network, 1) + 5, 1, 0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10_000), limit=st.integers(1, 1 << 20))
-def test_products_are_exact(seed, limit):
+def test_float_products_are_exact(seed, limit):
     rng = np.random.default_rng(seed)
     weight = rng.integers(-127, 128, (24, 16)).astype(np.int8)
     messages = rng.choice([-limit, limit, 0, limit // 3], (20, 24)).astype(np.int64)
     exact = messages @ weight.astype(np.int64)
     floats = FloatProduct(weight, limit)
     assert np.array_equal(floats(messages.astype(floats.dtype)).astype(np.int64), exact)
-    digits = balanced_digits(messages, digits_needed(limit))
-    assert np.array_equal(
-        sum(d.astype(np.int64) << (8 * k) for k, d in enumerate(digits)), messages
+
+
+@pytest.mark.parametrize("limit", [127, 32_767, 32_768, 1 << 20])
+def test_wide_messages_are_split_into_digits(limit):
+    network = toy.predictive(latents=37, pixels=20)
+    latents, errors = network.populations
+    wide = replace(errors, message_limit=limit, gain=errors.gain * 64)
+    network = replace(network, populations=(latents, wide))
+    digits = {127: 1, 32_767: 1, 32_768: 2, 1 << 20: 2}[limit]
+    assert plan_for(network).feedback.digits == digits
+    assert_equal_to_reference(network, 3, 6, 5)
+
+
+@pytest.mark.parametrize("weight", [-127, 127])
+def test_sums_at_the_edge_of_16_bits(weight):
+    """Every neuron fires at its largest count through the largest weight of one sign."""
+    network = toy.lateral(latents=150, max_count=31)
+    latents = network.latents
+    frozen = replace(latents, initial=np.full(150, latents.u_max, np.int32), du_min=-1, du_max=1)
+    (connection,) = network.connections
+    full = replace(connection, weight=np.full_like(connection.weight, weight))
+    network = replace(network, populations=(frozen,), connections=(full,))
+    recording = assert_equal_to_reference(network, 2, 4, 3)
+    assert recording.spikes.mean() > 150 * 15
+
+
+def test_plain_arithmetic_gives_the_same_integers(tmp_path):
+    """On a processor without AVX2, here one that numba is told of."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import numpy as np, toy\n"
+        "from pvae_neuro.sim.fast import FastEngine, vectors\n"
+        "from pvae_neuro.sim.reference import ReferenceEngine\n"
+        "assert not vectors._AVX2\n"
+        "for network in (toy.lateral(latents=70), toy.predictive(latents=70)):\n"
+        "    images = toy.images(network, 3)\n"
+        "    ours, exact = (e().run(network, images, 20, 1, record='full')\n"
+        "                   for e in (FastEngine, ReferenceEngine))\n"
+        "    assert np.array_equal(ours.potentials, exact.potentials)\n"
+        "    assert np.array_equal(ours.squared_error, exact.squared_error)\n"
     )
+    environment = os.environ | {"NUMBA_CPU_NAME": "generic", "NUMBA_CACHE_DIR": str(tmp_path)}
+    subprocess.run(
+        [sys.executable, "-c", code, str(Path(__file__).parent)], env=environment, check=True,
+        timeout=250,
+    )  # fmt: skip
 
 
-def test_byte_products_are_exact():
-    pytest.importorskip("torch", reason="byte products run on torch")
-    rng = np.random.default_rng(0)
-    weight = rng.integers(-127, 128, (64, 40)).astype(np.int8)
-    messages = rng.integers(-15_000, 15_001, (32, 64)).astype(np.int32)
-    product = SplitProduct(weight, 15_000)
-    assert np.array_equal(product(messages), messages.astype(np.int64) @ weight.astype(np.int64))
+def test_thread_counts():
+    with pytest.raises(InputError, match="at least 1, got 0"):
+        set_threads(0)
+    assert threads() >= 1
 
 
 def test_missing_numba_is_named(monkeypatch):

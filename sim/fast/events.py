@@ -2,123 +2,176 @@
 
 All are inlined into the kernels of :mod:`recurrent` and :mod:`feedback`. Loops over neurons are
 written so that the compiler turns them into vector instructions.
+
+A list of active neurons is ``active`` (their numbers) and ``count`` (their counts), ``found`` of
+them, and behind those one entry of count zero, so that neurons can be taken two at a time.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numba as nb
 import numpy as np
+from numpy.typing import NDArray
+
+from pvae_neuro.sim.fast.vectors import (
+    BYTE_LANES,
+    add_byte_rows,
+    byte_sums,
+    shift_right,
+    store_byte_sums,
+)
 
 INT16_MAX = (1 << 15) - 1
-SURE_COMPARES = 4
+# Thresholds compared for each active neuron, whatever its count.
+HEAD = 4
+THRESHOLDS_TOGETHER = 16
+
+
+class Sampler(NamedTuple):
+    """Count table as the kernels read it.
+
+    Attributes
+    ----------
+    first : uint16 [rows]
+        First threshold of each row: whether a neuron fires at all.
+    head : uint16 [rows, HEAD]
+        The first columns of ``threshold``.
+    threshold : uint16 [rows, max_count]
+        Padded with the largest word to a multiple of ``THRESHOLDS_TOGETHER``.
+    most : int
+        max_count.
+    shape : int32 [3]
+        u_min, row_bits, dither_bits.
+    """
+
+    first: NDArray[np.uint16]
+    head: NDArray[np.uint16]
+    threshold: NDArray[np.uint16]
+    most: int
+    shape: NDArray[np.int32]
+
+
+class Rows(NamedTuple):
+    """Event-driven connections between the same two populations.
+
+    Attributes
+    ----------
+    weight : int8 [C, sources * width]
+        One row per source neuron, padded to ``width``, a multiple of ``BYTE_LANES``.
+    largest : int32 [C, sources]
+        Largest absolute weight of each row.
+    exponent : int64 [C]
+    """
+
+    weight: NDArray[np.int8]
+    largest: NDArray[np.int32]
+    exponent: NDArray[np.int64]
 
 
 @nb.njit
-def draw_counts(u, words, first, threshold, sampler, active, count, row):  # type: ignore[no-untyped-def]
-    """Sample every neuron; list the active ones and their counts.
+def draw_counts(u, words, sampler, row, fires, active, count):  # type: ignore[no-untyped-def]
+    """Sample every neuron; list the active ones.
 
-    ``sampler`` is (u_min, row_bits, dither_bits); ``first`` the first column of ``threshold``.
     ``active`` and ``count`` have one entry more than neurons, so that the list can be written
-    without a branch. Returns the number of active neurons.
+    without a branch. Returns the number of active neurons and of spikes.
     """
-    u_min, row_bits = sampler[0], sampler[1]
-    low_bits = np.int32((1 << sampler[2]) - 1)
-    spread = np.int32(row_bits - sampler[2])
+    u_min, row_bits, dither_bits = sampler.shape[0], sampler.shape[1], sampler.shape[2]
+    low_bits = np.int32((1 << dither_bits) - 1)
+    spread = np.int32(1 << (row_bits - dither_bits))
     for i in range(u.shape[0]):
-        row[i] = (u[i] - u_min + ((np.int32(words[i]) & low_bits) << spread)) >> row_bits
-    found = np.int64(0)
+        dither = np.int32((np.int32(words[i]) & low_bits) * spread)
+        row[i] = shift_right(np.int32(u[i] - u_min + dither), row_bits)
+    # Unsigned, so that no code is made for negative indices. Two loops, since loads that follow
+    # stores to places not yet known would wait for them.
+    for i in range(u.shape[0]):
+        fires[i] = words[i] > sampler.first[np.uint32(row[i])]
+    found = np.uint64(0)
     for i in range(u.shape[0]):
         active[found] = i
-        found += np.int64(words[i] > first[row[i]])
-    most = threshold.shape[1]
-    sure = min(SURE_COMPARES, most)
-    for a in range(found):
-        word, line = words[active[a]], row[active[a]]
-        # Few counts are large: these compares need no branch, and the loop after them is rare.
-        k = 1
-        for j in range(1, sure):
-            k += word > threshold[line, j]
-        while k >= sure and k < most and word > threshold[line, k]:
-            k += 1
-        count[a] = k
-    return found
+        found += np.uint64(fires[i])
+    spikes = np.int64(0)
+    for a in range(np.int64(found)):
+        count[a] = _count(words[active[a]], row[active[a]], sampler)
+        spikes += count[a]
+    active[found] = 0
+    count[found] = 0
+    return np.int64(found), spikes
 
 
 @nb.njit
-def add_rows(weight, mantissa_max, active, count, found, narrow, total):  # type: ignore[no-untyped-def]
-    """``total[i] = sum over active j of count[j] * weight[j, i]`` with 8-bit rows.
+def _count(word, line, sampler):  # type: ignore[no-untyped-def]
+    """How many thresholds of a row the word exceeds; they ascend."""
+    head = np.uint16(1)
+    for j in range(1, HEAD):
+        head += np.uint16(word > sampler.head[line, j])
+    if head < HEAD:
+        return head
+    # All compares at once take less time than a search.
+    whole = np.uint16(0)
+    for j in range(sampler.threshold.shape[1]):
+        whole = np.uint16(whole + np.uint16(word > sampler.threshold[line, j]))
+    return whole
 
-    Sums of 16 bits are twice as fast as sums of 32. They are exact as long as the spikes added so
-    far, times the largest mantissa, stay within 15 bits; then they are moved to ``total``.
+
+@nb.njit
+def pair_counts(count, found, pair):  # type: ignore[no-untyped-def]
+    """Pack the counts of two neurons into one number, for the vector instructions."""
+    for p in range((found + 1) // 2):
+        pair[p] = count[2 * p] | (count[2 * p + 1] << 16)
+
+
+@nb.njit
+def add_rows(rows, largest, active, count, pair, found, part, total):  # type: ignore[no-untyped-def]
+    """``total[i] = sum over active j of count[j] * weight[j, i]`` with rows of bytes.
+
+    Sums of 16 bits are exact as long as the counts, each times the largest weight of its row, add
+    up to 15 bits. The list is cut where they would not; ``part`` [width] holds the sums of a cut.
     """
-    size = total.shape[0]
-    room = INT16_MAX // mantissa_max
-    for i in range(size):
-        total[i] = 0
-        narrow[i] = 0
-    used = 0
-    a = 0
-    while a < found:
-        four = a + 3 < found
-        spikes = count[a]
-        if four:
-            spikes += count[a + 1] + count[a + 2] + count[a + 3]
-        if used + spikes > room:
-            for i in range(size):
-                total[i] += narrow[i]
-                narrow[i] = 0
-            used = 0
-        if four and spikes <= room:
-            j0, j1, j2, j3 = active[a], active[a + 1], active[a + 2], active[a + 3]
-            z0, z1 = np.int16(count[a]), np.int16(count[a + 1])
-            z2, z3 = np.int16(count[a + 2]), np.int16(count[a + 3])
-            for i in range(size):
-                narrow[i] = np.int16(
-                    narrow[i]
-                    + np.int16(z0 * np.int16(weight[j0, i]))
-                    + np.int16(z1 * np.int16(weight[j1, i]))
-                    + np.int16(z2 * np.int16(weight[j2, i]))
-                    + np.int16(z3 * np.int16(weight[j3, i]))
-                )
-            used += spikes
-            a += 4
+    start = 0
+    while True:
+        stop, reach = start, 0
+        while stop < found:
+            reach += count[stop] * largest[active[stop]]
+            reach += count[stop + 1] * largest[active[stop + 1]]
+            if reach > INT16_MAX:
+                break
+            stop += 2
+        into = total if start == 0 else part
+        if stop == start and start < found:
+            stop += 2
+            _add_two_rows(rows, active, count, start, into)
         else:
-            j0, z0 = active[a], np.int16(count[a])
-            for i in range(size):
-                narrow[i] = np.int16(narrow[i] + np.int16(z0 * np.int16(weight[j0, i])))
-            used += count[a]
-            a += 1
-    for i in range(size):
-        total[i] += narrow[i]
+            _add_narrow_rows(rows, active, pair, start, stop, into)
+        if start > 0:
+            for i in range(total.shape[0]):
+                total[i] += part[i]
+        start = stop
+        if start >= found:
+            return
 
 
 @nb.njit
-def add_wide_rows(weight, active, count, found, total):  # type: ignore[no-untyped-def]
-    """The same with 16-bit rows and 32-bit sums: the readout."""
-    size = total.shape[0]
-    for i in range(size):
-        total[i] = 0
-    a = 0
-    while a + 1 < found:
-        j0, j1 = active[a], active[a + 1]
-        z0, z1 = np.int32(count[a]), np.int32(count[a + 1])
-        for i in range(size):
-            total[i] += z0 * np.int32(weight[j0, i]) + z1 * np.int32(weight[j1, i])
-        a += 2
-    if a < found:
-        j0, z0 = active[a], np.int32(count[a])
-        for i in range(size):
-            total[i] += z0 * np.int32(weight[j0, i])
+def _add_narrow_rows(rows, active, pair, start, stop, out):  # type: ignore[no-untyped-def]
+    width = out.shape[0]
+    for first in range(0, width, BYTE_LANES):
+        sums = byte_sums()
+        for p in range(start // 2, (stop + 1) // 2):
+            sums = add_byte_rows(
+                sums, rows, active[2 * p] * width + first, active[2 * p + 1] * width + first,
+                pair[p],
+            )  # fmt: skip
+        store_byte_sums(sums, out, first)
 
 
 @nb.njit
-def square_error(target, total, left):  # type: ignore[no-untyped-def]
-    """Sum of ``(target - (total << left))**2`` in 64 bits."""
-    error = np.int64(0)
-    for i in range(target.shape[0]):
-        difference = np.int64(target[i]) - (np.int64(total[i]) << left)
-        error += difference * difference
-    return error
+def _add_two_rows(rows, active, count, start, out):  # type: ignore[no-untyped-def]
+    """Two neurons whose counts alone exceed 16 bits."""
+    width = out.shape[0]
+    row0, row1 = active[start] * width, active[start + 1] * width
+    for i in range(width):
+        out[i] = count[start] * rows[row0 + i] + count[start + 1] * rows[row1 + i]
 
 
 @nb.njit
@@ -138,7 +191,14 @@ def add_shifted(change, total, exponent):  # type: ignore[no-untyped-def]
     else:
         half = np.int32(1 << (-exponent - 1))
         for i in range(change.shape[0]):
-            change[i] += (total[i] + half) >> -exponent
+            change[i] += shift_right(np.int32(total[i] + half), np.int32(-exponent))
+
+
+@nb.njit
+def inhibit_itself(change, diagonal, active, count, found):  # type: ignore[no-untyped-def]
+    """``change -= diagonal * z``."""
+    for a in range(found):
+        change[active[a]] -= diagonal[active[a]] * count[a]
 
 
 @nb.njit
@@ -147,17 +207,4 @@ def integrate(u, change, clamps):  # type: ignore[no-untyped-def]
     u_min, u_max, du_min, du_max = clamps[0], clamps[1], clamps[2], clamps[3]
     for i in range(u.shape[0]):
         step = min(max(change[i], du_min), du_max)
-        u[i] = min(max(u[i] + step, u_min), u_max)
-
-
-@nb.njit
-def record_counts(active, count, found, most, sums, out):  # type: ignore[no-untyped-def]
-    """Write spikes, active and saturated neurons to ``sums`` [3], counts to ``out`` [K]."""
-    spikes, saturated = 0, 0
-    for i in range(out.shape[0]):
-        out[i] = 0
-    for a in range(found):
-        out[active[a]] = count[a]
-        spikes += count[a]
-        saturated += count[a] == most
-    sums[0], sums[1], sums[2] = spikes, found, saturated
+        u[i] = min(max(np.int32(u[i] + step), u_min), u_max)

@@ -1,98 +1,160 @@
-"""Kernels for networks with error populations: the predictive topology.
+"""Kernel for networks with error populations: the predictive topology.
 
-Per iteration: draw counts, subtract the prediction (event-driven), weight the error; then one
-dense product of graded spikes with the feedback weights; then the update. The product runs over
-the whole batch (:mod:`pvae_neuro.sim.fast.products`), so one iteration of all samples is one call.
+Per iteration: draw counts; subtract the prediction, event-driven; weight the error; add the product
+of the graded spikes with the feedback weights, dense and in 16-bit multiplications; update.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numba as nb
 import numpy as np
+from numpy.typing import NDArray
 
 from pvae_neuro.sim.fast.events import (
     add_rows,
-    add_wide_rows,
     draw_counts,
+    inhibit_itself,
     integrate,
-    record_counts,
+    pair_counts,
     shift_to,
-    square_error,
 )
 from pvae_neuro.sim.fast.philox import fill_words
+from pvae_neuro.sim.fast.readout import (
+    STEPS_TOGETHER,
+    empty_lists,
+    read_out,
+    record_last,
+    record_step,
+)
+from pvae_neuro.sim.fast.vectors import (
+    BYTE_LANES,
+    PAIR_LANES,
+    add_pairs,
+    pair_sums,
+    store_pair_sums,
+)
 
 
-@nb.njit(nogil=True)
-def _weigh(encoded, total, exponent, gain, gain_shift, limit, message):  # type: ignore[no-untyped-def]
+class Feedback(NamedTuple):
+    """Error population and its way back.
+
+    Attributes
+    ----------
+    gain : int64 [M]
+    gain_shift, limit : int
+        See ``ErrorPopulation``.
+    weight : int8 [ceil(K / PAIR_LANES), ceil(M / 2), PAIR_LANES * 2]
+        Two pixels' weights side by side for each latent of a block; zero beyond K and M.
+    exponent : int
+    digits, digit_bits : int
+        Messages are split into so many digits of so many bits, the last one signed: 16-bit
+        factors whose products add up within 32 bits.
+    """
+
+    gain: NDArray[np.int64]
+    gain_shift: int
+    limit: int
+    weight: NDArray[np.int8]
+    exponent: int
+    digits: int
+    digit_bits: int
+
+
+@nb.njit
+def _weigh(encoded, total, exponent, back, message):  # type: ignore[no-untyped-def]
     """Graded spikes of one sample: ``clamp((x + shift(total)) * gain >> gain_shift, +-limit)``."""
-    half = np.int64(1) << (gain_shift - 1)
-    for i in range(message.shape[0]):
+    half = np.int64(1) << (back.gain_shift - 1)
+    for i in range(encoded.shape[0]):
         difference = np.int64(encoded[i]) + shift_to(np.int64(total[i]), exponent)
-        graded = (difference * gain[i] + half) >> gain_shift
-        message[i] = min(max(graded, -limit), limit)
+        graded = (difference * back.gain[i] + half) >> back.gain_shift
+        message[i] = min(max(graded, -back.limit), back.limit)
 
 
-@nb.njit(nogil=True)
-def _draw_sample(  # type: ignore[no-untyped-def]
-    u, encoded, weight, exponent, mantissa_max, gain, gain_shift, limit,
-    first, threshold, sampler, seed, sample, step,
-    target, readout_weight, readout_left, sums, error, readout, counts, place, message,
-):  # fmt: skip
-    """One sample of :func:`draw_and_weigh`; arrays without their batch axis."""
+@nb.njit
+def _take_digit(message, place, back, digit):  # type: ignore[no-untyped-def]
+    """``digit`` [M] becomes the messages' digit of that place."""
+    mask = np.int32((1 << back.digit_bits) - 1)
+    shift = place * back.digit_bits
+    for i in range(message.shape[0]):
+        rest = message[i] >> shift
+        digit[i] = rest if place == back.digits - 1 else rest & mask
+
+
+@nb.njit
+def _multiply(message, back, digit, part, received):  # type: ignore[no-untyped-def]
+    """``received[k] = sum over pixels m of message[m] * weight[k, m]``, digit by digit."""
+    pairs = digit.view(np.int32)
+    weight = back.weight.reshape(-1)
+    line = 2 * PAIR_LANES
+    received[:] = 0
+    for place in range(back.digits):
+        _take_digit(message, place, back, digit)
+        for block in range(back.weight.shape[0]):
+            base = block * pairs.shape[0] * line
+            sums = pair_sums()
+            for p in range(pairs.shape[0]):
+                sums = add_pairs(sums, weight, base + p * line, pairs[p])
+            store_pair_sums(sums, part, block * PAIR_LANES)
+        for k in range(received.shape[0]):
+            received[k] += np.int64(part[k]) << (place * back.digit_bits)
+
+
+@nb.njit
+def _run_sample(  # type: ignore[no-untyped-def]
+    b, samples, rows, back, neurons, sampler, readout, records, noise, start, stop, updates
+):
+    """One sample of :func:`run_feedback`."""
+    u, encoded = samples.u[b], samples.encoded[b]
     latents, pixels = u.shape[0], encoded.shape[0]
+    width = -(-pixels // BYTE_LANES) * BYTE_LANES
     raw = np.empty((latents + 15) // 16 * 4, np.uint64)
     words = raw.view(np.uint16)[:latents]
-    active, count = np.empty(latents + 1, np.int32), np.empty(latents + 1, np.int32)
-    row, narrow = np.empty(latents, np.int32), np.empty(pixels, np.int16)
-    total = np.empty(pixels, np.int32)
-    fill_words(raw, seed, step, sample)
-    found = draw_counts(u, words, first, threshold, sampler, active, count, row)
-    record_counts(active, count, found, threshold.shape[1], sums[step], readout)
-    if error.shape[0] > 0 and step > 0:
-        add_wide_rows(readout_weight, active, count, found, total)
-        error[step] = square_error(target, total, readout_left)
-    if counts.shape[0] > 0:
-        counts[place] = readout
-    add_rows(weight, mantissa_max, active, count, found, narrow, total)
-    _weigh(encoded, total, exponent, gain, gain_shift, limit, message)
+    row, fires = np.empty(latents, np.int32), np.empty(latents, np.uint8)
+    change = np.empty(latents, np.int32)
+    part, total = np.empty(width, np.int32), np.empty(width, np.int32)
+    message, digit = np.empty(pixels, np.int32), np.zeros(2 * back.weight.shape[1], np.int16)
+    product = np.empty(back.weight.shape[0] * PAIR_LANES, np.int32)
+    received = np.empty(latents, np.int64)
+    lists = empty_lists(latents)
+    together = 0
+    for step in range(start, stop):
+        active, count, pair = lists.active[together], lists.counts[together], lists.pair[together]
+        fill_words(raw, noise.seed, step, noise.first_sample + b)
+        found, spikes = draw_counts(u, words, sampler, row, fires, active, count)
+        pair_counts(count, found, pair)
+        lists.found[together] = found
+        record_step(records, b, step, active, count, found, spikes, sampler.most)
+        if step < updates:
+            weight, largest = rows.weight[0], rows.largest[0]
+            add_rows(weight, largest, active, count, pair, found, part, total)
+            _weigh(encoded, total, rows.exponent[0], back, message)
+            _multiply(message, back, digit, product, received)
+            for k in range(latents):
+                change[k] = samples.drive[b, k] + shift_to(received[k], back.exponent)
+            inhibit_itself(change, neurons.diagonal, active, count, found)
+            integrate(u, change, neurons.clamps)
+        if records.potentials.shape[1] > 0:
+            records.potentials[b, step] = u
+        together += 1
+        if step == stop - 1:
+            record_last(records, b, active, count, found)
+        if together == STEPS_TOGETHER or step == stop - 1:
+            read_out(readout, samples.target[b], lists, together, records.error[b], step)
+            together = 0
 
 
-@nb.njit(parallel=True, cache=True, nogil=True)
-def draw_and_weigh(  # type: ignore[no-untyped-def]
-    u, encoded, weight, exponent, mantissa_max, gain, gain_shift, limit,
-    first, threshold, sampler, seed, first_sample, step,
-    target, readout_weight, readout_left, sums, error, readout, counts, place, message,
+@nb.njit(cache=True, nogil=True)
+def run_feedback(  # type: ignore[no-untyped-def]
+    samples, rows, back, neurons, sampler, readout, records, noise, first, last, start, stop,
+    updates,
 ):  # fmt: skip
-    """First half of an iteration: counts, prediction, graded spikes ``message`` [B, M].
+    """Advance samples ``first`` to ``last`` from step ``start`` to ``stop``.
 
-    Arrays as in ``run_recurrent``; encoded int32 [B, M]; weight int8 [K, M], row = source; gain
-    int64 [M].
+    Steps from ``updates`` on only draw.
     """
-    for b in nb.prange(u.shape[0]):
-        _draw_sample(
-            u[b], encoded[b], weight, exponent, mantissa_max, gain, gain_shift, limit,
-            first, threshold, sampler, seed, first_sample + b, step,
-            target[b], readout_weight, readout_left, sums[b], error[b], readout[b], counts[b],
-            place, message[b],
-        )  # fmt: skip
-
-
-@nb.njit(nogil=True)
-def _take_sample(u, drive, received, exponent, diagonal, readout, clamps):  # type: ignore[no-untyped-def]
-    """One sample of :func:`take_feedback`."""
-    change = np.empty(u.shape[0], np.int32)
-    for i in range(u.shape[0]):
-        back = shift_to(np.int64(received[i]), exponent)
-        change[i] = drive[i] + back - np.int64(diagonal[i]) * readout[i]
-    integrate(u, change, clamps)
-
-
-@nb.njit(parallel=True, cache=True, nogil=True)
-def take_feedback(  # type: ignore[no-untyped-def]
-    u, drive, received, exponent, diagonal, readout, clamps, potentials, place
-):
-    """Second half of an iteration: the update from the feedback ``received`` [B, K]."""
-    for b in nb.prange(u.shape[0]):
-        _take_sample(u[b], drive[b], received[b], exponent, diagonal, readout[b], clamps)
-        if potentials.shape[1] > 0:
-            potentials[b, place] = u[b]
+    for b in range(first, last):
+        _run_sample(
+            b, samples, rows, back, neurons, sampler, readout, records, noise, start, stop, updates
+        )

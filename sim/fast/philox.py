@@ -11,6 +11,7 @@ import numba as nb
 import numpy as np
 from llvmlite import ir
 from numba.core import types
+from numba.core.types.containers import UniTuple
 from numba.extending import intrinsic
 
 _MULTIPLIER_0 = np.uint64(0xD2E7470EE14C6C93)
@@ -20,14 +21,16 @@ _WEYL_1 = np.uint64(0xBB67AE8584CAA73B)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _high_product(typing_context: Any, a: Any, b: Any) -> Any:
-    """Upper 64 bits of a 64 by 64 bit product: one instruction, which NumPy types cannot name."""
-    signature = types.uint64(types.uint64, types.uint64)
+def _wide_product(typing_context: Any, a: Any, b: Any) -> Any:
+    """Both halves of a 64 by 64 bit product, high and low: one instruction."""
+    signature = UniTuple(types.uint64, 2)(types.uint64, types.uint64)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        wide = ir.IntType(128)
+        wide, word = ir.IntType(128), ir.IntType(64)
         product = builder.mul(*(builder.zext(value, wide) for value in arguments))
-        return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), ir.IntType(64))
+        high = builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), word)
+        halves = [high, builder.trunc(product, word)]
+        return context.make_tuple(builder, signature.return_type, halves)
 
     return signature, generate
 
@@ -39,8 +42,8 @@ def fill_words(raw, seed, step, sample):  # type: ignore[no-untyped-def]
         c0, c1, c2, c3 = np.uint64(block + 1), np.uint64(step), np.uint64(sample), np.uint64(0)
         k0, k1 = np.uint64(seed), np.uint64(0)
         for _ in range(10):
-            high_0, high_1 = _high_product(_MULTIPLIER_0, c0), _high_product(_MULTIPLIER_1, c2)
-            low_0, low_1 = _MULTIPLIER_0 * c0, _MULTIPLIER_1 * c2
+            high_0, low_0 = _wide_product(_MULTIPLIER_0, c0)
+            high_1, low_1 = _wide_product(_MULTIPLIER_1, c2)
             c0, c1, c2, c3 = high_1 ^ c1 ^ k0, low_1, high_0 ^ c3 ^ k1, low_0
             k0 += _WEYL_0
             k1 += _WEYL_1

@@ -3,63 +3,69 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pvae_neuro.count_table import CountTable
 from pvae_neuro.errors import EngineError
 from pvae_neuro.network import Connection, ErrorPopulation, IntegerNetwork, shift
 from pvae_neuro.sim import reference
-from pvae_neuro.sim.fast.products import FLOAT64_EXACT
+from pvae_neuro.sim.fast.events import HEAD, THRESHOLDS_TOGETHER, Rows, Sampler
+from pvae_neuro.sim.fast.feedback import Feedback
+from pvae_neuro.sim.fast.readout import Readout
+from pvae_neuro.sim.fast.vectors import BYTE_LANES, PAIR_LANES, WORD_LANES
 
 INT32_MAX = (1 << 31) - 1
+UINT16_MAX = (1 << 16) - 1
+FLOAT64_EXACT = 1 << 53
+CACHE_LINE = 64
+
+
+class Neurons(NamedTuple):
+    """Numbers of the Poisson population.
+
+    Attributes
+    ----------
+    clamps : int32 [4]
+        u_min, u_max, du_min, du_max.
+    diagonal : int32 [K]
+    """
+
+    clamps: NDArray[np.int32]
+    diagonal: NDArray[np.int32]
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Arrays of a network as the kernels read them.
+    """A network as the kernels read it.
 
-    They are copies: a kernel is compiled once per layout and writability of its arguments, and so
-    one compilation serves every network, whether built here or read from a file.
+    All arrays are copies: a kernel is compiled once per layout and writability of its arguments,
+    and so one compilation serves every network, whether built here or read from a file.
 
     Attributes
     ----------
     network : IntegerNetwork
-    first, threshold : uint16 [rows], [rows, max_count]
-        Sampler table; its first column stands alone.
-    sampler : int32 [3]
-        u_min, row_bits, dither_bits.
-    clamps : int32 [4]
-        u_min, u_max, du_min, du_max.
-    weight : int8 [C, source, target]
-        Event-driven connections, one row per source neuron.
-    exponent : int64 [C]
-    mantissa_max : int
-    diagonal : int32 [K]
-    readout_weight : int16 [K, M]
-    target_left, readout_left : int
-        Left shifts that bring input and reconstruction to one unit.
-    errors : ErrorPopulation or None
-    feedback : Connection or None
-        From the error population back.
+    neurons : Neurons
+    sampler : Sampler
+    rows : Rows
+        Event-driven connections.
+    readout : Readout
+    target_left : int
+        Left shift that brings inputs to the unit of the readout.
+    feedback : Feedback or None
+        The error population and its way back, where there is one.
     """
 
     network: IntegerNetwork
-    first: NDArray[np.uint16]
-    threshold: NDArray[np.uint16]
-    sampler: NDArray[np.int32]
-    clamps: NDArray[np.int32]
-    weight: NDArray[np.int8]
-    exponent: NDArray[np.int64]
-    mantissa_max: int
-    diagonal: NDArray[np.int32]
-    readout_weight: NDArray[np.int16]
+    neurons: Neurons
+    sampler: Sampler
+    rows: Rows
+    readout: Readout
     target_left: int
-    readout_left: int
-    errors: ErrorPopulation | None
-    feedback: Connection | None
+    feedback: Feedback | None
     drive_weight: NDArray[np.float64] | None
 
     def drive(self, pixels: NDArray[np.int32]) -> NDArray[np.int64]:
@@ -88,29 +94,93 @@ def plan_for(network: IntegerNetwork) -> Plan:
 
 
 def _make(network: IntegerNetwork) -> Plan:
-    events, errors, feedback = _split(network)
-    _check_bounds(network, events, errors, feedback)
-    latents, table = network.latents, network.latents.table
-    readout = network.readout
+    events, errors, back = _split(network)
+    _check_bounds(network, events, errors, back)
+    latents, readout = network.latents, network.readout
     unit = max(network.input.frac_bits, readout.frac_bits)
-    weights = np.stack([np.ascontiguousarray(c.weight.T) for c in events])
     return Plan(
         network=network,
-        first=np.array(table.threshold[:, 0], order="C"),
-        threshold=np.array(table.threshold, order="C"),
-        sampler=np.array([table.u_min, table.row_bits, table.dither_bits], np.int32),
-        clamps=np.array([latents.u_min, latents.u_max, latents.du_min, latents.du_max], np.int32),
-        weight=weights,
-        exponent=np.array([c.exponent for c in events], np.int64),
-        mantissa_max=max(1, int(np.abs(weights.astype(np.int64)).max())),
-        diagonal=np.array(latents.diagonal, order="C"),
-        readout_weight=np.array(readout.weight.T, order="C"),
+        neurons=Neurons(
+            np.array([latents.u_min, latents.u_max, latents.du_min, latents.du_max], np.int32),
+            np.array(latents.diagonal, order="C"),
+        ),
+        sampler=_sampler(latents.table),
+        rows=_rows(events),
+        readout=_readout(readout.weight, unit - readout.frac_bits),
         target_left=unit - network.input.frac_bits,
-        readout_left=unit - readout.frac_bits,
-        errors=errors,
-        feedback=feedback,
+        feedback=None if errors is None or back is None else _feedback(errors, back),
         drive_weight=_exact_drive(network),
     )
+
+
+def _sampler(table: CountTable) -> Sampler:
+    # No word exceeds the largest one.
+    more = -table.max_count % THRESHOLDS_TOGETHER
+    threshold = np.pad(table.threshold, [(0, 0), (0, more)], constant_values=UINT16_MAX)
+    return Sampler(
+        first=np.array(threshold[:, 0], order="C"),
+        head=np.array(threshold[:, :HEAD], order="C"),
+        threshold=_aligned(threshold),
+        most=table.max_count,
+        shape=np.array([table.u_min, table.row_bits, table.dither_bits], np.int32),
+    )
+
+
+def _rows(events: list[Connection]) -> Rows:
+    weights = np.stack([_pad(c.weight.T, 1, BYTE_LANES) for c in events])
+    return Rows(
+        weight=_aligned(weights.reshape(len(events), -1)),
+        largest=np.abs(weights.astype(np.int32)).max(axis=2),
+        exponent=np.array([c.exponent for c in events], np.int64),
+    )
+
+
+def _readout(weight: NDArray[np.int16], left: int) -> Readout:
+    padded = _pad(weight, 0, WORD_LANES)
+    blocks = padded.reshape(-1, WORD_LANES, weight.shape[1]).swapaxes(1, 2)
+    return Readout(_aligned(blocks.reshape(-1)), left)
+
+
+def _feedback(errors: ErrorPopulation, back: Connection) -> Feedback:
+    digits, digit_bits = _digits(_row_sum(back.weight), errors.message_limit)
+    padded = _pad(_pad(back.weight, 0, PAIR_LANES), 1, 2)
+    blocks = padded.reshape(-1, PAIR_LANES, padded.shape[1] // 2, 2).swapaxes(1, 2)
+    return Feedback(
+        gain=errors.gain.astype(np.int64),
+        gain_shift=errors.gain_shift,
+        limit=errors.message_limit,
+        weight=_aligned(blocks.reshape(len(blocks), blocks.shape[1], -1)),
+        exponent=back.exponent,
+        digits=digits,
+        digit_bits=digit_bits,
+    )
+
+
+def _digits(row_sum: int, limit: int) -> tuple[int, int]:
+    """Return how many digits of how many bits make products with messages add up in 32 bits."""
+    bits = 15
+    while bits > 1 and row_sum << bits > INT32_MAX:
+        bits -= 1
+    digits = 1
+    while limit >= 1 << (digits * bits):
+        digits += 1
+    return digits, bits
+
+
+def _pad(weight: NDArray[Any], axis: int, multiple: int) -> NDArray[Any]:
+    """Add zeros along an axis, up to a multiple."""
+    more = [(0, 0), (0, 0)]
+    more[axis] = (0, -weight.shape[axis] % multiple)
+    return np.pad(weight, more)
+
+
+def _aligned(weight: NDArray[Any]) -> NDArray[Any]:
+    """Copy to an address that a cache line begins at: a load across two lines costs two."""
+    raw = np.empty(weight.nbytes + CACHE_LINE, np.uint8)
+    first = -raw.ctypes.data % CACHE_LINE
+    copy = raw[first : first + weight.nbytes].view(weight.dtype).reshape(weight.shape)
+    copy[...] = weight
+    return copy
 
 
 def _exact_drive(network: IntegerNetwork) -> NDArray[np.float64] | None:
@@ -167,6 +237,7 @@ def _check_bounds(
         change += 0 if errors is not None else reach[-2][1]
     if errors is not None and feedback is not None:
         change += _shifted(_row_sum(feedback.weight) * errors.message_limit, feedback.exponent)
+        reach.append(("messages", errors.message_limit))
     encoded = max(abs(side) for side in network.input.integer_range())
     unit = max(network.input.frac_bits, network.readout.frac_bits)
     reach += [

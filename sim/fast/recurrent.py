@@ -1,7 +1,7 @@
 """Kernel for networks whose spikes return within one hop: the lateral topology.
 
 Every sample runs on its own, all its iterations in one go, with its state in the first-level
-cache; samples are spread over threads. Only the rows of active latents are read.
+cache. Only the rows of active latents are read.
 """
 
 from __future__ import annotations
@@ -12,79 +12,72 @@ import numpy as np
 from pvae_neuro.sim.fast.events import (
     add_rows,
     add_shifted,
-    add_wide_rows,
     draw_counts,
+    inhibit_itself,
     integrate,
-    record_counts,
-    square_error,
+    pair_counts,
 )
 from pvae_neuro.sim.fast.philox import fill_words
+from pvae_neuro.sim.fast.readout import (
+    STEPS_TOGETHER,
+    empty_lists,
+    read_out,
+    record_last,
+    record_step,
+)
+from pvae_neuro.sim.fast.vectors import BYTE_LANES
 
 
-@nb.njit(nogil=True)
-def _change(  # type: ignore[no-untyped-def]
-    drive, diagonal, weight, exponent, mantissa_max, active, count, found, narrow, total, change
-):
-    """Potential change: drive, self-inhibition, and every connection's shifted sum."""
-    for i in range(change.shape[0]):
-        change[i] = drive[i]
-    for a in range(found):
-        change[active[a]] -= diagonal[active[a]] * count[a]
-    for c in range(weight.shape[0]):
-        add_rows(weight[c], mantissa_max, active, count, found, narrow, total)
-        add_shifted(change, total, exponent[c])
-
-
-@nb.njit(nogil=True)
+@nb.njit
 def _run_sample(  # type: ignore[no-untyped-def]
-    u, drive, weight, exponent, mantissa_max, diagonal, clamps,
-    first, threshold, sampler, seed, sample, start, stop, updates,
-    target, readout_weight, readout_left, sums, error, readout, counts, potentials,
-):  # fmt: skip
-    """One sample of :func:`run_recurrent`; arrays without their batch axis."""
+    b, samples, rows, neurons, sampler, readout, records, noise, start, stop, updates
+):
+    """One sample of :func:`run_recurrent`."""
+    u = samples.u[b]
     latents = u.shape[0]
+    width = -(-latents // BYTE_LANES) * BYTE_LANES
     raw = np.empty((latents + 15) // 16 * 4, np.uint64)
     words = raw.view(np.uint16)[:latents]
-    active, count = np.empty(latents + 1, np.int32), np.empty(latents + 1, np.int32)
-    row, total = np.empty(latents, np.int32), np.empty(latents, np.int32)
-    change, narrow = np.empty(latents, np.int32), np.empty(latents, np.int16)
-    pixels = np.empty(target.shape[0], np.int32)
+    row, fires = np.empty(latents, np.int32), np.empty(latents, np.uint8)
+    change = np.empty(latents, np.int32)
+    part, total = np.empty(width, np.int32), np.empty(width, np.int32)
+    lists = empty_lists(latents)
+    together = 0
     for step in range(start, stop):
-        fill_words(raw, seed, step, sample)
-        found = draw_counts(u, words, first, threshold, sampler, active, count, row)
-        record_counts(active, count, found, threshold.shape[1], sums[step], readout)
-        if error.shape[0] > 0 and step > 0:
-            add_wide_rows(readout_weight, active, count, found, pixels)
-            error[step] = square_error(target, pixels, readout_left)
-        if counts.shape[0] > 0:
-            counts[step] = readout
+        active, count, pair = lists.active[together], lists.counts[together], lists.pair[together]
+        fill_words(raw, noise.seed, step, noise.first_sample + b)
+        found, spikes = draw_counts(u, words, sampler, row, fires, active, count)
+        pair_counts(count, found, pair)
+        lists.found[together] = found
+        record_step(records, b, step, active, count, found, spikes, sampler.most)
         if step < updates:
-            _change(
-                drive, diagonal, weight, exponent, mantissa_max, active, count, found, narrow,
-                total, change,
-            )  # fmt: skip
-            integrate(u, change, clamps)
-        if potentials.shape[0] > 0:
-            potentials[step] = u
+            for i in range(latents):
+                change[i] = samples.drive[b, i]
+            inhibit_itself(change, neurons.diagonal, active, count, found)
+            for c in range(rows.weight.shape[0]):
+                weight, largest = rows.weight[c], rows.largest[c]
+                add_rows(weight, largest, active, count, pair, found, part, total)
+                add_shifted(change, total, rows.exponent[c])
+            integrate(u, change, neurons.clamps)
+        if records.potentials.shape[1] > 0:
+            records.potentials[b, step] = u
+        together += 1
+        if step == stop - 1:
+            record_last(records, b, active, count, found)
+        if together == STEPS_TOGETHER or step == stop - 1:
+            read_out(readout, samples.target[b], lists, together, records.error[b], step)
+            together = 0
 
 
-@nb.njit(parallel=True, cache=True, nogil=True)
+@nb.njit(cache=True, nogil=True)
 def run_recurrent(  # type: ignore[no-untyped-def]
-    u, drive, weight, exponent, mantissa_max, diagonal, clamps,
-    first, threshold, sampler, seed, first_sample, start, stop, updates,
-    target, readout_weight, readout_left, sums, error, readout, counts, potentials,
-):  # fmt: skip
-    """Advance all samples from step ``start`` to ``stop``; steps from ``updates`` on only draw.
+    samples, rows, neurons, sampler, readout, records, noise, first, last, start, stop, updates
+):
+    """Advance samples ``first`` to ``last`` from step ``start`` to ``stop``.
 
-    Arrays: u int32 [B, K] (in and out); drive int32 [B, K], leak already subtracted; weight int8
-    [C, K, K], row = source; exponent int64 [C]; diagonal int32 [K]; target int32 [B, M]; sums
-    int64 [B, T + 1, 3]; error int64 [B, T + 1] or [B, 0]; readout uint8 [B, K]; counts uint8
-    [B, T + 1, K] or [B, 0, K], potentials int32 likewise.
+    Steps from ``updates`` on only draw.
     """
-    for b in nb.prange(u.shape[0]):
+    for b in range(first, last):
         _run_sample(
-            u[b], drive[b], weight, exponent, mantissa_max, diagonal, clamps,
-            first, threshold, sampler, seed, first_sample + b, start, stop, updates,
-            target[b], readout_weight, readout_left, sums[b], error[b], readout[b], counts[b],
-            potentials[b],
-        )  # fmt: skip
+            b, samples, rows, neurons, sampler, readout, records, noise, start, stop, updates
+        )

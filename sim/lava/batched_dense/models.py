@@ -13,7 +13,7 @@ from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from numpy.typing import NDArray
 
-from pvae_neuro.sim.fast.products import FloatProduct
+from pvae_neuro.sim.exact_products import FloatProduct
 from pvae_neuro.sim.lava.batched_dense.process import BatchedDense
 from pvae_neuro.sim.lava.phased import FLOAT_DENSE_SCALE
 

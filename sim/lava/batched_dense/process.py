@@ -9,7 +9,7 @@ from lava.magma.core.process.variable import Var
 from numpy.typing import NDArray
 
 from pvae_neuro.errors import NetworkError
-from pvae_neuro.sim.fast.products import largest_sum
+from pvae_neuro.sim.exact_products import largest_sum
 
 ACCUMULATOR_REACH = 1 << 31
 

@@ -1,0 +1,94 @@
+"""Threads that share the samples of a block.
+
+Threads of Python run compiled code side by side, since kernels release the interpreter's lock. They
+wait without spinning, so that other libraries keep their cores, and may be started from any thread.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from types import TracebackType
+
+from pvae_neuro.errors import InputError
+
+# Advances samples first to last from step start to stop.
+Kernel = Callable[[int, int, int, int], None]
+
+# Shares per thread: samples differ in activity, so that equal shares do not take equal times.
+SHARES_PER_THREAD = 4
+
+
+class _Setting:
+    threads: int | None = None
+
+
+def threads() -> int:
+    """Threads that the ``fast`` engine uses: as set, else ``NUMBA_NUM_THREADS``, else all cores."""
+    if _Setting.threads is not None:
+        return _Setting.threads
+    variable = os.environ.get("NUMBA_NUM_THREADS", "")
+    return int(variable) if variable.isdigit() and int(variable) > 0 else _cores()
+
+
+def threads_asked_for() -> int | None:
+    """What was set last, None for the default."""
+    return _Setting.threads
+
+
+def set_threads(count: int | None) -> None:
+    """Set the number of threads of the ``fast`` engine; None goes back to the default.
+
+    Raises
+    ------
+    InputError
+        If the count is below one.
+    """
+    if count is not None and count < 1:
+        raise InputError(f"threads: expected at least 1, got {count}")
+    _Setting.threads = count
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Team:
+    """As many threads as may be used, for a block of samples; use with ``with``.
+
+    Parameters
+    ----------
+    samples : int
+    """
+
+    def __init__(self, samples: int) -> None:
+        members = min(threads(), samples)
+        shares = min(members * SHARES_PER_THREAD, samples) if members > 1 else 1
+        edges = [samples * share // shares for share in range(shares + 1)]
+        self._shares = list(pairwise(edges))
+        self._pool = ThreadPoolExecutor(members) if members > 1 else None
+
+    def run(self, kernel: Kernel, start: int, stop: int) -> None:
+        """Advance all samples from step ``start`` to ``stop``."""
+        if self._pool is None:
+            kernel(*self._shares[0], start, stop)
+            return
+        futures = [self._pool.submit(kernel, *share, start, stop) for share in self._shares]
+        for future in futures:
+            future.result()
+
+    def __enter__(self) -> Team:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
