@@ -17,7 +17,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from roofline_counts import Phase, Work, lateral, predictive
+import numpy as np
+from numpy.typing import NDArray
+from roofline_counts import KINDS, Phase, Work, lateral, operations, predictive
 from roofline_machine import Machine
 
 from pvae_neuro.bench import BenchConfig, BenchResult, CaseResult, run_bench
@@ -25,12 +27,14 @@ from pvae_neuro.bench_config import TOPOLOGIES, available_cores
 from pvae_neuro.bench_networks import pinned_network, random_images
 from pvae_neuro.plots import INK, INTEGER_COLOR
 from pvae_neuro.sim.fast import FastEngine
-from pvae_neuro.sim.fast.plan import Plan, plan_for
-from pvae_neuro.sim.fast.products import FLOAT32_EXACT, largest_sum
+from pvae_neuro.sim.fast.events import HEAD
+from pvae_neuro.sim.fast.plan import plan_for
+from pvae_neuro.sim.fast.readout import STEPS_TOGETHER
+from pvae_neuro.sim.fast.vectors import THRESHOLDS_TOGETHER
 
 PHASES = {"lateral": lateral, "predictive": predictive}
 ENGINES = {"fast": True, "fast-bare": False}
-INTEGERS = ("ops16", "ops32", "ops64", "wide")
+COUNTED_IMAGES, COUNTED_STEPS = 8, 4 * STEPS_TOGETHER
 COLORS = ("#2b6cb0", "#63b3ed", "#dd6b20", "#f6ad55", "#38a169", "#805ad5", "#718096", "#c53030")
 
 
@@ -38,41 +42,48 @@ def work_of(case: CaseResult, config: BenchConfig, summary: bool) -> Work:
     """Sizes of a case; activity and spikes as the engine has them."""
     activity = case.activity_target or case.activity
     network = pinned_network(case.topology, case.latents, case.pixels, activity, config.seed)
-    images = random_images(network, min(case.batch, 8), config.seed)
-    recording = FastEngine().run(network, images, 64, config.seed)
+    images = random_images(network, min(case.batch, COUNTED_IMAGES), config.seed)
+    recording = FastEngine().run(network, images, COUNTED_STEPS, config.seed, record="full")
     plan = plan_for(network)
-    if recording.active is None or recording.spikes is None:
-        raise RuntimeError("expected a summary")
+    if recording.counts is None:
+        raise RuntimeError("expected counts")
+    counts = np.asarray(recording.counts)
     return Work(
         latents=case.latents,
         pixels=case.pixels,
-        batch=case.batch,
-        active=float(recording.active.mean()),
-        spikes=float(recording.spikes.mean()),
-        mantissa_max=plan.mantissa_max,
+        active=float((counts > 0).sum(axis=2).mean()),
+        spikes=float(counts.sum(axis=2).mean()),
+        compares=compares(counts, plan.sampler.width),
+        touched=touched(counts),
+        largest=float(plan.rows.largest[0].mean()),
+        digits=0 if plan.feedback is None else plan.feedback.digits,
         summary=summary,
-        feedback_bytes=feedback_bytes(plan),
     )
 
 
-def feedback_bytes(plan: Plan) -> int:
-    """Bytes per weight of the floating-point product."""
-    if plan.errors is None or plan.feedback is None:
-        return 4
-    bound = largest_sum(plan.feedback.weight.T, plan.errors.message_limit)
-    return 4 if bound < FLOAT32_EXACT else 8
+def compares(counts: NDArray[np.uint8], width: int) -> float:
+    """Thresholds compared beyond the first few: blocks until one is not exceeded as a whole."""
+    read = np.minimum((counts // THRESHOLDS_TOGETHER + 1) * THRESHOLDS_TOGETHER, width)
+    return float(np.where(counts < HEAD, 0, read).sum(axis=2).mean())
 
 
-def phase_limit(phase: Phase, machine: Machine, flops: str) -> dict[str, Any]:
+def touched(counts: NDArray[np.uint8]) -> float:
+    """Neurons that fire at least once in the steps that are read out together."""
+    images, steps, latents = counts.shape
+    together = counts.reshape(images, steps // STEPS_TOGETHER, STEPS_TOGETHER, latents)
+    return float(together.any(axis=2).sum(axis=2).mean())
+
+
+def phase_limit(phase: Phase, machine: Machine) -> dict[str, Any]:
     """Shortest time of a phase in microseconds, and what bounds it."""
     rates = machine.rates
-    shared = phase.shared / machine.bandwidth(phase.working_set) if phase.shared else 0.0
-    memory = shared + phase.local / rates["l1_bytes"]
-    compute = sum(getattr(phase, kind) / rates[kind] for kind in INTEGERS)
-    compute += phase.flops / rates[flops]
+    memory = sum(size / machine.bandwidth(source) for size, source in phase.reads)
+    memory += phase.local / rates["l1_bytes"]
+    compute = sum(getattr(phase, kind) / rates[kind] for kind in KINDS)
     return {
         **asdict(phase),
-        "operations": phase.operations,
+        "shared": phase.shared,
+        "operations": operations(phase),
         "memory_us": 1e6 * memory,
         "compute_us": 1e6 * compute,
         "limit_us": 1e6 * max(memory, compute),
@@ -90,8 +101,7 @@ def analyse(result: BenchResult, machines: dict[int, Machine]) -> list[dict[str,
             if measured is None:
                 continue
             work = work_of(case, result.config, summary)
-            flops = "flops32" if work.feedback_bytes == 4 else "flops64"
-            phases = [phase_limit(p, machine, flops) for p in PHASES[case.topology](work)]
+            phases = [phase_limit(p, machine) for p in PHASES[case.topology](work)]
             limit = sum(p["limit_us"] for p in phases)
             cost = measured.microseconds
             rows.append(
@@ -99,6 +109,7 @@ def analyse(result: BenchResult, machines: dict[int, Machine]) -> list[dict[str,
                     "topology": case.topology,
                     "engine": engine,
                     "threads": case.threads,
+                    "batch": case.batch,
                     **asdict(work),
                     "activity": case.activity,
                     "measured_us": asdict(cost),
@@ -130,7 +141,7 @@ def draw(rows: list[dict[str, Any]], machines: dict[int, Machine], path: Path) -
 
 
 def _draw_roof(ax: Any, rows: list[dict[str, Any]], machine: Machine) -> None:
-    top = machine.rates["ops16"]
+    top = max(machine.rates[kind] for kind in KINDS)
     x = [2.0**e for e in range(-3, 9)]
     for name, bandwidth in machine.levels().items():
         if bandwidth is not None:
@@ -198,7 +209,7 @@ def main() -> None:
     result = run_bench(config)
     rows = analyse(result, machines)
     content = {
-        "schema_version": 1,
+        "schema_version": 2,
         "machine": result.machine,
         "versions": result.versions,
         "limits": {str(n): {**m.rates, "bandwidth": m.levels()} for n, m in machines.items()},

@@ -1,10 +1,19 @@
 """Bytes and operations of one image-iteration of the fast engine, counted from its kernels.
 
-Counting follows ``sim/fast`` loop by loop. ``shared`` bytes are rows of weights and readout, which
-all images read and which may be larger than a core's own caches; ``local`` bytes are the state of
-one image, which stays in the first-level cache. An operation is one addition, comparison, shift,
-logical operation or multiplication of one lane; a fused pair counts as two. Loops that only move
-the results of others (summaries, lists of active neurons) count their bytes. No overlap between
+Counting follows ``sim/fast`` loop by loop. ``reads`` are bytes of weights and readout, which all
+images share and which may be larger than a core's own caches; ``local`` bytes are the state of one
+image, which stays in the first-level cache. Rows are counted with the zeros that fill up their
+blocks, since those are read and multiplied like weights.
+
+An operation is one addition, comparison, shift, logical operation or multiplication of one lane; a
+product and the sum that it is added to are two. Operations on rows stand by themselves, since their
+rates are those of the instructions that carry them out. On x86 with AVX2, these are, for two rows
+and 32 bytes of each: two loads, two interleaves, two multiply-adds and two additions, 128
+operations in all (16-bit rows: the same instructions for 32 bytes and 64 operations). Of dense
+feedback, 16 bytes are a load that extends the sign, a multiply-add and an addition, 32 operations.
+Elsewhere the instructions differ, the operations do not.
+
+What is done once per call (encoding, drive, the last readout) is left out. No overlap between
 phases is assumed, full overlap of bytes and operations within a phase is.
 """
 
@@ -12,82 +21,99 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pvae_neuro.sim.fast.events import HEAD, INT16_MAX
+from pvae_neuro.sim.fast.readout import STEPS_TOGETHER
+from pvae_neuro.sim.fast.vectors import BYTE_LANES, PAIR_LANES, WORD_LANES
+
 NOISE_WORDS_PER_BLOCK = 16
 PHILOX_ROUNDS = 10
-ROWS_PER_PASS = 4
-WIDE_ROWS_PER_PASS = 2
-SURE_COMPARES = 3
-INT16_MAX = (1 << 15) - 1
+# Numbers of two neurons (which) and their counts packed into one, read for each block of columns.
+PAIR_BYTES = 12
 
 
 @dataclass(frozen=True)
 class Work:
-    """Size of an iteration.
+    """Size of an iteration; activity in means per image-iteration.
 
     Attributes
     ----------
-    latents, pixels, batch : int
+    latents, pixels : int
     active : float
-        Neurons that fire, mean.
+        Neurons that fire.
     spikes : float
-        Sum of counts, mean.
-    mantissa_max : int
-        Largest absolute weight.
+        Sum of counts.
+    compares : float
+        Thresholds compared for neurons with counts of ``HEAD`` and more.
+    touched : float
+        Neurons that fire at least once in the steps that are read out together.
+    largest : float
+        Largest absolute weight of a row, mean over rows.
+    digits : int
+        Digits that the messages of dense feedback are split into.
     summary : bool
         Whether the squared error of every iteration is computed.
-    feedback_bytes : int
-        Bytes per feedback weight in the product that runs (4 in float32, 8 in float64).
     """
 
     latents: int
     pixels: int
-    batch: int
     active: float
     spikes: float
-    mantissa_max: int
+    compares: float
+    touched: float
+    largest: float
+    digits: int
     summary: bool
-    feedback_bytes: int = 4
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of an iteration: bytes by where they lie, operations by width.
+    """A part of an iteration: bytes by where they lie, operations by kind.
 
     Attributes
     ----------
     name : str
-    shared, local : float
-        Bytes.
-    working_set : int
-        Size of the shared array that the bytes come from.
+    reads : tuple of (float, int)
+        Bytes of weights, and the size of what they are read from again and again.
+    local : float
+        Bytes of the image's own state.
+    byte_ops, word_ops, pair_ops : float
+        Of ``add_byte_rows``, ``add_word_rows`` and ``add_pairs``.
     ops16, ops32, ops64 : float
-        Integer lane operations.
+        Other integer lane operations.
     wide : float
         Multiplications of 64 by 64 to 128 bits.
-    flops : float
-        Floating-point operations that carry exact integers (dense feedback).
     """
 
     name: str
-    shared: float = 0.0
+    reads: tuple[tuple[float, int], ...] = ()
     local: float = 0.0
-    working_set: int = 0
+    byte_ops: float = 0.0
+    word_ops: float = 0.0
+    pair_ops: float = 0.0
     ops16: float = 0.0
     ops32: float = 0.0
     ops64: float = 0.0
     wide: float = 0.0
-    flops: float = 0.0
 
     @property
-    def operations(self) -> float:
-        """All of them."""
-        return self.ops16 + self.ops32 + self.ops64 + self.wide + self.flops
+    def shared(self) -> float:
+        """Bytes of weights."""
+        return sum(size for size, _ in self.reads)
+
+
+KINDS = ("byte_ops", "word_ops", "pair_ops", "ops16", "ops32", "ops64", "wide")
+
+
+def operations(phase: Phase) -> float:
+    """All of a phase, whatever their kind."""
+    return sum(getattr(phase, kind) for kind in KINDS)
 
 
 def lateral(work: Work) -> list[Phase]:
     """Phases of ``run_recurrent``."""
-    size = work.latents
-    update = Phase("update", local=32 * size, ops32=5 * size, ops64=3 * size)
+    size, active = work.latents, work.active
+    # Drive, self-inhibition, shifted sums, two clamps.
+    update = Phase("update", local=32 * size + 20 * active, ops32=8 * size + 2 * active)
     return [
         _noise(work),
         _sampling(work),
@@ -98,24 +124,24 @@ def lateral(work: Work) -> list[Phase]:
 
 
 def predictive(work: Work) -> list[Phase]:
-    """Phases of ``draw_and_weigh``, the dense product, and ``take_feedback``."""
-    size, pixels = work.latents, work.pixels
-    weights = size * pixels * work.feedback_bytes
+    """Phases of ``run_feedback``."""
+    size, active = work.latents, work.active
+    update = Phase(
+        "update", local=28 * size + 20 * active, ops32=5 * size + 2 * active, ops64=4 * size
+    )
     return [
         _noise(work),
         _sampling(work),
-        _rows(work, "prediction rows", pixels),
-        Phase("error neurons", local=20 * pixels, ops64=8 * pixels),
-        Phase(
-            "dense feedback",
-            shared=weights / work.batch,
-            working_set=weights,
-            local=work.feedback_bytes * (pixels + size),
-            flops=2 * pixels * size,
-        ),
-        Phase("update", local=33 * size, ops32=5 * size, ops64=6 * size),
+        _rows(work, "prediction rows", work.pixels),
+        Phase("error neurons", local=20 * work.pixels, ops64=8 * work.pixels),
+        _feedback(work),
+        update,
         *_readout(work),
     ]
+
+
+def _padded(size: int, multiple: int) -> int:
+    return -(-size // multiple) * multiple
 
 
 def _noise(work: Work) -> Phase:
@@ -126,39 +152,60 @@ def _noise(work: Work) -> Phase:
 
 
 def _sampling(work: Work) -> Phase:
-    # Row: five operations on u and word. Test: compare with the first threshold, count, append.
-    # Each active neuron: compares with further thresholds. Then counts are written out.
+    # Each neuron: row (five operations), first threshold, place in the list. Each active one:
+    # further thresholds of the head, sum of counts, pairs, comparison with the largest count.
     return Phase(
         "sampling",
-        local=23 * work.latents + 29 * work.active,
-        ops32=7 * work.latents + 2 * SURE_COMPARES * work.active,
+        local=24 * work.latents + (24 + 2 * (HEAD - 1)) * work.active + 2 * work.compares,
+        ops16=work.compares,
+        ops32=7 * work.latents + (4 + 2 * (HEAD - 1)) * work.active,
     )
 
 
 def _rows(work: Work, name: str, targets: int) -> Phase:
-    # Sums are loaded and stored once per pass of four rows; moved to 32 bits before they overflow.
-    moves = 1 + work.spikes * work.mantissa_max / INT16_MAX
+    # Sums leave the registers once per cut of the list; those of further cuts are added in memory.
+    width = _padded(targets, BYTE_LANES)
+    cuts = max(1.0, work.spikes * work.largest / INT16_MAX)
+    lists = (PAIR_BYTES / 2 * (width // BYTE_LANES) + 12) * work.active
     return Phase(
         name,
-        shared=work.active * targets,
-        working_set=work.latents * targets,
-        local=4 * targets * work.active / ROWS_PER_PASS + (6 + 12 * moves) * targets,
-        ops16=2 * work.active * targets,
-        ops32=moves * targets,
+        reads=((work.active * width, work.latents * width),),
+        local=4 * width * cuts + 12 * width * (cuts - 1) + lists,
+        byte_ops=2 * work.active * width,
+        ops32=width * (2 * cuts - 1) + 2 * work.active,
+    )
+
+
+def _feedback(work: Work) -> Phase:
+    # For each digit: take it from the messages, multiply, add the products to the 64-bit sums.
+    size, pixels = _padded(work.latents, PAIR_LANES), _padded(work.pixels, 2)
+    digits, weights = work.digits, size * pixels
+    pairs = 2 * pixels * (size // PAIR_LANES)
+    return Phase(
+        "dense feedback",
+        reads=((digits * weights, weights),),
+        local=digits * (6 * work.pixels + pairs + 4 * size + 20 * work.latents) + 8 * work.latents,
+        pair_ops=2 * digits * weights,
+        ops32=2 * digits * work.pixels,
+        ops64=2 * digits * work.latents,
     )
 
 
 def _readout(work: Work) -> list[Phase]:
     if not work.summary:
         return []
-    pixels = work.pixels
+    width = _padded(work.pixels, WORD_LANES)
+    blocks = width // WORD_LANES
+    # A block is fetched once for some steps; each step then reads its rows of the block.
+    fetched = (2 * width * work.touched / STEPS_TOGETHER, 2 * width * work.latents)
+    rows = (2 * width * work.active, 2 * WORD_LANES * work.latents)
     return [
         Phase(
             "readout rows",
-            shared=2 * work.active * pixels,
-            working_set=2 * work.latents * pixels,
-            local=8 * pixels * work.active / WIDE_ROWS_PER_PASS + 4 * pixels,
-            ops32=2 * work.active * pixels,
+            reads=(fetched, rows),
+            local=4 * width + (8 + PAIR_BYTES / 2 * blocks) * work.active,
+            word_ops=2 * work.active * width,
+            ops32=work.active,
         ),
-        Phase("squared error", local=8 * pixels, ops64=4 * pixels),
+        Phase("squared error", local=8 * work.pixels, ops64=4 * work.pixels),
     ]

@@ -1,20 +1,37 @@
 """What this machine can do at most: streaming bandwidth and integer rates, in compiled kernels.
 
 Each rate is the best of several repeats, since a limit is what was reached at least once. All
-threads work at the same time; rates are sums over them.
+threads work at the same time; rates are sums over them. Threads are those of Python, as in the
+engine: compiled code runs side by side.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numba as nb
 import numpy as np
 
-from pvae_neuro.bench_machine import cache_bytes, use_threads
-from pvae_neuro.sim.fast.philox import _MULTIPLIER_0, _high_product
+from pvae_neuro.bench_machine import cache_bytes
+from pvae_neuro.sim.fast.philox import _MULTIPLIER_0, _wide_product
+from pvae_neuro.sim.fast.plan import CACHE_LINE, _aligned
+from pvae_neuro.sim.fast.vectors import (
+    BYTE_LANES,
+    PAIR_LANES,
+    WORD_LANES,
+    add_byte_rows,
+    add_pairs,
+    add_word_rows,
+    byte_sums,
+    pair_sums,
+    store_byte_sums,
+    store_pair_sums,
+    store_word_sums,
+    word_sums,
+)
 
 # Without the system's word on it: a size that fits any second-level cache, and one that fits none.
 DEFAULT_L2 = 1 << 18
@@ -22,64 +39,85 @@ DRAM_BYTES = 1 << 28
 L1_BYTES = 1 << 14
 SECONDS = 0.05
 CHAINS = 8
-GEMM_SIZE = 768
-MATRIX_SEED = 0
+# Two factors of 16 bits, small enough for sums over all of a first-level cache.
+PAIR = 1 | 1 << 16
+
+# Does the work of one thread so many times.
+Run = Callable[[int, int], object]
 
 
-@nb.njit(parallel=True)  # type: ignore[untyped-decorator]
-def _stream(data: Any, repeats: int, threads: int, out: Any) -> None:
-    """Read all of ``data`` (uint64); thread t begins at its own share of it."""
-    for t in nb.prange(threads):
-        total = np.uint64(0)
-        start = data.shape[0] // threads * t
-        # Parts that are indexed from zero: the compiler vectorizes these.
-        first, second = data[start:], data[:start]
+@nb.njit(nogil=True)  # type: ignore[untyped-decorator]
+def _stream(data: Any, start: int, repeats: int) -> Any:
+    """Read all of ``data`` (uint64), beginning at ``start``."""
+    total = np.uint64(0)
+    # Parts that are indexed from zero: the compiler vectorizes these.
+    first, second = data[start:], data[:start]
+    for r in range(repeats):
+        salt = np.uint64(r)
+        for i in range(first.shape[0]):
+            total += first[i] ^ salt
+        for i in range(second.shape[0]):
+            total += second[i] ^ salt
+    return total
+
+
+def _lanes(kind: Any) -> Any:
+    """Compile one exclusive or and one addition per element of an integer type."""
+
+    @nb.njit(nogil=True)  # type: ignore[untyped-decorator]
+    def run(data: Any, repeats: int) -> Any:
+        total = kind(0)
         for r in range(repeats):
-            salt = np.uint64(r)
-            for i in range(first.shape[0]):
-                total += first[i] ^ salt
-            for i in range(second.shape[0]):
-                total += second[i] ^ salt
-        out[t] = total
-
-
-@nb.njit(parallel=True)  # type: ignore[untyped-decorator]
-def _lanes32(data: Any, repeats: int, threads: int, out: Any) -> None:
-    """One exclusive or and one addition per int32."""
-    for t in nb.prange(threads):
-        total = np.int32(0)
-        for r in range(repeats):
-            salt = np.int32(r)
+            salt = kind(r)
             for i in range(data.shape[0]):
-                total = np.int32(total + np.int32(data[i] ^ salt))
-        out[t] = total
+                total = kind(total + kind(data[i] ^ salt))
+        return total
+
+    return run
 
 
-@nb.njit(parallel=True)  # type: ignore[untyped-decorator]
-def _lanes16(weight: Any, repeats: int, threads: int, out: Any) -> None:
-    """Widen an int8, multiply and add in 16 bits, as the engine's row products do."""
-    for t in nb.prange(threads):
-        total = np.int16(0)
-        for r in range(repeats):
-            z = np.int16(r & 15)
-            for i in range(weight.shape[0]):
-                total = np.int16(total + np.int16(z * np.int16(weight[i])))
-        out[t] = total
-
-
-@nb.njit(parallel=True)  # type: ignore[untyped-decorator]
-def _wide(repeats: int, threads: int, out: Any) -> None:
+@nb.njit(nogil=True)  # type: ignore[untyped-decorator]
+def _wide(start: int, repeats: int) -> Any:
     """Eight independent chains of 64 by 64 bit products."""
-    for t in nb.prange(threads):
-        k = _MULTIPLIER_0
-        a, b, c, d = k + np.uint64(t), k + np.uint64(1), k + np.uint64(2), k + np.uint64(3)
-        e, f, g, h = k + np.uint64(4), k + np.uint64(5), k + np.uint64(6), k + np.uint64(7)
-        for _ in range(repeats):
-            a, b = _high_product(k, a) ^ k, _high_product(k, b) ^ k
-            c, d = _high_product(k, c) ^ k, _high_product(k, d) ^ k
-            e, f = _high_product(k, e) ^ k, _high_product(k, f) ^ k
-            g, h = _high_product(k, g) ^ k, _high_product(k, h) ^ k
-        out[t] = a ^ b ^ c ^ d ^ e ^ f ^ g ^ h
+    k = _MULTIPLIER_0
+    a, b, c, d = k + np.uint64(start), k + np.uint64(1), k + np.uint64(2), k + np.uint64(3)
+    e, f, g, h = k + np.uint64(4), k + np.uint64(5), k + np.uint64(6), k + np.uint64(7)
+    for _ in range(repeats):
+        a, b = _wide_product(k, a)[0] ^ k, _wide_product(k, b)[0] ^ k
+        c, d = _wide_product(k, c)[0] ^ k, _wide_product(k, d)[0] ^ k
+        e, f = _wide_product(k, e)[0] ^ k, _wide_product(k, f)[0] ^ k
+        g, h = _wide_product(k, g)[0] ^ k, _wide_product(k, h)[0] ^ k
+    return a ^ b ^ c ^ d ^ e ^ f ^ g ^ h
+
+
+@nb.njit(nogil=True)  # type: ignore[untyped-decorator]
+def _byte_rows(weight: Any, place: Any, pair: Any, out: Any, repeats: int) -> None:
+    """Add rows of bytes two at a time, a block of columns."""
+    for _ in range(repeats):
+        sums = byte_sums()
+        for p in range(pair.shape[0]):
+            sums = add_byte_rows(sums, weight, place[2 * p], place[2 * p + 1], pair[p])
+        store_byte_sums(sums, out, 0)
+
+
+@nb.njit(nogil=True)  # type: ignore[untyped-decorator]
+def _word_rows(weight: Any, place: Any, pair: Any, out: Any, repeats: int) -> None:
+    """Add rows of 16 bits two at a time, a block of columns."""
+    for _ in range(repeats):
+        sums = word_sums()
+        for p in range(pair.shape[0]):
+            sums = add_word_rows(sums, weight, place[2 * p], place[2 * p + 1], pair[p])
+        store_word_sums(sums, out, 0)
+
+
+@nb.njit(nogil=True)  # type: ignore[untyped-decorator]
+def _pairs(weight: Any, place: Any, pair: Any, out: Any, repeats: int) -> None:
+    """Multiply lines of two weights per sum, a block of sums."""
+    for _ in range(repeats):
+        sums = pair_sums()
+        for p in range(pair.shape[0]):
+            sums = add_pairs(sums, weight, place[2 * p], pair[p])
+        store_pair_sums(sums, out, 0)
 
 
 class Machine:
@@ -92,34 +130,40 @@ class Machine:
         Measurements of each limit, of which the best counts.
     seconds : float
         Length of a measurement.
+
+    Attributes
+    ----------
+    rates : dict of str to float
+        Per second: bytes from the first-level cache, and operations of each kind.
     """
 
     def __init__(self, threads: int, repeats: int = 7, seconds: float = SECONDS) -> None:
         self.threads, self.repeats, self.seconds = threads, repeats, seconds
         self._bandwidth: dict[int, float] = {}
         l1 = self.bandwidth(L1_BYTES)
-        words = np.arange(L1_BYTES // 4, dtype=np.int32)
-        weight = (np.arange(L1_BYTES) % 201 - 100).astype(np.int8)
-        out = np.zeros(threads, np.int64)
         self.rates = {
             "l1_bytes": l1,
+            "byte_ops": self._rows(_byte_rows, np.int8, BYTE_LANES),
+            "word_ops": self._rows(_word_rows, np.int16, WORD_LANES),
+            "pair_ops": self._rows(_pairs, np.int8, PAIR_LANES),
+            "ops16": self._lane_rate(np.int16),
+            "ops32": self._lane_rate(np.int32),
             # The streaming kernel does one exclusive or and one addition per 8 bytes.
             "ops64": l1 / 4,
-            "ops32": self._rate(lambda n: _lanes32(words, n, threads, out), 2 * len(words)),
-            "ops16": self._rate(lambda n: _lanes16(weight, n, threads, out), 2 * len(weight)),
-            "wide": self._rate(lambda n: _wide(n, threads, out.view(np.uint64)), CHAINS),
-            "flops32": self._gemm(np.float32),
-            "flops64": self._gemm(np.float64),
+            "wide": self._rate(lambda n, thread: _wide(thread, n), CHAINS),
         }
 
     def bandwidth(self, size: int) -> float:
-        """Bytes per second of reading an array of about this many bytes again and again."""
-        words = max(64, size // 8)
+        """Bytes per second of reading an array of about this many bytes again and again.
+
+        Arrays that are smaller than the first-level cache are read at its rate.
+        """
+        words = max(L1_BYTES, size) // 8
         if words not in self._bandwidth:
-            data = np.arange(words, dtype=np.uint64)
-            out = np.zeros(self.threads, np.uint64)
+            data = _aligned(np.arange(words, dtype=np.uint64))
+            share = words // self.threads // CACHE_LINE * CACHE_LINE
             self._bandwidth[words] = self._rate(
-                lambda n: _stream(data, n, self.threads, out), data.nbytes
+                lambda n, thread: _stream(data, share * thread, n), data.nbytes
             )
         return self._bandwidth[words]
 
@@ -133,30 +177,36 @@ class Machine:
         found["DRAM"] = self.bandwidth(max(DRAM_BYTES, 4 * (last or 0)))
         return found
 
-    def _rate(self, run: Callable[[int], object], units: int) -> float:
-        """Units per second and thread, times threads."""
-        nb.set_num_threads(self.threads)
-        with use_threads(self.threads, ()):
-            run(1)
-            number, seconds = 1, _timed(run, 1)
+    def _lane_rate(self, kind: Any) -> float:
+        """Operations per second on lanes of an integer type."""
+        run = _lanes(kind)
+        data = _aligned(np.arange(L1_BYTES // np.dtype(kind).itemsize, dtype=kind))
+        return self._rate(lambda n, thread: run(data, n), 2 * len(data))
+
+    def _rows(self, kernel: Any, kind: Any, lanes: int) -> float:
+        """Operations per second on rows that fill the first-level cache."""
+        weight = _aligned(np.ones(L1_BYTES // np.dtype(kind).itemsize, kind))
+        place = np.arange(0, len(weight), lanes, dtype=np.int32)
+        pair = np.full(len(place) // 2, PAIR, np.int32)
+        out = np.zeros((self.threads, BYTE_LANES), np.int32)
+        # A product and a sum for each weight.
+        return self._rate(
+            lambda n, thread: kernel(weight, place, pair, out[thread], n), 2 * len(weight)
+        )
+
+    def _rate(self, run: Run, units: int) -> float:
+        """Units per second, all threads together."""
+        with ThreadPoolExecutor(self.threads) as pool:
+
+            def timed(number: int) -> float:
+                start = time.perf_counter()
+                list(pool.map(run, [number] * self.threads, range(self.threads)))
+                return time.perf_counter() - start
+
+            run(1, 0)
+            number, seconds = 1, timed(1)
             while seconds < self.seconds:
                 number = int(number * min(16.0, max(2.0, 1.2 * self.seconds / seconds)))
-                seconds = _timed(run, number)
-            best = min(_timed(run, number) for _ in range(self.repeats))
+                seconds = timed(number)
+            best = min(timed(number) for _ in range(self.repeats))
         return self.threads * units * number / best
-
-    def _gemm(self, dtype: Any) -> float:
-        """Floating-point operations per second of a matrix product."""
-        rng = np.random.default_rng(MATRIX_SEED)
-        a, b = (rng.random((GEMM_SIZE, GEMM_SIZE)).astype(dtype) for _ in range(2))
-        out = np.empty_like(a)
-        with use_threads(self.threads, ()):
-            np.matmul(a, b, out=out)
-            best = min(_timed(lambda _: np.matmul(a, b, out=out), 1) for _ in range(self.repeats))
-        return 2.0 * GEMM_SIZE**3 / best
-
-
-def _timed(run: Callable[[int], object], number: int) -> float:
-    start = time.perf_counter()
-    run(number)
-    return time.perf_counter() - start

@@ -295,20 +295,53 @@ def test_the_page_of_figures_is_written_from_json(small_result, tmp_path):
 
 
 def test_roofline_counts_follow_the_size(monkeypatch):
+    pytest.importorskip("numba")
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import roofline_counts as counts
 
-    work = counts.Work(512, 784, 256, 60.0, 70.0, 127, True)
+    work = counts.Work(512, 784, 60.0, 70.0, 16.0, 300.0, 127.0, 2, True)
     phases = {p.name: p for p in counts.lateral(work)}
     assert phases["noise"].wide == 32 * 20
     assert phases["lateral rows"].shared == 60 * 512
-    assert phases["lateral rows"].ops16 == 2 * 60 * 512
-    assert phases["readout rows"].shared == 2 * 60 * 784
+    assert phases["lateral rows"].byte_ops == 2 * 60 * 512
+    assert phases["readout rows"].reads == (
+        (2 * 300 * 784 / 16, 2 * 512 * 784),
+        (2 * 60 * 784, 2 * 512 * 16),
+    )
+    assert phases["readout rows"].word_ops == 2 * 60 * 784
     bare = counts.lateral(replace(work, summary=False))
     assert "readout rows" not in {p.name for p in bare}
-    dense = {p.name: p for p in counts.predictive(work)}["dense feedback"]
-    assert dense.flops == 2 * 512 * 784
-    assert dense.shared == 512 * 784 * 4 / 256
+    phases = {p.name: p for p in counts.predictive(work)}
+    assert phases["prediction rows"].reads == ((60 * 896, 512 * 896),)
+    assert phases["dense feedback"].reads == ((2 * 512 * 784, 512 * 784),)
+    assert phases["dense feedback"].pair_ops == 2 * 2 * 512 * 784
+
+
+def test_roofline_counts_further_cuts_of_a_list(monkeypatch):
+    pytest.importorskip("numba")
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import roofline_counts as counts
+
+    few = counts.Work(512, 784, 60.0, 70.0, 0.0, 300.0, 127.0, 0, False)
+    many = replace(few, spikes=2 * counts.INT16_MAX / 127.0)
+    once, twice = (
+        next(p for p in counts.lateral(w) if p.name == "lateral rows") for w in (few, many)
+    )
+    assert twice.local - once.local == pytest.approx(16 * 512)
+    assert twice.ops32 - once.ops32 == pytest.approx(2 * 512)
+
+
+def test_roofline_takes_activity_from_counts(monkeypatch):
+    pytest.importorskip("numba")
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import roofline
+
+    counts = np.zeros((1, 32, 3), np.uint8)
+    counts[0, 3, 0] = counts[0, 9, 0] = 3
+    counts[0, 20, 1], counts[0, 21, 2] = 4, 20
+    assert roofline.touched(counts) == (1 + 2) / 2
+    assert roofline.compares(counts, 32) == (16 + 32) / 32
+    assert roofline.compares(counts, 16) == (16 + 16) / 32
 
 
 def test_the_roofline_runs(tmp_path):

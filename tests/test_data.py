@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pvae_neuro.data import check_images, load_images
+from pvae_neuro.data.cache import cached
 from pvae_neuro.errors import InputError
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -110,6 +111,28 @@ def test_digits_are_read() -> None:
     assert digits.labels is not None
     assert digits.labels[:5].tolist() == [7, 2, 1, 0, 4]
     assert 0.12 < float(digits.pixels.mean()) < 0.14
+
+
+def test_decoded_sets_are_kept_until_their_files_change(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("PVAE_NEURO_CACHE", str(tmp_path / "cache"))
+    source = tmp_path / "raw"
+    source.mkdir()
+    (source / "a").write_bytes(b"1")
+    reads: list[int] = []
+
+    def read() -> tuple[np.ndarray, np.ndarray]:
+        reads.append(1)
+        return np.full((2, 3, 3), len(reads), np.uint8), np.arange(2)
+
+    assert [cached("set", source, read)[0].max() for _ in range(2)] == [1, 1]
+    (source / "a").write_bytes(b"12")
+    images, labels = cached("set", source, read)
+    assert (images.max(), labels.tolist()) == (2, [0, 1])
+    for path in (tmp_path / "cache").iterdir():
+        path.write_bytes(b"damaged")
+    assert cached("set", source, read)[0].max() == 3
+    monkeypatch.setenv("PVAE_NEURO_CACHE", str(source / "a" / "no folder"))
+    assert cached("set", source, read)[0].max() == 4
 
 
 @needs_shared

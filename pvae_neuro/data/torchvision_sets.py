@@ -6,21 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pvae_neuro.data.cache import Arrays, cached
 from pvae_neuro.errors import EngineUnavailableError, InputError
 
 TORCHVISION_SETS = ("mnist", "fashion-mnist", "emnist", "omniglot")
 """Names that :func:`read_torchvision` knows."""
 
 _CLASSES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "emnist": "EMNIST"}
+# Where torchvision keeps the files.
+_FOLDERS = {name: f"{kind}/raw" for name, kind in _CLASSES.items()} | {"omniglot": "omniglot-py"}
 _OMNIGLOT_SIDE = 28
 
 
-def read_torchvision(
-    name: str, root: Path, train: bool
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Read one of torchvision's data sets.
+def read_torchvision(name: str, root: Path, train: bool) -> Arrays:
+    """Read one of torchvision's data sets, through a cache of decoded images.
 
     Parameters
     ----------
@@ -45,6 +45,11 @@ def read_torchvision(
     EngineUnavailableError
         If torchvision is not installed.
     """
+    part = "train" if train else "test"
+    return cached(f"{name}-{part}", root / _FOLDERS[name], lambda: _read(name, root, train))
+
+
+def _read(name: str, root: Path, train: bool) -> Arrays:
     try:
         import torchvision
     except ImportError as error:
@@ -68,7 +73,7 @@ def read_torchvision(
     return images, dataset.targets.numpy().astype(np.int64)
 
 
-def _read_omniglot(dataset: Any) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+def _read_omniglot(dataset: Any) -> Arrays:
     size = (_OMNIGLOT_SIDE, _OMNIGLOT_SIDE)
     # Drawn black on white at 105 x 105: made small with antialiasing, and the ink bright.
     images = [255 - np.asarray(image.convert("L").resize(size, 2)) for image, _ in dataset]

@@ -17,7 +17,7 @@ from pvae_neuro.sim.fast.recurrent import run_recurrent
 from pvae_neuro.sim.fast.team import Kernel, Team
 from pvae_neuro.sim.inputs import encode_inputs
 from pvae_neuro.sim.noise import check_seed
-from pvae_neuro.sim.recorder import check_record, error_unit, reconstruct
+from pvae_neuro.sim.recorder import check_record, error_unit
 from pvae_neuro.sim.trajectory import trajectory_array
 
 # Samples that share one call of a kernel, and the time a call may take before control returns to
@@ -26,7 +26,8 @@ SAMPLES_PER_BLOCK = 512
 SECONDS_PER_CALL = 0.2
 # Trajectories of one block, before they are handed to the recording.
 TRAJECTORY_BYTES = 128 << 20
-FIRST_STEPS = 4
+FIRST_STEPS = 16
+GROWTH = 8
 
 
 class _Samples(NamedTuple):
@@ -112,6 +113,7 @@ def _records(plan: Plan, samples: int, steps: int, record: Record) -> Records:
         sums=np.zeros((samples, steps + 1, 3), np.int64),
         error=np.zeros((samples, 0 if record == "last" else steps + 1), np.int64),
         last=np.zeros((samples, size), np.uint8),
+        image=np.zeros((samples, plan.network.input.pixels), np.int32),
         counts=np.zeros((samples, full, size), np.uint8),
         potentials=np.zeros((samples, full, size), np.int32),
     )
@@ -146,7 +148,7 @@ def _advance(kernel: Kernel, samples: int, steps: int, progress: Progress | None
                 progress(samples * (min(stop, steps) - done))
             elapsed = time.perf_counter() - start
             # Follow the measured speed, but grow gently: the first call may include compilation.
-            chunk = int(np.clip(SECONDS_PER_CALL / elapsed * (stop - done), 1, 4 * chunk))
+            chunk = int(np.clip(SECONDS_PER_CALL / elapsed * (stop - done), 1, GROWTH * chunk))
             done = stop
 
 
@@ -158,6 +160,7 @@ class _Output:
         self.network, self.record = network, record
         self.readout = np.zeros((samples, size), np.uint8)
         self.final = np.zeros((samples, size), np.int32)
+        self.reconstruction = np.zeros((samples, network.input.pixels), np.float32)
         summaries = record != "last"
         self.sums = np.zeros((3, samples, steps), np.int64) if summaries else None
         self.error = np.zeros((samples, steps), np.int64) if summaries else None
@@ -169,6 +172,7 @@ class _Output:
     def take(self, first: int, samples: _Samples, records: Records) -> None:
         rows = slice(first, first + len(samples.u))
         self.readout[rows], self.final[rows] = records.last, samples.u
+        self.reconstruction[rows] = records.image * 2.0**-self.network.readout.frac_bits
         if self.sums is not None and self.error is not None:
             self.sums[:, rows] = np.moveaxis(records.sums[:, :-1], 2, 0)
             self.error[rows] = records.error[:, 1:]
@@ -181,7 +185,7 @@ class _Output:
         return Recording(
             readout=self.readout,
             final=self.final,
-            reconstruction=reconstruct(self.network, self.readout),
+            reconstruction=self.reconstruction,
             error_unit=error_unit(self.network),
             spikes=spikes,
             active=active,

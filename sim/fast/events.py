@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from pvae_neuro.sim.fast.vectors import (
     BYTE_LANES,
+    THRESHOLDS_TOGETHER,
     add_byte_rows,
     byte_sums,
+    count_below,
     shift_right,
     store_byte_sums,
 )
@@ -26,7 +28,6 @@ from pvae_neuro.sim.fast.vectors import (
 INT16_MAX = (1 << 15) - 1
 # Thresholds compared for each active neuron, whatever its count.
 HEAD = 4
-THRESHOLDS_TOGETHER = 16
 
 
 class Sampler(NamedTuple):
@@ -37,9 +38,10 @@ class Sampler(NamedTuple):
     first : uint16 [rows]
         First threshold of each row: whether a neuron fires at all.
     head : uint16 [rows, HEAD]
-        The first columns of ``threshold``.
-    threshold : uint16 [rows, max_count]
-        Padded with the largest word to a multiple of ``THRESHOLDS_TOGETHER``.
+        The first thresholds of each row.
+    threshold : uint16 [rows * width]
+        Rows are padded with the largest word to a multiple of ``THRESHOLDS_TOGETHER``.
+    width : int
     most : int
         max_count.
     shape : int32 [3]
@@ -49,6 +51,7 @@ class Sampler(NamedTuple):
     first: NDArray[np.uint16]
     head: NDArray[np.uint16]
     threshold: NDArray[np.uint16]
+    width: int
     most: int
     shape: NDArray[np.int32]
 
@@ -70,13 +73,54 @@ class Rows(NamedTuple):
     exponent: NDArray[np.int64]
 
 
+class Scratch(NamedTuple):
+    """Room for one sample's iteration, made once per call of a kernel.
+
+    Attributes
+    ----------
+    raw : uint64 [4 ceil(K / 16)]
+        Noise.
+    words : uint16 [K]
+        The same, a word for each neuron.
+    row : int32 [K]
+    fires : uint8 [K]
+    change : int32 [K]
+    part, total : int32 [width]
+    """
+
+    raw: NDArray[np.uint64]
+    words: NDArray[np.uint16]
+    row: NDArray[np.int32]
+    fires: NDArray[np.uint8]
+    change: NDArray[np.int32]
+    part: NDArray[np.int32]
+    total: NDArray[np.int32]
+
+
 @nb.njit
-def draw_counts(u, words, sampler, row, fires, active, count):  # type: ignore[no-untyped-def]
+def empty_scratch(latents, targets):  # type: ignore[no-untyped-def]
+    """Room for that many latents and targets of their spikes."""
+    raw = np.empty((latents + 15) // 16 * 4, np.uint64)
+    width = -(-targets // BYTE_LANES) * BYTE_LANES
+    return Scratch(
+        raw,
+        raw.view(np.uint16)[:latents],
+        np.empty(latents, np.int32),
+        np.empty(latents, np.uint8),
+        np.empty(latents, np.int32),
+        np.empty(width, np.int32),
+        np.empty(width, np.int32),
+    )
+
+
+@nb.njit
+def draw_counts(u, sampler, scratch, active, count):  # type: ignore[no-untyped-def]
     """Sample every neuron; list the active ones.
 
     ``active`` and ``count`` have one entry more than neurons, so that the list can be written
     without a branch. Returns the number of active neurons and of spikes.
     """
+    words, row, fires = scratch.words, scratch.row, scratch.fires
     u_min, row_bits, dither_bits = sampler.shape[0], sampler.shape[1], sampler.shape[2]
     low_bits = np.int32((1 << dither_bits) - 1)
     spread = np.int32(1 << (row_bits - dither_bits))
@@ -103,16 +147,19 @@ def draw_counts(u, words, sampler, row, fires, active, count):  # type: ignore[n
 @nb.njit
 def _count(word, line, sampler):  # type: ignore[no-untyped-def]
     """How many thresholds of a row the word exceeds; they ascend."""
-    head = np.uint16(1)
+    count = np.int32(1)
     for j in range(1, HEAD):
-        head += np.uint16(word > sampler.head[line, j])
-    if head < HEAD:
-        return head
-    # All compares at once take less time than a search.
-    whole = np.uint16(0)
-    for j in range(sampler.threshold.shape[1]):
-        whole = np.uint16(whole + np.uint16(word > sampler.threshold[line, j]))
-    return whole
+        count += np.int32(word > sampler.head[line, j])
+    if count < HEAD:
+        return count
+    # Further on many are compared at once.
+    count = np.int32(0)
+    for first in range(0, sampler.width, THRESHOLDS_TOGETHER):
+        more = count_below(sampler.threshold, line * sampler.width + first, word)
+        count += more
+        if more < THRESHOLDS_TOGETHER:
+            break
+    return count
 
 
 @nb.njit
@@ -123,12 +170,13 @@ def pair_counts(count, found, pair):  # type: ignore[no-untyped-def]
 
 
 @nb.njit
-def add_rows(rows, largest, active, count, pair, found, part, total):  # type: ignore[no-untyped-def]
-    """``total[i] = sum over active j of count[j] * weight[j, i]`` with rows of bytes.
+def add_rows(rows, largest, active, count, pair, found, scratch):  # type: ignore[no-untyped-def]
+    """``scratch.total[i] = sum over active j of count[j] * weight[j, i]`` with rows of bytes.
 
     Sums of 16 bits are exact as long as the counts, each times the largest weight of its row, add
-    up to 15 bits. The list is cut where they would not; ``part`` [width] holds the sums of a cut.
+    up to 15 bits. The list is cut where they would not; ``part`` holds the sums of a cut.
     """
+    part, total = scratch.part, scratch.total
     start = 0
     while True:
         stop, reach = start, 0

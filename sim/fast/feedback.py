@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pvae_neuro.sim.fast.events import (
     add_rows,
     draw_counts,
+    empty_scratch,
     inhibit_itself,
     integrate,
     pair_counts,
@@ -29,7 +30,6 @@ from pvae_neuro.sim.fast.readout import (
     record_step,
 )
 from pvae_neuro.sim.fast.vectors import (
-    BYTE_LANES,
     PAIR_LANES,
     add_pairs,
     pair_sums,
@@ -62,6 +62,34 @@ class Feedback(NamedTuple):
     digit_bits: int
 
 
+class Loop(NamedTuple):
+    """Room for one sample's way through the error population.
+
+    Attributes
+    ----------
+    message : int32 [M]
+        Graded spikes.
+    digit : int16 [2 ceil(M / 2)]
+    product : int32 [K, padded to PAIR_LANES]
+    received : int64 [K]
+    """
+
+    message: NDArray[np.int32]
+    digit: NDArray[np.int16]
+    product: NDArray[np.int32]
+    received: NDArray[np.int64]
+
+
+@nb.njit
+def _empty_loop(latents, pixels, back):  # type: ignore[no-untyped-def]
+    return Loop(
+        np.empty(pixels, np.int32),
+        np.zeros(2 * back.weight.shape[1], np.int16),
+        np.empty(back.weight.shape[0] * PAIR_LANES, np.int32),
+        np.empty(latents, np.int64),
+    )
+
+
 @nb.njit
 def _weigh(encoded, total, exponent, back, message):  # type: ignore[no-untyped-def]
     """Graded spikes of one sample: ``clamp((x + shift(total)) * gain >> gain_shift, +-limit)``."""
@@ -73,73 +101,73 @@ def _weigh(encoded, total, exponent, back, message):  # type: ignore[no-untyped-
 
 
 @nb.njit
-def _take_digit(message, place, back, digit):  # type: ignore[no-untyped-def]
-    """``digit`` [M] becomes the messages' digit of that place."""
+def _take_digit(loop, place, back):  # type: ignore[no-untyped-def]
+    """``digit`` becomes the messages' digit of that place."""
     mask = np.int32((1 << back.digit_bits) - 1)
     shift = place * back.digit_bits
-    for i in range(message.shape[0]):
-        rest = message[i] >> shift
-        digit[i] = rest if place == back.digits - 1 else rest & mask
+    for i in range(loop.message.shape[0]):
+        rest = loop.message[i] >> shift
+        loop.digit[i] = rest if place == back.digits - 1 else rest & mask
 
 
 @nb.njit
-def _multiply(message, back, digit, part, received):  # type: ignore[no-untyped-def]
+def _multiply(loop, back):  # type: ignore[no-untyped-def]
     """``received[k] = sum over pixels m of message[m] * weight[k, m]``, digit by digit."""
-    pairs = digit.view(np.int32)
+    pairs = loop.digit.view(np.int32)
     weight = back.weight.reshape(-1)
     line = 2 * PAIR_LANES
-    received[:] = 0
+    loop.received[:] = 0
     for place in range(back.digits):
-        _take_digit(message, place, back, digit)
+        _take_digit(loop, place, back)
         for block in range(back.weight.shape[0]):
             base = block * pairs.shape[0] * line
             sums = pair_sums()
             for p in range(pairs.shape[0]):
                 sums = add_pairs(sums, weight, base + p * line, pairs[p])
-            store_pair_sums(sums, part, block * PAIR_LANES)
-        for k in range(received.shape[0]):
-            received[k] += np.int64(part[k]) << (place * back.digit_bits)
+            store_pair_sums(sums, loop.product, block * PAIR_LANES)
+        for k in range(loop.received.shape[0]):
+            loop.received[k] += np.int64(loop.product[k]) << (place * back.digit_bits)
+
+
+@nb.njit
+def _iterate(  # type: ignore[no-untyped-def]
+    u, drive, encoded, rows, back, neurons, scratch, loop, active, count, pair, found
+):
+    """One update of a sample's potentials: prediction, error, feedback."""
+    add_rows(rows.weight[0], rows.largest[0], active, count, pair, found, scratch)
+    _weigh(encoded, scratch.total, rows.exponent[0], back, loop.message)
+    _multiply(loop, back)
+    change = scratch.change
+    for k in range(change.shape[0]):
+        change[k] = drive[k] + shift_to(loop.received[k], back.exponent)
+    inhibit_itself(change, neurons.diagonal, active, count, found)
+    integrate(u, change, neurons.clamps)
 
 
 @nb.njit
 def _run_sample(  # type: ignore[no-untyped-def]
-    b, samples, rows, back, neurons, sampler, readout, records, noise, start, stop, updates
-):
+    b, samples, rows, back, neurons, sampler, readout, records, noise, start, stop, updates,
+    scratch, loop, lists,
+):  # fmt: skip
     """One sample of :func:`run_feedback`."""
-    u, encoded = samples.u[b], samples.encoded[b]
-    latents, pixels = u.shape[0], encoded.shape[0]
-    width = -(-pixels // BYTE_LANES) * BYTE_LANES
-    raw = np.empty((latents + 15) // 16 * 4, np.uint64)
-    words = raw.view(np.uint16)[:latents]
-    row, fires = np.empty(latents, np.int32), np.empty(latents, np.uint8)
-    change = np.empty(latents, np.int32)
-    part, total = np.empty(width, np.int32), np.empty(width, np.int32)
-    message, digit = np.empty(pixels, np.int32), np.zeros(2 * back.weight.shape[1], np.int16)
-    product = np.empty(back.weight.shape[0] * PAIR_LANES, np.int32)
-    received = np.empty(latents, np.int64)
-    lists = empty_lists(latents)
+    u, drive, encoded = samples.u[b], samples.drive[b], samples.encoded[b]
     together = 0
     for step in range(start, stop):
         active, count, pair = lists.active[together], lists.counts[together], lists.pair[together]
-        fill_words(raw, noise.seed, step, noise.first_sample + b)
-        found, spikes = draw_counts(u, words, sampler, row, fires, active, count)
+        fill_words(scratch.raw, noise.seed, step, noise.first_sample + b)
+        found, spikes = draw_counts(u, sampler, scratch, active, count)
         pair_counts(count, found, pair)
         lists.found[together] = found
         record_step(records, b, step, active, count, found, spikes, sampler.most)
         if step < updates:
-            weight, largest = rows.weight[0], rows.largest[0]
-            add_rows(weight, largest, active, count, pair, found, part, total)
-            _weigh(encoded, total, rows.exponent[0], back, message)
-            _multiply(message, back, digit, product, received)
-            for k in range(latents):
-                change[k] = samples.drive[b, k] + shift_to(received[k], back.exponent)
-            inhibit_itself(change, neurons.diagonal, active, count, found)
-            integrate(u, change, neurons.clamps)
+            _iterate(
+                u, drive, encoded, rows, back, neurons, scratch, loop, active, count, pair, found
+            )
         if records.potentials.shape[1] > 0:
             records.potentials[b, step] = u
-        together += 1
         if step == stop - 1:
-            record_last(records, b, active, count, found)
+            record_last(readout, records, b, lists, together)
+        together += 1
         if together == STEPS_TOGETHER or step == stop - 1:
             read_out(readout, samples.target[b], lists, together, records.error[b], step)
             together = 0
@@ -154,7 +182,11 @@ def run_feedback(  # type: ignore[no-untyped-def]
 
     Steps from ``updates`` on only draw.
     """
+    latents, pixels = samples.u.shape[1], samples.encoded.shape[1]
+    scratch, loop = empty_scratch(latents, pixels), _empty_loop(latents, pixels, back)
+    lists = empty_lists(latents, pixels)
     for b in range(first, last):
         _run_sample(
-            b, samples, rows, back, neurons, sampler, readout, records, noise, start, stop, updates
-        )
+            b, samples, rows, back, neurons, sampler, readout, records, noise, start, stop,
+            updates, scratch, loop, lists,
+        )  # fmt: skip

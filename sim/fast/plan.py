@@ -13,10 +13,11 @@ from pvae_neuro.count_table import CountTable
 from pvae_neuro.errors import EngineError
 from pvae_neuro.network import Connection, ErrorPopulation, IntegerNetwork, shift
 from pvae_neuro.sim import reference
-from pvae_neuro.sim.fast.events import HEAD, THRESHOLDS_TOGETHER, Rows, Sampler
+from pvae_neuro.sim.fast.drive import add_drive
+from pvae_neuro.sim.fast.events import HEAD, Rows, Sampler
 from pvae_neuro.sim.fast.feedback import Feedback
 from pvae_neuro.sim.fast.readout import Readout
-from pvae_neuro.sim.fast.vectors import BYTE_LANES, PAIR_LANES, WORD_LANES
+from pvae_neuro.sim.fast.vectors import BYTE_LANES, PAIR_LANES, THRESHOLDS_TOGETHER, WORD_LANES
 
 INT32_MAX = (1 << 31) - 1
 UINT16_MAX = (1 << 16) - 1
@@ -73,8 +74,9 @@ class Plan:
         rule = self.network.drive
         if rule is None or self.drive_weight is None:
             return reference.drive(self.network, pixels)
-        product = (pixels.astype(np.float64) @ self.drive_weight).astype(np.int64)
-        return np.clip(shift(product, -rule.shift), -rule.limit, rule.limit)
+        product = np.zeros((len(pixels), rule.weight.shape[0]))
+        add_drive(pixels, self.drive_weight, product)
+        return np.clip(shift(product.astype(np.int64), -rule.shift), -rule.limit, rule.limit)
 
 
 _plans: WeakKeyDictionary[IntegerNetwork, Plan] = WeakKeyDictionary()
@@ -120,7 +122,8 @@ def _sampler(table: CountTable) -> Sampler:
     return Sampler(
         first=np.array(threshold[:, 0], order="C"),
         head=np.array(threshold[:, :HEAD], order="C"),
-        threshold=_aligned(threshold),
+        threshold=_aligned(threshold.reshape(-1)),
+        width=threshold.shape[1],
         most=table.max_count,
         shape=np.array([table.u_min, table.row_bits, table.dither_bits], np.int32),
     )

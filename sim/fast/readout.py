@@ -44,6 +44,8 @@ class Records(NamedTuple):
     error : int64 [B, T + 1] or [B, 0]
     last : uint8 [B, K]
         Counts of the last step.
+    image : int32 [B, M]
+        Their reconstruction ``W z``.
     counts : uint8 [B, T + 1, K] or [B, 0, K]
     potentials : int32 [B, T + 1, K] or [B, 0, K]
     """
@@ -51,46 +53,68 @@ class Records(NamedTuple):
     sums: NDArray[np.int64]
     error: NDArray[np.int64]
     last: NDArray[np.uint8]
+    image: NDArray[np.int32]
     counts: NDArray[np.uint8]
     potentials: NDArray[np.int32]
 
 
 class Lists(NamedTuple):
-    """Lists of active neurons of ``STEPS_TOGETHER`` steps of one sample."""
+    """Lists of active neurons of ``STEPS_TOGETHER`` steps of one sample, and room to read them out.
+
+    Attributes
+    ----------
+    active, counts : int32 [STEPS_TOGETHER, K + 1]
+        See :mod:`events`.
+    pair : int32 [STEPS_TOGETHER, ceil(K / 2)]
+    found : int64 [STEPS_TOGETHER]
+    place : int32 [STEPS_TOGETHER, K + 1]
+    image : int32 [STEPS_TOGETHER, M, padded to WORD_LANES]
+    """
 
     active: NDArray[np.int32]
     counts: NDArray[np.int32]
     pair: NDArray[np.int32]
     found: NDArray[np.int64]
+    place: NDArray[np.int32]
+    image: NDArray[np.int32]
 
 
 @nb.njit
-def empty_lists(latents):  # type: ignore[no-untyped-def]
-    """Lists for a network of that many latents."""
+def empty_lists(latents, pixels):  # type: ignore[no-untyped-def]
+    """Lists for a network of that size; made once per call of a kernel."""
     return Lists(
         np.empty((STEPS_TOGETHER, latents + 1), np.int32),
         np.empty((STEPS_TOGETHER, latents + 1), np.int32),
         np.empty((STEPS_TOGETHER, latents // 2 + 1), np.int32),
         np.zeros(STEPS_TOGETHER, np.int64),
+        np.empty((STEPS_TOGETHER, latents + 1), np.int32),
+        np.empty((STEPS_TOGETHER, -(-pixels // WORD_LANES) * WORD_LANES), np.int32),
     )
 
 
 @nb.njit
 def record_step(records, b, step, active, count, found, spikes, most):  # type: ignore[no-untyped-def]
     """Record a list of active neurons."""
-    saturated = 0
+    saturated = np.int32(0)
     for a in range(found):
-        saturated += count[a] == most
-    sums = records.sums[b, step]
-    sums[0], sums[1], sums[2] = spikes, found, saturated
+        saturated += np.int32(count[a] == most)
+    records.sums[b, step, 0] = spikes
+    records.sums[b, step, 1] = found
+    records.sums[b, step, 2] = saturated
     if records.counts.shape[1] > 0:
         _write_counts(records.counts[b, step], active, count, found)
 
 
 @nb.njit
-def record_last(records, b, active, count, found):  # type: ignore[no-untyped-def]
-    """Keep the counts of the last step."""
-    _write_counts(records.last[b], active, count, found)
+def record_last(readout, records, b, lists, n):  # type: ignore[no-untyped-def]
+    """Keep the counts of list ``n``, and their reconstruction."""
+    _write_counts(records.last[b], lists.active[n], lists.counts[n], lists.found[n])
+    _locate(lists, n)
+    pixels = records.image.shape[1]
+    for first in range(0, pixels, WORD_LANES):
+        _read_block(readout, lists, n, first)
+    for m in range(pixels):
+        records.image[b, m] = lists.image[n, m]
 
 
 @nb.njit
@@ -105,24 +129,34 @@ def read_out(readout, target, lists, together, error, last):  # type: ignore[no-
     """Squared errors ``sum_m (target - (W z << left))**2`` of the steps that end with ``last``."""
     if error.shape[0] == 0:
         return
-    pixels, latents = target.shape[0], lists.active.shape[1] - 1
-    padded = -(-pixels // WORD_LANES) * WORD_LANES
-    image, place = np.empty((together, padded), np.int32), np.empty(lists.active.shape, np.int32)
     for n in range(together):
-        for a in range(lists.found[n] + 1):
-            place[n, a] = lists.active[n, a] * WORD_LANES
-    for first in range(0, pixels, WORD_LANES):
-        base = first * latents
+        _locate(lists, n)
+    for first in range(0, target.shape[0], WORD_LANES):
         for n in range(together):
-            sums = word_sums()
-            for p in range((lists.found[n] + 1) // 2):
-                sums = add_word_rows(
-                    sums, readout.weight, base + place[n, 2 * p], base + place[n, 2 * p + 1],
-                    lists.pair[n, p],
-                )  # fmt: skip
-            store_word_sums(sums, image[n], first)
+            _read_block(readout, lists, n, first)
     for n in range(together):
-        error[last + 1 - together + n] = _square_error(target, image[n], readout.left)
+        image = lists.image[n]
+        error[last + 1 - together + n] = _square_error(target, image, readout.left)
+
+
+@nb.njit
+def _locate(lists, n):  # type: ignore[no-untyped-def]
+    """Where the rows of a list's neurons begin in a block of readout weights."""
+    for a in range(lists.found[n] + 1):
+        lists.place[n, a] = lists.active[n, a] * WORD_LANES
+
+
+@nb.njit
+def _read_block(readout, lists, n, first):  # type: ignore[no-untyped-def]
+    """``image[n, first : first + WORD_LANES] = W z`` of list ``n``."""
+    base = first * (lists.active.shape[1] - 1)
+    place, pair = lists.place[n], lists.pair[n]
+    sums = word_sums()
+    for p in range((lists.found[n] + 1) // 2):
+        sums = add_word_rows(
+            sums, readout.weight, base + place[2 * p], base + place[2 * p + 1], pair[p]
+        )
+    store_word_sums(sums, lists.image[n], first)
 
 
 @nb.njit

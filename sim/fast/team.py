@@ -18,7 +18,7 @@ from pvae_neuro.errors import InputError
 Kernel = Callable[[int, int, int, int], None]
 
 # Shares per thread: samples differ in activity, so that equal shares do not take equal times.
-SHARES_PER_THREAD = 4
+SHARES_PER_THREAD = 8
 
 
 class _Setting:

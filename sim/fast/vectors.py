@@ -25,6 +25,7 @@ from numba.extending import intrinsic
 BYTE_LANES = 128
 WORD_LANES = 16
 PAIR_LANES = 64
+THRESHOLDS_TOGETHER = 16
 _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 
 
@@ -66,6 +67,22 @@ def shift_right(typing_context: Any, value: Any, places: Any) -> Any:
     return types.int32(
         types.int32, types.int32
     ), lambda context, builder, signature, arguments: builder.ashr(*arguments)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def count_below(typing_context: Any, thresholds: Any, place: Any, word: Any) -> Any:
+    """How many of ``thresholds[place : place + THRESHOLDS_TOGETHER]``, uint16, the word exceeds."""
+    signature = types.int32(thresholds, types.int64, types.uint16)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        thresholds, place, word = arguments
+        base = _data(context, builder, signature.args[0], thresholds)
+        line = _line(builder, base, place, _I16, THRESHOLDS_TOGETHER)
+        below = builder.icmp_unsigned("<", line, _splat(builder, word, THRESHOLDS_TOGETHER))
+        mask = builder.bitcast(below, ir.IntType(THRESHOLDS_TOGETHER))
+        return builder.zext(builder.ctpop(mask), _I32)
+
+    return signature, generate
 
 
 def _zeros(sums: _Sums) -> Any:
