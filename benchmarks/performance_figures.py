@@ -18,6 +18,7 @@ from pvae_neuro.files import atomic_path
 Case = dict[str, Any]
 SIZE, LARGE, MIDDLE = 512, 256, 0.12
 UNKNOWN = "not measured"
+RATES = ("byte_ops", "word_ops", "pair_ops", "ops16", "ops32", "ops64", "wide")
 EVALUATED, EVALUATED_STEPS = 10_000, 128
 
 
@@ -45,7 +46,9 @@ def times_as_fast(case: Case | None, engine: str, other: str) -> float | None:
     return None if mine is None or theirs is None else theirs / mine
 
 
-def bars(bench: dict[str, Any], evaluated: dict[str, Any] | None) -> Iterator[tuple[str, ...]]:
+def bars(
+    bench: dict[str, Any], full: dict[str, Any] | None, evaluated: dict[str, Any] | None
+) -> Iterator[tuple[str, ...]]:
     """Each measure: what, where it was taken, its figure, its bar, whether it was reached."""
     threads = max(case["threads"] for case in bench["cases"])
     common = {"latents": SIZE, "activity_target": MIDDLE}
@@ -57,14 +60,16 @@ def bars(bench: dict[str, Any], evaluated: dict[str, Any] | None) -> Iterator[tu
     for what, case, engine, other, bar in (
         ("float PyTorch step over `fast`, batch 256", large, "fast", "torch", 20),
         ("the same, neither recording", large, "fast-bare", "torch-bare", None),
-        ("our Lava processes over `fast`", large, "fast", "lava", 500),
+        ("the same, only PyTorch recording", large, "fast-bare", "torch", None),
+        ("our Lava processes over `fast`", many, "fast", "lava", 500),
+        ("the same, `fast` not recording", many, "fast-bare", "lava", None),
         ("float PyTorch over `fast`, batch 1, one thread", single, "fast", "torch", 30),
         ("float PyTorch over `fast`, predictive, batch 256", back, "fast", "torch", 4),
         ("`lava` over `lava-batch`, batch 64", many, "lava-batch", "lava", 10),
     ):
         yield row(what, place(case), times_as_fast(case, engine, other), bar, "×")
     for engine in ("fast", "fast-bare"):
-        yield row(*activity_share(bench, engine, threads), 0.35, "", most=True)
+        yield row(*activity_share(full or bench, engine, threads), 0.35, "", most=True)
     yield evaluate_row(evaluated)
 
 
@@ -144,7 +149,7 @@ def limits(roofline: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     for threads, found in roofline["limits"].items():
         levels = [found["bandwidth"][name] for name in ("L2", "L3", "DRAM")]
         rates = [found["l1_bytes"], *levels]
-        rates += [found[name] for name in ("ops16", "ops32", "ops64", "wide", "flops32")]
+        rates += [found[name] for name in RATES]
         yield (threads, *("–" if r is None else number(r / 1e9) for r in rates))
 
 
@@ -175,8 +180,8 @@ def source(content: dict[str, Any]) -> str:
 
 COST_HEAD = ("network", "K", "batch", "active", "threads")
 LIMIT_HEAD = (
-    "threads", "L1 GB/s", "L2 GB/s", "L3 GB/s", "DRAM GB/s", "16-bit Gop/s", "32-bit Gop/s",
-    "64-bit Gop/s", "64 × 64 bit G/s", "float32 Gflop/s",
+    "threads", "L1 GB/s", "L2 GB/s", "L3 GB/s", "DRAM GB/s", "byte rows Gop/s", "word rows Gop/s",
+    "pairs Gop/s", "16-bit Gop/s", "32-bit Gop/s", "64-bit Gop/s", "64 × 64 bit G/s",
 )  # fmt: skip
 DISTANCE_HEAD = (
     "topology", "engine", "K", "active", "threads", "operations", "bytes of weights", "measured µs",
@@ -190,7 +195,7 @@ def page(bench: dict[str, Any], chosen: argparse.Namespace) -> Iterator[str]:
     yield "## Bars\n"
     yield source(bench)
     head = ("measure", "where", "figure", "bar", "")
-    yield from table(head, bars(bench, read(chosen.evaluate)))
+    yield from table(head, bars(bench, read(chosen.full), read(chosen.evaluate)))
     for title, content in (("K = 512", bench), ("All sizes", read(chosen.full))):
         if content is not None:
             yield f"## {title}: µs per image and iteration\n"

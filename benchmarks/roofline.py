@@ -194,6 +194,7 @@ def options() -> argparse.Namespace:
 def main() -> None:
     chosen = options()
     config = BenchConfig(
+        steps=64,
         latents=tuple(chosen.latents),
         batches=(chosen.batch,),
         activities=tuple(chosen.activities),

@@ -44,6 +44,9 @@ def changes(chosen: argparse.Namespace) -> dict[str, Any]:
         "float_model": chosen.float_model,
         "images": chosen.images,
     }
+    # Real networks say what synthetic ones of one size would.
+    if chosen.model and chosen.preset == "headline":
+        found["latents"] = ()
     if chosen.engines is not None:
         found["engines"] = tuple(name.strip() for name in chosen.engines.split(","))
     if chosen.threads is not None:

@@ -190,7 +190,7 @@ class _Bench:
             self._kept = key, self._network(case)
         network = self._kept[1]
         images = self._images(case, network)
-        activity = measured_activity(network, images, self.config.seed)
+        activity = measured_activity(network, images, self.config.seed, self.config.steps)
         return Workload(network, images, activity, self._float_model(case, network, activity))
 
     def _network(self, case: Case) -> IntegerNetwork:

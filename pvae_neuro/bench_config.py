@@ -201,7 +201,7 @@ class BenchConfig:
     @classmethod
     def full(cls, **changes: Any) -> BenchConfig:
         """Preset of all sizes, batches, activities and both topologies on all cores."""
-        return replace(cls(topologies=TOPOLOGIES), **changes)
+        return replace(cls(topologies=TOPOLOGIES, steps=64), **changes)
 
     @classmethod
     def headline(cls, **changes: Any) -> BenchConfig:

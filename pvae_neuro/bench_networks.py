@@ -231,12 +231,14 @@ def random_images(network: IntegerNetwork, samples: int, seed: int = 0) -> NDArr
     return rng.uniform(low, high, (samples, network.input.pixels)).astype(np.float32)
 
 
-def measured_activity(network: IntegerNetwork, images: NDArray[Any], seed: int) -> float:
-    """Share of neurons that fire per iteration, in a short run of the quickest engine here."""
+def measured_activity(
+    network: IntegerNetwork, images: NDArray[Any], seed: int, steps: int | None = None
+) -> float:
+    """Share of neurons that fire per iteration, in a run of the quickest engine on few images."""
     from pvae_neuro.sim.engine import default_engine, get_engine
 
     few = images[:8]
-    steps = max(16, 256 // len(few))
+    steps = steps or max(16, 256 // len(few))
     recording = get_engine(default_engine()).run(network, few, steps, seed)
     if recording.active is None:
         raise InputError("activity: expected an engine that records summaries")

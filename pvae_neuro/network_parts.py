@@ -44,8 +44,9 @@ class InputEncoding:
 
     def encode(self, images: ArrayLike) -> NDArray[np.int32]:
         """Turn float images [..., M] into integers of unit 2**-frac_bits."""
-        scaled = np.asarray(images, dtype=np.float64) * 2.0**self.frac_bits
-        return np.rint(scaled).astype(np.int32)
+        scaled = np.array(images, dtype=np.float64)
+        scaled *= 2.0**self.frac_bits
+        return np.rint(scaled, out=scaled).astype(np.int32)
 
     def integer_range(self) -> tuple[int, int]:
         """Smallest and largest encoded pixel."""

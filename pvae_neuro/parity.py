@@ -170,7 +170,7 @@ def verify(
     Raises
     ------
     InputError
-        If there are no inputs or no engines.
+        If there are no inputs or no engines, or the model is of another size.
     EngineError, EngineUnavailableError
         If an engine fails or is missing.
     """
@@ -180,6 +180,8 @@ def verify(
             f"verify: expected at least one image and one engine, got {len(inputs)} and "
             f"{len(engines)}"
         )
+    if model is not None:
+        _check_sizes(network, model)
     loaded = [get_engine(e) if isinstance(e, str) else e for e in engines]
     run = _Verification(network, model, loaded, steps, seed, progress)
     run.check.tolerances = tolerances or Tolerances().widened(network)
@@ -187,6 +189,17 @@ def verify(
     for first in range(0, len(inputs), block):
         run.block(np.asarray(inputs[first : first + block]), first, len(inputs))
     return run.report(len(inputs))
+
+
+def _check_sizes(network: IntegerNetwork, model: SavedModel) -> None:
+    ours = network.input.pixels, network.latents.size
+    theirs = model.config.pixels, model.config.latents
+    if ours != theirs:
+        raise InputError(
+            f"verify: expected the float model of a network with {ours[0]} pixels and {ours[1]} "
+            f"latents, got one with {theirs[0]} and {theirs[1]}; give the model it was exported "
+            f"from"
+        )
 
 
 def _block_size(network: IntegerNetwork, steps: int, engines: int) -> int:

@@ -116,6 +116,14 @@ def test_refuses_nothing_to_compare():
         verify(network_of("lateral"), MODEL, IMAGES[:0])
 
 
+def test_refuses_a_model_of_another_size():
+    model, other = random_model(), random_model(latents=20)
+    images = random_images(model, 4)
+    network = quantize(model, images, QuantizeConfig())
+    with pytest.raises(InputError, match="24 latents, got one with 30 and 20"):
+        verify(network, other, images, engines=["reference"])
+
+
 @pytest.mark.parametrize("topology", ["lateral", "predictive"])
 def test_evaluate_agrees_with_verify(topology):
     network = network_of(topology)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import time
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -139,16 +139,16 @@ def _save(path: Path, recording: Recording) -> None:
 
     if recording.counts is None or recording.potentials is None:
         raise InputError("run: the engine kept no trajectory")
-    # Into memory first: a zip archive that meets a full disk complains once more when collected.
-    archive = io.BytesIO()
-    np.savez(
-        archive,
-        counts=recording.counts,
-        potentials=recording.potentials,
-        reconstruction=recording.reconstruction,
-    )
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(archive.getbuffer())
+    arrays = {
+        "counts": recording.counts,
+        "potentials": recording.potentials,
+        "reconstruction": recording.reconstruction,
+    }
+    # Array by array and piece by piece: a trajectory may be larger than the memory.
+    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, array, allow_pickle=False)
 
 
 def _figures(recording: Recording) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Compiled, batched engine: event-driven where counts travel, exact matrix products elsewhere."""
+"""Compiled, batched engine: event-driven where counts travel, dense where errors do."""
 
 from __future__ import annotations
 

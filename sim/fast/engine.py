@@ -81,9 +81,12 @@ class FastEngine:
         size = _block_size(network, steps, record)
         for first in range(0, len(pixels), size):
             encoded = pixels[first : first + size]
-            samples, records = _samples(plan, encoded), _records(plan, len(encoded), steps, record)
+            records = _records(plan, len(encoded), steps, record)
             noise = _Noise(np.uint64(seed), first_sample + first)
-            _advance(_kernel(plan, samples, records, noise, steps), len(encoded), steps, progress)
+            with Team(len(encoded)) as team:
+                samples = _samples(plan, encoded, team)
+                kernel = _kernel(plan, samples, records, noise, steps)
+                _advance(team, kernel, len(encoded), steps, progress)
             out.take(first, samples, records)
         return out.recording()
 
@@ -96,11 +99,17 @@ def _block_size(network: IntegerNetwork, steps: int, record: Record) -> int:
     return max(1, min(SAMPLES_PER_BLOCK, TRAJECTORY_BYTES // per_sample))
 
 
-def _samples(plan: Plan, encoded: NDArray[np.int32]) -> _Samples:
+def _samples(plan: Plan, encoded: NDArray[np.int32], team: Team) -> _Samples:
     latents = plan.network.latents
+    drive = np.empty((len(encoded), latents.size), np.int32)
+
+    def share(first: int, last: int, start: int, stop: int) -> None:
+        drive[first:last] = plan.drive(encoded[first:last]) - latents.leak
+
+    team.run(share, 0, 0)
     return _Samples(
         u=np.tile(latents.initial, (len(encoded), 1)),
-        drive=(plan.drive(encoded) - latents.leak).astype(np.int32),
+        drive=drive,
         encoded=encoded,
         target=encoded << plan.target_left,
     )
@@ -137,19 +146,20 @@ def _kernel(plan: Plan, samples: _Samples, records: Records, noise: _Noise, upda
     return recurrent if plan.feedback is None else with_feedback
 
 
-def _advance(kernel: Kernel, samples: int, steps: int, progress: Progress | None) -> None:
+def _advance(
+    team: Team, kernel: Kernel, samples: int, steps: int, progress: Progress | None
+) -> None:
     done, chunk = 0, min(FIRST_STEPS, steps + 1)
-    with Team(samples) as team:
-        while done <= steps:
-            start = time.perf_counter()
-            stop = min(done + chunk, steps + 1)
-            team.run(kernel, done, stop)
-            if progress is not None:
-                progress(samples * (min(stop, steps) - done))
-            elapsed = time.perf_counter() - start
-            # Follow the measured speed, but grow gently: the first call may include compilation.
-            chunk = int(np.clip(SECONDS_PER_CALL / elapsed * (stop - done), 1, GROWTH * chunk))
-            done = stop
+    while done <= steps:
+        start = time.perf_counter()
+        stop = min(done + chunk, steps + 1)
+        team.run(kernel, done, stop)
+        if progress is not None:
+            progress(samples * (min(stop, steps) - done))
+        elapsed = time.perf_counter() - start
+        # Follow the measured speed, but grow gently: the first call may include compilation.
+        chunk = int(np.clip(SECONDS_PER_CALL / elapsed * (stop - done), 1, GROWTH * chunk))
+        done = stop
 
 
 class _Output:
