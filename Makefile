@@ -15,9 +15,9 @@ demo:
 
 test:
 	@.ci/setup dev
-	.venv/bin/python -m pytest -n 2
 	@# Clusters and process groups want the machine to themselves.
 	.venv/bin/python -m pytest -m cluster
+	.venv/bin/python -m pytest -n 2
 
 lint:
 	@.ci/setup dev

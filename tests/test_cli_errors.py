@@ -315,17 +315,15 @@ def test_full_disk(files, out, verb):
 
 KILLED_WHILE_WRITING = """
 import os, sys, time
-from pathlib import Path
+import numpy as np
 from pvae_neuro.cli import main
 
-def write_bytes(path, data):
-    with path.open("wb") as file:
-        file.write(b"half of it")
-        file.flush()
-        os.kill(os.getpid(), {number})
-        time.sleep(30)
+def write_array(file, array, allow_pickle):
+    file.write(b"half of it")
+    os.kill(os.getpid(), {number})
+    time.sleep(30)
 
-Path.write_bytes = write_bytes
+np.lib.format.write_array = write_array
 main()
 """
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pvae_neuro.sim.engine import Engine
 
 TOPOLOGIES = ("lateral", "predictive")
-ENGINES = ("reference", "onnx", "lava")
+ENGINES = ("reference", "fast", "onnx", "lava")
 STEPS = 32
 # Enough for tier 2, and few enough for Lava on two cores.
 SAMPLES = 32
