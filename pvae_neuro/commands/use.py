@@ -144,11 +144,12 @@ def _save(path: Path, recording: Recording) -> None:
         "potentials": recording.potentials,
         "reconstruction": recording.reconstruction,
     }
+    write_array: Any = np.lib.format.write_array
     # Array by array and piece by piece: a trajectory may be larger than the memory.
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
-                np.lib.format.write_array(entry, array, allow_pickle=False)
+                write_array(entry, array, allow_pickle=False)
 
 
 def _figures(recording: Recording) -> dict[str, float]:
