@@ -14,27 +14,14 @@ from numpy.typing import NDArray
 
 from pvae_neuro.sim.fast.events import (
     add_rows,
-    draw_counts,
     empty_scratch,
     inhibit_itself,
     integrate,
-    pair_counts,
     shift_to,
 )
-from pvae_neuro.sim.fast.philox import fill_words
-from pvae_neuro.sim.fast.readout import (
-    STEPS_TOGETHER,
-    empty_lists,
-    read_out,
-    record_last,
-    record_step,
-)
-from pvae_neuro.sim.fast.vectors import (
-    PAIR_LANES,
-    add_pairs,
-    pair_sums,
-    store_pair_sums,
-)
+from pvae_neuro.sim.fast.readout import empty_lists
+from pvae_neuro.sim.fast.steps import begin_step, end_step
+from pvae_neuro.sim.fast.vectors import PAIR_LANES, add_pairs, pair_sums, store_pair_sums
 
 
 class Feedback(NamedTuple):
@@ -130,10 +117,9 @@ def _multiply(loop, back):  # type: ignore[no-untyped-def]
 
 
 @nb.njit
-def _iterate(  # type: ignore[no-untyped-def]
-    u, drive, encoded, rows, back, neurons, scratch, loop, active, count, pair, found
-):
+def _iterate(u, drive, encoded, rows, back, neurons, scratch, loop, lists, n):  # type: ignore[no-untyped-def]
     """One update of a sample's potentials: prediction, error, feedback."""
+    active, count, pair, found = lists.active[n], lists.counts[n], lists.pair[n], lists.found[n]
     add_rows(rows.weight[0], rows.largest[0], active, count, pair, found, scratch)
     _weigh(encoded, scratch.total, rows.exponent[0], back, loop.message)
     _multiply(loop, back)
@@ -150,27 +136,14 @@ def _run_sample(  # type: ignore[no-untyped-def]
     scratch, loop, lists,
 ):  # fmt: skip
     """One sample of :func:`run_feedback`."""
-    u, drive, encoded = samples.u[b], samples.drive[b], samples.encoded[b]
-    together = 0
+    u, drive = samples.u[b], samples.drive[b]
+    encoded, target = samples.encoded[b], samples.target[b]
+    n = 0
     for step in range(start, stop):
-        active, count, pair = lists.active[together], lists.counts[together], lists.pair[together]
-        fill_words(scratch.raw, noise.seed, step, noise.first_sample + b)
-        found, spikes = draw_counts(u, sampler, scratch, active, count)
-        pair_counts(count, found, pair)
-        lists.found[together] = found
-        record_step(records, b, step, active, count, found, spikes, sampler.most)
+        begin_step(u, b, step, n, sampler, noise, scratch, lists, records)
         if step < updates:
-            _iterate(
-                u, drive, encoded, rows, back, neurons, scratch, loop, active, count, pair, found
-            )
-        if records.potentials.shape[1] > 0:
-            records.potentials[b, step] = u
-        if step == stop - 1:
-            record_last(readout, records, b, lists, together)
-        together += 1
-        if together == STEPS_TOGETHER or step == stop - 1:
-            read_out(readout, samples.target[b], lists, together, records.error[b], step)
-            together = 0
+            _iterate(u, drive, encoded, rows, back, neurons, scratch, loop, lists, n)
+        n = end_step(u, b, step, n, stop, readout, target, lists, records)
 
 
 @nb.njit(cache=True, nogil=True)

@@ -11,25 +11,18 @@ import numba as nb
 from pvae_neuro.sim.fast.events import (
     add_rows,
     add_shifted,
-    draw_counts,
     empty_scratch,
     inhibit_itself,
     integrate,
-    pair_counts,
 )
-from pvae_neuro.sim.fast.philox import fill_words
-from pvae_neuro.sim.fast.readout import (
-    STEPS_TOGETHER,
-    empty_lists,
-    read_out,
-    record_last,
-    record_step,
-)
+from pvae_neuro.sim.fast.readout import empty_lists
+from pvae_neuro.sim.fast.steps import begin_step, end_step
 
 
 @nb.njit
-def _iterate(u, drive, rows, neurons, scratch, active, count, pair, found):  # type: ignore[no-untyped-def]
-    """One update of a sample's potentials."""
+def _iterate(u, drive, rows, neurons, scratch, lists, n):  # type: ignore[no-untyped-def]
+    """One update of a sample's potentials from the counts of list ``n``."""
+    active, count, pair, found = lists.active[n], lists.counts[n], lists.pair[n], lists.found[n]
     change = scratch.change
     for i in range(change.shape[0]):
         change[i] = drive[i]
@@ -46,25 +39,13 @@ def _run_sample(  # type: ignore[no-untyped-def]
     lists,
 ):  # fmt: skip
     """One sample of :func:`run_recurrent`."""
-    u, drive = samples.u[b], samples.drive[b]
-    together = 0
+    u, drive, target = samples.u[b], samples.drive[b], samples.target[b]
+    n = 0
     for step in range(start, stop):
-        active, count, pair = lists.active[together], lists.counts[together], lists.pair[together]
-        fill_words(scratch.raw, noise.seed, step, noise.first_sample + b)
-        found, spikes = draw_counts(u, sampler, scratch, active, count)
-        pair_counts(count, found, pair)
-        lists.found[together] = found
-        record_step(records, b, step, active, count, found, spikes, sampler.most)
+        begin_step(u, b, step, n, sampler, noise, scratch, lists, records)
         if step < updates:
-            _iterate(u, drive, rows, neurons, scratch, active, count, pair, found)
-        if records.potentials.shape[1] > 0:
-            records.potentials[b, step] = u
-        if step == stop - 1:
-            record_last(readout, records, b, lists, together)
-        together += 1
-        if together == STEPS_TOGETHER or step == stop - 1:
-            read_out(readout, samples.target[b], lists, together, records.error[b], step)
-            together = 0
+            _iterate(u, drive, rows, neurons, scratch, lists, n)
+        n = end_step(u, b, step, n, stop, readout, target, lists, records)
 
 
 @nb.njit(cache=True, nogil=True)
