@@ -23,6 +23,7 @@ EXCESS_PERCENT = 5.0
 # taken from the means of blocks of iterations.
 STANDARD_ERRORS = 2.0
 BLOCKS = 5
+LEAST_WINDOW = 20
 # Shares of the smallest eigenvalue that the diagonal may make good, tried in turn: each costs a
 # little agreement with float, so none where none is needed.
 DIAGONAL_LOADS = (0.0, 0.5, 1.0)
@@ -40,7 +41,7 @@ def stabilize(
 ) -> IntegerNetwork:
     """Return the network with the smallest diagonal load that passes the trial run.
 
-    Integer network and float model run with the same words; the mean MSE over the second half
+    Integer network and float model run with the same words; the mean MSE over the last tenth
     of the iterations may exceed float's by ``EXCESS_PERCENT``, plus two standard errors.
 
     Parameters
@@ -88,7 +89,7 @@ def stabilize(
 def _trial(
     images: NDArray[np.floating[Any]], steps: int, progress: Callable[[int, int], None] | None
 ) -> Trial:
-    """Return the run whose result is the MSE of the second half, averaged in blocks."""
+    """Return the run whose result is the MSE at its end, averaged in blocks."""
     of = (1 + len(DIAGONAL_LOADS)) * steps * len(images)
     done = 0
 
@@ -100,11 +101,15 @@ def _trial(
 
     def trial(subject: SavedModel | IntegerNetwork) -> NDArray[np.float64]:
         mse = evaluate(subject, images, steps=steps, seed=TRIAL_SEED, progress=tell).mse
-        second_half = mse[len(mse) // 2 :]
-        blocks = np.array_split(second_half, min(BLOCKS, len(second_half)))
-        return np.array([block.mean() for block in blocks])
+        end = mse[-_window(steps) :]
+        return np.array([block.mean() for block in np.array_split(end, min(BLOCKS, len(end)))])
 
     return trial
+
+
+def _window(steps: int) -> int:
+    """Iterations at the end that count: a network may diverge late."""
+    return max(1, min(max(steps // 10, LEAST_WINDOW), steps // 2))
 
 
 def _excess(mse: NDArray[np.float64], by_float: NDArray[np.float64]) -> tuple[float, float]:
