@@ -139,14 +139,14 @@ def _small_model(samples: int, latents: int = 24, side: int = 6) -> tuple[SavedM
     config = ModelConfig(
         pixels=side * side, latents=latents, steps=8, beta=8.0, input_low=0.0, input_high=1.0
     )
-    model = SavedModel(
-        config,
-        np.abs(rng.normal(0, 0.15, (side * side, latents))).astype(np.float32),
-        np.full(side * side, -1.0, np.float32),
-        np.full(latents, -3.0, np.float32),
-        np.array(-2.0, np.float32),
-        rng.uniform(-2.0, 0.0, latents).astype(np.float32),
-    )
+    arrays = {
+        "dictionary": np.abs(rng.normal(0, 0.15, (side * side, latents))).astype(np.float32),
+        "log_sigma": np.full(side * side, -1.0, np.float32),
+        "log_bias": np.full(latents, -3.0, np.float32),
+        "log_step_size": np.array(-2.0, np.float32),
+        "initial_potential": rng.uniform(-2.0, 0.0, latents).astype(np.float32),
+    }
+    model = SavedModel(config, arrays)
     return model, rng.random((samples, side * side)).astype(np.float32)
 
 

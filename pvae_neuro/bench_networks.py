@@ -214,14 +214,14 @@ def pinned_float_model(latents: int, pixels: int, activity: float, seed: int = 0
         input_low=0.0,
         input_high=1.0,
     )
-    return SavedModel(
-        config=config,
-        dictionary=rng.normal(0.0, 0.05, (pixels, latents)).astype(np.float32),
-        log_sigma=np.full(pixels, -1.0, np.float32),
-        log_bias=np.full(latents, -3.0, np.float32),
-        log_step_size=np.array(LOG_STEP_SIZE, np.float32),
-        initial_potential=pinned_potentials(latents, activity, seed).astype(np.float32),
-    )
+    arrays = {
+        "dictionary": rng.normal(0.0, 0.05, (pixels, latents)).astype(np.float32),
+        "log_sigma": np.full(pixels, -1.0, np.float32),
+        "log_bias": np.full(latents, -3.0, np.float32),
+        "log_step_size": np.array(LOG_STEP_SIZE, np.float32),
+        "initial_potential": pinned_potentials(latents, activity, seed).astype(np.float32),
+    }
+    return SavedModel(config, arrays)
 
 
 def random_images(network: IntegerNetwork, samples: int, seed: int = 0) -> NDArray[np.float32]:

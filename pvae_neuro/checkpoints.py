@@ -6,8 +6,9 @@ can work from a saved model alone.
 
 from __future__ import annotations
 
+import math
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +20,11 @@ from pvae_neuro.errors import ModelFileError
 from pvae_neuro.tensor_files import read_safetensors, write_safetensors
 
 FORMAT = "pvae-neuro-model"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Version 2 brought families beside the linear iP-VAE, and ``architecture``."""
+
+LINEAR_FAMILY = "ipvae-linear"
+"""The family that can be lowered to integers."""
 
 LOG_SIGMA_BOUND = 3.45
 """Log standard deviations are squashed into ±3.45, so variances lie within [1e-3, 1e3]."""
@@ -28,6 +33,8 @@ _CONFIG_KEY = "pvae_neuro_config"
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
+ImageShape = tuple[int, int] | tuple[int, int, int]
+"""(H, W), or (C, H, W) with colour."""
 
 
 class ModelConfig(BaseModel):
@@ -36,7 +43,8 @@ class ModelConfig(BaseModel):
     Attributes
     ----------
     family : str
-        Model family; ``ipvae-linear`` is the iterative Poisson VAE with a linear decoder.
+        Model family, one of :func:`~pvae_neuro.models.registry.model_names`; ``ipvae-linear`` is
+        the iterative Poisson VAE with a linear decoder.
     pixels, latents : int
         M and K.
     clamp_u, clamp_du : float
@@ -59,14 +67,17 @@ class ModelConfig(BaseModel):
     input_low, input_high : float
         Range that inputs are declared to lie in.
     image_shape : tuple of int, optional
-        (H, W) with H W = M, if the inputs are images.
+        (H, W), or (C, H, W) with colour, whose product is M, if the inputs are images.
+    architecture : dict
+        Settings of the family alone, such as widths of hidden layers; the family checks them.
+        Values are JSON.
     training : dict
         Provenance: dataset, epochs, seed and the like. Values are JSON.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    family: Literal["ipvae-linear"] = "ipvae-linear"
+    family: str = LINEAR_FAMILY
     pixels: int = Field(ge=1)
     latents: int = Field(ge=1)
     clamp_u: float = 10.0
@@ -80,7 +91,8 @@ class ModelConfig(BaseModel):
     beta_inner: float = Field(default=1.0, ge=0.0)
     input_low: float
     input_high: float
-    image_shape: tuple[int, int] | None = None
+    image_shape: ImageShape | None = None
+    architecture: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -89,7 +101,7 @@ class ModelConfig(BaseModel):
             raise ValueError(f"input range [{self.input_low}, {self.input_high}] is empty")
         if not self.floor_u < min(self.clamp_u, self.clamp_du):
             raise ValueError(f"floor_u {self.floor_u} is not below clamp_u and clamp_du")
-        if self.image_shape and self.image_shape[0] * self.image_shape[1] != self.pixels:
+        if self.image_shape and math.prod(self.image_shape) != self.pixels:
             raise ValueError(f"image_shape {self.image_shape} does not hold {self.pixels} pixels")
         return self
 
@@ -98,10 +110,15 @@ class ModelConfig(BaseModel):
 class SavedModel:
     """Arrays of a trained model, float32, as the file holds them.
 
+    The arrays of a linear iP-VAE, M pixels and K latents, can be read as attributes; the models of
+    other families have arrays of their own, under the names of their PyTorch parameters.
+
     Attributes
     ----------
     config : ModelConfig
         What the arrays mean.
+    arrays : dict of str to ndarray of float32
+        Every array by its name in the file.
     dictionary : ndarray of float32, [M, K]
         Φ: what one spike of each neuron adds to the reconstruction, in units of the input.
     log_sigma : ndarray of float32, [M]
@@ -115,11 +132,27 @@ class SavedModel:
     """
 
     config: ModelConfig
-    dictionary: Float32
-    log_sigma: Float32
-    log_bias: Float32
-    log_step_size: Float32
-    initial_potential: Float32
+    arrays: dict[str, Float32]
+
+    @property
+    def dictionary(self) -> Float32:  # noqa: D102
+        return self._array("dictionary")
+
+    @property
+    def log_sigma(self) -> Float32:  # noqa: D102
+        return self._array("log_sigma")
+
+    @property
+    def log_bias(self) -> Float32:  # noqa: D102
+        return self._array("log_bias")
+
+    @property
+    def log_step_size(self) -> Float32:  # noqa: D102
+        return self._array("log_step_size")
+
+    @property
+    def initial_potential(self) -> Float32:  # noqa: D102
+        return self._array("initial_potential")
 
     @property
     def variance(self) -> Float64:
@@ -139,22 +172,41 @@ class SavedModel:
         constant: Float64 = np.exp(self.log_bias.astype(np.float64))
         return constant
 
-    def arrays(self) -> dict[str, Float32]:
-        """Every array by its name in the file.
+    @property
+    def parameter_count(self) -> int:
+        """Numbers in all arrays."""
+        return sum(array.size for array in self.arrays.values())
 
-        Returns
-        -------
-        dict of str to ndarray
-            The arrays themselves, not copies.
+    def require_linear(self, what: str) -> None:
+        """Refuse a model that is no linear iP-VAE.
+
+        Parameters
+        ----------
+        what : str
+            What needs one; begins the message.
+
+        Raises
+        ------
+        ModelFileError
+            If it is of another family.
         """
-        return {name: getattr(self, name) for name in _ARRAY_NAMES}
+        if self.config.family != LINEAR_FAMILY:
+            raise ModelFileError(
+                f"{what}: expected a model of the family {LINEAR_FAMILY!r}, the one that can be "
+                f"lowered to integers, got {self.config.family!r}; train one without --model"
+            )
 
-
-_ARRAY_NAMES = tuple(field.name for field in fields(SavedModel) if field.name != "config")
+    def _array(self, name: str) -> Float32:
+        if name not in self.arrays:
+            raise ModelFileError(
+                f"model of the family {self.config.family!r}: it has no array {name!r}, only "
+                f"{sorted(self.arrays)}; expected a linear iP-VAE"
+            )
+        return self.arrays[name]
 
 
 def array_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Shapes that the arrays of a model of this configuration have.
+    """Shapes that the arrays of a linear iP-VAE of this configuration have.
 
     Parameters
     ----------
@@ -195,13 +247,13 @@ def save_model(model: SavedModel, path: str | os.PathLike[str]) -> None:
     EngineUnavailableError
         If safetensors is not installed.
     """
-    _check_arrays(model.arrays(), model.config, "model to save")
+    _check_arrays(model.arrays, model.config, "model to save")
     metadata = {
         "format": FORMAT,
         "schema_version": str(SCHEMA_VERSION),
         _CONFIG_KEY: model.config.model_dump_json(),
     }
-    write_safetensors(path, dict(model.arrays()), metadata)
+    write_safetensors(path, dict(model.arrays), metadata)
 
 
 def load_model(path: str | os.PathLike[str]) -> SavedModel:
@@ -232,7 +284,7 @@ def load_model(path: str | os.PathLike[str]) -> SavedModel:
     _check_format(metadata, where)
     config = _parse_config(metadata.get(_CONFIG_KEY), where)
     _check_arrays(arrays, config, where)
-    return SavedModel(config=config, **arrays)
+    return SavedModel(config, arrays)
 
 
 def _check_format(metadata: dict[str, str], where: str) -> None:
@@ -263,20 +315,30 @@ def _parse_config(text: str | None, where: str) -> ModelConfig:
 
 
 def _check_arrays(arrays: dict[str, Any], config: ModelConfig, where: str) -> None:
-    expected = array_shapes(config)
+    # Shapes of other families follow from their PyTorch modules, which check them when built.
+    if config.family == LINEAR_FAMILY:
+        _check_shapes(arrays, array_shapes(config), where)
+    for name, array in arrays.items():
+        _check_values(name, array, where)
+
+
+def _check_shapes(arrays: dict[str, Any], expected: dict[str, tuple[int, ...]], where: str) -> None:
     missing, extra = sorted(expected.keys() - arrays), sorted(arrays.keys() - expected)
     if missing or extra:
         raise ModelFileError(
             f"{where}: expected the arrays {sorted(expected)}; missing {missing}, extra {extra}"
         )
     for name, shape in expected.items():
-        _check_array(name, arrays[name], shape, where)
+        array = arrays[name]
+        if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != np.float32:
+            got = f"{getattr(array, 'dtype', type(array).__name__)} {getattr(array, 'shape', '')}"
+            raise ModelFileError(f"{where}: array {name!r}: expected float32 {shape}, got {got}")
 
 
-def _check_array(name: str, array: Any, shape: tuple[int, ...], where: str) -> None:
-    if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != np.float32:
-        got = f"{getattr(array, 'dtype', type(array).__name__)} {getattr(array, 'shape', '')}"
-        raise ModelFileError(f"{where}: array {name!r}: expected float32 {shape}, got {got}")
+def _check_values(name: str, array: Any, where: str) -> None:
+    if not isinstance(array, np.ndarray) or array.dtype != np.float32:
+        got = getattr(array, "dtype", type(array).__name__)
+        raise ModelFileError(f"{where}: array {name!r}: expected float32, got {got}")
     if not np.isfinite(array).all():
         bad = int(np.count_nonzero(~np.isfinite(array)))
         raise ModelFileError(

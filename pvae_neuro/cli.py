@@ -11,7 +11,11 @@ import typer
 
 from pvae_neuro.commands.bench import bench
 from pvae_neuro.commands.demo import demo
-from pvae_neuro.commands.make import export, import_, train
+from pvae_neuro.commands.experiment import experiment
+from pvae_neuro.commands.make import export, import_
+from pvae_neuro.commands.models import models
+from pvae_neuro.commands.plot import plot
+from pvae_neuro.commands.train import train
 from pvae_neuro.commands.use import evaluate, inspect, run
 from pvae_neuro.commands.verify import verify
 
@@ -25,6 +29,7 @@ app = typer.Typer(
 )
 _VERBS: dict[str, Callable[..., None]] = {
     "demo": demo,
+    "models": models,
     "train": train,
     "import": import_,
     "export": export,
@@ -32,6 +37,8 @@ _VERBS: dict[str, Callable[..., None]] = {
     "run": run,
     "verify": verify,
     "evaluate": evaluate,
+    "plot": plot,
+    "experiment": experiment,
     "bench": bench,
 }
 for _name, _verb in _VERBS.items():

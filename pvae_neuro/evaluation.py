@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.checkpoints import SavedModel
+from pvae_neuro.checkpoints import LINEAR_FAMILY, SavedModel
 from pvae_neuro.errors import InputError
 from pvae_neuro.float_model import FloatModel
+from pvae_neuro.models.registry import model_from_saved
 from pvae_neuro.network import IntegerNetwork, check_steps
 from pvae_neuro.scheduling import ScheduledEngine
 from pvae_neuro.sim.engine import Engine, Progress, default_engine, get_engine
@@ -75,10 +76,10 @@ def evaluate(
     engine: str | Engine | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Evaluate a float model, or an integer network on an engine.
+    """Evaluate a float model of any family, or an integer network on an engine.
 
-    Both draw their counts from the same counter-based words, so two evaluations with one seed
-    differ by quantization alone.
+    A linear iP-VAE and its integer network draw their counts from the same counter-based words, so
+    two evaluations with one seed differ by quantization alone. Other families run in PyTorch.
 
     Parameters
     ----------
@@ -99,10 +100,14 @@ def evaluate(
     ------
     InputError
         If there are no inputs.
+    EngineUnavailableError
+        If a family other than the linear iP-VAE is to be evaluated, and torch is not installed.
     """
     check_steps(steps)
     if not len(inputs):
         raise InputError("evaluate: expected at least one image, got none")
+    if isinstance(subject, SavedModel) and subject.config.family != LINEAR_FAMILY:
+        return _evaluate_family(subject, inputs, steps, seed, engine, progress)
     if isinstance(subject, SavedModel):
         name = "float"
         error, silent = _run_float(subject, inputs, steps, seed, engine, progress)
@@ -117,6 +122,27 @@ def evaluate(
     with np.errstate(divide="ignore", invalid="ignore"):
         r2 = 1.0 - mse / variance
     return Evaluation(mse, r2, silent / len(inputs), len(inputs), steps, seed, name)
+
+
+def _evaluate_family(
+    model: SavedModel,
+    inputs: NDArray[np.floating[Any]],
+    steps: int,
+    seed: int,
+    engine: str | Engine | None,
+    progress: Progress | None,
+) -> Evaluation:
+    if engine is not None:
+        raise InputError(
+            f"evaluate: expected no engine or scheduler for the family {model.config.family!r}, "
+            f"which runs in PyTorch, got {engine if isinstance(engine, str) else engine.name!r}"
+        )
+    # Built first: it says what to install where torch is missing.
+    module = model_from_saved(model)
+    from pvae_neuro.inference import infer
+
+    trace = infer(module, np.asarray(inputs, np.float32), steps, seed, progress=progress)
+    return Evaluation(trace.mse, trace.r2, trace.zeros, len(inputs), steps, seed, "float")
 
 
 def _run_float(

@@ -37,10 +37,11 @@ class FloatModel:
     Raises
     ------
     ModelFileError
-        If the model takes more than one inner update per step.
+        If the model is no linear iP-VAE, or takes more than one inner update per step.
     """
 
     def __init__(self, model: SavedModel) -> None:
+        model.require_linear("float model")
         if model.config.inner_updates != 1:
             raise ModelFileError(
                 f"float model: expected 1 inner update per step, got {model.config.inner_updates}; "

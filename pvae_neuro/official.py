@@ -94,7 +94,7 @@ def import_official(folder: str | os.PathLike[str]) -> SavedModel:
         name: np.array(weights[name].reshape(shape), dtype=np.float32)
         for name, shape in array_shapes(config).items()
     }
-    return SavedModel(config=config, **arrays)
+    return SavedModel(config, arrays)
 
 
 def _newest(root: Path, pattern: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,8 @@ def image_grid(rows: dict[str, NDArray[np.floating[Any]]], ax: Axes | None = Non
 
     Parameters
     ----------
-    rows : dict of str to float [n, H, W]
-        All of one shape. The grey scale spans the values of the first row.
+    rows : dict of str to float [n, H, W] or [n, H, W, C]
+        All of one shape. The scale spans the values of the first row.
     ax : Axes, optional
 
     Returns
@@ -36,7 +37,11 @@ def image_grid(rows: dict[str, NDArray[np.floating[Any]]], ax: Axes | None = Non
     stacks = [_padded(np.asarray(images, float)) for images in rows.values()]
     first = np.asarray(next(iter(rows.values())), float)
     mosaic = np.concatenate([np.concatenate(list(stack), axis=1) for stack in stacks], axis=0)
-    ax.imshow(mosaic, cmap="gray", vmin=first.min(), vmax=first.max(), interpolation="nearest")
+    low, high = first.min(), first.max()
+    if mosaic.ndim == 3:
+        # Colours have no scale of their own in matplotlib: they must lie in [0, 1].
+        mosaic = np.nan_to_num(np.clip((mosaic - low) / max(high - low, 1e-12), 0, 1), nan=1.0)
+    ax.imshow(mosaic, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
     height = stacks[0].shape[1]
     ax.set_yticks([height * (i + 0.5) - 0.5 for i in range(len(rows))], list(rows))
     ax.tick_params(length=0, labelsize=9, labelcolor=INK)
@@ -46,7 +51,8 @@ def image_grid(rows: dict[str, NDArray[np.floating[Any]]], ax: Axes | None = Non
 
 
 def _padded(images: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-    return np.pad(images, ((0, 0), (1, 1), (1, 1)), constant_values=np.nan)
+    edges = [(0, 0), (1, 1), (1, 1), (0, 0)]
+    return np.pad(images, edges[: images.ndim], constant_values=np.nan)
 
 
 def raster(
@@ -166,7 +172,7 @@ def require_matplotlib() -> None:
 
 
 def as_images(
-    flat: NDArray[np.floating[Any]], image_shape: tuple[int, int] | None
+    flat: NDArray[np.floating[Any]], image_shape: tuple[int, ...] | None
 ) -> NDArray[np.floating[Any]]:
     """Give flat inputs [n, M] the shape of images.
 
@@ -174,17 +180,18 @@ def as_images(
     ----------
     flat : float [n, M]
     image_shape : tuple of int or None
-        Without one, the squarest shape that holds M pixels.
+        (H, W) or (C, H, W). Without one, the squarest shape that holds M pixels.
 
     Returns
     -------
-    float [n, H, W]
+    float [n, H, W], or [n, H, W, C] with colour
     """
     pixels = flat.shape[1]
-    height, width = image_shape or _squarest(pixels)
-    if height * width != pixels:
-        raise InputError(f"image_shape {height}x{width} does not hold {pixels} pixels")
-    return flat.reshape(len(flat), height, width)
+    shape = image_shape or _squarest(pixels)
+    if math.prod(shape) != pixels:
+        raise InputError(f"image_shape {'x'.join(map(str, shape))} does not hold {pixels} pixels")
+    images = flat.reshape(len(flat), *shape)
+    return images if len(shape) == 2 else np.moveaxis(images, 1, -1)
 
 
 def _squarest(pixels: int) -> tuple[int, int]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from pvae_neuro.checkpoints import LINEAR_FAMILY
 
 
 class TrainConfig(BaseModel):
@@ -13,6 +15,11 @@ class TrainConfig(BaseModel):
 
     Attributes
     ----------
+    model : str
+        Family, one of :func:`~pvae_neuro.models.registry.model_names`. Families have recipes of
+        their own: :func:`pvae_neuro.training.recipe`.
+    architecture : dict
+        Settings of that family alone, such as widths of hidden layers; JSON.
     latents : int
         Number of neurons K.
     steps : int
@@ -59,14 +66,19 @@ class TrainConfig(BaseModel):
     max_arrivals : int
         Largest relaxed count. Too low, and training never meets the large counts that exact
         sampling draws, which can then run away.
-    init_scale : float
-        Standard deviation of the initial dictionary.
+    estimator : {"relaxed", "exact"}
+        How gradients pass Poisson counts: through relaxed samples, or through exact counts by the
+        slope (z + rate) / 2; see :mod:`pvae_neuro.models.window`.
+    init_scale : float, optional
+        Standard deviation of the initial decoder; the family's own if not given.
     seed : int
         Of the initial weights, the order of the batches and every sample.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    model: str = LINEAR_FAMILY
+    architecture: dict[str, Any] = Field(default_factory=dict)
     latents: int = Field(default=512, ge=1)
     steps: int = Field(default=16, ge=1)
     beta: float = Field(default=16.0, ge=0.0)
@@ -90,7 +102,8 @@ class TrainConfig(BaseModel):
     temperature_anneal: float = Field(default=0.5, ge=0.0, le=1.0)
     beta_anneal: float = Field(default=0.0, ge=0.0, le=1.0)
     max_arrivals: int = Field(default=64, ge=1)
-    init_scale: float = Field(default=1e-4, gt=0.0)
+    estimator: Literal["relaxed", "exact"] = "relaxed"
+    init_scale: float | None = Field(default=None, gt=0.0)
     seed: int = Field(default=0, ge=0)
 
     def learning_rate_at(self, progress: float) -> float:

@@ -15,14 +15,9 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from pvae_neuro.checkpoints import (
-    Float32,
-    ModelConfig,
-    SavedModel,
-    array_shapes,
-)
+from pvae_neuro.checkpoints import Float32, ModelConfig, SavedModel
 from pvae_neuro.errors import InputError, ModelFileError
-from pvae_neuro.models.ipvae import IPVAE
+from pvae_neuro.models.base import Model, load_arrays
 from pvae_neuro.tensor_files import read_safetensors, write_safetensors
 from pvae_neuro.training_config import TrainConfig
 
@@ -31,6 +26,8 @@ SCHEMA_VERSION = 1
 
 _OPTIMIZER_KEYS = ("step", "exp_avg", "exp_inf")
 """What Adamax keeps per parameter; its step counts the updates that brought a gradient."""
+
+_PREFIXES = tuple(f"{key}." for key in _OPTIMIZER_KEYS)
 
 
 @dataclass(frozen=True)
@@ -64,11 +61,14 @@ class TrainingState:
         Batches since its start; the next batch has this number.
     arrays : dict of str to ndarray
         Weights by their names, and what Adamax keeps of each as ``step.name`` and so on.
+    seconds : float
+        Time that the run took so far.
     """
 
     identity: RunIdentity
     batches_done: int
     arrays: dict[str, Float32]
+    seconds: float = 0.0
 
     def to_saved(self) -> SavedModel:
         """Take the weights as they stand out of an unfinished run.
@@ -78,12 +78,18 @@ class TrainingState:
         SavedModel
             A model like any other.
         """
-        config = self.identity.model
-        return SavedModel(config, **{name: self.arrays[name] for name in array_shapes(config)})
+        weights = {
+            name: array for name, array in self.arrays.items() if not name.startswith(_PREFIXES)
+        }
+        return SavedModel(self.identity.model, weights)
 
 
 def capture(
-    identity: RunIdentity, batches_done: int, model: IPVAE, optimizer: torch.optim.Adamax
+    identity: RunIdentity,
+    batches_done: int,
+    model: Model,
+    optimizer: torch.optim.Adamax,
+    seconds: float = 0.0,
 ) -> TrainingState:
     """Copy out what a run needs to go on.
 
@@ -93,39 +99,40 @@ def capture(
         Which run it is.
     batches_done : int
         Batches since its start.
-    model : IPVAE
+    model : Model
         Its weights.
     optimizer : torch.optim.Adamax
         Its averages.
+    seconds : float
+        Time that the run took so far.
 
     Returns
     -------
     TrainingState
         Copies, in NumPy.
     """
-    arrays = dict(model.to_saved().arrays())
+    arrays = dict(model.to_saved().arrays)
     for name, parameter in model.named_parameters():
         for key, blank in _blank(parameter).items():
             value = optimizer.state[parameter].get(key, blank)
             arrays[f"{key}.{name}"] = np.array(value.cpu().numpy(), dtype=np.float32)
-    return TrainingState(identity, batches_done, arrays)
+    return TrainingState(identity, batches_done, arrays, seconds)
 
 
-def restore(state: TrainingState, model: IPVAE, optimizer: torch.optim.Adamax) -> None:
+def restore(state: TrainingState, model: Model, optimizer: torch.optim.Adamax) -> None:
     """Put a captured state back, in place.
 
     Parameters
     ----------
     state : TrainingState
         From :func:`capture` or :func:`load_state`.
-    model : IPVAE
+    model : Model
         Receives the weights.
     optimizer : torch.optim.Adamax
         Built on ``model``'s parameters; receives the averages.
     """
+    load_arrays(model, state.to_saved().arrays, "training state")
     for name, parameter in model.named_parameters():
-        with torch.no_grad():
-            parameter.copy_(torch.from_numpy(state.arrays[name]))
         kept = {
             key: blank.copy_(torch.from_numpy(state.arrays[f"{key}.{name}"]))
             for key, blank in _blank(parameter).items()
@@ -162,6 +169,7 @@ def save_state(state: TrainingState, path: Path) -> None:
         "model": identity.model.model_dump_json(),
         "data": identity.data,
         "batches_done": json.dumps(state.batches_done),
+        "seconds": json.dumps(state.seconds),
     }
     write_safetensors(path, dict(state.arrays), metadata)
 
@@ -197,24 +205,29 @@ def load_state(path: Path) -> TrainingState:
         train = TrainConfig.model_validate_json(metadata["train"])
         model = ModelConfig.model_validate_json(metadata["model"])
         batches_done = int(metadata["batches_done"])
+        seconds = float(metadata.get("seconds", "0"))
         identity = RunIdentity(train, model, metadata["data"])
     except (KeyError, ValueError, ValidationError) as error:
         raise ModelFileError(
             f"{path}: damaged training state ({error}); delete it and start again without --resume"
         ) from error
-    _check_arrays(arrays, model, path)
-    return TrainingState(identity, batches_done, arrays)
+    _check_arrays(arrays, path)
+    return TrainingState(identity, batches_done, arrays, seconds)
 
 
-def _check_arrays(arrays: dict[str, Float32], model: ModelConfig, path: Path) -> None:
-    expected = dict(array_shapes(model))
-    for name, shape in array_shapes(model).items():
+def _check_arrays(arrays: dict[str, Float32], path: Path) -> None:
+    """Each weight needs the optimiser's averages beside it; its shape is checked when restored."""
+    shapes = {name: array.shape for name, array in arrays.items()}
+    averages = {name for name in shapes if name.startswith(_PREFIXES)}
+    expected: dict[str, tuple[int, ...]] = {}
+    for name in shapes.keys() - averages:
+        shape = shapes[name]
         expected |= {f"step.{name}": (), f"exp_avg.{name}": shape, f"exp_inf.{name}": shape}
-    got = {name: array.shape for name, array in arrays.items()}
+    got = {name: shapes[name] for name in averages}
     if got != expected or any(array.dtype != np.float32 for array in arrays.values()):
         raise ModelFileError(
-            f"{path}: expected float32 arrays {expected}, got {got}; "
-            f"delete it and start again without --resume"
+            f"{path}: expected float32 weights, each with the optimiser's averages {expected}, "
+            f"got {shapes}; delete it and start again without --resume"
         )
 
 

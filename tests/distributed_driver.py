@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from pvae_neuro import training
+from pvae_neuro import training, training_run
 from pvae_neuro.data import Images
 from pvae_neuro.errors import PvaeNeuroError
 from pvae_neuro.training import TrainConfig, TrainOptions, train
@@ -46,7 +46,7 @@ def run(
 ) -> list[list[float]]:
     """Train; return the readings of every batch."""
     readings: list[list[float]] = []
-    plain = training._Run.train_batch
+    plain = training_run.TrainingRun.train_batch
 
     def watched(self: Any, batch: int) -> Any:
         if batch == stop:
@@ -55,12 +55,12 @@ def run(
         readings.append(list(metrics))
         return metrics
 
-    training._Run.train_batch = watched  # type: ignore[method-assign]
-    training._REPORT_EVERY = 1
+    training_run.TrainingRun.train_batch = watched  # type: ignore[method-assign]
+    training_run._REPORT_EVERY = 1
     try:
         train(images or make_images(), TrainConfig(**SETTINGS), output, options(**changes))
     finally:
-        training._Run.train_batch = plain  # type: ignore[method-assign]
+        training_run.TrainingRun.train_batch = plain  # type: ignore[method-assign]
     return readings
 
 

@@ -27,14 +27,14 @@ def random_model(
     )
     if signed:
         dictionary *= rng.choice([-1.0, 1.0], dictionary.shape)
-    return SavedModel(
-        config,
-        dictionary.astype(np.float32),
-        rng.normal(-1.0, 0.1, pixels).astype(np.float32),
-        np.full(latents, -3.0, np.float32),
-        np.array(-2.0, np.float32),
-        rng.uniform(-3.0, -1.0, latents).astype(np.float32),
-    )
+    arrays = {
+        "dictionary": dictionary.astype(np.float32),
+        "log_sigma": rng.normal(-1.0, 0.1, pixels).astype(np.float32),
+        "log_bias": np.full(latents, -3.0, np.float32),
+        "log_step_size": np.array(-2.0, np.float32),
+        "initial_potential": rng.uniform(-3.0, -1.0, latents).astype(np.float32),
+    }
+    return SavedModel(config, arrays)
 
 
 def random_images(model: SavedModel, samples: int, seed: int = 1) -> np.ndarray:

@@ -40,7 +40,7 @@ def make_model(seed: int = 0, **changes: Any) -> SavedModel:
         name: np.asarray(random.normal(size=shape), dtype=np.float32)
         for name, shape in array_shapes(config).items()
     }
-    return SavedModel(config=config, **arrays)
+    return SavedModel(config, arrays)
 
 
 def write_raw(path: Path, metadata: dict[str, str] | None = None, **arrays: Any) -> None:
@@ -50,7 +50,7 @@ def write_raw(path: Path, metadata: dict[str, str] | None = None, **arrays: Any)
         "schema_version": "1",
         "pvae_neuro_config": model.config.model_dump_json(),
     }
-    merged = {**model.arrays(), **arrays}
+    merged = {**model.arrays, **arrays}
     save_file(
         {name: array for name, array in merged.items() if array is not None},
         path,
@@ -70,15 +70,15 @@ def test_round_trip_keeps_every_bit(
     save_model(model, path)
     again = load_model(path)
     assert again.config == model.config
-    for name, array in model.arrays().items():
-        assert again.arrays()[name].dtype == np.float32
-        assert np.array_equal(again.arrays()[name], array)
+    for name, array in model.arrays.items():
+        assert again.arrays[name].dtype == np.float32
+        assert np.array_equal(again.arrays[name], array)
 
 
 def test_strided_arrays_are_saved_in_their_own_order(tmp_path: Path) -> None:
     model = make_model()
     fortran = SavedModel(
-        **{**model.arrays(), "dictionary": np.asfortranarray(model.dictionary)}, config=model.config
+        model.config, {**model.arrays, "dictionary": np.asfortranarray(model.dictionary)}
     )
     save_model(fortran, tmp_path / "m.safetensors")
     assert np.array_equal(load_model(tmp_path / "m.safetensors").dictionary, model.dictionary)
@@ -132,7 +132,7 @@ def test_every_truncation_is_refused(tmp_path: Path) -> None:
     ("metadata", "arrays", "message"),
     [
         ({"format": "other"}, {}, "saved by pvae-neuro"),
-        ({"schema_version": "2"}, {}, "newer than 1.*upgrade"),
+        ({"schema_version": "3"}, {}, "newer than 2.*upgrade"),
         ({"schema_version": "x"}, {}, "not a number"),
         ({"pvae_neuro_config": "{"}, {}, "configuration is not valid"),
         ({"pvae_neuro_config": json.dumps({"pixels": 0})}, {}, "pixels.*latents"),

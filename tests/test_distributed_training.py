@@ -50,7 +50,7 @@ def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def close(first: Path, second: Path) -> None:
-    a, b = load_model(first).arrays(), load_model(second).arrays()
+    a, b = load_model(first).arrays, load_model(second).arrays
     for name in a:
         np.testing.assert_allclose(a[name], b[name], rtol=2e-4, atol=2e-5, err_msg=name)
 
@@ -169,13 +169,13 @@ def test_exact_counts_need_a_generator() -> None:
 
 
 def test_fewer_images_than_processes_are_refused(tmp_path: Path) -> None:
-    from pvae_neuro import training
+    from pvae_neuro import training, training_run
     from pvae_neuro.training import TrainConfig
 
     many = Ranks(0, 12, CPU)
     config = TrainConfig(**SETTINGS)
     with pytest.raises(InputError, match="each of 12 processes, got 11"):
-        training._Run(make_images(), config, tmp_path / "m.st", training.TrainOptions(), many)
+        training_run.TrainingRun(make_images(), config, tmp_path / "m.st", training.TrainOptions(), many)
 
 
 def test_devices_and_ranks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,8 +97,8 @@ def test_their_checkpoint_survives_our_file(tmp_path: Path) -> None:
     save_model(saved, tmp_path / "official.safetensors")
     again = load_model(tmp_path / "official.safetensors")
     assert again.config == saved.config
-    for name, array in saved.arrays().items():
-        assert np.array_equal(again.arrays()[name], array)
+    for name, array in saved.arrays.items():
+        assert np.array_equal(again.arrays[name], array)
 
 
 def test_newest_checkpoint_is_read(tmp_path: Path) -> None:

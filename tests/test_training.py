@@ -46,7 +46,7 @@ def options(**changes: Any) -> TrainOptions:
 
 
 def same_bits(first: SavedModel, second: SavedModel) -> bool:
-    return all(np.array_equal(a, second.arrays()[n]) for n, a in first.arrays().items())
+    return all(np.array_equal(a, second.arrays[n]) for n, a in first.arrays.items())
 
 
 def test_training_lowers_the_loss_and_saves_the_model(tmp_path: Path) -> None:
@@ -85,16 +85,16 @@ def test_resumed_run_ends_with_the_same_bits(
     config = TrainConfig(**SMALL, windows=windows, gradient_clip=5.0)
     whole = train(make_images(), config, tmp_path / "whole.st", options())
     out = tmp_path / "m.st"
-    from pvae_neuro import training
+    from pvae_neuro.training_run import TrainingRun
 
-    plain = training._Run.train_batch
+    plain = TrainingRun.train_batch
 
     def dying(run: Any, index: int) -> Any:
         if index == batch:
             raise Killed
         return plain(run, index)
 
-    monkeypatch.setattr(training._Run, "train_batch", dying)
+    monkeypatch.setattr(TrainingRun, "train_batch", dying)
     with pytest.raises(Killed):
         train(make_images(), config, out, options(checkpoint_seconds=0.0))
     monkeypatch.undo()
@@ -143,10 +143,10 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) ->
 
 def interrupted(tmp_path: Path, **settings: Any) -> Path:
     """A run that stopped before its first batch."""
-    from pvae_neuro import training
+    from pvae_neuro.training_run import TrainingRun
 
     out = tmp_path / "m.st"
-    training._Run(make_images(), TrainConfig(**{**SMALL, **settings}), out, options())
+    TrainingRun(make_images(), TrainConfig(**{**SMALL, **settings}), out, options())
     return out
 
 

@@ -202,7 +202,9 @@ def evaluate(
         dataset or str(input), declared, data_root=data_root, split=split, clip=clip,
         samples=samples,
     )  # fmt: skip
+    # A family that runs in PyTorch takes no engine; one that was asked for is refused.
+    chosen = None if (engine, scheduler) == ("auto", None) else runner
     with single("evaluate", steps * len(images), quiet) as advance:
-        result = measure(subject, images, steps=steps, seed=seed, engine=runner, progress=advance)
+        result = measure(subject, images, steps=steps, seed=seed, engine=chosen, progress=advance)
     write_json(json, result.to_dict())
     console(json, quiet).print(evaluation_table(result))

@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pvae_neuro.checkpoints import LOG_SIGMA_BOUND, Float32, ModelConfig, SavedModel
+from pvae_neuro.checkpoints import LOG_SIGMA_BOUND, ModelConfig
+from pvae_neuro.models.base import Iteration, Model, State, Window, WindowSettings
 from pvae_neuro.models.dynamics import clamp_by, kl_divergence
 from pvae_neuro.models.relaxed_poisson import RELEASED_ARRIVALS, sample_counts
 
@@ -66,7 +66,7 @@ class Drive(NamedTuple):
     constant: Tensor
 
 
-class IPVAE(nn.Module):
+class IPVAE(Model):
     """Iterative Poisson VAE, linear decoder.
 
     Parameters
@@ -75,8 +75,8 @@ class IPVAE(nn.Module):
         Sizes, clamps and the kind of KL.
     generator : torch.Generator, optional
         Source of the initial parameters.
-    init_scale : float
-        Standard deviation of the initial dictionary; the released models use 1e-4.
+    init_scale : float, optional
+        Standard deviation of the initial dictionary; 1e-4 as in the released models if not given.
 
     Attributes
     ----------
@@ -92,18 +92,19 @@ class IPVAE(nn.Module):
         u before the first step, [K].
     """
 
+    silence = 0.5
+
     def __init__(
         self,
         config: ModelConfig,
         generator: torch.Generator | None = None,
-        init_scale: float = 1e-4,
+        init_scale: float | None = None,
     ) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config, generator)
         pixels, latents = config.pixels, config.latents
         normal = torch.randn(pixels, latents, generator=generator)
         uniform = torch.rand(latents, generator=generator)
-        self.dictionary = nn.Parameter(init_scale * normal)
+        self.dictionary = nn.Parameter((1e-4 if init_scale is None else init_scale) * normal)
         self.log_sigma = nn.Parameter(torch.zeros(pixels))
         self.log_bias = nn.Parameter(torch.full((latents,), -3.0))
         self.log_step_size = nn.Parameter(torch.zeros(()))
@@ -269,43 +270,37 @@ class IPVAE(nn.Module):
         kl = kl_divergence(u, u_prior, self.config.kl)
         return StepResult(u, z, readout, reconstruction, kl, self.nll(x, reconstruction))
 
-    def to_saved(self, **changes: object) -> SavedModel:
-        """Copy the parameters out as float32 NumPy arrays.
+    def start(self, x: Tensor) -> State:
+        """Membrane potentials before the first iteration: ``(u,)``, [B, K]."""
+        return (self.initial_state(len(x)),)
 
-        Parameters
-        ----------
-        **changes : object
-            Fields of the configuration to replace, for instance ``training`` (provenance).
+    def window(self, x: Tensor, state: State, settings: WindowSettings) -> Window:
+        """Run a window of training iterations; see :meth:`Model.window`."""
+        from pvae_neuro.models.window import run_window
 
-        Returns
-        -------
-        SavedModel
-            Independent of this module: later training does not change it.
+        result = run_window(
+            self, x, state[0], settings.steps, settings.temperature, settings.noise,
+            settings.max_arrivals,
+        )  # fmt: skip
+        return Window(result.nll, result.kl, (result.u,), result.z)
+
+    @torch.no_grad()
+    def iterate(self, x: Tensor, state: State, generator: torch.Generator | None) -> Iteration:
+        """Run one iteration on exact counts; see :meth:`Model.iterate`.
+
+        The counts that read one iteration out drive the next, so the state is ``(u, z)`` after
+        the first.
         """
-        values = {**self.config.model_dump(), **changes}
-        arrays = {name: _to_numpy(value) for name, value in self.named_parameters()}
-        return SavedModel(config=ModelConfig.model_validate(values), **arrays)
+        u = state[0]
+        z = state[1] if len(state) > 1 else sample_counts(u, 0.0, generator)
+        after = u
+        for repeat in range(self.config.inner_updates):
+            z = sample_counts(after, 0.0, generator) if repeat else z
+            after = self.update(after, x, z, u)
+        readout = sample_counts(after, 0.0, generator)
+        change = (after - u).norm(dim=1)
+        return Iteration((after, readout), readout, self.decode(readout), torch.exp(after), change)
 
-    @classmethod
-    def from_saved(cls, saved: SavedModel) -> IPVAE:
-        """Build the module that a saved model describes.
-
-        Parameters
-        ----------
-        saved : SavedModel
-            From :func:`~pvae_neuro.checkpoints.load_model` or an importer.
-
-        Returns
-        -------
-        IPVAE
-            In float32, on the CPU.
-        """
-        model = cls(saved.config)
-        model.load_state_dict(
-            {name: torch.from_numpy(array.copy()) for name, array in saved.arrays().items()}
-        )
-        return model
-
-
-def _to_numpy(parameter: Tensor) -> Float32:
-    return np.array(parameter.detach().cpu().numpy(), dtype=np.float32)
+    def learning_rate_shares(self, dictionary_rate: float) -> dict[str, float]:
+        """The dictionary learns at a rate of its own; see :class:`TrainConfig`."""
+        return {"dictionary": dictionary_rate}

@@ -1,0 +1,207 @@
+"""Every model family by its name: where it lives, and which paper it is from.
+
+Reading this table needs no torch; :func:`model_class` imports the family asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pvae_neuro.checkpoints import ModelConfig, SavedModel
+from pvae_neuro.errors import EngineUnavailableError, InputError
+from pvae_neuro.suggest import suggest
+
+if TYPE_CHECKING:
+    import torch
+
+    from pvae_neuro.models.base import Model
+
+IPVAE_PAPER = "Vafaii, Galor, Yates 2025, arXiv:2410.19315"
+PVAE_PAPER = "Vafaii, Galor, Yates 2024, arXiv:2405.14473"
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One family.
+
+    Attributes
+    ----------
+    name : str
+        As ``--model`` takes it.
+    home : str
+        ``module:Class`` below ``pvae_neuro.models``.
+    summary : str
+        What it is, in a few words.
+    paper : str
+        Where it was published.
+    architecture : dict
+        Settings that make this name of a class that serves several.
+    published_parameters : int, optional
+        Parameters on MNIST as published, where the architecture is the same.
+    published_latents : int
+        K of that figure.
+    """
+
+    name: str
+    home: str
+    summary: str
+    paper: str
+    architecture: dict[str, Any] = field(default_factory=dict)
+    published_parameters: int | None = None
+    published_latents: int = 512
+
+
+_ENTRIES = (
+    ModelEntry(
+        "ipvae-linear", "ipvae:IPVAE", "iterative Poisson, linear decoder", IPVAE_PAPER,
+        published_parameters=403_217,
+    ),
+    ModelEntry(
+        "ipvae-mlp", "ipvae_jacobian:JacobianIPVAE", "iterative Poisson, MLP decoder", IPVAE_PAPER,
+        {"decoder": "mlp"},
+    ),
+    ModelEntry(
+        "ipvae-conv", "ipvae_jacobian:JacobianIPVAE", "iterative Poisson, convolutional decoder",
+        IPVAE_PAPER, {"decoder": "conv"},
+    ),
+    ModelEntry(
+        "ipvae-hierarchical", "ipvae_hierarchical:HierarchicalIPVAE",
+        "iterative Poisson, two levels", f"{IPVAE_PAPER} (future work; our equations)",
+    ),
+    ModelEntry(
+        "igvae", "igvae:IGVAE", "iterative Gaussian, linear decoder", IPVAE_PAPER,
+        published_parameters=403_730,
+    ),
+    ModelEntry(
+        "igvae-relu", "igvae:IGVAE", "iterative Gaussian, rectified samples", IPVAE_PAPER,
+        {"relu": True}, published_parameters=403_730,
+    ),
+    ModelEntry(
+        "pvae-linear", "pvae:PVAE", "amortized Poisson, linear encoder", PVAE_PAPER,
+        {"encoder": "linear"}, published_parameters=803_328,
+    ),
+    ModelEntry(
+        "pvae-mlp", "pvae:PVAE", "amortized Poisson, MLP encoder", PVAE_PAPER, {"encoder": "mlp"},
+    ),
+    ModelEntry(
+        "pvae-conv", "pvae:PVAE", "amortized Poisson, convolutional encoder", PVAE_PAPER,
+        {"encoder": "conv"},
+    ),
+    ModelEntry(
+        "gvae-linear", "gvae:GVAE", "amortized Gaussian, linear encoder", PVAE_PAPER,
+        {"encoder": "linear"},
+    ),
+    ModelEntry(
+        "gvae-mlp", "gvae:GVAE", "amortized Gaussian, MLP encoder", PVAE_PAPER, {"encoder": "mlp"},
+    ),
+    ModelEntry(
+        "gvae-conv", "gvae:GVAE", "amortized Gaussian, convolutional encoder", PVAE_PAPER,
+        {"encoder": "conv"},
+    ),
+    ModelEntry(
+        "pc", "predictive_coding:PredictiveCoding", "predictive coding, Gaussian",
+        "Rao, Ballard 1999, doi:10.1038/4580; Whittington, Bogacz 2017, doi:10.1162/NECO_a_00949",
+        published_parameters=125_968, published_latents=64,
+    ),
+    ModelEntry(
+        "ipc", "predictive_coding:IncrementalPredictiveCoding", "incremental predictive coding",
+        "Salvatori et al. 2024, arXiv:2212.00720",
+        published_parameters=125_968, published_latents=64,
+    ),
+    ModelEntry(
+        "lca", "lca:LCA", "sparse coding, locally competitive algorithm",
+        "Rozell, Johnson, Baraniuk, Olshausen 2008, doi:10.1162/neco.2008.03-07-486",
+    ),
+    ModelEntry(
+        "savae", "savae:SemiAmortizedVAE", "semi-amortized Gaussian",
+        "Kim, Wiseman, Miller, Sontag, Rush 2018, arXiv:1802.02550",
+    ),
+    ModelEntry(
+        "iavae", "iavae:IterativeAmortizedVAE", "iterative amortized Gaussian",
+        "Marino, Yue, Mandt 2018, arXiv:1807.09356",
+    ),
+)  # fmt: skip
+
+_BY_NAME = {entry.name: entry for entry in _ENTRIES}
+
+
+def model_names() -> tuple[str, ...]:
+    """Names of all families, in the order of the documentation."""
+    return tuple(_BY_NAME)
+
+
+def model_entry(name: str) -> ModelEntry:
+    """Look a family up.
+
+    Raises
+    ------
+    InputError
+        If there is no such family; suggests the nearest names.
+    """
+    if name not in _BY_NAME:
+        raise InputError(f"model {name!r}: no such family{suggest(name, _BY_NAME)}")
+    return _BY_NAME[name]
+
+
+def model_class(name: str) -> type[Model]:
+    """Import the class of a family.
+
+    Raises
+    ------
+    InputError
+        If there is no such family.
+    EngineUnavailableError
+        If torch is not installed.
+    """
+    module, _, kind = model_entry(name).home.partition(":")
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise EngineUnavailableError(
+            f"model {name!r} needs torch: pip install 'pvae-neuro[train]'"
+        ) from error
+    found: type[Model] = getattr(import_module(f"pvae_neuro.models.{module}"), kind)
+    return found
+
+
+def build_model(
+    config: ModelConfig,
+    generator: torch.Generator | None = None,
+    init_scale: float | None = None,
+) -> Model:
+    """Build an untrained model.
+
+    Parameters
+    ----------
+    config : ModelConfig
+        ``config.family`` names the family.
+    generator : torch.Generator, optional
+        Source of the initial parameters.
+    init_scale : float, optional
+        Standard deviation of the initial decoder; the family's own if not given.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    InputError
+        If the family is unknown, or its architecture is not valid.
+    """
+    return model_class(config.family)(config, generator, init_scale)
+
+
+def model_from_saved(saved: SavedModel) -> Model:
+    """Build the module that a saved model describes, whatever its family.
+
+    Raises
+    ------
+    ModelFileError
+        If its arrays do not fit its configuration.
+    InputError
+        If its family is unknown to this version.
+    """
+    return model_class(saved.config.family).from_saved(saved)

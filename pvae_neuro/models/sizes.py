@@ -1,0 +1,39 @@
+"""How many parameters a family has, without drawing their values."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from pvae_neuro.checkpoints import ImageShape, ModelConfig
+from pvae_neuro.models.registry import build_model
+
+
+def count_parameters(name: str, latents: int, image_shape: ImageShape) -> int:
+    """Parameters of an untrained model of a family, with its default architecture.
+
+    Parameters
+    ----------
+    name : str
+        Family.
+    latents : int
+        K.
+    image_shape : tuple of int
+        (H, W) or (C, H, W).
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    InputError
+        If there is no such family, or it cannot be built at that size.
+    """
+    config = ModelConfig(
+        family=name, pixels=math.prod(image_shape), latents=latents, steps=1, beta=1.0,
+        input_low=0.0, input_high=1.0, image_shape=image_shape,
+    )  # fmt: skip
+    with torch.device("meta"):
+        return build_model(config).parameter_count

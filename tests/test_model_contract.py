@@ -1,0 +1,222 @@
+"""What holds for every family: one loop trains it, one file keeps it, one loop evaluates it."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="models need torch")
+
+from rich.console import Console  # noqa: E402
+
+from pvae_neuro.checkpoints import SavedModel, load_model, save_model  # noqa: E402
+from pvae_neuro.data import Images  # noqa: E402
+from pvae_neuro.errors import InputError, ModelFileError, PvaeNeuroError  # noqa: E402
+from pvae_neuro.evaluation import evaluate  # noqa: E402
+from pvae_neuro.inference import infer  # noqa: E402
+from pvae_neuro.models.registry import (  # noqa: E402
+    build_model,
+    model_entry,
+    model_from_saved,
+    model_names,
+)
+from pvae_neuro.models.sizes import count_parameters  # noqa: E402
+from pvae_neuro.training import TrainOptions, checkpoint_path, recipe, train  # noqa: E402
+from pvae_neuro.training_run import TrainingRun  # noqa: E402
+from pvae_neuro.training_state import load_state  # noqa: E402
+
+SIDE = 8
+
+
+def bars(count: int = 64, seed: int = 0) -> Images:
+    """Sums of a few rows and columns."""
+    random = np.random.default_rng(seed)
+    rows, columns = (random.random((2, count, SIDE)) < 0.2).astype(np.float32)
+    pixels = np.clip(rows[:, :, None] + columns[:, None, :], 0, 1).reshape(count, -1)
+    return Images(pixels, None, (SIDE, SIDE), 0.0, 1.0, "bars")
+
+
+def options(**changes: Any) -> TrainOptions:
+    return TrainOptions(**{"device": "cpu", "console": Console(file=io.StringIO()), **changes})
+
+
+def small(name: str, **changes: Any) -> Any:
+    settings = {"latents": 12, "epochs": 2, "batch_size": 16, **changes}
+    return recipe(name, **settings)
+
+
+def same_bits(first: SavedModel, second: SavedModel) -> bool:
+    return first.arrays.keys() == second.arrays.keys() and all(
+        np.array_equal(array, second.arrays[name]) for name, array in first.arrays.items()
+    )
+
+
+class Killed(BaseException):
+    """Stands for a kill between two batches."""
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_every_family_trains_saves_resumes_and_evaluates(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = bars()
+    whole = train(images, small(name), tmp_path / "whole.st", options())
+    again = load_model(tmp_path / "whole.st")
+    assert again.config == whole.config and again.config.family == name
+    assert same_bits(whole, again)
+
+    plain = TrainingRun.train_batch
+
+    def dying(run: Any, index: int) -> Any:
+        if index == 5:
+            raise Killed
+        return plain(run, index)
+
+    monkeypatch.setattr(TrainingRun, "train_batch", dying)
+    out = tmp_path / "m.st"
+    with pytest.raises(Killed):
+        train(images, small(name), out, options(checkpoint_seconds=0.0))
+    monkeypatch.undo()
+    assert load_state(checkpoint_path(out)).batches_done == 5
+    assert same_bits(train(images, small(name), out, options(resume=True)), whole)
+
+    result = evaluate(again, images.pixels[:10], steps=6, seed=3)
+    assert result.mse.shape == (6,) and np.isfinite(result.mse).all()
+    assert ((result.zeros >= 0) & (result.zeros <= 1)).all()
+    repeated = evaluate(again, images.pixels[:10], steps=6, seed=3)
+    assert np.array_equal(result.mse, repeated.mse)
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_training_moves_parameters_and_they_all_get_gradients(name: str, tmp_path: Path) -> None:
+    images = bars()
+    config = small(name, init_scale=0.1)
+    saved = train(images, config, tmp_path / "m.st", options())
+    seed = torch.Generator().manual_seed(0)
+    other = build_model(saved.config, seed, 0.1).to_saved()
+    still = [n for n, array in saved.arrays.items() if np.array_equal(array, other.arrays[n])]
+    assert saved.arrays.keys() == other.arrays.keys()
+    assert still == []
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_state_carries_over_and_reconstruction_is_what_decode_says(name: str) -> None:
+    pixels = bars(20).pixels
+    config = train_config_of(name)
+    model = build_model(config, torch.Generator().manual_seed(1))
+    x = torch.from_numpy(pixels)
+    with torch.no_grad():
+        first = model.iterate(x, model.start(x), torch.Generator().manual_seed(2))
+        second = model.iterate(x, first.state, torch.Generator().manual_seed(3))
+    for result in (first, second):
+        assert result.z.shape == result.mean.shape == (20, config.latents)
+        assert result.reconstruction.shape == x.shape and result.change.shape == (20,)
+        assert torch.allclose(model.decode(result.z), result.reconstruction, atol=1e-5)
+        assert all(len(part) == 20 for part in result.state)
+
+
+def train_config_of(name: str) -> Any:
+    from pvae_neuro.training_run import _model_config
+
+    return _model_config(bars(), small(name))
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_parameter_counts_are_those_published(name: str) -> None:
+    entry = model_entry(name)
+    count = count_parameters(name, entry.published_latents, (28, 28))
+    assert count > 0
+    if entry.published_parameters is not None:
+        assert count == entry.published_parameters
+
+
+def test_published_counts_of_the_patches() -> None:
+    assert count_parameters("ipvae-linear", 512, (16, 16)) == 132_353
+    assert count_parameters("pvae-linear", 512, (16, 16)) == 262_656
+    assert count_parameters("gvae-linear", 512, (16, 16)) == 393_216
+
+
+def test_resume_from_another_models_checkpoint_is_refused(tmp_path: Path) -> None:
+    out = tmp_path / "m.st"
+    TrainingRun(bars(), small("ipvae-linear"), out, options())
+    with pytest.raises(InputError, match="model: ipvae-linear != igvae"):
+        train(bars(), small("igvae"), out, options(resume=True))
+
+
+def test_start_from_another_family_is_refused(tmp_path: Path) -> None:
+    first = train(bars(), small("ipvae-linear"), tmp_path / "a.st", options())
+    with pytest.raises(InputError, match="of the family 'igvae', got 'ipvae-linear'"):
+        train(bars(), small("igvae"), tmp_path / "b.st", options(start=first))
+
+
+def test_nan_stops_names_the_step_and_keeps_the_last_good_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pvae_neuro.models.ipvae import IPVAE
+
+    plain = IPVAE.window
+    calls = []
+
+    def poisoned(model: Any, *arguments: Any) -> Any:
+        calls.append(1)
+        window = plain(model, *arguments)
+        return window._replace(nll=window.nll * float("nan")) if len(calls) == 6 else window
+
+    monkeypatch.setattr(IPVAE, "window", poisoned)
+    out = tmp_path / "m.st"
+    with pytest.raises(PvaeNeuroError, match="diverged at batch 6 of 8: loss nan"):
+        train(bars(), small("ipvae-linear"), out, options(checkpoint_seconds=0.0))
+    assert not out.exists()
+    state = load_state(checkpoint_path(out))
+    assert state.batches_done == 5
+    assert all(np.isfinite(array).all() for array in state.arrays.values())
+
+
+def test_unknown_family_suggests_the_nearest() -> None:
+    with pytest.raises(InputError, match="did you mean 'igvae-relu'"):
+        recipe("igvae-rleu")
+    with pytest.raises(InputError, match=r"did you mean 'ipvae-linear' or 'ipvae-mlp'"):
+        recipe("ipvae")
+
+
+def test_unknown_architecture_setting_is_refused() -> None:
+    config = train_config_of("ipvae-linear").model_copy(update={"architecture": {"depth": 3}})
+    with pytest.raises(InputError, match=r"'ipvae-linear': depth: .*its settings are: none"):
+        build_model(config)
+    config = train_config_of("ipvae-mlp").model_copy(update={"architecture": {"decoder": "conv"}})
+    with pytest.raises(InputError, match=r"expected decoder 'mlp'.*take another family"):
+        build_model(config)
+
+
+def test_arrays_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    saved = build_model(train_config_of("igvae"), torch.Generator().manual_seed(0)).to_saved()
+    name = max(saved.arrays, key=lambda n: saved.arrays[n].size)
+    wrong = SavedModel(saved.config, {**saved.arrays, name: saved.arrays[name][:-1]})
+    save_model(wrong, tmp_path / "m.st")
+    with pytest.raises(ModelFileError, match=f"differ in .*{name}"):
+        model_from_saved(load_model(tmp_path / "m.st"))
+
+
+def test_only_linear_models_can_be_exported() -> None:
+    from pvae_neuro.float_model import FloatModel
+
+    saved = build_model(train_config_of("igvae")).to_saved()
+    with pytest.raises(ModelFileError, match="expected a model of the family 'ipvae-linear'"):
+        FloatModel(saved)
+
+
+def test_both_evaluations_of_the_linear_model_agree(tmp_path: Path) -> None:
+    """The NumPy path draws other numbers than PyTorch: means over 64 images agree to 5 %."""
+    images = bars()
+    saved = train(
+        images, small("ipvae-linear", epochs=30, init_scale=0.1), tmp_path / "m.st", options()
+    )
+    ours = infer(saved, images.pixels, 40, seed=1)
+    numpy = evaluate(saved, images.pixels, steps=40, seed=2)
+    assert ours.mse[-10:].mean() == pytest.approx(numpy.mse[-10:].mean(), rel=0.05)
+    assert ours.zeros[-10:].mean() == pytest.approx(numpy.zeros[-10:].mean(), abs=0.02)
+    assert (ours.mse_mean[-10:] < ours.mse[-10:]).all()
