@@ -27,6 +27,7 @@ from pvae_neuro.network import (
     Population,
     Readout,
 )
+from pvae_neuro.network_parts import ImageShape
 
 SCHEMA_VERSION = 1
 Arrays = Mapping[str, NDArray[Any]]
@@ -46,7 +47,7 @@ class InputPart(_Part):
     low: Number
     high: Number
     frac_bits: int
-    image_shape: tuple[int, int] | None
+    image_shape: ImageShape | None
 
 
 class TablePart(_Part):

@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     from pvae_neuro.checkpoints import SavedModel as SavedModel
     from pvae_neuro.checkpoints import load_model as load_model
     from pvae_neuro.checkpoints import save_model as save_model
+    from pvae_neuro.data import Feeder as Feeder
+    from pvae_neuro.data import PatchConfig as PatchConfig
+    from pvae_neuro.data import extract_patches as extract_patches
     from pvae_neuro.data import load_images as load_images
+    from pvae_neuro.data import make_feeder as make_feeder
     from pvae_neuro.errors import ArtifactError as ArtifactError
     from pvae_neuro.errors import CertificateError as CertificateError
     from pvae_neuro.errors import EngineError as EngineError
@@ -35,6 +39,10 @@ if TYPE_CHECKING:
     from pvae_neuro.errors import PvaeNeuroError as PvaeNeuroError
     from pvae_neuro.evaluation import Evaluation as Evaluation
     from pvae_neuro.evaluation import evaluate as evaluate
+    from pvae_neuro.experiments import ExperimentResult as ExperimentResult
+    from pvae_neuro.experiments import experiment_names as experiment_names
+    from pvae_neuro.experiments import run_experiment as run_experiment
+    from pvae_neuro.experiments.context import Context as Context
     from pvae_neuro.exporters.certify import Certificate as Certificate
     from pvae_neuro.exporters.certify import certify as certify
     from pvae_neuro.exporters.quantize import QuantizeConfig as QuantizeConfig
@@ -42,7 +50,14 @@ if TYPE_CHECKING:
     from pvae_neuro.exporting import ExportResult as ExportResult
     from pvae_neuro.exporting import export_model as export_model
     from pvae_neuro.float_check import Tolerances as Tolerances
+    from pvae_neuro.inference import Trace as Trace
+    from pvae_neuro.inference import infer as infer
+    from pvae_neuro.model_plots import plot_model as plot_model
+    from pvae_neuro.models.base import Model as Model
     from pvae_neuro.models.ipvae import IPVAE as IPVAE
+    from pvae_neuro.models.registry import build_model as build_model
+    from pvae_neuro.models.registry import model_from_saved as model_from_saved
+    from pvae_neuro.models.registry import model_names as model_names
     from pvae_neuro.network import IntegerNetwork as IntegerNetwork
     from pvae_neuro.official import import_official as import_official
     from pvae_neuro.parity import ParityReport as ParityReport
@@ -54,6 +69,7 @@ if TYPE_CHECKING:
     from pvae_neuro.sim.engine import get_engine as get_engine
     from pvae_neuro.sim.lava import build_lava as build_lava
     from pvae_neuro.training import TrainConfig as TrainConfig
+    from pvae_neuro.training import recipe as recipe
     from pvae_neuro.training import train as train
     from pvae_neuro.zoo import load_pretrained as load_pretrained
     from pvae_neuro.zoo import pretrained_model_path as pretrained_model_path
@@ -63,7 +79,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "artifact": ("Artifact", "load_artifact"),
     "checkpoints": ("ModelConfig", "SavedModel", "load_model", "save_model"),
-    "data": ("load_images",),
+    "data": ("Feeder", "PatchConfig", "extract_patches", "load_images", "make_feeder"),
     "errors": (
         "ArtifactError",
         "CertificateError",
@@ -75,18 +91,24 @@ _HOMES = {
         "PvaeNeuroError",
     ),
     "evaluation": ("Evaluation", "evaluate"),
+    "experiments": ("ExperimentResult", "experiment_names", "run_experiment"),
+    "experiments.context": ("Context",),
     "exporters.certify": ("Certificate", "certify"),
     "exporters.quantize": ("QuantizeConfig", "quantize"),
     "exporting": ("ExportResult", "export_model"),
     "float_check": ("Tolerances",),
+    "inference": ("Trace", "infer"),
+    "model_plots": ("plot_model",),
+    "models.base": ("Model",),
     "models.ipvae": ("IPVAE",),
+    "models.registry": ("build_model", "model_from_saved", "model_names"),
     "network": ("IntegerNetwork",),
     "official": ("import_official",),
     "parity": ("ParityReport", "verify"),
     "report": ("write_report",),
     "sim.engine": ("Engine", "Recording", "engine_names", "get_engine"),
     "sim.lava": ("build_lava",),
-    "training": ("TrainConfig", "train"),
+    "training": ("TrainConfig", "recipe", "train"),
     "zoo": ("load_pretrained", "pretrained_model_path", "sample_digits"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from typing_extensions import Self
 
 from pvae_neuro.errors import ModelFileError
+from pvae_neuro.network_parts import ImageShape
 from pvae_neuro.tensor_files import read_safetensors, write_safetensors
 
 FORMAT = "pvae-neuro-model"
@@ -33,8 +34,6 @@ _CONFIG_KEY = "pvae_neuro_config"
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
-ImageShape = tuple[int, int] | tuple[int, int, int]
-"""(H, W), or (C, H, W) with colour."""
 
 
 class ModelConfig(BaseModel):

@@ -14,6 +14,7 @@ from pvae_neuro.commands.demo import demo
 from pvae_neuro.commands.experiment import experiment
 from pvae_neuro.commands.make import export, import_
 from pvae_neuro.commands.models import models
+from pvae_neuro.commands.patches import patches
 from pvae_neuro.commands.plot import plot
 from pvae_neuro.commands.train import train
 from pvae_neuro.commands.use import evaluate, inspect, run
@@ -30,6 +31,7 @@ app = typer.Typer(
 _VERBS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "models": models,
+    "patches": patches,
     "train": train,
     "import": import_,
     "export": export,

@@ -19,6 +19,9 @@ ACCUMULATOR_MAX = (1 << (ACCUMULATOR_BITS - 1)) - 1
 # of a pair are added in 16 bits on processors without VNNI).
 LARGEST_COUNT = 127
 
+ImageShape = tuple[int, int] | tuple[int, int, int]
+"""(height, width), or (colours, height, width)."""
+
 
 @dataclass(frozen=True, eq=False)
 class InputEncoding:
@@ -33,14 +36,14 @@ class InputEncoding:
     frac_bits : int
         Fixed-point position of a pixel.
     image_shape : tuple of int or None
-        (height, width) for display.
+        (height, width), or (colours, height, width), for display.
     """
 
     pixels: int
     low: float
     high: float
     frac_bits: int
-    image_shape: tuple[int, int] | None = None
+    image_shape: ImageShape | None = None
 
     def encode(self, images: ArrayLike) -> NDArray[np.int32]:
         """Turn float images [..., M] into integers of unit 2**-frac_bits."""

@@ -23,6 +23,7 @@ from pvae_neuro.errors import InputError
 from pvae_neuro.float_check import FloatCheck, FloatResult, FloatTrajectory, Tolerances, run_float
 from pvae_neuro.float_model import FloatModel
 from pvae_neuro.network import IntegerNetwork, check_steps
+from pvae_neuro.network_parts import ImageShape
 from pvae_neuro.sim.engine import Engine, Recording, get_engine
 from pvae_neuro.sim.noise import noise
 
@@ -59,7 +60,7 @@ class Traces:
     mse_integer: NDArray[np.float64]
     zeros_float: NDArray[np.float64]
     zeros_integer: NDArray[np.float64]
-    image_shape: tuple[int, int] | None
+    image_shape: ImageShape | None
 
 
 @dataclass(frozen=True, eq=False)

@@ -212,7 +212,7 @@ def _digits(traces: Traces) -> Figure:
         "|difference|": np.abs(reconstructions[0] - reconstructions[1]),
     }
     stacks = {name: plots.as_images(np.asarray(flat), shape) for name, flat in rows.items()}
-    count, height, width = stacks["input"].shape
+    count, height, width = stacks["input"].shape[:3]
     inches = 9.2
     figure = _figure(inches, inches * 4 * height / (count * width) + 0.1)
     plots.image_grid(stacks, figure.subplots())

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from pvae_neuro.data import check_images, load_images
 from pvae_neuro.data.cache import cached
+from pvae_neuro.data.torchvision_sets import TORCHVISION_SETS
 from pvae_neuro.errors import InputError
+from pvae_neuro.suggest import suggest
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no data at {SHARED}")
@@ -55,12 +57,56 @@ def test_split_and_key_choose_the_array(tmp_path: Path) -> None:
     assert len(load_images(str(path)).pixels) == 2
 
 
+@pytest.mark.parametrize(("channels", "shape"), [(1, (4, 5)), (3, (3, 4, 5))])
+def test_channels_come_first(tmp_path: Path, channels: int, shape: tuple[int, ...]) -> None:
+    images = np.random.default_rng(0).integers(256, size=(2, channels, 4, 5), dtype=np.uint8)
+    np.save(tmp_path / "a.npy", images)
+    loaded = load_images(str(tmp_path / "a.npy"))
+    assert loaded.image_shape == shape
+    assert np.array_equal(loaded.pixels, images.reshape(2, -1) / np.float32(255))
+    for given_ in (images / 255.0, images.reshape(2, -1) / 255.0):
+        assert np.array_equal(
+            check_images(given_, channels * 20, loaded.image_shape), loaded.pixels
+        )
+
+
+def test_limit_takes_the_first(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npz", images=np.arange(12.0).reshape(3, 4) / 11, labels=np.arange(3))
+    loaded = load_images(str(path), limit=2)
+    assert loaded.pixels.shape == (2, 4)
+    assert loaded.labels is not None
+    assert loaded.labels.tolist() == [0, 1]
+    assert len(load_images(str(path), limit=9).pixels) == 3
+
+
+def test_a_file_declares_the_range_of_all_its_parts(tmp_path: Path) -> None:
+    parts = {"train": np.array([[-1.0, 2.0]]), "test": np.array([[-3.0, 0.0]])}
+    path = save(tmp_path / "a.npz", **parts, range=np.array([-3.0, 3.0]))
+    for split in parts:
+        assert load_images(str(path), split=split).low == -3.0
+        assert load_images(str(path), split=split).high == 3.0
+    for wrong in ([-1.0, 1.0], [3.0, -3.0], [3.0], ["a", "b"]):
+        path = save(tmp_path / "b.npz", **parts, range=np.array(wrong))
+        with pytest.raises(InputError, match=r"b\.npz: its array 'range' must be \[low, high\]"):
+            load_images(str(path))
+
+
+def test_suggestions_name_the_nearest() -> None:
+    assert suggest("minst", ["mnist", "svhn"]) == "; did you mean 'mnist'?"
+    assert suggest("IPVEA", ["ipvae", "ivae"]) == "; did you mean 'ipvae' or 'ivae'?"
+    assert suggest("CIFAR", ["cifar10", "celeba"]) == "; did you mean 'cifar10'?"
+    assert suggest("zzz", ["b", "a"]) == "; known: b, a"
+    assert suggest("zzz", []) == "; known: none"
+
+
 @pytest.mark.parametrize(
     ("array", "message"),
     [
         (np.zeros((0, 4)), "expected numbers of shape"),
         (np.zeros(4), "expected numbers of shape"),
-        (np.zeros((2, 2, 2, 3)), "expected numbers of shape"),
+        (np.zeros((2, 4, 5, 3)), r"C 1 or 3, got \[2, 4, 5, 3\]; channels come first.*transpose"),
+        (np.zeros((2, 2, 4, 5)), r"C 1 or 3, got \[2, 2, 4, 5\]$"),
+        (np.zeros((2, 1, 3, 4, 5)), "expected numbers of shape"),
         (np.array([["a"]]), "expected numbers of shape"),
         (np.array([[0.0, np.nan]]), "1 values are NaN or infinite"),
         (np.array([[{}]], dtype=object), "plain numbers"),
@@ -89,13 +135,21 @@ def test_damaged_files_are_refused(tmp_path: Path, name: str, content: bytes) ->
 def test_absent_data_say_how_to_get_them(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         load_images(str(tmp_path / "a.npy"))
-    with pytest.raises(InputError, match=r"expected one of mnist, .*\.npz"):
+    with pytest.raises(InputError, match=r"existing folder.*\.npz.*did you mean 'cifar10'"):
         load_images("cifar")
+    with pytest.raises(InputError, match=r"did you mean 'mnist' or .*'\?$"):
+        load_images("Minst")
+    with pytest.raises(InputError, match=r"known: mnist, fashion-mnist.*, celeba$"):
+        load_images("zzz")
+    with pytest.raises(InputError, match="limit: expected at least 1"):
+        load_images("mnist", limit=0)
+    with pytest.raises(InputError, match="size: expected a folder"):
+        load_images("mnist", size=8)
     with pytest.raises(InputError, match="split"):
         load_images("mnist", split="validation")
 
 
-@pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "emnist", "omniglot"])
+@pytest.mark.parametrize("name", TORCHVISION_SETS)
 def test_absent_named_sets_say_how_to_get_them(tmp_path: Path, name: str) -> None:
     pytest.importorskip("torchvision")
     with pytest.raises(InputError, match=r"--data-root.*download=True"):

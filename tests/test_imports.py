@@ -22,6 +22,10 @@ OPTIONAL = [
     "torch",
     "torchvision",
 ]
+NEED_TORCH = {
+    *("IPVAE", "Model", "Trace", "TrainConfig"),
+    *("import_official", "infer", "plot_model", "recipe", "train"),
+}
 BLOCK = f"""
 import sys
 
@@ -118,8 +122,8 @@ save_artifact(network, images, "toy.onnx")
 
 @pytest.mark.parametrize("name", pvae_neuro.__all__)
 def test_every_public_name_exists_and_is_documented(name):
-    if name in ("IPVAE", "TrainConfig", "train", "import_official"):
-        pytest.importorskip("torch")
+    if name in NEED_TORCH:
+        pytest.importorskip("torch", reason="needs torch")
     if name == "build_lava":
         # Lava sets the start method of processes when imported: not in this process.
         pytest.importorskip("lava")

@@ -36,7 +36,8 @@ Dataset = Annotated[
     str | None,
     typer.Option(
         "--dataset",
-        help="A torchvision data set by name (mnist, ...), or a .npy or .npz file of images.",
+        help="A torchvision data set by name (mnist, ...), or a .npy or .npz file, or a folder "
+        "of images.",
         show_default=False,
     ),
 ]

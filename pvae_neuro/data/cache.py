@@ -7,6 +7,7 @@ import os
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from pvae_neuro.files import atomic_path
 CACHE_VARIABLE = "PVAE_NEURO_CACHE"
 # A folder with more files than this is recognized by its subfolders.
 MOST_FILES = 64
+# More than this is decoded anew each time rather than left on the user's disk.
+MOST_BYTES = 2**31
 
 Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 
@@ -25,31 +28,32 @@ Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 def cached(name: str, source: Path, read: Callable[[], Arrays]) -> Arrays:
     """Return what ``read`` returned when the files in ``source`` were last as they are now.
 
-    A cache that cannot be read or written is done without.
+    A cache that cannot be read or written is done without, and so it is for more than 2 GiB.
 
     Parameters
     ----------
     name : str
         Begins the name of the cache file; tells data set and part.
     source : Path
-        Folder of the original files; another size, time or name makes another cache file.
+        The original file, or folder of files; another size, time or name makes another cache file.
     read : callable
-        Returns images uint8 [N, H, W] and labels int64 [N].
+        Returns images uint8 [N, ...] and labels int64 [N].
 
     Returns
     -------
-    images : uint8 [N, H, W]
+    images : uint8 [N, ...]
     labels : int64 [N]
     """
-    if not source.is_dir():
+    if not source.exists():
         return read()
     path = cache_folder() / f"{name}-{_fingerprint(source)}.npz"
     unreadable = suppress(OSError, ValueError, KeyError, zipfile.BadZipFile)
     with unreadable, np.load(path, allow_pickle=False) as kept:
         return kept["images"], kept["labels"]
     images, labels = read()
-    with suppress(InputError), atomic_path(path) as temporary:
-        np.savez(temporary, images=images, labels=labels)
+    if images.nbytes <= MOST_BYTES:
+        with suppress(InputError), atomic_path(path) as temporary:
+            np.savez(temporary, images=images, labels=labels)
     return images, labels
 
 
@@ -70,5 +74,9 @@ def _fingerprint(source: Path) -> str:
 
 
 def _entries(source: Path) -> Iterator[Path]:
-    files = sorted(path for path in source.rglob("*") if path.is_file())
-    yield from files if len(files) <= MOST_FILES else sorted(source.iterdir())
+    if source.is_file():
+        yield source
+        return
+    below = (path for path in source.rglob("*") if path.is_file())
+    first = list(islice(below, MOST_FILES + 1))
+    yield from sorted(first if len(first) <= MOST_FILES else source.iterdir())

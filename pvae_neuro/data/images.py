@@ -1,23 +1,26 @@
-"""Read images, scale them into their declared range, and refuse what does not fit a model."""
+"""Read images from wherever they are, and scale them into their declared range."""
 
 from __future__ import annotations
 
 import os
-import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pvae_neuro.checkpoints import Float32
+from pvae_neuro.data.arrays import Float32, ImageShape, Labels, check_seed, image_shape_of
+from pvae_neuro.data.checks import check_finite, check_images, to_float32
+from pvae_neuro.data.folder import read_folder
+from pvae_neuro.data.numpy_files import SUFFIXES, read_numpy
 from pvae_neuro.data.torchvision_sets import TORCHVISION_SETS, read_torchvision
 from pvae_neuro.errors import InputError
+from pvae_neuro.suggest import suggest
 
-_LABEL_KEYS = ("labels", "{split}_labels", "y", "y_{split}")
+__all__ = ["Images", "check_images", "load_images", "make_images"]
+
+_SIZED = ("celeba",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +34,8 @@ class Images:
     labels : ndarray of int64, [N], optional
         Classes.
     image_shape : tuple of int, optional
-        (H, W) of an image, H W = M.
+        (H, W) of a grey image or (C, H, W) of one in colour; their product is M, and pixels are
+        flattened in that order.
     low, high : float
         Declared range of the values.
     name : str
@@ -39,8 +43,8 @@ class Images:
     """
 
     pixels: Float32
-    labels: npt.NDArray[np.int64] | None
-    image_shape: tuple[int, int] | None
+    labels: Labels | None
+    image_shape: ImageShape | None
     low: float
     high: float
     name: str
@@ -51,15 +55,22 @@ def load_images(
     data_root: str | os.PathLike[str] = "data",
     split: str = "train",
     key: str | None = None,
+    *,
+    size: int | tuple[int, int] | None = None,
+    limit: int | None = None,
+    seed: int = 0,
 ) -> Images:
-    """Read a data set by name, or images from a NumPy file.
+    """Read a data set by name, or images from a NumPy file or a folder.
 
     Parameters
     ----------
     dataset : str
-        ``mnist``, ``fashion-mnist``, ``emnist`` or ``omniglot``, read through torchvision; or a
-        path to an ``.npy`` or ``.npz`` file that holds [N, H, W] or [N, M]. Bytes are divided by
-        255. Values that fit [0, 1] declare that range, others ``[-m, m]``, m the largest size.
+        One of :data:`~pvae_neuro.data.torchvision_sets.TORCHVISION_SETS`; or a path to an
+        ``.npy`` or ``.npz`` file that holds [N, M], [N, H, W] or [N, C, H, W] with C 1 or 3; or a
+        folder of images (:mod:`pvae_neuro.data.folder`). A name goes before a folder of the same
+        name: write ``./mnist`` for the folder. Bytes are divided by 255. Values that fit [0, 1]
+        declare that range, others ``[-m, m]``, m the largest size; an array ``range`` in an
+        ``.npz`` declares it for all its parts.
     data_root : path-like
         Folder that holds torchvision's data sets. Nothing is ever downloaded.
     split : {"train", "test"}
@@ -67,6 +78,13 @@ def load_images(
     key : str, optional
         Array of an ``.npz`` to read; by default the one named ``split``, or ``images``, or the
         only one.
+    size : int or (int, int), optional
+        Height and width in pixels that images of a folder, or of CelebA (default 128), are
+        cropped about their centre and resized to.
+    limit : int, optional
+        Read the first images only.
+    seed : int
+        Of the split of a folder that has no ``train`` and ``test`` folders.
 
     Returns
     -------
@@ -76,167 +94,103 @@ def load_images(
     Raises
     ------
     InputError
-        If the data are absent or unreadable, or hold no images.
+        If the data are absent or unreadable, or hold no images, or the options do not fit.
     EngineUnavailableError
-        If a named data set is asked for and torchvision is not installed.
+        If torchvision, Pillow or SciPy is needed and not installed.
     """
-    if split not in ("train", "test"):
-        raise InputError(f"split: expected 'train' or 'test', got {split!r}")
-    name = dataset.lower()
-    if name in TORCHVISION_SETS:
-        return _make_images(*read_torchvision(name, Path(data_root), split == "train"), name)
-    return _make_images(*_read_numpy(Path(dataset), split, key), Path(dataset).name)
+    _check_options(split, limit)
+    name, path = dataset.lower(), Path(dataset)
+    known = name in TORCHVISION_SETS
+    folder = not known and path.suffix not in SUFFIXES
+    if size is not None and not (folder or name in _SIZED):
+        raise InputError(
+            f"size: expected a folder of images or {_SIZED[0]}, which are resized as they are "
+            f"read; {dataset!r} is read as it is"
+        )
+    if known:
+        images, labels = read_torchvision(name, Path(data_root), split == "train", size, limit)
+        return _first(make_images(images, labels, name), limit)
+    if folder:
+        return _from_folder(dataset, split, size, limit, check_seed(seed))
+    values, given, declared = read_numpy(path, split, key)
+    return _first(_with_range(make_images(values, given, path.name), declared), limit)
 
 
-def check_images(
-    x: npt.ArrayLike,
-    pixels: int,
-    image_shape: tuple[int, int] | None = None,
-    low: float = 0.0,
-    high: float = 1.0,
-    clip: bool = False,
-) -> Float32:
-    """Refuse images that a model cannot take, and flatten the others.
+def make_images(
+    values: npt.NDArray[Any], labels: npt.NDArray[Any] | None = None, name: str = "images"
+) -> Images:
+    """Images from arrays: flattened, bytes divided by 255, range declared by their values.
 
     Parameters
     ----------
-    x : array_like
-        [N, M] or [N, H, W], in the range that the model declares. Bytes are not rescaled.
-    pixels : int
-        M of the model.
-    image_shape : tuple of int, optional
-        (H, W) of the model, if its inputs are images.
-    low, high : float
-        The declared range.
-    clip : bool
-        Clip values outside the range instead of refusing them.
+    values : ndarray
+        [N, M], [N, H, W] or [N, C, H, W] with C 1 or 3.
+    labels : ndarray of integers, [N], optional
+    name : str
+        Where they came from.
 
     Returns
     -------
-    ndarray of float32, [N, M]
-        Contiguous; never aliases an array that a caller may change.
+    Images
 
     Raises
     ------
     InputError
-        If the shape does not fit, the batch is empty, or values are not numbers, not finite or
-        out of range.
+        If they are no images, or not one label for each.
     """
-    values = np.asarray(x)
-    if values.dtype.kind not in "fiub":
-        raise InputError(f"images: expected real numbers, got dtype {values.dtype}")
-    flat = _flatten(values, pixels, image_shape)
-    result = _to_float32(flat)
-    _check_finite(result)
-    if clip:
-        return np.clip(result, np.float32(low), np.float32(high), out=result)
-    _check_range(result, low, high)
-    return result
-
-
-def _flatten(
-    values: npt.NDArray[Any], pixels: int, image_shape: tuple[int, int] | None
-) -> npt.NDArray[Any]:
-    shapes = f"[N, {pixels}]"
-    if image_shape is not None:
-        shapes += f" or [N, {image_shape[0]}, {image_shape[1]}]"
-    fits = values.shape[1:] == (pixels,) or (
-        image_shape is not None and values.shape[1:] == tuple(image_shape)
-    )
-    if values.ndim < 2 or not fits:
-        hint = "; add a leading axis for a single image" if values.size == pixels else ""
-        raise InputError(f"images: expected shape {shapes}, got {list(values.shape)}{hint}")
-    if len(values) == 0:
-        raise InputError(f"images: expected at least one, got an empty batch {list(values.shape)}")
-    return values.reshape(len(values), pixels)
-
-
-def _to_float32(values: npt.NDArray[Any]) -> Float32:
-    # What is too large for float32 becomes infinite, which the checks that follow refuse.
-    with np.errstate(over="ignore"):
-        return np.array(values, dtype=np.float32, order="C")
-
-
-def _check_finite(values: Float32) -> None:
-    bad = ~np.isfinite(values)
-    if bad.any():
-        row = int(np.argmax(bad.any(axis=1)))
+    if values.ndim not in (2, 3, 4) or values.size == 0 or values.dtype.kind not in "fiub":
         raise InputError(
-            f"images: {int(bad.sum())} values are NaN or infinite, the first in image {row}; "
-            f"expected finite numbers: clean the data (--clip does not repair them)"
+            f"{name}: expected numbers of shape [N, M], [N, H, W] or [N, C, H, W], got "
+            f"{values.dtype} {list(values.shape)}"
         )
-
-
-def _check_range(values: Float32, low: float, high: float) -> None:
-    lowest, highest = float(values.min()), float(values.max())
-    # Half a float16 step of slack: the declared bound itself may have been rounded on the way.
-    slack = 1e-6 * max(abs(low), abs(high))
-    if lowest < low - slack or highest > high + slack:
-        hint = "divide bytes by 255, or " if highest > 1.0 and highest <= 255.0 else ""
-        raise InputError(
-            f"images: expected values in [{low:g}, {high:g}], the range that the model was trained "
-            f"on, got [{lowest:g}, {highest:g}]; {hint}clip them (--clip)"
-        )
-
-
-def _read_numpy(
-    path: Path, split: str, key: str | None
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
-    if path.suffix not in (".npy", ".npz"):
-        raise InputError(
-            f"dataset {str(path)!r}: expected one of {', '.join(TORCHVISION_SETS)}, or a path to "
-            f"an .npy or .npz file"
-        )
-    # Opened here, because numpy.load leaves its own handle open when a file is damaged.
-    with _readable(path), path.open("rb") as file:
-        data = np.load(file, allow_pickle=False)
-        if isinstance(data, np.ndarray):
-            return data, None
-        with data:
-            chosen = _choose_key(data.files, split, key, path)
-            labels = [k.format(split=split) for k in _LABEL_KEYS]
-            found = next((k for k in labels if k in data.files), None)
-            return data[chosen], data[found] if found else None
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(
-            f"{path}: expected a NumPy file of plain numbers, got something else or a damaged one "
-            f"({error}); write it with numpy.save or numpy.savez"
-        ) from error
-
-
-def _choose_key(keys: list[str], split: str, key: str | None, path: Path) -> str:
-    if key is None:
-        named = [k for k in (split, f"{split}_images", "images") if k in keys]
-        key = named[0] if named else keys[0] if len(keys) == 1 else None
-    if key is None or key not in keys:
-        wanted = "images" if key is None else key
-        raise InputError(f"{path}: no array {wanted!r}; it holds {keys}: choose one by its key")
-    return key
-
-
-def _make_images(values: npt.NDArray[Any], labels: npt.NDArray[Any] | None, name: str) -> Images:
-    if values.ndim not in (2, 3) or values.size == 0 or values.dtype.kind not in "fiub":
-        raise InputError(
-            f"{name}: expected numbers of shape [N, H, W] or [N, M], got {values.dtype} "
-            f"{list(values.shape)}"
-        )
-    pixels = _to_float32(values.reshape(len(values), -1))
+    shape = image_shape_of(values.shape, name)
+    pixels = to_float32(values.reshape(len(values), -1))
     if values.dtype == np.uint8:
         pixels /= np.float32(255)
-    _check_finite(pixels)
-    shape = (values.shape[1], values.shape[2]) if values.ndim == 3 else None
+    check_finite(pixels)
     low, high = _declared_range(pixels)
     return Images(pixels, _check_labels(labels, len(pixels), name), shape, low, high, name)
+
+
+def _check_options(split: str, limit: int | None) -> None:
+    if split not in ("train", "test"):
+        raise InputError(f"split: expected 'train' or 'test', got {split!r}")
+    if limit is not None and (isinstance(limit, bool) or limit < 1):
+        raise InputError(f"limit: expected at least 1 image, got {limit}")
+
+
+def _from_folder(
+    dataset: str, split: str, size: int | tuple[int, int] | None, limit: int | None, seed: int
+) -> Images:
+    path = Path(dataset)
+    if not path.is_dir():
+        raise InputError(
+            f"dataset {dataset!r}: expected the name of a data set, an existing folder of images, "
+            f"or a .npy or .npz file{suggest(dataset, TORCHVISION_SETS)}"
+        )
+    return make_images(read_folder(path, split, size, limit, seed), None, path.resolve().name)
+
+
+def _first(images: Images, limit: int | None) -> Images:
+    if limit is None or limit >= len(images.pixels):
+        return images
+    labels = None if images.labels is None else images.labels[:limit]
+    return replace(images, pixels=images.pixels[:limit].copy(), labels=labels)
+
+
+def _with_range(images: Images, declared: npt.NDArray[Any] | None) -> Images:
+    """Put the range that a file declares in the place of the one that its values have."""
+    if declared is None:
+        return images
+    lowest, highest = float(images.pixels.min()), float(images.pixels.max())
+    numbers = declared.shape == (2,) and declared.dtype.kind in "fiu"
+    low, high = declared.tolist() if numbers else (0.0, 0.0)
+    if not (low < high and low <= lowest <= highest <= high):
+        raise InputError(
+            f"{images.name}: its array 'range' must be [low, high] around all values, here "
+            f"[{lowest:g}, {highest:g}], got {declared.tolist()}"
+        )
+    return replace(images, low=float(low), high=float(high))
 
 
 def _declared_range(pixels: Float32) -> tuple[float, float]:
@@ -247,9 +201,7 @@ def _declared_range(pixels: Float32) -> tuple[float, float]:
     return -size, size
 
 
-def _check_labels(
-    labels: npt.NDArray[Any] | None, count: int, name: str
-) -> npt.NDArray[np.int64] | None:
+def _check_labels(labels: npt.NDArray[Any] | None, count: int, name: str) -> Labels | None:
     if labels is None:
         return None
     if labels.shape != (count,) or labels.dtype.kind not in "iu":
