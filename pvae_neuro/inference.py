@@ -50,6 +50,10 @@ class Trace:
         units of the input.
     mse_mean : float64 [T]
         The same from the posterior mean of the latents (the papers' MAP).
+    r2_image : float64 [T]
+        1 - squared error / variance of the pixels within the image, averaged over images: the R²
+        whose ratio to the MSE the published tables show (arXiv:2410.19315). Flat images, which
+        have no such variance, are left out.
     zeros : float64 [T]
         Share of latents that are exactly zero.
     change : float64 [T]
@@ -68,6 +72,7 @@ class Trace:
 
     mse: Float64
     mse_mean: Float64
+    r2_image: Float64
     zeros: Float64
     change: Float64
     variance: Float64
@@ -206,18 +211,25 @@ def _variances(frames: Frames, steps: int) -> Float64:
     return variances
 
 
+_CURVES = ("mse", "mse_mean", "r2_image", "textured", "zeros", "change")
+
+
 class _Sums:
     """Sums over samples of what a trace reports."""
 
     def __init__(self, steps: int, samples: int, model: Model, average: int) -> None:
         self._model, self._steps, self._samples, self._average = model, steps, samples, average
-        self._curves = {name: np.zeros(steps) for name in ("mse", "mse_mean", "zeros", "change")}
+        self._curves = {name: np.zeros(steps) for name in _CURVES}
         self._latents: dict[str, Float32] = {}
 
     def add(self, step: int, block: slice, x: Tensor, result: Iteration) -> None:
+        errors = _squares(x - result.reconstruction)
+        within = _squares(x - x.mean(dim=1, keepdim=True))
         found = {
-            "mse": _squares(x - result.reconstruction),
-            "mse_mean": _squares(x - self._model.decode(result.mean)),
+            "mse": float(errors.sum()),
+            "r2_image": float((1.0 - errors / within)[within > 0].sum()),
+            "textured": float((within > 0).sum()),
+            "mse_mean": float(_squares(x - self._model.decode(result.mean)).sum()),
             "zeros": float((result.z == 0).double().mean(dim=1).sum()),
             "change": float(result.change.double().sum()),
         }
@@ -237,8 +249,11 @@ class _Sums:
 
     def trace(self, variance: Float64) -> Trace:
         curves = {name: curve / self._samples for name, curve in self._curves.items()}
+        with np.errstate(invalid="ignore"):
+            curves["r2_image"] /= curves.pop("textured")
         return Trace(**curves, variance=variance, **self._latents)
 
 
-def _squares(error: Tensor) -> float:
-    return float(error.double().square().sum())
+def _squares(error: Tensor) -> Tensor:
+    """Sum over pixels, float64 [B]."""
+    return error.double().square().sum(dim=1)

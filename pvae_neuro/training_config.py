@@ -61,6 +61,15 @@ class TrainConfig(BaseModel):
         Of the relaxed samples, falling linearly.
     temperature_anneal : float
         Share of the run after which the temperature has reached its end.
+    activity_cost : float
+        Weight of the expected number of neurons that fire in an iteration, in nats; zero trains
+        the evidence bound alone, as the papers do.
+    target_zeros : float, optional
+        Share of silent neurons at the end of a batch's last window that the cost is steered to: it
+        grows by the factor ``exp(0.2 (target_zeros - zeros))`` after each batch.
+    isotropic : bool
+        One variance for all pixels instead of one for each: squared errors then count alike, as
+        they do in the MSE.
     beta_anneal : float
         Share of the run over which the KL weight rises linearly from zero.
     max_arrivals : int
@@ -97,6 +106,9 @@ class TrainConfig(BaseModel):
     warm_up: float = Field(default=0.02, ge=0.0, le=1.0)
     weight_decay: float = Field(default=3e-4, ge=0.0)
     gradient_clip: float = Field(default=300.0, gt=0.0)
+    activity_cost: float = Field(default=0.0, ge=0.0)
+    target_zeros: float | None = Field(default=None, gt=0.0, lt=1.0)
+    isotropic: bool = False
     temperature: float = Field(default=0.1, gt=0.0)
     final_temperature: float = Field(default=0.05, gt=0.0)
     temperature_anneal: float = Field(default=0.5, ge=0.0, le=1.0)

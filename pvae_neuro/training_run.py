@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,9 @@ from pvae_neuro.training_state import (
 
 _REPORT_EVERY = 10
 """Batches between two readings of the loss: each waits for the device."""
+
+_STEER_GAIN = 0.2
+"""How fast the cost of activity follows the share of zeros."""
 
 _SAMPLES, _WEIGHTS = 1, 2
 """Streams of randomness that must not share a seed."""
@@ -115,6 +119,9 @@ class TrainingRun:
         self.model = build_model(self.identity.model, weights, config.init_scale).to(self.device)
         if options.start is not None:
             self._take_weights(options.start)
+        if config.isotropic:
+            self._share_variance()
+        self.activity_cost = config.activity_cost
         self.optimizer = _make_optimizer(self.model, config)
         self.pixels = torch.tensor(images.pixels, device=self.device)
         self.batches_done = 0
@@ -156,6 +163,7 @@ class TrainingRun:
             )
         restore(state, self.model, self.optimizer)
         self.batches_done = state.batches_done
+        self.activity_cost = state.activity_cost
         self._began = time.monotonic() - state.seconds
         self._save()
 
@@ -170,12 +178,16 @@ class TrainingRun:
             raise InputError(
                 f"{self.checkpoint} holds an unfinished run: continue it by --resume, or delete it"
             )
-        return capture(self.identity, 0, self.model, self.optimizer)
+        cost = self.activity_cost
+        return capture(self.identity, 0, self.model, self.optimizer, activity_cost=cost)
 
     def _save(self) -> None:
         if self.ranks.is_first:
             seconds = time.monotonic() - self._began
-            state = capture(self.identity, self.batches_done, self.model, self.optimizer, seconds)
+            state = capture(
+                self.identity, self.batches_done, self.model, self.optimizer, seconds,
+                self.activity_cost,
+            )  # fmt: skip
             save_state(state, self.checkpoint)
         self._saved_at = time.monotonic()
 
@@ -210,6 +222,7 @@ class TrainingRun:
             done = (batch + (number + 1) / self.config.windows) / self.batches
             window = self._optimise(x, state, noise, done)
             state = tuple(part.detach() for part in window.state)
+        self._steer(window)
         self.batches_done = batch + 1
         last = self.batches_done == self.batches
         wanted = last or batch % _REPORT_EVERY == 0
@@ -224,6 +237,9 @@ class TrainingRun:
         # Means over shares of a batch, weighted by their sizes, add up to the mean over the batch.
         (loss * (len(x) / config.batch_size)).backward()  # type: ignore[no-untyped-call]
         self.ranks.sum_gradients(self.model.parameters())
+        if config.isotropic:
+            gradient = self._log_sigma().grad
+            gradient.fill_(gradient.mean())  # type: ignore[union-attr]
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.gradient_clip)
         self._check_finite(loss, norm)
         for group in self.optimizer.param_groups:
@@ -243,9 +259,44 @@ class TrainingRun:
             noise=noise,
         )
 
-    @staticmethod
-    def _loss(x: Tensor, window: Window, beta: float) -> Tensor:
-        return (window.nll + beta * window.kl) * (256 / x.shape[1])
+    def _loss(self, x: Tensor, window: Window, beta: float) -> Tensor:
+        loss = window.nll + beta * window.kl
+        if self.config.activity_cost:
+            loss = loss + self.activity_cost * self._activity(window)
+        return loss * (256 / x.shape[1])
+
+    def _activity(self, window: Window) -> Tensor:
+        if window.activity is None:
+            raise InputError(
+                f"activity cost: the family {self.config.model!r} knows none; expected 0, got "
+                f"{self.config.activity_cost}"
+            )
+        return window.activity
+
+    @torch.no_grad()
+    def _steer(self, window: Window) -> None:
+        """Let the cost of activity grow while too many neurons fire, and fall otherwise."""
+        if self.config.target_zeros is not None:
+            share = len(window.z) / self.config.batch_size
+            (zeros,) = self.ranks.sum_values([share * float(self._zeros(window))])
+            self.activity_cost *= math.exp(_STEER_GAIN * (self.config.target_zeros - zeros))
+
+    def _zeros(self, window: Window) -> Tensor:
+        return (window.z.abs() <= self.model.silence).float().mean()
+
+    def _log_sigma(self) -> torch.nn.Parameter:
+        found = dict(self.model.named_parameters()).get("log_sigma")
+        if found is None:
+            raise InputError(
+                f"isotropic: the family {self.config.model!r} learns no variance per pixel; "
+                f"expected false"
+            )
+        return found
+
+    @torch.no_grad()
+    def _share_variance(self) -> None:
+        parameter = self._log_sigma()
+        parameter.fill_(parameter.mean())
 
     def _check_finite(self, loss: Tensor, norm: Tensor) -> None:
         """Stop before a bad gradient reaches the weights: those in the checkpoint stay good."""
@@ -262,7 +313,7 @@ class TrainingRun:
     @torch.no_grad()
     def _measure(self, x: Tensor, window: Window, beta: float) -> Metrics:
         mse = ((x - self.model.decode(window.z)) ** 2).sum(1).mean()
-        zeros = (window.z.abs() <= self.model.silence).float().mean()
+        zeros = self._zeros(window)
         share = len(x) / self.config.batch_size
         loss = self._loss(x, window, beta)
         readings = [share * float(r) for r in (loss, window.nll, window.kl, mse, zeros)]

@@ -63,12 +63,15 @@ class TrainingState:
         Weights by their names, and what Adamax keeps of each as ``step.name`` and so on.
     seconds : float
         Time that the run took so far.
+    activity_cost : float
+        Where it stands, if it is steered.
     """
 
     identity: RunIdentity
     batches_done: int
     arrays: dict[str, Float32]
     seconds: float = 0.0
+    activity_cost: float = 0.0
 
     def to_saved(self) -> SavedModel:
         """Take the weights as they stand out of an unfinished run.
@@ -90,6 +93,7 @@ def capture(
     model: Model,
     optimizer: torch.optim.Adamax,
     seconds: float = 0.0,
+    activity_cost: float = 0.0,
 ) -> TrainingState:
     """Copy out what a run needs to go on.
 
@@ -105,6 +109,8 @@ def capture(
         Its averages.
     seconds : float
         Time that the run took so far.
+    activity_cost : float
+        Where it stands, if it is steered.
 
     Returns
     -------
@@ -116,7 +122,7 @@ def capture(
         for key, blank in _blank(parameter).items():
             value = optimizer.state[parameter].get(key, blank)
             arrays[f"{key}.{name}"] = np.array(value.cpu().numpy(), dtype=np.float32)
-    return TrainingState(identity, batches_done, arrays, seconds)
+    return TrainingState(identity, batches_done, arrays, seconds, activity_cost)
 
 
 def restore(state: TrainingState, model: Model, optimizer: torch.optim.Adamax) -> None:
@@ -170,6 +176,7 @@ def save_state(state: TrainingState, path: Path) -> None:
         "data": identity.data,
         "batches_done": json.dumps(state.batches_done),
         "seconds": json.dumps(state.seconds),
+        "activity_cost": json.dumps(state.activity_cost),
     }
     write_safetensors(path, dict(state.arrays), metadata)
 
@@ -205,14 +212,14 @@ def load_state(path: Path) -> TrainingState:
         train = TrainConfig.model_validate_json(metadata["train"])
         model = ModelConfig.model_validate_json(metadata["model"])
         batches_done = int(metadata["batches_done"])
-        seconds = float(metadata.get("seconds", "0"))
+        seconds, cost = (float(metadata[name]) for name in ("seconds", "activity_cost"))
         identity = RunIdentity(train, model, metadata["data"])
     except (KeyError, ValueError, ValidationError) as error:
         raise ModelFileError(
             f"{path}: damaged training state ({error}); delete it and start again without --resume"
         ) from error
     _check_arrays(arrays, path)
-    return TrainingState(identity, batches_done, arrays, seconds)
+    return TrainingState(identity, batches_done, arrays, seconds, cost)
 
 
 def _check_arrays(arrays: dict[str, Float32], path: Path) -> None:

@@ -6,7 +6,10 @@ import os
 import sys
 from pathlib import Path
 
-import pytest
+# Tests run side by side: threads of their own would only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -175,7 +175,9 @@ def test_fewer_images_than_processes_are_refused(tmp_path: Path) -> None:
     many = Ranks(0, 12, CPU)
     config = TrainConfig(**SETTINGS)
     with pytest.raises(InputError, match="each of 12 processes, got 11"):
-        training_run.TrainingRun(make_images(), config, tmp_path / "m.st", training.TrainOptions(), many)
+        training_run.TrainingRun(
+            make_images(), config, tmp_path / "m.st", training.TrainOptions(), many
+        )
 
 
 def test_devices_and_ranks(monkeypatch: pytest.MonkeyPatch) -> None:

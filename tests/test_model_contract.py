@@ -220,3 +220,45 @@ def test_both_evaluations_of_the_linear_model_agree(tmp_path: Path) -> None:
     assert ours.mse[-10:].mean() == pytest.approx(numpy.mse[-10:].mean(), rel=0.05)
     assert ours.zeros[-10:].mean() == pytest.approx(numpy.zeros[-10:].mean(), abs=0.02)
     assert (ours.mse_mean[-10:] < ours.mse[-10:]).all()
+
+
+def test_cost_of_activity_is_steered_to_the_share_of_zeros_and_survives_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"estimator": "exact", "clamp": "hard", "clamp_u": 3.0, "epochs": 40}
+    plain = train(bars(), small("ipvae-linear", **settings), tmp_path / "a.st", options())
+    settings |= {"activity_cost": 0.5, "target_zeros": 0.9, "isotropic": True}
+    config = small("ipvae-linear", **settings)
+    sparse = train(bars(), config, tmp_path / "b.st", options())
+    images = bars(seed=1).pixels
+    zeros = [infer(model, images, 16, average=8).zeros[-8:].mean() for model in (plain, sparse)]
+    assert 1 - zeros[1] < 0.6 * (1 - zeros[0])
+    assert np.ptp(sparse.log_sigma) < 1e-6 < np.ptp(plain.log_sigma)
+
+    original = TrainingRun.train_batch
+
+    def dying(run: Any, index: int) -> Any:
+        if index == 50:
+            raise Killed
+        return original(run, index)
+
+    monkeypatch.setattr(TrainingRun, "train_batch", dying)
+    out = tmp_path / "c.st"
+    with pytest.raises(Killed):
+        train(bars(), config, out, options(checkpoint_seconds=0.0))
+    monkeypatch.undo()
+    assert same_bits(train(bars(), config, out, options(resume=True)), sparse)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"activity_cost": 1.0}, "activity cost: the family 'lca' knows none"),
+        ({"isotropic": True}, "isotropic: the family 'lca' learns no variance"),
+    ],
+)
+def test_settings_that_a_family_cannot_follow_are_refused(
+    settings: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=message):
+        train(bars(), small("lca", **settings), tmp_path / "m.st", options())

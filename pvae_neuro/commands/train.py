@@ -62,6 +62,15 @@ def train(
     estimator: Annotated[
         str | None, _setting("--estimator", help="Of gradients through counts: relaxed or exact.")
     ] = None,
+    activity_cost: Annotated[
+        float | None, _setting("--activity-cost", help="Weight of the neurons that fire.")
+    ] = None,
+    target_zeros: Annotated[
+        float | None, _setting("--target-zeros", help="Share of zeros to steer that weight to.")
+    ] = None,
+    isotropic: Annotated[
+        bool | None, _setting("--isotropic/--anisotropic", help="One variance for all pixels.")
+    ] = None,
     batch_size: Annotated[int | None, _setting("--batch-size", help="Images per step.")] = None,
     windows: Annotated[
         int | None, _setting("--windows", help="Truncated windows per batch.")
@@ -100,6 +109,7 @@ def train(
         "latents": latents, "steps": steps, "beta": beta, "epochs": epochs, "kl": kl,
         "batch_size": batch_size, "windows": windows, "seed": seed, "estimator": estimator,
         "clamp": clamp, "clamp_u": clamp_u, "clamp_du": clamp_du, "learning_rate": learning_rate,
+        "activity_cost": activity_cost, "target_zeros": target_zeros, "isotropic": isotropic,
         "final_learning_rate": final_learning_rate, "architecture": _architecture(architecture),
     }  # fmt: skip
     config = _train_config(model, {k: v for k, v in settings.items() if v is not None})

@@ -67,7 +67,9 @@ class WindowSettings:
 
 
 class Window(NamedTuple):
-    """Loss terms of a window, and where it ended. The loss is ``nll + beta kl``.
+    """Loss terms of a window, and where it ended.
+
+    The loss is ``nll + beta kl``, plus the cost of activity where a training asks for one.
 
     Attributes
     ----------
@@ -79,12 +81,16 @@ class Window(NamedTuple):
         State after the last iteration; the loop carries it over without its gradient.
     z : Tensor
         Latents of the last iteration, [B, K], as :meth:`Model.decode` takes them.
+    activity : Tensor, optional
+        Expected number of latents that are not zero in an iteration, differentiable, []; None
+        where the family knows none.
     """
 
     nll: Tensor
     kl: Tensor
     state: State
     z: Tensor
+    activity: Tensor | None = None
 
 
 class Iteration(NamedTuple):

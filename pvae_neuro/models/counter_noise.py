@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -39,6 +40,26 @@ class CounterNoise:
     def __init__(self, seed: int, offset: int = 0) -> None:
         self._keys = np.random.PCG64(seed)
         self._offset = offset
+
+    @property
+    def offset(self) -> int:
+        """Place of the first neuron of the first sample within the whole batch."""
+        return self._offset
+
+    def keys(self, draws: int) -> npt.NDArray[np.uint32]:
+        """Take the keys of the next draws, for loops that hash places themselves.
+
+        Parameters
+        ----------
+        draws : int
+            How many; each stands for one call of :meth:`draw`, of which only arrival 0 is asked.
+
+        Returns
+        -------
+        uint32 [draws]
+        """
+        raw = np.atleast_1d(self._keys.random_raw(draws))
+        return (raw & np.uint64(0xFFFFFFFF)).astype(np.uint32)
 
     def draw(self, size: int, device: torch.device) -> Uniforms:
         """Start the next draw for a part of a batch.

@@ -280,9 +280,9 @@ class IPVAE(Model):
 
         result = run_window(
             self, x, state[0], settings.steps, settings.temperature, settings.noise,
-            settings.max_arrivals,
+            settings.max_arrivals, settings.estimator,
         )  # fmt: skip
-        return Window(result.nll, result.kl, (result.u,), result.z)
+        return Window(result.nll, result.kl, (result.u,), result.z, result.firing)
 
     @torch.no_grad()
     def iterate(self, x: Tensor, state: State, generator: torch.Generator | None) -> Iteration:

@@ -6,8 +6,9 @@ import math
 
 import torch
 
-from pvae_neuro.checkpoints import ImageShape, ModelConfig
+from pvae_neuro.checkpoints import ModelConfig
 from pvae_neuro.models.registry import build_model
+from pvae_neuro.network_parts import ImageShape
 
 
 def count_parameters(name: str, latents: int, image_shape: ImageShape) -> int:

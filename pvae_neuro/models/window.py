@@ -7,19 +7,29 @@ that drives the potentials is ``g = h - W z``, and the squared error of the same
 sample that reads a step out may be the one that drives the next step: both are drawn at the same
 potentials, so the expectation of each term stays the same, and one sample and one product by W
 serve both.
+
+Counts are relaxed (:mod:`~pvae_neuro.models.relaxed_poisson`) or exact
+(:mod:`~pvae_neuro.models.exact_poisson`). With exact ones, hard clamps and numba installed the
+window runs on compiled kernels (:mod:`~pvae_neuro.models.fused_window`), to the same result.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from pvae_neuro.errors import InputError
 from pvae_neuro.models.counter_noise import CounterNoise
 from pvae_neuro.models.dynamics import kl_divergence
+from pvae_neuro.models.exact_poisson import exact_counts
 from pvae_neuro.models.ipvae import IPVAE
 from pvae_neuro.models.relaxed_poisson import RELEASED_ARRIVALS, sample_counts
+
+_HAS_NUMBA = find_spec("numba") is not None
 
 
 class WindowResult(NamedTuple):
@@ -35,12 +45,16 @@ class WindowResult(NamedTuple):
         Membrane potentials after the last step, [B, K].
     z : Tensor
         Readout sample of the last step, [B, K].
+    firing : Tensor
+        Expected number of neurons that fire in a step, ``sum_k 1 - exp(-exp(u_k))``, []: K times
+        one minus the share of zeros, and differentiable.
     """
 
     nll: Tensor
     kl: Tensor
     u: Tensor
     z: Tensor
+    firing: Tensor
 
 
 def run_window(
@@ -48,9 +62,11 @@ def run_window(
     x: Tensor,
     u: Tensor,
     steps: int,
-    temperature: float,
+    temperature: float = 0.0,
     generator: torch.Generator | CounterNoise | None = None,
     max_arrivals: int = RELEASED_ARRIVALS,
+    estimator: str = "relaxed",
+    fused: bool = True,
 ) -> WindowResult:
     """Run a window of time steps and keep what its loss needs.
 
@@ -65,29 +81,61 @@ def run_window(
     steps : int
         Length of the window, T.
     temperature : float
-        Of the relaxed samples.
+        Of the relaxed samples; exact ones have none.
     generator : torch.Generator or CounterNoise, optional
         Source of the samples.
     max_arrivals : int
-        See :func:`~pvae_neuro.models.relaxed_poisson.sample_counts`.
+        See :func:`~pvae_neuro.models.relaxed_poisson.sample_counts`; exact samples have none.
+    estimator : {"relaxed", "exact"}
+        How the gradient passes the counts.
+    fused : bool
+        Take the compiled kernels where they apply: exact counts from a :class:`CounterNoise`, hard
+        clamps, one inner update, float32 on the CPU, numba installed.
 
     Returns
     -------
     WindowResult
-        Loss terms and the last state.
+        Loss terms and the last state. The last state of the kernels carries no gradient.
+
+    Raises
+    ------
+    InputError
+        If the estimator is neither.
     """
+    if estimator not in ("relaxed", "exact"):
+        raise InputError(f"estimator: expected 'relaxed' or 'exact', got {estimator!r}; choose one")
+    if estimator == "exact" and fused and _HAS_NUMBA and isinstance(generator, CounterNoise):
+        from pvae_neuro.models import fused_window
+
+        if fused_window.supports(model, x, u):
+            nll, kl, firing, last, z = fused_window.run_fused(model, x, u, steps, generator)
+            return WindowResult(nll, kl, last, z, firing)
+
+    def draw(potential: Tensor) -> Tensor:
+        if estimator == "exact":
+            return exact_counts(potential, generator)
+        return sample_counts(potential, temperature, generator, max_arrivals)
+
+    return _run_plain(model, x, u, steps, draw)
+
+
+def _run_plain(
+    model: IPVAE, x: Tensor, u: Tensor, steps: int, draw: Callable[[Tensor], Tensor]
+) -> WindowResult:
+    """The window step by step, differentiated by autograd."""
     drive = model.drive(x)
-    z = sample_counts(u, temperature, generator, max_arrivals)
+    z = draw(u)
     residual = drive.feedforward - z @ drive.lateral
-    nll, kl = u.new_zeros(()), u.new_zeros(())
+    nll, kl, firing = (u.new_zeros(()) for _ in range(3))
     for _ in range(steps):
         u_prior = u
         for _ in range(model.config.inner_updates):
             u = model.advance(u, residual, u_prior)
-            z = sample_counts(u, temperature, generator, max_arrivals)
+            z = draw(u)
             residual = drive.feedforward - z @ drive.lateral
-        explained = 0.5 * (z * (drive.feedforward + residual)).sum()
-        nll = nll - explained
+        nll = nll - 0.5 * (z * (drive.feedforward + residual)).sum()
         kl = kl + kl_divergence(u, u_prior, model.config.kl).sum()
+        firing = firing - torch.expm1(-torch.exp(u)).sum()
     terms = steps * len(x)
-    return WindowResult(nll / terms + drive.constant.mean(), kl / terms, u, z)
+    nll = nll / terms + drive.constant.mean()
+    return WindowResult(nll, kl / terms, u, z, firing / terms)

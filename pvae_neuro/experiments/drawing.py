@@ -1,0 +1,77 @@
+"""How figures of experiments look: one colour a family, ours filled, published open and dashed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pvae_neuro.plots import INK
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_COLORS = {
+    "ipvae": "#c2410c",
+    "igvae": "#2563a8",
+    "igvae-relu": "#0f9488",
+    "pvae": "#d9a006",
+    "gvae": "#7b8794",
+    "pc": "#8b5fbf",
+    "ipc": "#b83280",
+    "lca": "#3f7d20",
+    "savae": "#5d4037",
+    "iavae": "#d16ba5",
+}
+
+OURS: dict[str, Any] = {"ls": "-", "lw": 1.8}
+PUBLISHED: dict[str, Any] = {"ls": (0, (3, 2)), "lw": 1.0, "marker": "o", "ms": 5, "mfc": "white"}
+"""Line styles, arguments of ``Axes.plot``."""
+
+
+def color_of(family: str) -> str:
+    """Colour of a family: its own, or that of the family it begins with."""
+    if family in _COLORS:
+        return _COLORS[family]
+    return _COLORS.get(family.split("-", maxsplit=1)[0], INK)
+
+
+def label_axes(ax: Axes, xlabel: str, ylabel: str, title: str = "") -> None:
+    """Name both axes, with units, and drop the frame's upper and right sides.
+
+    Parameters
+    ----------
+    ax : Axes
+    xlabel, ylabel, title : str
+    """
+    ax.set_xlabel(xlabel, fontsize=9, color=INK)
+    ax.set_ylabel(ylabel, fontsize=9, color=INK)
+    if title:
+        ax.set_title(title, fontsize=10, color=INK, loc="left")
+    ax.tick_params(labelsize=8, colors=INK)
+    ax.grid(True, color="#e2e8f0", lw=0.6)
+    ax.set_axisbelow(True)
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+
+
+def legend_below(figure: Figure, axes: Sequence[Axes], columns: int = 6) -> None:
+    """One legend for all axes, under them; each label once.
+
+    Parameters
+    ----------
+    figure : Figure
+        With constrained layout.
+    axes : sequence of Axes
+        Whose labelled artists it lists.
+    columns : int
+    """
+    entries: dict[str, Any] = {}
+    for ax in axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    if entries:
+        figure.legend(
+            list(entries.values()), list(entries), loc="outside lower center",
+            ncols=min(columns, len(entries)), frameon=False, fontsize=8, labelcolor=INK,
+        )  # fmt: skip

@@ -1,0 +1,134 @@
+"""Trainings that experiments share: one recipe a family and data set, quick and full.
+
+Models are told apart by their data and settings, so experiments that ask for the same one train it
+once. Full recipes are the papers' where they are known (arXiv:2410.19315, configuration of the
+released code; arXiv:2405.14473); quick ones take seconds on two cores.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pvae_neuro.checkpoints import LINEAR_FAMILY, SavedModel
+from pvae_neuro.experiments.context import Context
+from pvae_neuro.training import recipe
+
+PATCHES = "natural16_whitened.npz"
+"""Whitened patches of natural photographs, below the data folder; ``pvae-neuro patches`` makes
+such a file."""
+
+EXACT: dict[str, Any] = {
+    "estimator": "exact", "clamp": "hard", "clamp_u": 4.0, "clamp_du": 4.0,
+}  # fmt: skip
+"""Of the linear iterative Poisson VAE: exact counts and hard clamps have compiled windows, several
+times faster than relaxed ones; e^4 = 55 bounds the rates."""
+
+Settings = dict[str, Any]
+
+_QUICK_MNIST: Settings = {"epochs": 2, "batch_size": 100}
+_QUICK_MNIST_OF: dict[str, Settings] = {
+    "ipvae-linear": {"steps": 8, "beta": 8.0, "windows": 2, "epochs": 1},
+    "ipvae-mlp": {"steps": 8, "beta": 8.0, "epochs": 1},
+    "ipvae-conv": {"steps": 8, "beta": 8.0, "epochs": 1},
+    "ipvae-hierarchical": {"steps": 8, "epochs": 1},
+    "igvae": {"steps": 8, "beta": 8.0, "epochs": 1},
+    "igvae-relu": {"steps": 8, "beta": 8.0, "epochs": 1},
+    "pvae-conv": {"epochs": 1},
+    "gvae-conv": {"epochs": 1},
+    "pc": {"epochs": 1},
+    "ipc": {"epochs": 1},
+    "lca": {"epochs": 1},
+    "savae": {"epochs": 1},
+    "iavae": {"epochs": 1},
+}
+_QUICK_IMAGES = 20_000
+_QUICK_IMAGES_OF = {
+    "ipvae-mlp": 10_000, "ipvae-conv": 5_000, "ipvae-hierarchical": 10_000,
+    "igvae": 15_000, "igvae-relu": 15_000, "ipc": 5_000, "savae": 5_000, "iavae": 5_000,
+}  # fmt: skip
+_FULL_MNIST: Settings = {"epochs": 400, "batch_size": 100}
+_FULL_MNIST_OF: dict[str, Settings] = {
+    "ipvae-linear": {"steps": 128, "beta": 128.0, "learning_rate": 2e-3, "gradient_clip": 3000.0},
+    "igvae": {"steps": 64, "beta": 64.0, "learning_rate": 2e-3, "gradient_clip": 3000.0},
+    "igvae-relu": {"steps": 32, "beta": 32.0, "learning_rate": 2e-3, "gradient_clip": 3000.0},
+}
+
+_QUICK_PATCHES: Settings = {
+    "latents": 256, "batch_size": 50, "epochs": 2, "learning_rate": 1e-2, "dictionary_rate": 1.0,
+}  # fmt: skip
+_QUICK_PATCHES_OF: dict[str, Settings] = {
+    "ipvae-linear": {"windows": 2},
+    "pvae-linear": {"epochs": 6},
+    "lca": {"epochs": 4, "steps": 30},
+}
+_FULL_PATCHES: Settings = {"epochs": 300, "batch_size": 200, "learning_rate": 5e-3}
+QUICK_PATCHES = 10_000
+
+
+def mnist_model(context: Context, name: str, **changes: Any) -> SavedModel:
+    """Train a family on MNIST, or take the model trained before.
+
+    Parameters
+    ----------
+    context : Context
+    name : str
+        Family.
+    **changes : Any
+        Settings of :class:`~pvae_neuro.training_config.TrainConfig` that differ from the shared
+        recipe, for instance ``latents``.
+
+    Returns
+    -------
+    SavedModel
+
+    Raises
+    ------
+    InputError
+        If there is no such family, or MNIST is absent.
+    """
+    common = context.choose(_QUICK_MNIST, _FULL_MNIST)
+    own = context.choose(_QUICK_MNIST_OF, _FULL_MNIST_OF).get(name, {})
+    settings = {**common, **_exact(name), **own, **changes}
+    count = context.choose(_QUICK_IMAGES_OF.get(name, _QUICK_IMAGES), None)
+    images = context.images("mnist", "train", count)
+    config = recipe(name, seed=context.seed, **settings)
+    return context.trained(f"mnist-{name}", images, config)
+
+
+def patches_model(
+    context: Context, name: str, *, beta: float, steps: int | None = None, **changes: Any
+) -> SavedModel:
+    """Train a family on whitened patches of natural photographs, or take the one trained before.
+
+    Parameters
+    ----------
+    context : Context
+    name : str
+        Family.
+    beta : float
+        Weight of the KL term, or of LCA's sparsity penalty.
+    steps : int, optional
+        Iterations in a window, T; the family's own if not given.
+    **changes : Any
+        Further settings that differ from the shared recipe.
+
+    Returns
+    -------
+    SavedModel
+
+    Raises
+    ------
+    InputError
+        If there is no such family, or the patches are absent.
+    """
+    window = {} if steps is None else {"steps": steps}
+    common = context.choose(_QUICK_PATCHES, _FULL_PATCHES)
+    own = context.choose(_QUICK_PATCHES_OF.get(name, {}), {})
+    settings = {**common, **_exact(name), **own, "beta": beta, **window, **changes}
+    images = context.images(PATCHES, "train", context.choose(QUICK_PATCHES, None))
+    config = recipe(name, seed=context.seed, **settings)
+    return context.trained(f"patches-{name}-b{beta:g}-t{config.steps}", images, config)
+
+
+def _exact(name: str) -> Settings:
+    return EXACT if name == LINEAR_FAMILY else {}

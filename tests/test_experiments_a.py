@@ -1,0 +1,242 @@
+"""Convergence, MNIST table, rate-distortion and amortization gap, with models of seconds."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from pvae_neuro.checkpoints import SavedModel
+from pvae_neuro.data.images import Images
+from pvae_neuro.errors import InputError
+from pvae_neuro.experiments import (
+    amortization_gap,
+    convergence,
+    latents,
+    mnist_table,
+    published,
+    rate_distortion,
+    trainings,
+)
+from pvae_neuro.experiments.context import Context
+from pvae_neuro.experiments.result import ExperimentResult
+from pvae_neuro.inference import infer
+from pvae_neuro.models.registry import model_entry, model_names
+from pvae_neuro.training_config import TrainConfig
+
+pytest.importorskip("sklearn")
+pytest.importorskip("matplotlib")
+
+
+@dataclass
+class _Small(Context):
+    """Random images and trainings of one batch, whatever an experiment asks for."""
+
+    quick: bool = True
+
+    def images(self, dataset: str, split: str, count: int | None = None) -> Images:
+        side = 28 if dataset == "mnist" else 16
+        random = np.random.default_rng([side, split == "train"])
+        low = 0.0 if dataset == "mnist" else -1.0
+        pixels = random.uniform(low, 1.0, (100, side * side)).astype(np.float32)
+        labels = np.arange(100) % 10 if dataset == "mnist" else None
+        return Images(pixels, labels, (side, side), low, 1.0, dataset)
+
+    def trained(self, key: str, images: Images, config: TrainConfig) -> SavedModel:
+        small = {"latents": 8, "steps": 2, "epochs": 1, "batch_size": 40, "windows": 1}
+        return super().trained(key, images, config.model_copy(update=small))
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> _Small:
+    quiet = Console(quiet=True)
+    return _Small(tmp_path / "out", tmp_path / "models", tmp_path, console=quiet)
+
+
+def _written(context: Context, result: ExperimentResult) -> dict[str, object]:
+    result.write(context)
+    names = {"result.json", "result.csv", "result.md", "figure.svg", "figure.png"}
+    assert names <= {path.name for path in context.out.iterdir()}
+    found: dict[str, object] = json.loads((context.out / "result.json").read_text())
+    return found
+
+
+def test_convergence_reads_the_published_moments(context, monkeypatch):
+    monkeypatch.setattr(convergence, "TIMES", (7, 15))
+    monkeypatch.setattr(convergence, "NONLINEAR", ("ipvae-mlp",))
+    result = convergence.run(context)
+    _written(context, result)
+    rows = {row.name: row for row in result.rows}
+    assert rows["ipvae-linear, t = 15"].published == {"r2": 0.708, "zeros": 0.369, "change": 1.085}
+    assert set(rows) == {
+        *(f"{name}, t = {time}" for name in convergence.BETAS for time in (7, 15)),
+        "ipvae-mlp, t = 1", "ipvae-mlp, t = 15",
+    }  # fmt: skip
+    curves = result.curves["ipvae-linear"]
+    assert rows["ipvae-linear, t = 7"].figures["mse"] == curves["mse"][7]
+    assert len(curves["zeros"]) == 16
+    horizon = "ipvae-linear: MSE after 16 iterations ≤ MSE after T = 2"
+    assert result.checks[horizon] == (curves["mse"][15] <= curves["mse"][1])
+
+
+def test_stopped_experiment_takes_up_its_parts(context, monkeypatch):
+    monkeypatch.setattr(convergence, "TIMES", (3,))
+    monkeypatch.setattr(convergence, "NONLINEAR", ())
+    first = convergence.run(context)
+    monkeypatch.setattr(latents, "infer", _refuse)
+    assert convergence.run(context).curves == first.curves
+
+
+def _refuse(*_args: object, **_settings: object) -> None:
+    pytest.fail("inferred again")
+
+
+def test_mnist_table_has_a_row_for_every_model(context, monkeypatch):
+    names = ("ipvae-linear", "igvae", "igvae-relu", "pvae-conv", "pc", "ipc")
+    monkeypatch.setattr(mnist_table, "model_names", lambda: names)
+    monkeypatch.setattr(mnist_table, "SHIPPED_STEPS", (2, 3))
+    result = mnist_table.run(context)
+    _written(context, result)
+    rows = {row.name: row for row in result.rows}
+    assert list(rows) == [*names, "shipped model, 2", "shipped model, 3"]
+    for row in result.rows:
+        assert row.figures["mse_pixel"] * 784 == pytest.approx(row.figures["mse"])
+        assert 0.0 <= row.figures["zeros"] <= 1.0
+    assert 0.0 <= rows["ipvae-linear"].figures["accuracy"] <= 1.0
+    assert "accuracy" not in rows["shipped model, 3"].figures
+    assert rows["shipped model, 2"].published["mse"] == 3.439
+    # Sizes are those of the published architecture, not those of the small model trained here.
+    assert rows["ipvae-linear"].figures["parameters"] == 403_217
+    assert result.checks["igvae has the published number of parameters"]
+
+
+def test_rate_distortion_interpolates_at_equal_zeros(context, monkeypatch):
+    sweep = {"ipvae-linear": {2: (1.0,)}, "igvae-relu": {2: (1.0,)}, "pvae-linear": {None: (1.0,)},
+             "lca": {None: (0.01, 0.5)}}  # fmt: skip
+    monkeypatch.setattr(rate_distortion, "_QUICK", sweep)
+    result = rate_distortion.run(context)
+    _written(context, result)
+    figures = {row.name: row.figures for row in result.rows}
+    assert figures["lca, λ = 0.01"]["zeros"] < figures["lca, λ = 0.5"]["zeros"]
+    assert figures["lca, λ = 0.5"]["distance"] == pytest.approx(
+        math.hypot(1 - figures["lca, λ = 0.5"]["r2"], 1 - figures["lca, λ = 0.5"]["zeros"])
+    )
+    published_row = next(row for row in result.rows if row.name == "lca, λ = 0.5")
+    assert published_row.published["r2"] == 0.826
+    # One setting spans no zeros but its own, so the comparison cannot hold.
+    assert result.curves["at_equal_zeros"]["ipvae-linear"] is None
+    assert not result.checks["R² of ipvae-linear at 0.775 zeros ≥ that of LCA"]
+    assert any("not reached by ipvae-linear" in note for note in result.notes)
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_sweeps_hold_the_setting_that_is_published_as_best(quick):
+    assert rate_distortion.Setting("ipvae-linear", 24.0, 16) in rate_distortion.settings(quick)
+    assert rate_distortion.Setting("lca", 0.5) in rate_distortion.settings(quick)
+
+
+def test_amortization_gap_keeps_one_dictionary(context):
+    result = amortization_gap.run(context)
+    _written(context, result)
+    ways = {row.name.split(",")[0] for row in result.rows}
+    assert ways == {"encoder", "iterative Poisson", "LCA"}
+    shared = trainings.patches_model(context, "pvae-linear", beta=1.0)
+    dictionary = amortization_gap.dictionary_of(shared)
+    images = context.images(trainings.PATCHES, "train")
+    around = amortization_gap.poisson_on(context, images, dictionary, 8.0)
+    np.testing.assert_array_equal(around.dictionary, dictionary)
+    norms = np.linalg.norm(amortization_gap.lca_on(dictionary, 0.1).arrays["dictionary"], axis=0)
+    np.testing.assert_allclose(norms, 1.0, rtol=1e-5)
+
+
+def test_dictionary_is_what_the_decoder_adds(context):
+    model = trainings.patches_model(context, "pvae-linear", beta=1.0)
+    stored = model.arrays["decoder.dictionary"]
+    np.testing.assert_array_equal(amortization_gap.dictionary_of(model), stored)
+
+
+def test_lca_on_a_correlated_dictionary_settles():
+    random = np.random.default_rng(0)
+    base = random.normal(size=(16, 1))
+    dictionary = (base + 0.1 * random.normal(size=(16, 64))).astype(np.float32)
+    inputs = random.normal(size=(8, 16)).astype(np.float32)
+    trace = infer(amortization_gap.lca_on(dictionary, 0.1), inputs, 400)
+    # With the common step of 0.1 the membranes of such alike atoms would swing ever wider.
+    assert trace.change.max() == trace.change[0]
+    assert trace.change[-1] < 0.1 * trace.change[0]
+    assert trace.mse[-1] < trace.mse[0]
+
+
+def test_recipes_name_families_and_settings_that_exist(context, monkeypatch):
+    asked: list[TrainConfig] = []
+    monkeypatch.setattr(_Small, "trained", lambda self, key, images, config: asked.append(config))
+    for quick in (True, False):
+        context.quick = quick
+        for name in model_names():
+            trainings.mnist_model(context, name)
+    assert [config.model for config in asked] == 2 * list(model_names())
+    own = {*trainings._QUICK_MNIST_OF, *trainings._FULL_MNIST_OF, *trainings._QUICK_IMAGES_OF}
+    assert own <= set(model_names())
+    full = next(c for c in asked[len(model_names()) :] if c.model == "ipvae-linear")
+    assert (full.steps, full.beta, full.latents, full.epochs) == (128, 128.0, 512, 400)
+
+
+def test_published_parameters_agree_with_the_registry():
+    for name, row in published.MNIST_TABLE.items():
+        if row.same_architecture:
+            assert model_entry(name).published_parameters == row.parameters
+        assert row.mse == pytest.approx(784 * row.mse_pixel, rel=1e-3)
+
+
+def test_published_best_distances_follow_from_their_points():
+    best = {
+        name: min(latents.distance(point.r2, point.zeros) for point in points)
+        for name, points in published.RATE_DISTORTION.items()
+    }
+    assert best["ipvae-linear"] == pytest.approx(0.284, abs=2e-3)
+    assert best["lca"] == pytest.approx(0.282, abs=2e-3)
+    assert best["igvae-relu"] == pytest.approx(0.364, abs=2e-3)
+
+
+def test_interpolation_is_linear_and_never_leaves_the_sweep():
+    points = [(0.8, 0.6), (0.4, 1.0)]
+    assert latents.interpolate(points, 0.6) == pytest.approx(0.8)
+    assert latents.interpolate(points, 0.4) == 1.0
+    assert latents.interpolate(points, 0.39) is None
+    assert latents.interpolate([], 0.5) is None
+
+
+def test_sparsity_spans_nothing_to_all():
+    one_hot = np.eye(5)
+    assert latents.sparsity(one_hot, 0) == pytest.approx(1.0)
+    assert latents.sparsity(one_hot, 1) == pytest.approx(1.0)
+    assert latents.sparsity(np.ones((4, 3)), 0) == pytest.approx(0.0)
+    # A latent that never responds has no sparsity; signs do not matter.
+    mixed = np.array([[1.0, 0.0], [-1.0, 0.0]])
+    assert latents.sparsity(mixed, 0) == pytest.approx(0.0)
+    assert math.isnan(latents.sparsity(np.zeros((3, 2)), 0))
+    with pytest.raises(InputError, match="at least 2 responses along axis 0, got 1"):
+        latents.sparsity(np.ones((1, 3)), 0)
+
+
+def test_classification_reads_separable_latents():
+    random = np.random.default_rng(1)
+    labels = np.arange(200) % 2
+    rows = (labels[:, None] * 3.0 + random.normal(size=(200, 4))).astype(np.float32)
+    accuracy = latents.classification_accuracy(rows[:150], labels[:150], rows[150:], labels[150:])
+    assert accuracy > 0.9
+    scaled = latents.classification_accuracy(
+        100 * rows[:150], labels[:150], 100 * rows[150:], labels[150:]
+    )
+    assert scaled == pytest.approx(accuracy)
+
+
+def test_amortized_families_infer_once():
+    assert latents.iterations_of("pvae-conv", 1000) == 1
+    assert latents.iterations_of("ipvae-linear", 1000) == 1000
+    assert latents.iterations_of("iavae", 20) == 20

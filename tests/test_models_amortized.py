@@ -1,0 +1,219 @@
+"""Families with an encoder: divergences, estimators, and refinement of what the encoder says."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="models need torch")
+
+from rich.console import Console  # noqa: E402
+from test_model_contract import bars, options  # noqa: E402
+
+from pvae_neuro.checkpoints import ModelConfig  # noqa: E402
+from pvae_neuro.errors import InputError  # noqa: E402
+from pvae_neuro.inference import infer  # noqa: E402
+from pvae_neuro.models.base import WindowSettings  # noqa: E402
+from pvae_neuro.models.counter_noise import CounterNoise  # noqa: E402
+from pvae_neuro.models.gaussian import gaussian_kl, standard_normal  # noqa: E402
+from pvae_neuro.models.refined import free_energy_gradients  # noqa: E402
+from pvae_neuro.models.registry import build_model  # noqa: E402
+from pvae_neuro.training import recipe, train  # noqa: E402
+
+SIDE = 8
+
+
+def config(family: str, latents: int = 6, beta: float = 1.0, **architecture: Any) -> ModelConfig:
+    return ModelConfig(
+        family=family, pixels=SIDE**2, latents=latents, steps=3, beta=beta, input_low=0.0,
+        input_high=1.0, image_shape=(SIDE, SIDE), architecture=architecture,
+    )  # fmt: skip
+
+
+def model(family: str, scale: float = 0.3, dtype: Any = None, **settings: Any) -> Any:
+    built = build_model(config(family, **settings), torch.Generator().manual_seed(0), scale)
+    return built.to(dtype or torch.float32)
+
+
+def settings(
+    steps: int = 3, temperature: float = 0.1, seed: int = 0, beta: float = 1.0
+) -> WindowSettings:
+    return WindowSettings(
+        steps=steps, beta=beta, temperature=temperature, max_arrivals=64, estimator="relaxed",
+        noise=CounterNoise(seed),
+    )  # fmt: skip
+
+
+def inputs(count: int = 5, dtype: Any = None) -> Any:
+    return torch.from_numpy(bars(count).pixels).to(dtype or torch.float32)
+
+
+def learned(name: str, tmp_path: Path, **changes: Any) -> tuple[float, float, Any]:
+    """Loss of the first and of the last epoch, and the model."""
+    wanted = {"latents": 12, "epochs": 60, "batch_size": 32, "learning_rate": 5e-3, **changes}
+    console = Console(file=io.StringIO(), width=200)
+    saved = train(bars(128), recipe(name, **wanted), tmp_path / "m.st", options(console=console))
+    lines = [line for line in console.file.getvalue().splitlines() if line.startswith("epoch")]
+    first, last = (float(line.split("loss ")[1].split()[0]) for line in (lines[0], lines[-1]))
+    return first, last, saved
+
+
+def slope_along(loss: Any, parameter: Any, direction: Any, size: float = 1e-5) -> float:
+    """Central difference of a loss along a direction of a parameter."""
+    values = []
+    for sign in (1.0, -1.0):
+        with torch.no_grad():
+            parameter += sign * size * direction
+        values.append(float(loss()))
+        with torch.no_grad():
+            parameter -= sign * size * direction
+    return (values[0] - values[1]) / (2 * size)
+
+
+def test_gaussian_divergence_is_that_of_torch() -> None:
+    mu, log_sigma, prior_mu, prior = torch.randn(4, 5, 7, dtype=torch.float64)
+    normal = torch.distributions.Normal
+    wanted = torch.distributions.kl_divergence(
+        normal(mu, log_sigma.exp()), normal(prior_mu, prior.exp())
+    )
+    assert torch.allclose(gaussian_kl(mu, log_sigma, prior_mu, prior), wanted)
+    assert torch.allclose(gaussian_kl(mu, log_sigma), gaussian_kl(mu, log_sigma, 0 * mu, 0 * mu))
+
+
+def test_normal_numbers_are_normal_and_follow_their_place() -> None:
+    numbers = standard_normal(torch.zeros(500, 400), CounterNoise(3))
+    for power, moment in ((1, 0.0), (2, 1.0), (3, 0.0), (4, 3.0)):
+        assert float((numbers**power).mean()) == pytest.approx(moment, abs=0.04)
+    assert float(numbers.abs().max()) < 5.5
+    part = standard_normal(torch.zeros(100, 400), CounterNoise(3, offset=400 * 400))
+    assert torch.equal(part, numbers[400:])
+
+
+def test_poisson_divergence_is_that_of_torch_and_so_is_its_gradient() -> None:
+    pvae = model("pvae-linear", dtype=torch.float64)
+    log_rate = torch.randn(5, 6, dtype=torch.float64, requires_grad=True)
+    poisson = torch.distributions.Poisson
+    wanted = torch.distributions.kl_divergence(
+        poisson(log_rate.exp()), poisson(pvae.log_rate.exp().expand(5, 6))
+    )
+    found = pvae.kl(log_rate)
+    assert torch.allclose(found, wanted)
+    (slope,) = torch.autograd.grad(found.sum(), log_rate)
+    assert torch.allclose(slope, log_rate.exp() * (log_rate - pvae.log_rate))
+
+
+def test_exact_loss_is_the_mean_over_counts() -> None:
+    pvae, x = model("pvae-linear", estimator="exact"), inputs(1)
+    (log_rate,) = pvae.posterior(x)
+    counts = torch.poisson(
+        log_rate.exp().expand(100_000, -1), generator=torch.Generator().manual_seed(0)
+    )
+    mean = pvae.nll(x, counts).mean()
+    assert float(pvae.expected_nll(x, log_rate.exp())) == pytest.approx(float(mean), rel=5e-3)
+
+
+def gradient_of(loss: Any, pvae: Any) -> Any:
+    return torch.autograd.grad(loss, pvae.log_rate)[0]
+
+
+@pytest.mark.parametrize("estimator", ["relaxed", "straight-through"])
+def test_estimators_have_the_gradient_that_they_should(estimator: str) -> None:
+    """Straight-through samples miss what the variance of counts costs."""
+    x = inputs(1).expand(20_000, -1)
+    pvae = model("pvae-linear", latents=4, estimator=estimator)
+    window = pvae.window(x, (), settings(temperature=0.05))
+    found = gradient_of(window.nll, pvae)
+    rate = pvae.posterior(x)[0].exp()
+    reach = pvae.expected_nll if estimator == "relaxed" else pvae.nll
+    wanted = gradient_of(reach(x, rate).mean(), pvae)
+    assert float((found - wanted).norm()) < 0.05 * float(wanted.norm())
+
+
+def test_rates_are_bounded_and_may_be_kept_from_falling() -> None:
+    pvae = model("pvae-linear")
+    (log_rate,) = pvae.posterior(1e4 * inputs())
+    assert float(log_rate.max()) <= 5.0
+    rising = model("pvae-linear", exc_only=True)
+    (log_rate,) = rising.posterior(inputs())
+    assert bool((log_rate >= _bounded(rising.log_rate)).all())
+
+
+def _bounded(log_rate: Any) -> Any:
+    return 5.0 - torch.nn.functional.softplus(5.0 - log_rate) - 1e-4
+
+
+def test_exact_loss_needs_a_linear_decoder() -> None:
+    with pytest.raises(InputError, match=r"'exact'.*linear decoder.*got 'mlp'; take the estimator"):
+        model("pvae-mlp", estimator="exact", decoder="mlp")
+
+
+def test_rectified_samples_are_not_negative() -> None:
+    gvae = model("gvae-linear", relu=True)
+    result = gvae.iterate(inputs(), (), torch.Generator().manual_seed(0))
+    assert float(result.z.min()) == 0.0 and float(result.mean.min()) == 0.0
+    assert torch.equal(result.change, torch.zeros(5))
+
+
+@pytest.mark.parametrize(
+    "name", ["pvae-linear", "pvae-mlp", "pvae-conv", "gvae-linear", "gvae-mlp"]
+)
+def test_amortized_families_learn(name: str, tmp_path: Path) -> None:
+    first, last, saved = learned(name, tmp_path, beta=0.1, epochs=40)
+    assert last < 0.75 * first
+    trace = infer(saved, bars(64, seed=9).pixels, 2, 0)
+    assert trace.r2_mean[0] > 0.1
+    assert trace.mse_mean[0] == pytest.approx(trace.mse_mean[1])
+
+
+@pytest.mark.parametrize("name", ["savae", "iavae"])
+def test_refining_families_learn_and_refinement_helps(name: str, tmp_path: Path) -> None:
+    first, last, saved = learned(name, tmp_path, steps=3, epochs=20, beta=0.1)
+    assert last < 0.75 * first
+    trace = infer(saved, bars(64, seed=9).pixels, 8, 0)
+    assert trace.mse_mean[3] < trace.mse_mean[0]
+    assert (trace.change > 0).all() and np.isfinite(trace.mse).all()
+
+
+@pytest.mark.parametrize("name", ["savae", "iavae"])
+def test_gradients_of_the_free_energy(name: str) -> None:
+    refined, x = model(name, dtype=torch.float64), inputs(dtype=torch.float64)
+    state = tuple(torch.randn(5, 6, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    gradients = free_energy_gradients(refined.rate(x, state, CounterNoise(1)), state, 0.7)
+
+    def energy() -> Any:
+        rating = refined.rate(x, state, CounterNoise(1))
+        return (rating.nll + 0.7 * rating.kl).sum()
+
+    for part, gradient in zip(state, gradients, strict=True):
+        direction = torch.randn_like(part)
+        slope = slope_along(energy, part, direction)
+        assert slope == pytest.approx(float((gradient * direction).sum()), rel=1e-5)
+
+
+@pytest.mark.parametrize("first_order", [False, True])
+def test_semi_amortized_gradient_passes_the_steps(first_order: bool) -> None:
+    """Followed through all steps it is the loss's own; the short one keeps its direction."""
+    savae = model("savae", dtype=torch.float64, first_order=first_order)
+    x = inputs(dtype=torch.float64)
+
+    def loss() -> Any:
+        window = savae.window(x, savae.start(x), settings(steps=3, seed=5))
+        return window.nll + window.kl
+
+    loss().backward()
+    weight = savae.encoder.layers[-1].weight
+    direction = weight.grad / weight.grad.norm()
+    slope, length = slope_along(loss, weight, direction), float(weight.grad.norm())
+    if first_order:
+        assert slope > 0.3 * length
+    else:
+        assert slope == pytest.approx(length, rel=1e-4)
+
+
+def test_iterative_encoder_takes_no_image() -> None:
+    with pytest.raises(InputError, match="encoder"):
+        model("iavae", encoder="conv")
