@@ -251,7 +251,7 @@ class _Sums:
         curves = {name: curve / self._samples for name, curve in self._curves.items()}
         with np.errstate(invalid="ignore"):
             curves["r2_image"] /= curves.pop("textured")
-        return Trace(**curves, variance=variance, **self._latents)
+        return Trace(variance=variance, **curves, **self._latents)  # type: ignore[arg-type]
 
 
 def _squares(error: Tensor) -> Tensor:

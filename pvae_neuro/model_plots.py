@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -48,7 +48,7 @@ def elements(model: Model | SavedModel) -> Float32:
     return np.asarray(found[order], np.float32)
 
 
-def kurtosis(values: NDArray[np.floating]) -> NDArray[np.float64]:
+def kurtosis(values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Excess kurtosis of each row; zero for a row without variance.
 
     Parameters

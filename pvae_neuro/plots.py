@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -117,7 +117,7 @@ def traces(
 
 
 def by_iteration(
-    values: dict[str, Sequence[float] | NDArray[np.floating[Any]]],
+    values: Mapping[str, Sequence[float] | NDArray[np.floating[Any]]],
     ax: Axes | None = None,
     *,
     ylabel: str = "",

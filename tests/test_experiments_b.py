@@ -195,7 +195,7 @@ def test_neighbours_name_clusters_and_guess_noise() -> None:
 
 def test_the_claim_of_five_times_compares_few_poisson_labels_with_many_gaussian_ones() -> None:
     poisson, gaussian = (
-        sample_efficiency.Setting(law, 10, "mlp") for law in ("poisson", "gaussian")
+        sample_efficiency.Setting(law, 10, "conv") for law in ("poisson", "gaussian")
     )
     found = {poisson: {"labels_200": 0.81}, gaussian: {"labels_1000": 0.80}}
     assert list(sample_efficiency._checks(found).values()) == [True]

@@ -68,7 +68,7 @@ def slope_along(loss: Any, parameter: Any, direction: Any, size: float = 1e-5) -
     for sign in (1.0, -1.0):
         with torch.no_grad():
             parameter += sign * size * direction
-        values.append(float(loss()))
+        values.append(float(loss().detach()))
         with torch.no_grad():
             parameter -= sign * size * direction
     return (values[0] - values[1]) / (2 * size)
@@ -113,7 +113,8 @@ def test_exact_loss_is_the_mean_over_counts() -> None:
         log_rate.exp().expand(100_000, -1), generator=torch.Generator().manual_seed(0)
     )
     mean = pvae.nll(x, counts).mean()
-    assert float(pvae.expected_nll(x, log_rate.exp())) == pytest.approx(float(mean), rel=5e-3)
+    expected = pvae.expected_nll(x, log_rate.exp()).detach()
+    assert float(expected) == pytest.approx(float(mean.detach()), rel=5e-3)
 
 
 def gradient_of(loss: Any, pvae: Any) -> Any:
@@ -136,7 +137,7 @@ def test_estimators_have_the_gradient_that_they_should(estimator: str) -> None:
 def test_rates_are_bounded_and_may_be_kept_from_falling() -> None:
     pvae = model("pvae-linear")
     (log_rate,) = pvae.posterior(1e4 * inputs())
-    assert float(log_rate.max()) <= 5.0
+    assert bool((log_rate <= 5.0).all())
     rising = model("pvae-linear", exc_only=True)
     (log_rate,) = rising.posterior(inputs())
     assert bool((log_rate >= _bounded(rising.log_rate)).all())

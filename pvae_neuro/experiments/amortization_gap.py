@@ -120,11 +120,9 @@ def run(context: Context) -> ExperimentResult:
         curves={"mse_at_the_encoders_lifetime_sparsity": gaps},
         notes=_notes(context, len(patches), gaps),
         checks={
-            f"{way} beats the encoder at its own lifetime sparsity, same dictionary": value
-            is not None
-            and value < gaps[ENCODER]
-            for way, value in gaps.items()
-            if way != ENCODER
+            f"{way} has less error than the encoder that learned the dictionary, at its lifetime "
+            f"sparsity or above": _beats(points, way, gaps)
+            for way in (ITERATIVE, SPARSE)
         },
     )
 
@@ -168,7 +166,9 @@ def _iterative(context: Context, patches: Float32, dictionary: Float32) -> list[
 
 def _sparse(context: Context, patches: Float32, dictionary: Float32, budget: str) -> list[Point]:
     points = []
-    for penalty in context.choose((0.1, 0.5, 1.0, 2.0), (0.001, 0.1, 0.3, 0.5, 0.7, 1.0, 2.0, 4.0)):
+    for penalty in context.choose(
+        (0.01, 0.1, 0.5, 1.0, 2.0), (0.001, 0.1, 0.3, 0.5, 0.7, 1.0, 2.0, 4.0)
+    ):
         model = lca_on(dictionary, penalty)
         steps = context.choose(300, 900)
         points.append(_point(context, SPARSE, penalty, model, patches, steps, budget))
@@ -221,9 +221,9 @@ def poisson_on(context: Context, images: Images, dictionary: Float32, beta: floa
     config = recipe(
         "ipvae-linear", latents=dictionary.shape[1], steps=HORIZON, beta=beta, seed=context.seed,
         **EXACT, dictionary_rate=_STANDS_STILL, learning_rate=3e-2, batch_size=100,
-        epochs=context.choose(1, 20),
+        epochs=context.choose(2, 20),
     )  # fmt: skip
-    start = _with_dictionary(_untrained(images, config), dictionary)
+    start = _calm(_with_dictionary(_untrained(images, config), dictionary))
     digest = hashlib.sha256(
         f"{config.model_dump_json()} {weights_digest(start)} {images.name} {len(images.pixels)}"
         f" {context.quick}".encode()
@@ -250,6 +250,13 @@ def _untrained(images: Images, config: TrainConfig) -> SavedModel:
 
 def _with_dictionary(model: SavedModel, dictionary: Float32) -> SavedModel:
     return replace(model, arrays={**model.arrays, "dictionary": dictionary})
+
+
+def _calm(model: SavedModel) -> SavedModel:
+    """Begin with steps that no eigenvalue of ΦᵀΦ makes swing; training finds better ones."""
+    largest = float(np.linalg.norm(model.dictionary, ord=2)) ** 2
+    step = np.array(-np.log(max(largest, 1.0)), np.float32)
+    return replace(model, arrays={**model.arrays, "log_step_size": step})
 
 
 def lca_on(dictionary: Float32, penalty: float) -> SavedModel:
@@ -280,12 +287,28 @@ def lca_on(dictionary: Float32, penalty: float) -> SavedModel:
 
 def _gaps(points: list[Point]) -> dict[str, Any]:
     """Error of each way at the lifetime sparsity of the encoder that has the shared dictionary."""
-    encoder = next(p for p in points if (p.way, p.setting) == (ENCODER, SHARED_BETA))
+    encoder = _shared_encoder(points)
     found: dict[str, Any] = {ENCODER: encoder.figures["mse_mean"]}
     for way in (ITERATIVE, SPARSE):
         curve = [(p.figures["lifetime"], p.figures["mse_mean"]) for p in points if p.way == way]
         found[way] = interpolate(curve, encoder.figures["lifetime"])
     return found
+
+
+def _beats(points: list[Point], way: str, gaps: dict[str, Any]) -> bool:
+    """Whether a way's sweep has less error at the encoder's sparsity, or at more than that."""
+    sparsity_of_encoder = _shared_encoder(points).figures["lifetime"]
+    errors = [
+        p.figures["mse_mean"]
+        for p in points
+        if p.way == way and p.figures["lifetime"] >= sparsity_of_encoder
+    ]
+    errors += [] if gaps[way] is None else [gaps[way]]
+    return min(errors, default=np.inf) < gaps[ENCODER]
+
+
+def _shared_encoder(points: list[Point]) -> Point:
+    return next(p for p in points if (p.way, p.setting) == (ENCODER, SHARED_BETA))
 
 
 def _published(point: Point) -> tuple[dict[str, float], str, str]:

@@ -28,8 +28,8 @@ Float64 = NDArray[np.float64]
 NARROWEST = 0.6
 """Smallest standard deviation of an envelope, in pixels; narrower ones fit single pixels."""
 
-HIGHEST_FREQUENCY = 0.5
-"""Cycles per pixel."""
+LOWEST_FREQUENCY, HIGHEST_FREQUENCY = 0.04, 0.5
+"""Cycles per pixel. A single edge is fitted best at the lowest, by the slope of a wave."""
 
 _PADDING = 4
 _EVALUATIONS = 60
@@ -186,7 +186,7 @@ def _spectral_peak(image: Float64) -> tuple[float, float]:
     power = np.abs(np.fft.fft2(image - image.mean(), padded)) ** 2
     place = np.unravel_index(int(power.argmax()), power.shape)
     down, right = (np.fft.fftfreq(n)[i] for n, i in zip(padded, place, strict=True))
-    return math.atan2(-down, right), float(np.clip(np.hypot(down, right), 0.03, 0.48))
+    return math.atan2(-down, right), float(np.clip(np.hypot(down, right), 0.05, 0.48))
 
 
 def _refine(image: Float64, start: Float64) -> tuple[Float64, float]:
@@ -199,7 +199,9 @@ def _refine(image: Float64, start: Float64) -> tuple[Float64, float]:
         return waves @ _amplitudes(waves, target) - target
 
     reach_down, reach_right = height / 2 + 1, width / 2 + 1
-    low = np.array([-reach_down, -reach_right, NARROWEST, NARROWEST, -4 * math.pi, 0.01])
+    low = np.array(
+        [-reach_down, -reach_right, NARROWEST, NARROWEST, -4 * math.pi, LOWEST_FREQUENCY]
+    )
     high = np.array([reach_down, reach_right, size, size, 4 * math.pi, HIGHEST_FREQUENCY])
     inside = np.clip(start, low + 1e-3, high - 1e-3)
     found = _optimize().least_squares(

@@ -17,7 +17,7 @@ from pvae_neuro.models.base import Iteration
 
 Float64 = NDArray[np.float64]
 
-AMPLITUDE = 3.0
+AMPLITUDE = 2.0
 """Of contrast 1, in standard deviations of the pixels of natural patches."""
 
 FRAMES_PER_CYCLE = 16
@@ -65,10 +65,10 @@ class Protocol:
         return np.arange(self.orientations) * (180.0 / self.orientations)
 
 
-QUICK = Protocol(12, _FREQUENCIES, (0.0, 0.06, 0.125, 0.25, 0.5, 1.0), 8, 3, 3, 48, 40)
+QUICK = Protocol(18, _FREQUENCIES, (0.0, 0.06, 0.125, 0.25, 0.5, 0.75, 1.0), 8, 8, 4, 80, 40)
 FULL = Protocol(
     36, (*_FREQUENCIES, 0.42), (0.0, 0.03, 0.06, 0.09, 0.125, 0.18, 0.25, 0.35, 0.5, 0.7, 1.0), 16,
-    8, 20, 128, 512,
+    16, 20, 256, 512,
 )  # fmt: skip
 
 

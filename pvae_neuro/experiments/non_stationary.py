@@ -29,6 +29,7 @@ from pvae_neuro.experiments.latents import is_amortized, telling, weights_digest
 from pvae_neuro.experiments.result import Column, ExperimentResult, Row
 from pvae_neuro.experiments.trainings import mnist_model
 from pvae_neuro.inference import infer
+from pvae_neuro.plots import INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,6 +43,7 @@ SKIPPED = 0.25
 FEW_ITERATIONS = 4
 """Up to how many iterations on a frame carrying over must win."""
 
+_MARKERS = "ovs^D"
 _UNITS = {ROTATING: "°/frame", JITTERING: " px sd"}
 _COLUMNS = [
     Column("carried", "error, carried over", ".3f"),
@@ -238,7 +240,7 @@ def _draw(tried: list[Motion], curves: dict[str, dict[str, Curves]], figure: Fig
         label_axes(panel, "iterations a frame", "", kind)
     panels[0].set_ylabel("error, carried over / restarted", fontsize=9)
     legend_below(left, [ax], columns=2)
-    legend_below(right, list(panels), columns=2)
+    legend_below(right, list(panels), columns=3)
 
 
 def _example(tried: list[Motion]) -> Motion:
@@ -262,15 +264,28 @@ def _draw_kind(ax: Axes, tried: list[Motion], curves: dict[str, dict[str, Curves
         for place, speed in enumerate(speeds):
             chosen = [m for m in tried if m.speed == speed]
             ratios = [errors(curves[name][m.title], m.steps)["ratio"] for m in chosen]
-            unit = _UNITS[tried[0].kind]
             ax.plot(
-                [m.steps for m in chosen], ratios, color=color_of(name), marker="ovs^D"[place % 5],
-                ms=5, lw=1.6, alpha=_fading(place, len(speeds)), label=f"{name}, {speed:g}{unit}",
+                [m.steps for m in chosen], ratios, color=color_of(name), marker=_MARKERS[place % 5],
+                ms=5, lw=1.6, alpha=_fading(place, len(speeds)),
+                label=name if place == 0 else None,
             )  # fmt: skip
     ax.axhline(1.0, color="#94a3b8", lw=1, ls=":")
     counts: NDArray[np.int64] = np.unique([m.steps for m in tried])
     ax.set_xscale("log", base=2)
     ax.set_xticks(counts.tolist(), [str(count) for count in counts])
+    _name_speeds(ax, speeds, tried[0].kind)
+
+
+def _name_speeds(ax: Axes, speeds: list[float], kind: str) -> None:
+    """Markers of the speeds, in the panel; families are named under it."""
+    from matplotlib.lines import Line2D
+
+    marks = [
+        Line2D([], [], color=INK, ls="none", marker=_MARKERS[place % 5], ms=5,
+               alpha=_fading(place, len(speeds)), label=f"{speed:g}{_UNITS[kind]}")
+        for place, speed in enumerate(speeds)
+    ]  # fmt: skip
+    ax.legend(handles=marks, frameon=False, fontsize=8, labelcolor=INK, loc="lower right")
 
 
 def _fading(place: int, count: int) -> float:

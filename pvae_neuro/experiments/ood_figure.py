@@ -8,6 +8,7 @@ import numpy as np
 
 from pvae_neuro.experiments.drawing import color_of, label_axes, legend_below
 from pvae_neuro.experiments.latents import is_amortized
+from pvae_neuro.plots import INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 _DRAWN = ("ipvae-linear", "savae", "iavae", "igvae", "lca")
 """Families that are drawn beside the best encoder of each kind; the others are in the table."""
+
+_HIGHEST = 15.0
+"""Error at which panels end, if a model runs away."""
 
 
 def draw_ood(found: dict[str, Any], angles: list[float], panels: list[str], figure: Figure) -> None:
@@ -30,18 +34,21 @@ def draw_ood(found: dict[str, Any], angles: list[float], panels: list[str], figu
         Sets whose errors are drawn over iterations.
     figure : Figure
     """
-    names = [*_DRAWN, *_best_encoders(found, panels[0])]
+    drawn = [name for name in _DRAWN if name in found]
+    names = [*drawn, *_best_encoders(found, panels[0])]
     top, bottom = figure.subfigures(2, 1, height_ratios=(1.0, 1.12))
     upper = top.subplots(1, len(panels), squeeze=False)[0]
     for ax, panel in zip(upper, panels, strict=True):
         _draw_iterations(ax, found, names, panel)
     upper[0].set_ylabel("error / variance", fontsize=9)
+    upper[-1].plot([], [], color=INK, ls="--", lw=1.4, label="one pass")
+    upper[-1].legend(frameon=False, fontsize=8, loc="lower left")
     lower = bottom.subplots(1, 2)
     turned = list(found[names[0]]["errors"])[: len(angles)]
     for name in names:
         color = color_of(name)
         errors = [found[name]["errors"][key][-1] for key in turned]
-        lower[0].plot(angles, np.minimum(errors, 2.0), "o-", color=color, ms=4, label=name)
+        lower[0].plot(angles, np.minimum(errors, _HIGHEST), "o-", color=color, ms=4, label=name)
         accuracy = [found[name]["accuracy"].get(key, np.nan) for key in turned]
         lower[1].plot(angles, accuracy, "o-", color=color, ms=4, label=name)
     label_axes(lower[0], "angle of the digits, °", "error / variance", "reconstruction")
@@ -62,15 +69,15 @@ def _best_encoders(found: dict[str, Any], panel: str) -> list[str]:
 
 
 def _draw_iterations(ax: Axes, found: dict[str, Any], names: list[str], panel: str) -> None:
-    longest = max(len(found[name]["errors"][panel]) for name in names)
-    for name in names:
-        curve = np.minimum(found[name]["errors"][panel], 10.0)
+    curves = {name: np.array(found[name]["errors"][panel]) for name in names}
+    highest = max(float(curve[-1]) for curve in curves.values() if np.isfinite(curve[-1]))
+    for name, curve in curves.items():
         if len(curve) == 1:
             # One pass: a level, dashed, as there is nothing to iterate.
             ax.axhline(float(curve[0]), color=color_of(name), ls="--", lw=1.4)
         else:
             ax.plot(np.arange(1, len(curve) + 1), curve, color=color_of(name), lw=1.6)
     ax.set_xscale("log")
-    ax.set_xlim(1, longest)
-    ax.set_ylim(0.0, 1.5)
+    ax.set_xlim(1, max(len(curve) for curve in curves.values()))
+    ax.set_ylim(0.0, 1.15 * min(highest, _HIGHEST))
     label_axes(ax, "iteration", "", panel)

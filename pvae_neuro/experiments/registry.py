@@ -97,7 +97,7 @@ def run_experiment(name: str, context: Context) -> ExperimentResult:
         If torch, matplotlib or scikit-learn is missing.
     """
     entry = experiment_entry(name)
-    module: ExperimentModule = import_module(f"pvae_neuro.experiments.{entry.module}")  # type: ignore[assignment]
+    module: ExperimentModule = import_module(f"pvae_neuro.experiments.{entry.module}")
     with context.timed():
         result = module.run(context)
     result.write(context)

@@ -82,7 +82,9 @@ def _draw_courses(ax: Axes, found: dict[str, Any]) -> None:
         times = np.arange(1, len(course) + 1)
         ax.plot(times, course, color=color_of("ipvae"), alpha=strength, lw=1.6,
                 label=f"contrast {contrast:g}")  # fmt: skip
-    ax.legend(frameon=False, fontsize=7)
+    # Room for the legend above the curves.
+    ax.set_ylim(0, 1.4 * float(courses.max()))
+    ax.legend(frameon=False, fontsize=7, ncols=2, loc="upper center")
     label_axes(ax, "iterations since onset", "mean rate, spikes/iteration", "after the onset")
 
 

@@ -17,6 +17,7 @@ from pvae_neuro.checkpoints import ModelConfig
 from pvae_neuro.errors import InputError
 from pvae_neuro.models.amortized import AmortizedArchitecture, AmortizedModel
 from pvae_neuro.models.base import State, Window, WindowSettings
+from pvae_neuro.models.counter_noise import CounterNoise
 from pvae_neuro.models.decoders import LinearDecoder
 from pvae_neuro.models.dynamics import kl_divergence
 from pvae_neuro.models.exact_poisson import exact_counts
@@ -36,15 +37,16 @@ class PVAEArchitecture(AmortizedArchitecture):
 
     Attributes
     ----------
-    estimator : {"exact", "relaxed", "straight-through"}
+    estimator : {"exact", "relaxed", "straight-through", "blended"}
         How gradients pass the counts: around them, by the closed form of the expected squared
-        error, which a linear decoder alone has; through relaxed counts; or through exact counts as
-        if they were their rates.
+        error, which a linear decoder alone has; through relaxed counts; through exact counts as
+        if they were their rates; or through counts whose noise rises from nothing, see
+        :func:`blended_counts`.
     exc_only : bool
         Whether the encoder may only raise rates, log δr >= 0.
     """
 
-    estimator: Literal["exact", "relaxed", "straight-through"] = "relaxed"
+    estimator: Literal["exact", "relaxed", "straight-through", "blended"] = "blended"
     exc_only: bool = False
 
 
@@ -75,8 +77,9 @@ class PVAE(AmortizedModel):
     outputs_per_latent = 1
     silence = 0.5
     defaults: ClassVar[dict[str, Any]] = {
-        "steps": 1, "beta": 1.0, "learning_rate": 5e-3, "weight_decay": 0.0, "init_scale": 0.05,
-        "temperature": 1.0, "final_temperature": 0.05, "max_arrivals": 64,
+        "steps": 1, "beta": 1.0, "learning_rate": 3e-3, "weight_decay": 0.0, "init_scale": 0.02,
+        "temperature": 1.0, "final_temperature": 1e-6, "temperature_anneal": 0.6,
+        "beta_anneal": 0.6, "max_arrivals": 64,
     }  # fmt: skip
 
     def __init__(
@@ -131,6 +134,8 @@ class PVAE(AmortizedModel):
             return sample_counts(
                 log_rate, settings.temperature, settings.noise, settings.max_arrivals
             )
+        if self.architecture.estimator == "blended":
+            return blended_counts(log_rate, 1.0 - min(settings.temperature, 1.0), settings.noise)
         rate = torch.exp(log_rate)
         return rate + (exact_counts(log_rate.detach(), settings.noise) - rate).detach()
 
@@ -158,6 +163,34 @@ class PVAE(AmortizedModel):
             raise InputError("expected_nll: expected a linear decoder; average nll over samples")
         variance = rate @ self.decoder.dictionary.square().sum(0)
         return self.nll(x, rate) + variance
+
+
+def blended_counts(log_rate: Tensor, share: float, noise: CounterNoise) -> Tensor:
+    """Draw ``z = λ + s (n - λ)``, counts ``n ~ Poisson(λ)``, with ``dz/dlog λ = λ + s (n - λ)/2``.
+
+    At ``s = 1`` these are exact counts with the slope (n + λ)/2; at ``s = 0`` rates, without noise.
+    The slope is unbiased for functions of second degree at every share: ``E z² = λ² + s² λ`` has
+    the derivative ``2 λ² + s² λ = E[2 z dz/dlog λ]``. Where noise comes before the decoder has
+    learned to read the counts, rates fall to silence, from which no gradient leads back; a share
+    that rises from zero starts with a plain autoencoder instead.
+
+    Parameters
+    ----------
+    log_rate : Tensor
+        Log λ, [B, K].
+    share : float
+        s, from 0 to 1; in training one minus the temperature of the schedule.
+    noise : CounterNoise
+        Source of the counts.
+
+    Returns
+    -------
+    Tensor
+        [B, K].
+    """
+    rate = torch.exp(log_rate)
+    # exact_counts carries (n + λ)/2, of which the rate's own slope is taken off again by blending.
+    return rate + share * (exact_counts(log_rate, noise) - rate)
 
 
 def _below(value: Tensor, bound: float) -> Tensor:
