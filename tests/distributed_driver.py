@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from pvae_neuro import training, training_run
+from pvae_neuro import training_run
 from pvae_neuro.data import Images
 from pvae_neuro.errors import PvaeNeuroError
 from pvae_neuro.training import TrainConfig, TrainOptions, train

@@ -44,7 +44,7 @@ def test_figures_are_what_their_names_say() -> None:
     errors = ((images - seen[4].reconstruction.numpy()) ** 2).mean(axis=1)
     textured = np.ptp(images, axis=1) > 0
     r2 = 1 - errors[textured] / images[textured].var(axis=1)
-    assert 0 < textured.sum()
+    assert textured.sum() > 0
     assert trace.r2_image[4] == pytest.approx(r2.mean(), rel=1e-4)
     assert np.array_equal(trace.z, seen[4].z.numpy())
     average = (seen[2].z + seen[3].z + seen[4].z).numpy() / 3

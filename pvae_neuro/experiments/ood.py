@@ -220,7 +220,7 @@ def _best_of_all(rows: list[Row]) -> str:
     """Which family reconstructs each set best, published contender or not."""
     families = [row for row in rows if row.name != SHIPPED]
     best = {
-        name: min(families, key=lambda row, key=key: row.figures[key]).name
+        name: min((row.figures[key], row.name) for row in families)[1]
         for name, key in _KEYS.items()
         if key in families[0].figures
     }

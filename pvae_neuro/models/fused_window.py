@@ -76,7 +76,7 @@ def run_fused(
     """
     run = (model.config, steps, noise.keys(steps + 1), noise.offset)
     parameters = (model.dictionary, model.log_sigma, model.log_bias, model.log_step_size)
-    terms = _Window.apply(x, u, *parameters, run)  # type: ignore[no-untyped-call]
+    terms = _Window.apply(x, u, *parameters, run)
     nll, kl, firing, last, counts = terms
     return nll, kl, firing, last, counts
 
@@ -117,7 +117,8 @@ class _Window(torch.autograd.Function):
         bounds = [math.exp(float(log_step_size)), config.clamp_u, config.clamp_du, config.floor_u]
         arrays = [np.ascontiguousarray(t.detach().numpy()) for t in (x, dictionary, log_sigma)]
         leak = torch.exp(log_bias).numpy()
-        tape = _start(*arrays, leak, np.array(bounds, np.float32), u, steps)
+        pixels, columns, sigma = arrays
+        tape = _start(pixels, columns, sigma, leak, np.array(bounds, np.float32), u, steps)
         totals = _run(tape, keys, offset)
         ctx.tape = tape
         last, counts = (torch.tensor(part[-1]) for part in (tape.potential, tape.count))
@@ -125,7 +126,8 @@ class _Window(torch.autograd.Function):
         terms = totals.sum(0) / (steps * len(x))
         constant = 0.5 * float((tape.x**2 @ tape.precision).mean())
         constant += float(tape.squashed.sum()) + 0.5 * x.shape[1] * _LOG_2PI
-        nll, kl, firing = (torch.tensor(t, dtype=u.dtype) for t in terms + [constant, 0.0, 0.0])
+        terms += np.array([constant, 0.0, 0.0])
+        nll, kl, firing = (torch.tensor(t, dtype=u.dtype) for t in terms)
         return nll, kl, firing, last, counts.to(u.dtype)
 
     @staticmethod

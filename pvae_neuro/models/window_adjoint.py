@@ -1,5 +1,6 @@
-"""Compiled backward pass of a window of time steps, written by hand; see
-:mod:`~pvae_neuro.models.window_kernels` for the forward pass and the shapes.
+"""Compiled backward pass of a window of time steps, written by hand.
+
+See :mod:`~pvae_neuro.models.window_kernels` for the forward pass and the shapes.
 
 With ``r = exp(u)``, ``L`` the loss, and ``L_g``, ``L_z``, ``L_u`` its gradients:
 
@@ -100,7 +101,7 @@ def step_back(
             share += moved * push
         for j in range(size):
             leak_grad[j] -= p[j] * leak[j]
-        step_size_grad += share
+        step_size_grad += share  # type: ignore[assignment]
     return step_size_grad
 
 
