@@ -92,7 +92,7 @@ def test_max_count_follows_calibration_or_the_wish():
     assert quantize(MODEL, IMAGES).latents.table.max_count in (15, 31, 63)
     asked = quantize(MODEL, IMAGES, QuantizeConfig(max_count=7))
     assert asked.latents.table.max_count == 7
-    hot = replace(MODEL, initial_potential=np.full(24, 3.0, np.float32))
+    hot = replace(MODEL, arrays={**MODEL.arrays, "initial_potential": np.full(24, 3.0, np.float32)})
     assert quantize(hot, IMAGES).latents.table.max_count == 63
 
 
