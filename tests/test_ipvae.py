@@ -137,7 +137,7 @@ def test_window_in_latent_space_equals_its_definition(changes: dict[str, Any]) -
         if run is None:
             nll, kl, u = window_by_pixels(model, x, 4, 0.3, generator)
         else:
-            nll, kl, u, _ = run(model, x, model.initial_state(B), 4, 0.3, generator, 16)
+            nll, kl, u, *_ = run(model, x, model.initial_state(B), 4, 0.3, generator, 16)
         (nll + 3.0 * kl).backward()
         gradients.append(
             [nll.detach(), kl.detach(), u.detach(), *(p.grad for p in model.parameters())]
