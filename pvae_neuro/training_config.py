@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing_extensions import Self
 
 from pvae_neuro.checkpoints import LINEAR_FAMILY
 
@@ -117,6 +118,12 @@ class TrainConfig(BaseModel):
     estimator: Literal["relaxed", "exact"] = "relaxed"
     init_scale: float | None = Field(default=None, gt=0.0)
     seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.target_zeros is not None and not self.activity_cost:
+            raise ValueError("target_zeros steers the activity cost: expected one above 0 to start")
+        return self
 
     def learning_rate_at(self, progress: float) -> float:
         """Linear warm-up, then half a cosine.

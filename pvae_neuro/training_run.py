@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from pvae_neuro.errors import InputError, PvaeNeuroError
 from pvae_neuro.models.base import Model, State, Window, WindowSettings, load_arrays
 from pvae_neuro.models.counter_noise import CounterNoise
 from pvae_neuro.models.registry import build_model
+from pvae_neuro.training_activity import ActivityCost
 from pvae_neuro.training_config import TrainConfig
 from pvae_neuro.training_progress import Metrics
 from pvae_neuro.training_ranks import Ranks, find_device
@@ -35,9 +35,6 @@ from pvae_neuro.training_state import (
 
 _REPORT_EVERY = 10
 """Batches between two readings of the loss: each waits for the device."""
-
-_STEER_GAIN = 0.2
-"""How fast the cost of activity follows the share of zeros."""
 
 _SAMPLES, _WEIGHTS = 1, 2
 """Streams of randomness that must not share a seed."""
@@ -121,7 +118,7 @@ class TrainingRun:
             self._take_weights(options.start)
         if config.isotropic:
             self._share_variance()
-        self.activity_cost = config.activity_cost
+        self.activity_cost = ActivityCost(config, self.ranks, self.model.silence)
         self.optimizer = _make_optimizer(self.model, config)
         self.pixels = torch.tensor(images.pixels, device=self.device)
         self.batches_done = 0
@@ -163,7 +160,7 @@ class TrainingRun:
             )
         restore(state, self.model, self.optimizer)
         self.batches_done = state.batches_done
-        self.activity_cost = state.activity_cost
+        self.activity_cost.value = state.activity_cost
         self._began = time.monotonic() - state.seconds
         self._save()
 
@@ -178,7 +175,7 @@ class TrainingRun:
             raise InputError(
                 f"{self.checkpoint} holds an unfinished run: continue it by --resume, or delete it"
             )
-        cost = self.activity_cost
+        cost = self.activity_cost.value
         return capture(self.identity, 0, self.model, self.optimizer, activity_cost=cost)
 
     def _save(self) -> None:
@@ -186,7 +183,7 @@ class TrainingRun:
             seconds = time.monotonic() - self._began
             state = capture(
                 self.identity, self.batches_done, self.model, self.optimizer, seconds,
-                self.activity_cost,
+                self.activity_cost.value,
             )  # fmt: skip
             save_state(state, self.checkpoint)
         self._saved_at = time.monotonic()
@@ -222,7 +219,7 @@ class TrainingRun:
             done = (batch + (number + 1) / self.config.windows) / self.batches
             window = self._optimise(x, state, noise, done)
             state = tuple(part.detach() for part in window.state)
-        self._steer(window)
+        self.activity_cost.steer(window)
         self.batches_done = batch + 1
         last = self.batches_done == self.batches
         wanted = last or batch % _REPORT_EVERY == 0
@@ -261,28 +258,8 @@ class TrainingRun:
 
     def _loss(self, x: Tensor, window: Window, beta: float) -> Tensor:
         loss = window.nll + beta * window.kl
-        if self.config.activity_cost:
-            loss = loss + self.activity_cost * self._activity(window)
+        loss = loss + self.activity_cost.of(window)
         return loss * (256 / x.shape[1])
-
-    def _activity(self, window: Window) -> Tensor:
-        if window.activity is None:
-            raise InputError(
-                f"activity cost: the family {self.config.model!r} knows none; expected 0, got "
-                f"{self.config.activity_cost}"
-            )
-        return window.activity
-
-    @torch.no_grad()
-    def _steer(self, window: Window) -> None:
-        """Let the cost of activity grow while too many neurons fire, and fall otherwise."""
-        if self.config.target_zeros is not None:
-            share = len(window.z) / self.config.batch_size
-            (zeros,) = self.ranks.sum_values([share * float(self._zeros(window))])
-            self.activity_cost *= math.exp(_STEER_GAIN * (self.config.target_zeros - zeros))
-
-    def _zeros(self, window: Window) -> Tensor:
-        return (window.z.abs() <= self.model.silence).float().mean()
 
     def _log_sigma(self) -> torch.nn.Parameter:
         found = dict(self.model.named_parameters()).get("log_sigma")
@@ -313,7 +290,7 @@ class TrainingRun:
     @torch.no_grad()
     def _measure(self, x: Tensor, window: Window, beta: float) -> Metrics:
         mse = ((x - self.model.decode(window.z)) ** 2).sum(1).mean()
-        zeros = self._zeros(window)
+        zeros = self.activity_cost.zeros(window)
         share = len(x) / self.config.batch_size
         loss = self._loss(x, window, beta)
         readings = [share * float(r) for r in (loss, window.nll, window.kl, mse, zeros)]

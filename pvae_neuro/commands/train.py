@@ -164,6 +164,8 @@ def _train_config(model: str, settings: dict[str, Any]) -> TrainConfig:
     except ValidationError as error:
         problems = "; ".join(
             f"--{str(item['loc'][0]).replace('_', '-')}: {item['msg']}, got {item['input']!r}"
+            if item["loc"]
+            else item["msg"]
             for item in error.errors()
         )
         raise InputError(problems) from error

@@ -8,7 +8,7 @@ energy: the feed-forward drive minus the explaining-away that the spikes bring, 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -93,6 +93,11 @@ class IPVAE(Model):
     """
 
     silence = 0.5
+    # Exact counts train several times faster than relaxed ones, under the bounds of integers; 3.65
+    # is the largest hundredth whose counts end at 63.
+    defaults: ClassVar[dict[str, Any]] = {
+        "estimator": "exact", "clamp": "hard", "clamp_u": 3.65, "clamp_du": 3.65,
+    }  # fmt: skip
 
     def __init__(
         self,
