@@ -7,18 +7,17 @@ energy: the feed-forward drive minus the explaining-away that the spikes bring, 
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from pvae_neuro.checkpoints import LOG_SIGMA_BOUND, ModelConfig
-from pvae_neuro.models.base import Iteration, Model, State, Window, WindowSettings
-from pvae_neuro.models.dynamics import clamp_by, kl_divergence
+from pvae_neuro.checkpoints import ModelConfig
+from pvae_neuro.models.base import Iteration, State, Window, WindowSettings
+from pvae_neuro.models.dynamics import kl_divergence
+from pvae_neuro.models.pixels import LinearPixels
+from pvae_neuro.models.potentials import move
 from pvae_neuro.models.relaxed_poisson import RELEASED_ARRIVALS, sample_counts
-
-_LOG_2PI = math.log(2.0 * math.pi)
 
 
 class StepResult(NamedTuple):
@@ -48,25 +47,7 @@ class StepResult(NamedTuple):
     nll: Tensor
 
 
-class Drive(NamedTuple):
-    """What a window of steps on one batch needs of the decoder, computed once.
-
-    Attributes
-    ----------
-    feedforward : Tensor
-        ``x Σ⁻¹ Φ``, [B, K].
-    lateral : Tensor
-        ``Φᵀ Σ⁻¹ Φ``, [K, K], symmetric.
-    constant : Tensor
-        The part of the negative log-likelihood that no spike changes, in nats, [B].
-    """
-
-    feedforward: Tensor
-    lateral: Tensor
-    constant: Tensor
-
-
-class IPVAE(Model):
+class IPVAE(LinearPixels):
     """Iterative Poisson VAE, linear decoder.
 
     Parameters
@@ -105,23 +86,11 @@ class IPVAE(Model):
         generator: torch.Generator | None = None,
         init_scale: float | None = None,
     ) -> None:
-        super().__init__(config, generator)
-        pixels, latents = config.pixels, config.latents
-        normal = torch.randn(pixels, latents, generator=generator)
-        uniform = torch.rand(latents, generator=generator)
-        self.dictionary = nn.Parameter((1e-4 if init_scale is None else init_scale) * normal)
-        self.log_sigma = nn.Parameter(torch.zeros(pixels))
-        self.log_bias = nn.Parameter(torch.full((latents,), -3.0))
+        super().__init__(config, generator, init_scale)
+        uniform = torch.rand(config.latents, generator=generator)
+        self.log_bias = nn.Parameter(torch.full((config.latents,), -3.0))
         self.log_step_size = nn.Parameter(torch.zeros(()))
         self.initial_potential = nn.Parameter(-6.0 + 2.0 * uniform)
-
-    @property
-    def precision(self) -> Tensor:
-        """Inverse variance per pixel, [M]."""
-        return torch.exp(-2.0 * self._squashed_log_sigma())
-
-    def _squashed_log_sigma(self) -> Tensor:
-        return LOG_SIGMA_BOUND * torch.tanh(self.log_sigma / LOG_SIGMA_BOUND)
 
     def initial_state(self, batch: int) -> Tensor:
         """Membrane potentials before the first step.
@@ -137,58 +106,6 @@ class IPVAE(Model):
             [B, K].
         """
         return self.initial_potential.expand(batch, -1)
-
-    def decode(self, z: Tensor) -> Tensor:
-        """Reconstruct inputs from counts.
-
-        Parameters
-        ----------
-        z : Tensor
-            Spike counts, or rates for the mean reconstruction, [B, K].
-
-        Returns
-        -------
-        Tensor
-            [B, M], in units of the input.
-        """
-        return z @ self.dictionary.T
-
-    def nll(self, x: Tensor, reconstruction: Tensor) -> Tensor:
-        """Gaussian negative log-likelihood with the learned variance per pixel.
-
-        Parameters
-        ----------
-        x, reconstruction : Tensor
-            [B, M].
-
-        Returns
-        -------
-        Tensor
-            Nats summed over pixels, log 2π included, [B].
-        """
-        squares = (x - reconstruction) ** 2 @ self.precision
-        return 0.5 * squares + self._log_normalizer()
-
-    def _log_normalizer(self) -> Tensor:
-        return self._squashed_log_sigma().sum() + 0.5 * self.config.pixels * _LOG_2PI
-
-    def drive(self, x: Tensor) -> Drive:
-        """Project a batch into the space of the latents, for :meth:`advance`.
-
-        Parameters
-        ----------
-        x : Tensor
-            [B, M].
-
-        Returns
-        -------
-        Drive
-            Whatever of input and decoder stays the same over a window.
-        """
-        precision = self.precision
-        weighted = precision.unsqueeze(1) * self.dictionary
-        constant = 0.5 * (x**2 @ precision) + self._log_normalizer()
-        return Drive(x @ weighted, self.dictionary.T @ weighted, constant)
 
     def advance(self, u: Tensor, residual: Tensor, u_prior: Tensor | None = None) -> Tensor:
         """Move the potentials along a residual already projected by Φᵀ Σ⁻¹.
@@ -212,9 +129,7 @@ class IPVAE(Model):
         force = residual - torch.exp(self.log_bias)
         if u_prior is not None and config.inner_updates > 1:
             force = force - config.beta_inner * (u - u_prior)
-        push = torch.exp(self.log_step_size) * force
-        change = clamp_by(config.clamp, push, config.clamp_du, config.floor_u)
-        return clamp_by(config.clamp, u + change, config.clamp_u, config.floor_u)
+        return move(u, torch.exp(self.log_step_size) * force, config)
 
     def update(self, u: Tensor, x: Tensor, z: Tensor, u_prior: Tensor | None = None) -> Tensor:
         """Apply one inference update for given spike counts.
@@ -235,8 +150,7 @@ class IPVAE(Model):
         Tensor
             Membrane potentials after, [B, K].
         """
-        residual = ((x - self.decode(z)) * self.precision) @ self.dictionary
-        return self.advance(u, residual, u_prior)
+        return self.advance(u, self.pull_back(x, z), u_prior)
 
     def step(
         self,
@@ -305,7 +219,3 @@ class IPVAE(Model):
         readout = sample_counts(after, 0.0, generator)
         change = (after - u).norm(dim=1)
         return Iteration((after, readout), readout, self.decode(readout), torch.exp(after), change)
-
-    def learning_rate_shares(self, dictionary_rate: float) -> dict[str, float]:
-        """The dictionary learns at a rate of its own; see :class:`TrainConfig`."""
-        return {"dictionary": dictionary_rate}

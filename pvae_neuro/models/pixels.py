@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from pvae_neuro.checkpoints import LOG_SIGMA_BOUND, ModelConfig
 from pvae_neuro.models.base import Model
-from pvae_neuro.models.ipvae import Drive
 
 _LOG_2PI = math.log(2.0 * math.pi)
 _DICTIONARY_SCALE = 1e-4
+
+
+class Drive(NamedTuple):
+    """What a window of steps on one batch needs of the decoder, computed once.
+
+    Attributes
+    ----------
+    feedforward : Tensor
+        ``x Σ⁻¹ Φ``, [B, K].
+    lateral : Tensor
+        ``Φᵀ Σ⁻¹ Φ``, [K, K], symmetric.
+    constant : Tensor
+        The part of the negative log-likelihood that no spike changes, in nats, [B].
+    """
+
+    feedforward: Tensor
+    lateral: Tensor
+    constant: Tensor
 
 
 class GaussianPixels(Model):
