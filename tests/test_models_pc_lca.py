@@ -14,8 +14,10 @@ torch = pytest.importorskip("torch", reason="models need torch")
 from test_model_contract import bars, options  # noqa: E402
 from test_models_amortized import inputs, learned, model, settings  # noqa: E402
 
+from pvae_neuro.checkpoints import ModelConfig  # noqa: E402
 from pvae_neuro.errors import InputError  # noqa: E402
 from pvae_neuro.inference import infer  # noqa: E402
+from pvae_neuro.models.lca import LCA  # noqa: E402
 from pvae_neuro.training import recipe, train  # noqa: E402
 
 
@@ -129,3 +131,25 @@ def test_settings_out_of_range_are_refused() -> None:
         model("lca", step=1.5)
     with pytest.raises(InputError, match="activation"):
         model("pc", activation="sine")
+
+
+def test_overlapping_atoms_settle_instead_of_swinging_up() -> None:
+    """Forty nearly equal atoms: eigenvalue 40, at which a step of 0.1 is unstable."""
+    config = ModelConfig(
+        family="lca", pixels=16, latents=40, steps=1, beta=0.01, input_low=0.0, input_high=1.0
+    )
+    lca = LCA(config, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        lca.dictionary.mul_(0.01).add_(1.0)
+    lca.project()
+    assert lca.stable_step() == pytest.approx(1.5 / 40, rel=0.01)
+    x = torch.rand(5, 16, generator=torch.Generator().manual_seed(1))
+    state = lca.start(x)
+    for _ in range(500):
+        result = lca.iterate(x, state, None)
+        state = result.state
+    assert torch.isfinite(result.reconstruction).all()
+    assert float(result.change.max()) < 1e-2
+    wide = lca.architecture.model_copy(update={"step": 0.01})
+    lca.architecture = wide
+    assert lca.stable_step() == 0.01

@@ -206,7 +206,7 @@ def _checks(tried: list[Motion], curves: dict[str, dict[str, Curves]]) -> dict[s
         f"{name}: with one iteration a frame, so are jittering digits": all(
             found[m]["ratio"] < 1 for m in shifted
         ),
-        f"{name}: the gain is larger with {least.steps} iterations a frame than with {most.steps}, "
+        f"{name}: the gain is larger at {least.steps} iteration(s) a frame than at {most.steps}, "
         f"rotating at {slowest:g}{_UNITS[ROTATING]}": found[least]["ratio"] < found[most]["ratio"],
         "amortized models gain nothing by carrying over": all(
             abs(errors(curves[other][m.title], m.steps)["ratio"] - 1) < 1e-6

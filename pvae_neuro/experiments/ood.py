@@ -218,13 +218,13 @@ def _checks(figures: dict[str, dict[str, float]]) -> dict[str, bool]:
 
 def _best_of_all(rows: list[Row]) -> str:
     """Which family reconstructs each set best, published contender or not."""
-    families = [row for row in rows if row.name != SHIPPED]
-    best = {
-        name: min((row.figures[key], row.name) for row in families)[1]
-        for name, key in _KEYS.items()
-        if key in families[0].figures
-    }
-    return f"Best of all families: {', '.join(f'{n} on {s}' for s, n in best.items())}."
+    families = {row.name: row.figures for row in rows if row.name != SHIPPED}
+    best = []
+    for title, key in _KEYS.items():
+        errors = {name: figures[key] for name, figures in families.items() if key in figures}
+        if errors:
+            best.append(f"{min(errors, key=errors.__getitem__)} on {title}")
+    return f"Best of all families: {', '.join(best)}."
 
 
 def _notes(context: Context, shown: Shown, train: int) -> list[str]:

@@ -21,6 +21,8 @@ from pvae_neuro.checkpoints import ModelConfig
 from pvae_neuro.models.base import Architecture, Iteration, Model, State, Window, WindowSettings
 
 _SMALLEST_NORM = 1e-8
+_POWER_ITERATIONS = 20
+_STABLE_SHARE = 1.5
 
 
 class LCAArchitecture(Architecture):
@@ -33,8 +35,9 @@ class LCAArchitecture(Architecture):
     nonnegative : bool
         Whether coefficients may not be negative.
     step : float
-        Share of its time constant that a membrane moves in an iteration, 1/tau. Lower it if the
-        membranes swing; published runs took 0.01 and 900 iterations.
+        Share of its time constant that a membrane moves in an iteration, 1/tau; less where the
+        dictionary asks for it, see :meth:`LCA.stable_step`. Published runs took 0.01 and 900
+        iterations.
     """
 
     lambda_: float = Field(default=1.0, ge=0.0)
@@ -118,9 +121,25 @@ class LCA(Model):
         return Window(nll, penalty, (u, reconstruction), a)
 
     @torch.no_grad()
+    def stable_step(self) -> float:
+        """The architecture's step, or ``1.5 / λ`` if that is less, λ the largest eigenvalue of ΦᵀΦ.
+
+        Membranes of active neurons move by ``I - step ΦᵀΦ``, which swings up beyond ``2 / λ``. Atoms
+        of images without negative pixels overlap so much that λ exceeds a hundred. λ comes from
+        twenty power iterations, which may fall short of it a little: hence 1.5.
+        """
+        vector = self.dictionary.new_ones(self.config.latents)
+        size = torch.ones(())
+        for _ in range(_POWER_ITERATIONS):
+            vector = self.dictionary.T @ (self.dictionary @ vector)
+            size = vector.norm()
+            vector = vector / size.clamp(min=_SMALLEST_NORM)
+        return min(self.architecture.step, _STABLE_SHARE / max(float(size), _SMALLEST_NORM))
+
+    @torch.no_grad()
     def _settle(self, x: Tensor, u: Tensor, settings: WindowSettings) -> tuple[Tensor, Tensor]:
         """Potentials and coefficients at the end; the Gram matrix spares the loop the pixels."""
-        dictionary, step = self.dictionary, self.architecture.step
+        dictionary, step = self.dictionary, self.stable_step()
         drive = x @ dictionary
         inhibition = dictionary.T @ dictionary
         inhibition.diagonal().sub_(1.0)
@@ -137,7 +156,7 @@ class LCA(Model):
         u, reconstruction = state
         beta = self.config.beta
         force = (x - reconstruction) @ self.dictionary + self.activate(u, beta)
-        after = torch.lerp(u, force, self.architecture.step)
+        after = torch.lerp(u, force, self.stable_step())
         a = self.activate(after, beta)
         reconstruction = self.decode(a)
         return Iteration((after, reconstruction), a, reconstruction, a, (after - u).norm(dim=1))
