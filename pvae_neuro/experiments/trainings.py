@@ -28,23 +28,23 @@ Settings = dict[str, Any]
 _QUICK_MNIST: Settings = {"epochs": 2, "batch_size": 100}
 _QUICK_MNIST_OF: dict[str, Settings] = {
     "ipvae-linear": {"steps": 8, "beta": 8.0, "windows": 2, "epochs": 1},
-    "ipvae-mlp": {"epochs": 1, "windows": 2},
+    "ipvae-mlp": {"epochs": 1, "batch_size": 50, "windows": 2},
     "ipvae-conv": {"epochs": 1, "windows": 2, "batch_size": 50},
-    "ipvae-hierarchical": {"epochs": 1, "windows": 2},
-    "igvae": {"steps": 8, "beta": 8.0, "epochs": 1},
-    "igvae-relu": {"steps": 8, "beta": 8.0, "epochs": 1},
-    "pvae-conv": {"epochs": 1},
-    "gvae-conv": {"epochs": 1},
+    "ipvae-hierarchical": {"epochs": 1, "batch_size": 50, "windows": 2},
+    "igvae": {"epochs": 1, "batch_size": 50, "dictionary_rate": 1.0},
+    "igvae-relu": {"epochs": 1, "batch_size": 50, "dictionary_rate": 1.0},
+    "pvae-conv": {"epochs": 2},
+    "gvae-conv": {"epochs": 2},
     "pc": {"epochs": 1},
     "ipc": {"epochs": 1},
     "lca": {"epochs": 1},
-    "savae": {"epochs": 1},
-    "iavae": {"epochs": 1},
+    "savae": {"epochs": 1, "batch_size": 50},
+    "iavae": {"epochs": 1, "batch_size": 50},
 }
 _QUICK_IMAGES = 20_000
 _QUICK_IMAGES_OF = {
-    "ipvae-mlp": 10_000, "ipvae-conv": 4_000, "ipvae-hierarchical": 10_000,
-    "igvae": 15_000, "igvae-relu": 15_000, "ipc": 5_000, "savae": 5_000, "iavae": 5_000,
+    "ipvae-mlp": 10_000, "ipvae-conv": 5_000, "ipvae-hierarchical": 8_000, "ipc": 5_000,
+    "savae": 10_000, "iavae": 10_000,
 }  # fmt: skip
 _FULL_MNIST: Settings = {"epochs": 400, "batch_size": 100}
 _FULL_MNIST_OF: dict[str, Settings] = {
@@ -54,7 +54,7 @@ _FULL_MNIST_OF: dict[str, Settings] = {
 }
 
 _QUICK_PATCHES: Settings = {
-    "latents": 256, "batch_size": 50, "epochs": 2, "learning_rate": 1e-2, "dictionary_rate": 1.0,
+    "latents": 256, "batch_size": 50, "epochs": 5, "learning_rate": 1e-2, "dictionary_rate": 1.0,
 }  # fmt: skip
 _QUICK_PATCHES_OF: dict[str, Settings] = {
     "ipvae-linear": {"windows": 2},
@@ -63,7 +63,7 @@ _QUICK_PATCHES_OF: dict[str, Settings] = {
         "epochs": 12, "batch_size": 100, "learning_rate": 3e-3,
         "architecture": {"estimator": "exact"},
     },
-    "lca": {"epochs": 4, "steps": 30},
+    "lca": {"epochs": 8, "steps": 30},
 }  # fmt: skip
 _FULL_PATCHES: Settings = {"epochs": 300, "batch_size": 200, "learning_rate": 5e-3}
 _FULL_PATCHES_OF: dict[str, Settings] = {

@@ -124,9 +124,9 @@ class LCA(Model):
     def stable_step(self) -> float:
         """The architecture's step, or ``1.5 / λ`` if that is less, λ the largest eigenvalue of ΦᵀΦ.
 
-        Membranes of active neurons move by ``I - step ΦᵀΦ``, which swings up beyond ``2 / λ``. Atoms
-        of images without negative pixels overlap so much that λ exceeds a hundred. λ comes from
-        twenty power iterations, which may fall short of it a little: hence 1.5.
+        Membranes of active neurons move by ``I - step ΦᵀΦ``, which swings up beyond ``2 / λ``.
+        Atoms of images without negative pixels overlap so much that λ exceeds a hundred. It
+        comes from twenty power iterations, which may fall short of it a little: hence 1.5.
         """
         vector = self.dictionary.new_ones(self.config.latents)
         size = torch.ones(())
