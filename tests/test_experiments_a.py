@@ -21,6 +21,7 @@ from pvae_neuro.experiments import (
     mnist_table,
     published,
     rate_distortion,
+    shared_dictionary,
     trainings,
 )
 from pvae_neuro.experiments.context import Context
@@ -146,18 +147,18 @@ def test_amortization_gap_keeps_one_dictionary(context):
     ways = {row.name.split(",")[0] for row in result.rows}
     assert ways == {"encoder", "iterative Poisson", "LCA"}
     shared = trainings.patches_model(context, "pvae-linear", beta=1.0)
-    dictionary = amortization_gap.dictionary_of(shared)
+    dictionary = shared_dictionary.dictionary_of(shared)
     images = context.images(trainings.PATCHES, "train")
-    around = amortization_gap.poisson_on(context, images, dictionary, 8.0)
+    around = shared_dictionary.poisson_on(context, images, dictionary, 8.0)
     np.testing.assert_array_equal(around.dictionary, dictionary)
-    norms = np.linalg.norm(amortization_gap.lca_on(dictionary, 0.1).arrays["dictionary"], axis=0)
+    norms = np.linalg.norm(shared_dictionary.lca_on(dictionary, 0.1).arrays["dictionary"], axis=0)
     np.testing.assert_allclose(norms, 1.0, rtol=1e-5)
 
 
 def test_dictionary_is_what_the_decoder_adds(context):
     model = trainings.patches_model(context, "pvae-linear", beta=1.0)
     stored = model.arrays["decoder.dictionary"]
-    np.testing.assert_array_equal(amortization_gap.dictionary_of(model), stored)
+    np.testing.assert_array_equal(shared_dictionary.dictionary_of(model), stored)
 
 
 def test_lca_on_a_correlated_dictionary_settles():
@@ -165,7 +166,7 @@ def test_lca_on_a_correlated_dictionary_settles():
     base = random.normal(size=(16, 1))
     dictionary = (base + 0.1 * random.normal(size=(16, 64))).astype(np.float32)
     inputs = random.normal(size=(8, 16)).astype(np.float32)
-    trace = infer(amortization_gap.lca_on(dictionary, 0.1), inputs, 400)
+    trace = infer(shared_dictionary.lca_on(dictionary, 0.1), inputs, 400)
     # With the common step of 0.1 the membranes of such alike atoms would swing ever wider.
     assert trace.change.max() == trace.change[0]
     assert trace.change[-1] < 0.1 * trace.change[0]

@@ -56,6 +56,20 @@ def gradients(model: IPVAE, result: WindowResult) -> dict[str, torch.Tensor]:
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
+def test_kernels_draw_large_counts_without_underflow() -> None:
+    pytest.importorskip("numba")
+    model = make_model(clamp_u=6.0)
+    with torch.no_grad():
+        model.initial_potential.fill_(math.log(200.0))
+    x = inputs(batch=50)
+    plain, fused = run(model, x, False), run(model, x, True)
+    # exp(-200) is no float32. Mass that begins at exp(-87) instead would give counts near 90.
+    assert torch.equal(plain.z, fused.z)
+    # Sums of hundreds of counts in float32, in another order.
+    assert torch.allclose(plain.u, fused.u, rtol=1e-4, atol=1e-4)
+    assert float(fused.nll.detach()) == pytest.approx(float(plain.nll.detach()), rel=1e-5)
+
+
 @pytest.mark.parametrize(("clamp_u", "seed"), [(3.0, 0), (0.5, 1), (3.0, 2)])
 def test_kernels_equal_autograd_through_the_same_counts(clamp_u: float, seed: int) -> None:
     pytest.importorskip("numba")

@@ -79,6 +79,10 @@ def train(
     final_learning_rate: Annotated[
         float | None, _setting("--final-learning-rate", help="At the end.")
     ] = None,
+    dictionary_rate: Annotated[
+        float | None, _setting("--dictionary-rate", help="The dictionary's share of these rates.")
+    ] = None,
+    weight_decay: Annotated[float | None, _setting("--weight-decay", help="L2, in Adamax.")] = None,
     start: Annotated[
         Path | None,
         typer.Option("--start", help="Model to go on from, of the same size.", show_default=False),
@@ -111,6 +115,7 @@ def train(
         "clamp": clamp, "clamp_u": clamp_u, "clamp_du": clamp_du, "learning_rate": learning_rate,
         "activity_cost": activity_cost, "target_zeros": target_zeros, "isotropic": isotropic,
         "final_learning_rate": final_learning_rate, "architecture": _architecture(architecture),
+        "dictionary_rate": dictionary_rate, "weight_decay": weight_decay,
     }  # fmt: skip
     config = _train_config(model, {k: v for k, v in settings.items() if v is not None})
     from rich.console import Console

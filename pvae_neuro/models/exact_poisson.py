@@ -36,8 +36,8 @@ from torch import Tensor
 
 from pvae_neuro.models.counter_noise import CounterNoise
 
-LARGEST_COUNT = 255
-"""Counts end here, far above rates that hard clamps let through: ``e^4 = 55``."""
+LARGEST_COUNT = 1023
+"""Counts end here, far above rates that hard clamps let through: ``e^4 = 55``, at most ``e^6``."""
 
 
 def exact_counts(u: Tensor, noise: CounterNoise | torch.Generator | None = None) -> Tensor:
@@ -53,7 +53,7 @@ def exact_counts(u: Tensor, noise: CounterNoise | torch.Generator | None = None)
     Returns
     -------
     Tensor
-        Whole numbers from 0 to 255, same shape, dtype and device as ``u``.
+        Whole numbers from 0 to 1023, same shape, dtype and device as ``u``.
     """
     uniform = _uniforms(u, noise).view_as(u)
     return attach_slope(u, counts_at(u.detach(), uniform))

@@ -19,6 +19,8 @@ from llvmlite import ir
 from numba import njit
 from numba.extending import intrinsic
 
+from pvae_neuro.models.exact_poisson import LARGEST_COUNT
+
 _SPREAD = np.uint32(0x9E3779B9)
 _FIRST = np.uint32(0x7FEB352D)
 _SECOND = np.uint32(0x846CA68B)
@@ -72,16 +74,20 @@ def _uniform(place: Any, key: Any) -> Any:
     return np.uint32(np.uint32(w ^ _SIGN) >> np.uint32(8))
 
 
-_RECIPROCAL = np.concatenate([[np.inf], 1.0 / np.arange(1, 256)])
+_RECIPROCAL = np.concatenate([[np.inf], 1.0 / np.arange(1, LARGEST_COUNT + 1)])
+_SINGLE_PRECISION_RATE = np.float32(80.0)
+"""Below this rate exp(-rate) is well above the smallest float32, and fast_exp's own bound."""
 
 
 @njit(**OPTIONS)  # type: ignore[untyped-decorator]
 def _invert(rate: float, silent: float, uniform: float) -> int:
     """Smallest count, at least one, whose distribution function reaches ``uniform``."""
+    if rate > _SINGLE_PRECISION_RATE:
+        silent = np.exp(-rate)
     mass = silent * rate
     below = silent + mass
     count = 1
-    while uniform > below and count < 255:
+    while uniform > below and count < LARGEST_COUNT:
         count += 1
         mass *= rate * _RECIPROCAL[count]
         below += mass
