@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from pvae_neuro.parity import ParityReport as ParityReport
     from pvae_neuro.parity import verify as verify
     from pvae_neuro.report import write_report as write_report
+    from pvae_neuro.rescaling import rescale_counts as rescale_counts
     from pvae_neuro.sim.engine import Engine as Engine
     from pvae_neuro.sim.engine import Recording as Recording
     from pvae_neuro.sim.engine import engine_names as engine_names
@@ -106,6 +107,7 @@ _HOMES = {
     "official": ("import_official",),
     "parity": ("ParityReport", "verify"),
     "report": ("write_report",),
+    "rescaling": ("rescale_counts",),
     "sim.engine": ("Engine", "Recording", "engine_names", "get_engine"),
     "sim.lava": ("build_lava",),
     "training": ("TrainConfig", "recipe", "train"),

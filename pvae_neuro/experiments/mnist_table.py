@@ -46,6 +46,10 @@ AVERAGED = 16
 BARS = {"mse": 3.44, "r2": 0.951, "zeros": 0.844, "accuracy": 0.964}
 """What the shipped model is held to: the published linear iterative Poisson VAE."""
 
+_FULL_ALONE = ("r2", "accuracy")
+"""Bars that a quick version cannot tell: its first digits have less variance than the average one,
+which takes .0035 off R² within images, and its regressions learn from a few labels."""
+
 _IMAGE_SHAPE = (28, 28)
 _COLUMNS = [
     Column("steps", "iterations", ",.0f"),
@@ -170,7 +174,7 @@ def _checks(context: Context, rows: list[Row]) -> dict[str, bool]:
     for steps in SHIPPED_STEPS:
         title = f"{SHIPPED}, {steps:,}"
         for key, bar in BARS.items():
-            if key == "accuracy" and context.quick:
+            if key in _FULL_ALONE and context.quick:
                 continue
             meets = _meets(key, found[title][key], bar)
             checks[f"{title} iterations: {_bar_text(key, bar)}"] = meets
@@ -209,8 +213,9 @@ def _notes(context: Context) -> list[str]:
     if context.quick:
         notes.append(
             "Quick version: trainings of seconds, the first 250 test digits, and regressions on "
-            "1,000 labels instead of 60,000, so accuracies are lower and are not held to the bar; "
-            "the shipped model's accuracy is read at 128 iterations alone. Parameters are counted "
+            "1,000 labels instead of 60,000, so accuracies are lower; neither they nor R² within "
+            "images, which is .0035 lower on these digits than on all 10,000, are held to a bar. "
+            "The shipped model's accuracy is read at 128 iterations alone. Parameters are counted "
             "at the published number of latents."
         )
     return notes

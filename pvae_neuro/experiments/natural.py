@@ -19,7 +19,7 @@ STEPS, BETA = 16, 24.0
 
 QUICK: dict[str, Any] = {
     "latents": 64, "batch_size": 50, "windows": 2, "epochs": 16, "learning_rate": 1e-2,
-    "dictionary_rate": 1.0, "clamp_u": 4.0, "clamp_du": 4.0,
+    "dictionary_rate": 1.0, "clamp_u": 4.0, "clamp_du": 4.0, "isotropic": False,
 }  # fmt: skip
 """Where the quick training departs from the shared recipe."""
 

@@ -94,8 +94,8 @@ def settings(quick: bool) -> list[Setting]:
 
 _Sweep = dict[str, dict[int | None, tuple[float, ...]]]
 _QUICK: _Sweep = {
-    "ipvae-linear": {8: (8.0,), 16: (12.0, 24.0, 48.0)},
-    "igvae-relu": {16: (8.0, 32.0)},
+    "ipvae-linear": {8: (8.0,), 16: (8.0, 24.0, 48.0)},
+    "igvae-relu": {16: (4.0, 8.0)},
     "pvae-linear": {None: (0.2, 0.6, 1.0)},
     "lca": {None: (0.2, 0.5, 1.0)},
 }
