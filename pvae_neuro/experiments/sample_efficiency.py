@@ -3,9 +3,10 @@
 An amortized Poisson VAE and an amortized Gaussian one with the same kinds of networks (linear
 decoders) learn MNIST without its labels. A digit is then named by its five nearest neighbours
 (Euclidean, each one vote) among 200, 1,000 or 5,000 labelled ones, in the space of what the encoder
-says: log-rates of the Poisson latents, means of the Gaussian ones, as in the released code.
-Labelled digits are drawn from the first half of the test set, again and again, and the second half
-is named; with 5,000 the whole half is labelled, and there is one draw alone.
+says: log-rates of the Poisson latents, means of the Gaussian ones. What the papers compared is not
+known; columns of their own have the same in one sample of the latents. Labelled digits are drawn
+from the first half of the test set, again and again, and the second half is named; with 5,000 the
+whole half is labelled, and there is one draw alone.
 
 The claim is that 200 labels do for Poisson latents what 1,000 do for Gaussian ones.
 """
@@ -41,6 +42,7 @@ LAWS = {"poisson": "pvae", "gaussian": "gvae"}
 """Law of the latents as the published table names it, and the families that have it."""
 
 _COLUMNS = [Column(f"labels_{count}", f"accuracy, {count:,} labels", ".3f") for count in LABELS]
+_SAMPLED = [Column(f"sampled_{count}", f"of one sample, {count:,}", ".3f") for count in LABELS[:2]]
 _SPREADS = [Column(f"sd_{count}", f"sd, {count:,}", ".3f") for count in LABELS[:2]]
 
 
@@ -109,7 +111,7 @@ def run(context: Context) -> ExperimentResult:
     return ExperimentResult(
         "sample-efficiency",
         "Nearest neighbours with few labels",
-        [*_COLUMNS, *_SPREADS],
+        [*_COLUMNS, *_SPREADS, *_SAMPLED],
         rows,
         partial(_draw, found),
         notes=_notes(context),
@@ -137,21 +139,26 @@ def _train(context: Context, setting: Setting) -> SavedModel:
 def _measure(
     context: Context, setting: Setting, model: SavedModel, digits: Images
 ) -> dict[str, float]:
-    draws = context.choose(10, 100)
+    draws, few = context.choose(10, 100), LABELS[:2]
 
     def compute() -> dict[str, Any]:
         trace = infer_shown(context, f"encode, {setting.title}", model, digits.pixels, 1)
         codes = np.log(trace.mean + 1e-12) if setting.law == "poisson" else trace.mean
-        progress = telling(context, f"neighbours, {setting.title}", draws * (len(LABELS) - 1) + 1)
-        found = accuracies(codes, _labels(digits), draws, context.seed, progress=progress)
+        total = draws * (len(LABELS) - 1 + len(few)) + 1
+        progress = telling(context, f"neighbours, {setting.title}", total)
+        name = partial(
+            accuracies, labels=_labels(digits), draws=draws, seed=context.seed, progress=progress
+        )
+        found, sampled = name(codes), name(trace.z, counts=few)
         return {
             **{f"labels_{count}": float(np.mean(values)) for count, values in found.items()},
             **{f"sd_{count}": float(np.std(values)) for count, values in found.items()},
+            **{f"sampled_{count}": float(np.mean(values)) for count, values in sampled.items()},
         }
 
     return context.part(
         f"{setting.family}-k{setting.latents}", compute,
-        weights=weights_digest(model), draws=draws, digits=len(digits.pixels),
+        weights=weights_digest(model), draws=draws, digits=len(digits.pixels), sampled=few,
     )  # fmt: skip
 
 
@@ -255,6 +262,9 @@ def _notes(context: Context) -> list[str]:
         f"{NEIGHBOURS} nearest neighbours, Euclidean, in log-rates (Poisson) and means (Gaussian); "
         f"mean and standard deviation over {context.choose(10, 100)} draws of labelled digits "
         "from the first half of the test set, tested on the second half; one draw of 5,000.",
+        "Published Gaussian accuracies fall as K grows. Ours do so in samples, where latents that "
+        "carry nothing are noise, and rise in means; how the published ones were read is "
+        "unverified.",
         f"Published figures: {published.PVAE_SOURCE}; their decoders and epochs are unverified.",
         *(
             [
