@@ -33,7 +33,7 @@ EQUAL_ZEROS = 0.775
 MOMENTS = (128, 250, 500, 1000)
 POISSON = {
     "steps": 16, "windows": 8, "batch_size": 200, "epochs": 10, "beta": 4.0, "isotropic": True,
-    "estimator": "exact", "clamp": "hard", "clamp_u": 4.0, "clamp_du": 4.0,
+    "estimator": "exact", "clamp": "hard", "clamp_u": 5.0, "clamp_du": 5.0,
     "learning_rate": 3e-3, "final_learning_rate": 1e-5, "weight_decay": 0.0,
 }  # fmt: skip
 
@@ -133,10 +133,10 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="iP-VAE to rescale; default: trained here")
     parser.add_argument("--latents", type=int, default=512)
     parser.add_argument("--lca-epochs", type=int, default=10)
-    parser.add_argument("--signed", type=float, nargs="*", default=[0.2, 0.25, 0.3])
+    parser.add_argument("--signed", type=float, nargs="*", default=[0.25, 0.3])
     parser.add_argument("--nonnegative", type=float, nargs="*", default=[0.15, 0.2, 0.25])
-    parser.add_argument("--factors", type=float, nargs="*", default=[1.0, 3.0, 10.0])
-    parser.add_argument("--leaks", type=float, nargs="*", default=[1.0, 2.0, 4.0])
+    parser.add_argument("--factors", type=float, nargs="*", default=[4.0, 8.0])
+    parser.add_argument("--leaks", type=float, nargs="*", default=[10.0, 13.0, 16.0])
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)
