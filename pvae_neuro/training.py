@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,12 @@ from pvae_neuro.errors import EngineUnavailableError
 from pvae_neuro.training_config import TrainConfig
 
 try:
-    import torch  # noqa: F401
+    import torch
 except ImportError as error:
     raise EngineUnavailableError("training needs torch: pip install 'pvae-neuro[train]'") from error
 
 from pvae_neuro.models.registry import model_class
+from pvae_neuro.models.window import is_compiled
 from pvae_neuro.training_progress import Reporter, progress_bar, summary_writer
 from pvae_neuro.training_ranks import join_ranks
 from pvae_neuro.training_run import TrainingRun, TrainOptions, checkpoint_path
@@ -106,13 +109,28 @@ def train(
 
 def _train_all(run: TrainingRun, writer: Reporter) -> None:
     console = run.options.console if run.ranks.is_first else Console(quiet=True)
-    with progress_bar(console, run.batches_done, run.batches, run.batches_per_epoch) as report:
+    with (
+        _threads(run),
+        progress_bar(console, run.batches_done, run.batches, run.batches_per_epoch) as report,
+    ):
         for batch in range(run.batches_done, run.batches):
             metrics = run.train_batch(batch)
             if metrics is not None:
                 report(batch + 1, metrics)
                 writer(batch, metrics)
             run.keep()
+
+
+@contextmanager
+def _threads(run: TrainingRun) -> Iterator[None]:
+    """One thread for compiled windows: others would wait for work busily, and slow the one down."""
+    before = torch.get_num_threads()
+    if is_compiled(run.model, run.config.estimator):
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _weights_digest(model: SavedModel) -> str:

@@ -12,7 +12,7 @@ from pvae_neuro.errors import InputError  # noqa: E402
 from pvae_neuro.models.counter_noise import CounterNoise  # noqa: E402
 from pvae_neuro.models.exact_poisson import exact_counts  # noqa: E402
 from pvae_neuro.models.ipvae import IPVAE  # noqa: E402
-from pvae_neuro.models.window import WindowResult, run_window  # noqa: E402
+from pvae_neuro.models.window import WindowResult, is_compiled, run_window  # noqa: E402
 
 PIXELS, LATENTS, BATCH, STEPS = 30, 24, 6, 5
 LOSS_WEIGHTS = (1.0, 3.0, 0.7)
@@ -189,6 +189,13 @@ def test_models_that_the_kernels_do_not_know_take_the_plain_path() -> None:
         a, b = run(model, inputs(), True), run(model, inputs(), False)
         assert torch.equal(a.u, b.u)
         assert a.u.requires_grad
+
+
+def test_compiled_windows_are_known_beforehand() -> None:
+    pytest.importorskip("numba")
+    assert is_compiled(make_model(), "exact")
+    assert not is_compiled(make_model(), "relaxed")
+    assert not is_compiled(make_model(clamp="soft"), "exact")
 
 
 def test_estimator_is_checked() -> None:

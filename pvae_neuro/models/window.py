@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from pvae_neuro.errors import InputError
+from pvae_neuro.models.base import Model
 from pvae_neuro.models.counter_noise import CounterNoise
 from pvae_neuro.models.dynamics import kl_divergence
 from pvae_neuro.models.exact_poisson import exact_counts
@@ -117,6 +118,26 @@ def run_window(
         return sample_counts(potential, temperature, generator, max_arrivals)
 
     return _run_plain(model, x, u, steps, draw)
+
+
+def is_compiled(model: Model, estimator: str) -> bool:
+    """Whether windows of a model run on the kernels, which take one thread.
+
+    Parameters
+    ----------
+    model : Model
+    estimator : {"relaxed", "exact"}
+
+    Returns
+    -------
+    bool
+    """
+    # Families that extend the linear one have windows of their own.
+    if estimator != "exact" or not _HAS_NUMBA or type(model) is not IPVAE:
+        return False
+    from pvae_neuro.models import fused_window
+
+    return fused_window.supports(model, model.dictionary.detach(), model.dictionary)
 
 
 def _run_plain(
