@@ -1,7 +1,8 @@
 """Write every figure of docs/performance.md from the JSON of the benchmarks; none is typed.
 
 Usage: python benchmarks/performance_figures.py --bench headline.json [--full full.json]
-    [--roofline roofline.json] [--evaluate evaluate.json] [--out docs/performance_figures.md]
+    [--roofline roofline.json] [--evaluate evaluate.json] [--title TITLE]
+    [--out docs/performance_figures.md]
 """
 
 from __future__ import annotations
@@ -190,7 +191,7 @@ DISTANCE_HEAD = (
 
 
 def page(bench: dict[str, Any], chosen: argparse.Namespace) -> Iterator[str]:
-    yield "# Performance figures\n"
+    yield f"# {chosen.title}\n"
     yield "Written by `benchmarks/performance_figures.py`; see [performance.md](performance.md).\n"
     yield "## Bars\n"
     yield source(bench)
@@ -220,6 +221,7 @@ def main() -> None:
     parser.add_argument("--bench", type=Path, required=True, help="of preset headline")
     for name in ("full", "roofline", "evaluate"):
         parser.add_argument(f"--{name}", type=Path)
+    parser.add_argument("--title", default="Performance figures")
     parser.add_argument("--out", type=Path, default=Path("docs/performance_figures.md"))
     chosen = parser.parse_args()
     bench = read(chosen.bench)
