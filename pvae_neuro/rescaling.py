@@ -41,7 +41,7 @@ def rescale_counts(model: SavedModel, factor: float, leak: float = 1.0) -> Saved
     Returns
     -------
     SavedModel
-        The same family and sizes; ``config.training`` tells both factors.
+        The same family and sizes; ``config.training`` tells both factors, over all rescalings.
 
     Raises
     ------
@@ -64,11 +64,13 @@ def rescale_counts(model: SavedModel, factor: float, leak: float = 1.0) -> Saved
         "log_step_size": _single(model.log_step_size + rise),
         "log_bias": _single(model.log_bias + math.log(leak)),
     }
+    before = model.config.training
+    factors = {
+        "count_factor": before.get("count_factor", 1.0) * factor,
+        "leak_factor": before.get("leak_factor", 1.0) * leak,
+    }
     config = model.config.model_copy(
-        update={
-            "clamp_u": model.config.clamp_u + rise,
-            "training": {**model.config.training, "count_factor": factor, "leak_factor": leak},
-        }
+        update={"clamp_u": model.config.clamp_u + rise, "training": {**before, **factors}}
     )
     return replace(model, config=config, arrays=arrays)
 

@@ -52,6 +52,9 @@ def test_expected_path_stays_when_the_leak_is_divided(factor: float) -> None:
         scaled.dictionary @ np.exp(raised), model.dictionary @ np.exp(u), rtol=1e-5
     )
     assert scaled.config.clamp_u == pytest.approx(3.0 + math.log(factor))
+    back = rescale_counts(scaled, 1.0 / factor, factor)
+    np.testing.assert_allclose(back.dictionary, model.dictionary, rtol=1e-6)
+    assert back.config.training["count_factor"] == pytest.approx(1.0)
 
 
 def test_more_spikes_make_less_noise_and_a_dearer_leak_more_zeros() -> None:
