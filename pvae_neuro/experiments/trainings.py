@@ -149,7 +149,7 @@ def patches_model(
     own = context.choose(_QUICK_PATCHES_OF, _FULL_PATCHES_OF).get(name, {})
     settings = {**common, **_exact(name), **own, "beta": beta, **window, **changes}
     if context.quick and name == LINEAR_FAMILY:
-        settings.setdefault("windows", max(1, _QUICK_ITERATIONS // (steps or 16)))
+        settings.setdefault("windows", max(1, _QUICK_ITERATIONS // (steps or recipe(name).steps)))
     images = context.images(PATCHES, "train", context.choose(QUICK_PATCHES, None))
     config = recipe(name, seed=context.seed, **settings)
     return context.trained(f"patches-{name}-b{beta:g}-t{config.steps}", images, config)
