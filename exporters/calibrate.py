@@ -1,4 +1,4 @@
-"""What the float model does on calibration inputs: the ranges that quantization has to cover."""
+"""What the float circuit does on calibration inputs: the ranges that quantization has to cover."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.checkpoints import SavedModel
-from pvae_neuro.count_table import WORDS
 from pvae_neuro.errors import InputError
-from pvae_neuro.float_model import FloatModel
+from pvae_neuro.network import FloatCircuit
+from pvae_neuro.network.sampler import WORDS
 
 MAX_CALIBRATION_IMAGES = 64
 CALIBRATION_STEPS = 64
@@ -24,13 +23,13 @@ class Calibration:
     Attributes
     ----------
     potential : float
-        Largest membrane potential (log-rate).
+        Largest membrane potential (log-rate) of the latents.
     count : int
         Largest spike count.
     error : float64 [M]
         Largest absolute reconstruction error per pixel, units of the input.
     images, steps : int
-        How much was looked at.
+        How many images, and iterations of each.
     """
 
     potential: float
@@ -40,45 +39,49 @@ class Calibration:
     steps: int
 
 
-def calibrate(model: SavedModel, inputs: NDArray[np.floating[Any]], seed: int = 0) -> Calibration:
-    """Run the float model on at most ``MAX_CALIBRATION_IMAGES`` inputs and keep the extremes.
+def calibrate(
+    circuit: FloatCircuit, inputs: NDArray[np.floating[Any]], seed: int = 0
+) -> Calibration:
+    """Run the float circuit on at most ``MAX_CALIBRATION_IMAGES`` inputs and keep the extremes.
 
     Parameters
     ----------
-    model : SavedModel
+    circuit : FloatCircuit
     inputs : float [N, M]
         Images in the model's declared range.
     seed : int
         Of the random words.
-
-    Returns
-    -------
-    Calibration
 
     Raises
     ------
     InputError
         If the inputs have the wrong shape or there are none.
     """
-    if inputs.ndim != 2 or inputs.shape[1] != model.config.pixels or not len(inputs):
+    inputs = np.asarray(inputs)
+    if inputs.ndim != 2 or inputs.shape[1] != circuit.input.size or not len(inputs):
         raise InputError(
-            f"calibration inputs: expected [N, {model.config.pixels}] with N >= 1, "
+            f"calibration inputs: expected [N, {circuit.input.size}] with N >= 1, "
             f"got {list(inputs.shape)}"
         )
-    images = np.asarray(inputs[:MAX_CALIBRATION_IMAGES], dtype=np.float32)
+    images = circuit.input.check(inputs[:MAX_CALIBRATION_IMAGES]).astype(circuit.dtype)
     rng = np.random.Generator(np.random.Philox(seed))
-    shape = (len(images), CALIBRATION_STEPS, model.config.latents)
-    words = rng.integers(0, WORDS, shape, dtype=np.uint16)
-    return _extremes(FloatModel(model), images, words)
+    words = {
+        p.name: rng.integers(0, WORDS, (len(images), CALIBRATION_STEPS + 1, p.size), dtype=np.uint16)
+        for p in circuit.drawing
+    }
+    return _extremes(circuit, images, words)
 
 
 def _extremes(
-    model: FloatModel, images: NDArray[np.float32], words: NDArray[np.uint16]
+    circuit: FloatCircuit, images: NDArray[Any], words: dict[str, NDArray[np.uint16]]
 ) -> Calibration:
-    potential, count = float(model.initial.max()), 0
+    latents = circuit.drawing[0]
+    u_name, z_name = f"{latents.name}.u", f"{latents.name}.z"
+    potential = float(np.max(latents.variable("u").initial))
+    count = 0
     error = np.abs(images).max(axis=0).astype(np.float64)
-    for z, u in model.iterate(images, words):
-        potential = max(potential, float(u.max()))
-        count = max(count, int(z.max()))
-        error = np.maximum(error, np.abs(images - z @ model.dictionary.T).max(axis=0))
-    return Calibration(potential, count, error, len(images), words.shape[1])
+    for state in circuit.run(images, words):
+        potential = max(potential, float(state[u_name].max()))
+        count = max(count, int(state[z_name].max()))
+        error = np.maximum(error, np.abs(images - circuit.reconstruct(state)).max(axis=0))
+    return Calibration(potential, count, error, len(images), CALIBRATION_STEPS)

@@ -1,1 +1,1 @@
-"""."""
+"""Engines: everything that runs an integer network and gives the same integers."""

@@ -1,76 +1,155 @@
-"""What an engine is, what it returns, and how to find one by name."""
+"""What an engine is, and how to find one. Every engine gives the same integers as ``reference``.
+
+An engine implements one block: :meth:`Engine.run_block`. Checks, encoding, blocks, recording and
+progress are here, once. It declares what it supports and refuses anything else before any work.
+``docs/engines.md`` shows how to write one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
-from importlib.util import find_spec
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from pvae_neuro.errors import InputError
-from pvae_neuro.network import IntegerNetwork
+from pvae_neuro.errors import EngineError, EngineUnavailableError, InputError, PvaeNeuroError
+from pvae_neuro.network import CONNECTION_KINDS, OPERATIONS, IntegerNetwork
+from pvae_neuro.sim import readout
+from pvae_neuro.sim.noise import LARGEST_INDEX, check_seed, check_whole
+from pvae_neuro.sim.recording import Record, Recorder, Recording, recorded_variables
 
-Record = Literal["last", "summary", "full"]
-RECORDS: tuple[Record, ...] = ("last", "summary", "full")
 # Called with the number of image-iterations done since the last call.
 Progress = Callable[[int], None]
+MOST_ITERATIONS = 1 << 31
+# Recorded variables and summaries of one block stay below this, if one sample does.
+BLOCK_BYTES = 128 << 20
 
 
 @dataclass(frozen=True, eq=False)
-class Recording:
-    """What an engine recorded of N samples over T iterations, K latents, M pixels.
-
-    Iteration t samples ``counts[:, t]`` from the potential before it and leaves
-    ``potentials[:, t]``. One more sample, drawn from the last potential, is the readout.
+class Block:
+    """Samples that run at once.
 
     Attributes
     ----------
-    readout : uint8 [N, K]
-        Counts drawn after the last update.
-    final : int32 [N, K]
-        Potential after the last update.
-    reconstruction : float32 [N, M]
-        Readout counts through the integer dictionary.
-    spikes, active, saturated : int64 [N, T] or None
-        Per iteration: sum of counts, neurons that fired, neurons at the largest count.
-        (``summary`` and ``full``.)
-    squared_error : int64 [N, T] or None
-        Per iteration: sum over pixels of (x - reconstruction)**2 after the update, in units of
-        ``error_unit``; integers, so that engines can be compared exactly.
-    error_unit : float
-        Value of one unit of ``squared_error``.
-    counts : uint8 [N, T, K] or None
-        (``full`` only.)
-    potentials : int32 [N, T, K] or None
-        After the update, unit 2**-frac_bits. (``full`` only.)
+    network : IntegerNetwork
+        Proved: no word leaves its width.
+    inputs : dict of str to int32 [F, B, n]
+        Values of the input populations' variables for each of F frames, by
+        ``population.variable``.
+    iterations : int
+        Iterations that each frame is held for; the whole run has T = F * iterations of them.
+    samples : range
+        Indices of the B samples in the noise.
+    seed : int
+        Key of the noise.
+    first_step : int
+        Step number of the first iteration in the noise.
+    record : tuple of str
+        Variables to return for every step.
+    advance : callable
+        To be told the number of image-iterations done since it was last told.
     """
 
-    readout: NDArray[np.uint8]
-    final: NDArray[np.int32]
-    reconstruction: NDArray[np.float32]
-    error_unit: float
-    spikes: NDArray[np.int64] | None = None
-    active: NDArray[np.int64] | None = None
-    saturated: NDArray[np.int64] | None = None
-    squared_error: NDArray[np.int64] | None = None
-    counts: NDArray[np.uint8] | None = None
-    potentials: NDArray[np.int32] | None = None
+    network: IntegerNetwork
+    inputs: dict[str, NDArray[np.int32]]
+    iterations: int
+    samples: range
+    seed: int
+    first_step: int
+    record: tuple[str, ...]
+    advance: Progress
+
+    @property
+    def frames(self) -> int:
+        """Number of frames F; 1 where there is no input."""
+        return max((len(values) for values in self.inputs.values()), default=1)
+
+    @property
+    def steps(self) -> int:
+        """T + 1: one step for each iteration, and that of ``final``."""
+        return self.frames * self.iterations + 1
 
 
-class Engine(Protocol):
-    """Runs an IntegerNetwork; every engine gives the same integers as ``reference``."""
+@dataclass(frozen=True, eq=False)
+class BlockResult:
+    """What an engine returns of a block.
 
-    name: str
+    Attributes
+    ----------
+    last : dict of str to int [B, n]
+        Every variable of :attr:`IntegerNetwork.variables` after ``final``.
+    variables : dict of str to int [B, T + 1, n]
+        Those in ``Block.record``: at the end of each iteration, then after ``final``.
+    """
+
+    last: dict[str, NDArray[Any]]
+    variables: dict[str, NDArray[Any]]
+
+
+class Engine(ABC):
+    """Runs integer networks.
+
+    Class attributes declare what an engine can do; :meth:`unsupported` adds what they cannot
+    express.
+
+    Attributes
+    ----------
+    name : str
+    operations : frozenset of str
+        Word operations that it has.
+    connection_kinds : frozenset of str
+        Kinds of connection that it has.
+    has_frames : bool
+        Whether inputs may change during a run.
+    """
+
+    name: ClassVar[str]
+    operations: ClassVar[frozenset[str]] = frozenset(OPERATIONS)
+    connection_kinds: ClassVar[frozenset[str]] = frozenset(CONNECTION_KINDS)
+    has_frames: ClassVar[bool] = True
+
+    def __repr__(self) -> str:
+        return f"<engine {self.name}>"
+
+    @abstractmethod
+    def run_block(self, block: Block) -> BlockResult:
+        """Run a block; the integers are those of ``reference``."""
+
+    def require(self) -> None:
+        """Raise :class:`EngineUnavailableError` if something that the engine needs is missing."""
+
+    def unsupported(self, network: IntegerNetwork) -> list[str]:
+        """What a network needs and this engine lacks, one sentence each; empty where it runs."""
+        found = [
+            f"engine {self.name} does not have the operation {name!r}"
+            for name in sorted(network.operations - self.operations)
+        ]
+        found += [
+            f"engine {self.name} does not have the connection kind {kind!r}"
+            for kind in sorted(network.connection_kinds - self.connection_kinds)
+        ]
+        return found
+
+    def summarize(
+        self, network: IntegerNetwork, x: NDArray[np.int32], counts: NDArray[Any], max_count: int
+    ) -> readout.Summary:
+        """Figures of a block from its counts; an engine may compute the same integers faster."""
+        return readout.summarize(network, x, counts, max_count)
+
+    def block_size(self, network: IntegerNetwork, steps: int, record: tuple[str, ...]) -> int:
+        """Samples that run at once: as many as keep what is recorded within ``BLOCK_BYTES``."""
+        sizes = (network.population_of[name.partition(".")[0]].size for name in record)
+        per_sample = steps * (4 * sum(sizes) + network.input.size)
+        return int(np.clip(BLOCK_BYTES // per_sample, 1, 512))
 
     def run(
         self,
         network: IntegerNetwork,
-        inputs: NDArray[np.floating[Any]],
+        inputs: ArrayLike,
         steps: int,
         seed: int,
         *,
@@ -78,32 +157,114 @@ class Engine(Protocol):
         first_sample: int = 0,
         progress: Progress | None = None,
     ) -> Recording:
-        """Run ``steps`` iterations on ``inputs`` [N, M].
+        """Run a network on images.
 
         Parameters
         ----------
         network : IntegerNetwork
-        inputs : float [N, M]
-            Images inside the network's declared range.
+        inputs : float [N, M], or [N, F, M]
+            Images inside the declared range, or F frames for each sample.
         steps : int
-            Iterations T.
+            Iterations, for each frame; T in all.
         seed : int
             Key of the noise.
-        record : {"last", "summary", "full"}
+        record : {"last", "summary", "full"} or list of str
+            ``summary`` keeps figures of every iteration, ``full`` every variable besides; a list
+            names variables as ``population.variable``.
         first_sample : int
-            Index of ``inputs[0]`` in the noise, so that blocks of a data set can run anywhere.
+            Index of ``inputs[0]`` in the noise, so that parts of a data set can run anywhere.
         progress : callable, optional
             Told the number of image-iterations done since it was last told.
 
+        Returns
+        -------
+        Recording
+
         Raises
         ------
+        InputError
+            If an argument is out of range.
+        NetworkError
+            If a word of the network could leave its width.
         EngineUnavailableError
             If a dependency is missing.
         EngineError
-            If the engine fails or overruns its time.
+            If the engine lacks something that the network needs, fails, or overruns its time.
         """
-        ...
+        steps = check_whole("steps", steps, 1, MOST_ITERATIONS)
+        seed = check_seed(seed)
+        first_sample = check_whole("first_sample", first_sample, 0, LARGEST_INDEX)
+        variables = recorded_variables(network, record)
+        self.require()
+        self.require_support(network)
+        x = encode_frames(network, inputs)
+        if x.shape[1] > 1 and not self.has_frames:
+            raise EngineError(f"engine {self.name} does not run frames that change in time")
+        total = x.shape[1] * steps + 1
+        recorder = Recorder(network, len(x), total, variables, record != "last")
+        asked, counts_of, max_count = _asked(network, variables, record != "last")
+        size = self.block_size(network, total, asked)
+        for first in range(0, len(x), size):
+            part = x[first : first + size]
+            block = Block(
+                network=network,
+                inputs=_encoded(network, part),
+                iterations=steps,
+                samples=range(first_sample + first, first_sample + first + len(part)),
+                seed=seed,
+                first_step=0,
+                record=asked,
+                advance=progress or (lambda _: None),
+            )
+            result = self.run_block(block)
+            summary = None
+            if counts_of is not None:
+                target = part[:, 0] if x.shape[1] == 1 else np.repeat(part, steps, axis=1)
+                summary = self.summarize(network, target, result.variables[counts_of], max_count)
+            recorder.add(first, result.last, result.variables, summary)
+        return recorder.finish()
 
+    def require_support(self, network: IntegerNetwork) -> None:
+        """Raise unless the network is proved and this engine has all that it needs."""
+        network.require_proof()
+        lacking = self.unsupported(network)
+        if lacking:
+            raise EngineError("; ".join(lacking))
+
+
+def encode_frames(network: IntegerNetwork, inputs: ArrayLike) -> NDArray[np.int32]:
+    """Check images [N, M] or frames [N, F, M] and encode them: int32 [N, F, M]."""
+    images = np.asarray(inputs)
+    if images.ndim == 3 and images.size:
+        samples, frames, size = images.shape
+        checked = network.input.check(images.reshape(-1, size))
+        return network.input.encode(checked).reshape(samples, frames, size)
+    return network.input.encode(network.input.check(images))[:, None]
+
+
+def _encoded(network: IntegerNetwork, x: NDArray[np.int32]) -> dict[str, NDArray[np.int32]]:
+    """Values of the inputs' variables for encoded frames [B, F, M], by frame."""
+    frames = np.ascontiguousarray(x.swapaxes(0, 1))
+    return {
+        f"{e.population}.{e.variable}": np.stack(
+            [e.apply(frame).astype(np.int32) for frame in frames]
+        )
+        for e in network.encodings
+    }
+
+
+def _asked(
+    network: IntegerNetwork, variables: tuple[str, ...], summary: bool
+) -> tuple[tuple[str, ...], str | None, int]:
+    """Variables to ask an engine for, and the counts that a summary is made of."""
+    latents = network.latents
+    if not summary or latents is None or latents.sampler is None or network.readout is None:
+        return variables, None, 0
+    counts = f"{network.readout.population}.{network.readout.variable}"
+    return tuple(dict.fromkeys((*variables, counts))), counts, latents.sampler.max_count
+
+
+# -------------------------------------------------------------------------------- finding one
 
 ENGINES: dict[str, str] = {
     "reference": "pvae_neuro.sim.reference:ReferenceEngine",
@@ -112,17 +273,13 @@ ENGINES: dict[str, str] = {
     "lava": "pvae_neuro.sim.lava.engine:LavaEngine",
     "loihi2": "pvae_neuro.sim.lava.engine:Loihi2Engine",
 }
-ENTRY_POINT_GROUP = "pvae_neuro.engines"
+# Tried in this order where nobody named an engine.
+BY_SPEED = ("fast", "onnx", "reference")
 
 
 def engine_names() -> list[str]:
-    """Names that :func:`get_engine` knows, those of installed plug-ins included."""
-    return [*ENGINES, *(e.name for e in _plugins())]
-
-
-def default_engine() -> str:
-    """Name of the fastest engine installed here: ``fast`` with numba, else ``reference``."""
-    return "fast" if find_spec("numba") is not None else "reference"
+    """Names that :func:`get_engine` knows."""
+    return list(ENGINES)
 
 
 def get_engine(name: str) -> Engine:
@@ -133,16 +290,38 @@ def get_engine(name: str) -> Engine:
     InputError
         If there is no such engine.
     """
-    if name in ENGINES:
-        module, attribute = ENGINES[name].split(":")
-        engine: Engine = getattr(import_module(module), attribute)()
-        return engine
-    for plugin in _plugins():
-        if plugin.name == name:
-            loaded: Engine = plugin.load()()
-            return loaded
-    raise InputError(f"engine: expected one of {', '.join(engine_names())}; got {name!r}")
+    if name not in ENGINES:
+        raise InputError(f"engine: expected one of {', '.join(ENGINES)}; got {name!r}")
+    module, attribute = ENGINES[name].split(":")
+    engine: Engine = getattr(import_module(module), attribute)()
+    return engine
 
 
-def _plugins() -> Iterable[EntryPoint]:
-    return entry_points(group=ENTRY_POINT_GROUP)
+def fastest_engine(
+    network: IntegerNetwork, tell: Callable[[str], None] | None = None
+) -> Engine:
+    """Return the fastest engine that works here and runs this network.
+
+    Each is tried for one iteration, so that a missing compiler cache or an unsupported operation is
+    found now. ``tell`` gets a line for each engine that is passed over.
+    """
+    for name in BY_SPEED[:-1]:
+        try:
+            engine = get_engine(name)
+            _try(engine, network)
+        except (EngineUnavailableError, EngineError) as error:
+            if tell is not None:
+                tell(f"engine {name} is not used: {error}")
+        else:
+            return engine
+    return get_engine(BY_SPEED[-1])
+
+
+def _try(engine: Engine, network: IntegerNetwork) -> None:
+    middle = np.full((1, network.input.size), (network.input.low + network.input.high) / 2)
+    try:
+        engine.run(network, middle, 1, 0, record="last")
+    except PvaeNeuroError:
+        raise
+    except Exception as error:
+        raise EngineError(f"it fails on this machine: {error}") from error

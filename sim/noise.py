@@ -1,9 +1,10 @@
-"""Counter-based random words: a sample's noise depends on nothing but its own place.
+"""Counter-based random words: a sample's noise depends on nothing but its own position.
 
-Generator: Philox4x64-10 as NumPy ships it, with key = (seed, 0) and counter =
-(block, step, sample, population). A block yields 256 bits, read as sixteen words of 16 bits, low
-bits first; neuron i reads word i. NumPy counts blocks from 1. Batch size, engine, order and number
-of workers cannot change a word.
+Generator: Philox4x64-10 as NumPy ships it, with key = (seed, 0) and counter = (block, step, sample,
+stream). A block yields 256 bits, read as sixteen words of 16 bits, low bits first; neuron i of a
+population reads word ``first + i`` of its stream. NumPy raises the counter before it makes a block,
+so the first block has the number 1. Batch size, engine, order and number of workers cannot change a
+word.
 
 Source of the generator: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
 """
@@ -16,17 +17,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.count_table import WORD_BITS
 from pvae_neuro.errors import InputError
+from pvae_neuro.network.bounds import show
+from pvae_neuro.network.population import Population
+from pvae_neuro.network.sampler import WORD_BITS
 
-WORDS_PER_RAW = 64 // WORD_BITS
+WORDS_PER_BLOCK = 256 // WORD_BITS
+LARGEST_INDEX = (1 << 63) - 1
 
 
 def check_seed(seed: int) -> int:
-    """Return ``seed`` if it fits the generator's key; raise :class:`InputError` if not."""
-    if not 0 <= seed < 1 << 64:
-        raise InputError(f"seed: expected an integer in [0, 2**64), got {seed}")
-    return seed
+    """Return ``seed`` as an int if it fits the generator's key; raise :class:`InputError` if not."""
+    return check_whole("seed", seed, 0, (1 << 64) - 1)
+
+
+def check_whole(name: str, value: Any, low: int, high: int) -> int:
+    """Return a whole number within bounds as an int; raise :class:`InputError` if it is not."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise InputError(f"{name}: expected a whole number, got {show(value)}")
+    if not low <= value <= high:
+        raise InputError(f"{name}: expected {low} to {high}, got {show(int(value))}")
+    return int(value)
 
 
 class NoiseSource:
@@ -38,12 +49,15 @@ class NoiseSource:
         Key.
     size : int
         Number of neurons.
-    population : int
-        Last word of the counter.
+    stream : int
+        Last number of the counter.
+    first : int
+        Position of the first neuron in the stream.
     """
 
-    def __init__(self, seed: int, size: int, population: int = 0) -> None:
-        self._size, self._population = size, population
+    def __init__(self, seed: int, size: int, stream: int = 0, first: int = 0) -> None:
+        self._size, self._stream = size, stream
+        self._block, self._skipped = divmod(first, WORDS_PER_BLOCK)
         self._generator = np.random.Philox(key=np.array([seed, 0], dtype=np.uint64))
         self._state: Any = dict(self._generator.state)
         # A full buffer position makes the generator start a new block.
@@ -51,42 +65,25 @@ class NoiseSource:
 
     def words(self, step: int, sample: int) -> NDArray[np.uint16]:
         """Words of one step and sample: uint16 [size]."""
-        counter = np.array([0, step, sample, self._population], dtype=np.uint64)
+        counter = np.array([self._block, step, sample, self._stream], dtype=np.uint64)
         self._state["state"] = {**self._state["state"], "counter": counter}
         self._generator.state = self._state
-        raw = self._generator.random_raw(-(-self._size // WORDS_PER_RAW)).astype("<u8", copy=False)
-        return raw.view("<u2")[: self._size].astype(np.uint16, copy=False)
+        blocks = -(-(self._skipped + self._size) // WORDS_PER_BLOCK)
+        raw = self._generator.random_raw(4 * blocks).astype("<u8", copy=False)
+        words = raw.view("<u2")[self._skipped : self._skipped + self._size]
+        return words.astype(np.uint16, copy=False)
 
 
-def words(seed: int, step: int, sample: int, size: int, population: int = 0) -> NDArray[np.uint16]:
-    """Noise words of one population, sample and step.
-
-    Parameters
-    ----------
-    seed, step, sample, population : int
-        Place of the words; each is 64 bits wide.
-    size : int
-        Number of neurons.
-
-    Returns
-    -------
-    uint16 [size]
-    """
-    return NoiseSource(seed, size, population).words(step, sample)
-
-
-def noise(
-    seed: int, steps: int, samples: Sequence[int], size: int, population: int = 0
+def population_noise(
+    population: Population, seed: int, steps: range, samples: Sequence[int]
 ) -> NDArray[np.uint16]:
-    """Noise words of several samples over steps 0 .. steps-1.
-
-    Returns
-    -------
-    uint16 [len(samples), steps, size]
-    """
-    source = NoiseSource(seed, size, population)
-    out = np.empty((len(samples), steps, size), dtype=np.uint16)
+    """Words of a population that draws: uint16 [samples, steps, size]."""
+    sampler = population.sampler
+    if sampler is None:
+        raise InputError(f"noise: population {population.name!r} has no sampler")
+    source = NoiseSource(seed, population.size, sampler.stream, sampler.first)
+    out = np.empty((len(samples), len(steps), population.size), dtype=np.uint16)
     for row, sample in enumerate(samples):
-        for step in range(steps):
-            out[row, step] = source.words(step, sample)
+        for column, step in enumerate(steps):
+            out[row, column] = source.words(step, sample)
     return out

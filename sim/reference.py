@@ -1,148 +1,136 @@
 """The definition: what every other engine must equal, integer for integer.
 
-Written to be read. ``iterate`` is the whole circuit; all arithmetic is in 64-bit integers, wider
-than any value that a certified network can reach.
+Written to be read. :func:`iterate` is the whole network; all arithmetic is in 64-bit integers, wider
+than any value that a proved network can reach.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.network import (
-    ErrorPopulation,
-    Hop,
-    IntegerNetwork,
-    PoissonPopulation,
-    check_steps,
-    shift,
-)
-from pvae_neuro.sim.engine import Progress, Record, Recording
-from pvae_neuro.sim.inputs import encode_inputs
-from pvae_neuro.sim.noise import check_seed, noise
-from pvae_neuro.sim.poisson_sampler import sample_counts
-from pvae_neuro.sim.recorder import Recorder
+from pvae_neuro.network import OPERATIONS, Activation, IntegerNetwork, shift_right
+from pvae_neuro.network.interpreter import Formula, run_program
+from pvae_neuro.network.sampler import sample_counts
+from pvae_neuro.sim.engine import Block, BlockResult, Engine
+from pvae_neuro.sim.noise import population_noise
+from pvae_neuro.sim.recording import variable_dtype
 
 Ints = NDArray[np.int64]
-SAMPLES_PER_BLOCK = 64
+State = dict[str, Ints]
+"""Variables by ``population.variable``, each int64 [B, n]."""
+Words = dict[str, NDArray[np.uint16]]
+"""Random words by population, each uint16 [B, T + 1, n]."""
+
+FORMULAS: dict[str, Formula] = {name: operation.integer for name, operation in OPERATIONS.items()}
 
 
-def drive(network: IntegerNetwork, pixels: NDArray[np.int32]) -> Ints:
-    """Feed-forward drive of the latents, set once per input.
-
-    ``drive = clamp((weight @ x_int + 2**(shift-1)) >> shift, -limit, limit)``
-
-    Parameters
-    ----------
-    network : IntegerNetwork
-    pixels : int32 [B, M]
-        Encoded inputs.
-
-    Returns
-    -------
-    int64 [B, K]
-        Unit of u; zero where the network has no drive.
-    """
-    if network.drive is None:
-        return np.zeros((len(pixels), network.latents.size), np.int64)
-    product = pixels.astype(np.int64) @ network.drive.weight.T.astype(np.int64)
-    return np.clip(shift(product, -network.drive.shift), -network.drive.limit, network.drive.limit)
+def initial_state(network: IntegerNetwork, samples: int) -> State:
+    """Every variable at the start of a run."""
+    return {
+        f"{p.name}.{v.name}": np.tile(
+            np.broadcast_to(v.initial.astype(np.int64), p.size), (samples, 1)
+        )
+        for p in network.populations
+        for v in p.variables
+    }
 
 
-def update(population: PoissonPopulation, u: Ints, z: Ints, driven: Ints, received: Ints) -> Ints:
-    """Membrane potential after one iteration.
-
-    ``u <- clamp(u + clamp(drive - leak - diagonal z + received, du_min, du_max), u_min, u_max)``
-    """
-    du = driven - population.leak - population.diagonal * z + received
-    du = np.clip(du, population.du_min, population.du_max)
-    return np.clip(u + du, population.u_min, population.u_max)
-
-
-def error_message(population: ErrorPopulation, pixels: Ints, received: Ints) -> Ints:
-    """Graded spike of the error neurons.
-
-    ``m = clamp(((x + received) * gain + 2**(gain_shift-1)) >> gain_shift, +-message_limit)``
-    """
-    error = pixels + received
-    message = shift(error * population.gain, -population.gain_shift)
-    return np.clip(message, -population.message_limit, population.message_limit)
-
-
-def receive(network: IntegerNetwork, hop: Hop, emitted: dict[str, Ints]) -> Ints:
-    """Sum of what a hop's connections deliver, each shifted to the target's unit."""
-    connections = [network.connection(name) for name in hop.connections]
-    products = [
-        shift(emitted[c.source] @ c.weight.T.astype(np.int64), c.exponent) for c in connections
-    ]
-    received: Ints = np.sum(products, axis=0)
+def receive(network: IntegerNetwork, activation: Activation, state: State) -> State:
+    """What a population receives: connections of one name add up, then shift by their exponent."""
+    received: State = {}
+    for name, connections in network.groups(activation).items():
+        total = sum(c.apply(state[f"{c.source}.{c.variable}"]) for c in connections)
+        received[name] = shift_right(total, -connections[0].exponent)
     return received
 
 
+def activate(network: IntegerNetwork, activation: Activation, state: State, words: Words) -> None:
+    """Run one activation: receive, run the program, store its outputs.
+
+    ``words`` holds the words of this step, uint16 [B, n], for each population that draws.
+    """
+    population = network.population_of[activation.population]
+    values = {v.name: state[f"{population.name}.{v.name}"] for v in population.variables}
+    values.update(receive(network, activation, state))
+    random: dict[str, Formula] = {}
+    sampler = population.sampler
+    if sampler is not None and population.name in words:
+        word = words[population.name].astype(np.int64)
+        random = {
+            "word": lambda: word,
+            "draw": lambda u: sample_counts(u, word, sampler.max_count, sampler.frac_bits),
+        }
+    program = population.program(activation.program)
+    outputs = run_program(population, program, values, FORMULAS, random)
+    state.update({f"{population.name}.{name}": value for name, value in outputs.items()})
+
+
 def iterate(
-    network: IntegerNetwork, pixels: NDArray[np.int32], words: NDArray[np.uint16]
-) -> Iterator[tuple[Ints, Ints]]:
-    """Run the circuit on a batch; yield (counts, potential after the update) per iteration.
+    network: IntegerNetwork, frames: list[State], iterations: int, words: Words, samples: int
+) -> Iterator[State]:
+    """Run a network; yield every variable at the end of each iteration, then after ``final``.
 
     Parameters
     ----------
     network : IntegerNetwork
-    pixels : int32 [B, M]
-        Encoded inputs.
-    words : uint16 [B, steps, K]
-        Noise of the latents.
+    frames : list of dict
+        Values of the inputs for each frame.
+    iterations : int
+        Iterations that each frame is held for.
+    words : dict of str to uint16 [B, T + 1, n]
+    samples : int
+        B.
     """
-    latents = network.latents
-    x = pixels.astype(np.int64)
-    driven = drive(network, pixels)
-    u = np.tile(latents.initial.astype(np.int64), (len(pixels), 1))
-    for step in range(words.shape[1]):
-        z = sample_counts(u, words[:, step], latents.table)
-        emitted = {latents.name: z}
-        for hop in network.schedule:
-            received = receive(network, hop, emitted)
-            target = network.population(hop.target)
-            if isinstance(target, ErrorPopulation):
-                emitted[hop.target] = error_message(target, x, received)
-            else:
-                u = update(target, u, z, driven, received)
-        yield z, u
+    state = initial_state(network, samples)
+    step = 0
+    for frame in frames:
+        state.update(frame)
+        for _ in range(iterations):
+            now = {name: w[:, step] for name, w in words.items()}
+            for activation in network.iteration:
+                activate(network, activation, state, now)
+            yield dict(state)
+            step += 1
+    now = {name: w[:, step] for name, w in words.items()}
+    for activation in network.final:
+        activate(network, activation, state, now)
+    yield dict(state)
 
 
-class ReferenceEngine:
-    """NumPy, plain; see :class:`~pvae_neuro.sim.engine.Engine` for ``run``."""
+class ReferenceEngine(Engine):
+    """NumPy, plain: the specification."""
 
     name = "reference"
 
-    def run(
-        self,
-        network: IntegerNetwork,
-        inputs: NDArray[np.floating[Any]],
-        steps: int,
-        seed: int,
-        *,
-        record: Record = "summary",
-        first_sample: int = 0,
-        progress: Progress | None = None,
-    ) -> Recording:
-        """Run ``steps`` iterations; see :meth:`Engine.run`."""
-        check_steps(steps)
-        check_seed(seed)
-        pixels = encode_inputs(network, inputs)
-        recorder = Recorder(network, pixels, steps, record)
-        for first in range(0, len(pixels), SAMPLES_PER_BLOCK):
-            block = pixels[first : first + SAMPLES_PER_BLOCK]
-            places = range(first_sample + first, first_sample + first + len(block))
-            # One word more than iterations: the readout is the next count.
-            words = noise(seed, steps + 1, places, network.latents.size)
-            counts, potentials = [], []
-            for z, u in iterate(network, block, words):
-                counts.append(z)
-                potentials.append(u)
-                if progress is not None and len(counts) <= steps:
-                    progress(len(block))
-            recorder.add(first, np.stack(counts, 1), np.stack(potentials[:-1], 1))
-        return recorder.finish()
+    def block_size(self, network: IntegerNetwork, steps: int, record: tuple[str, ...]) -> int:
+        """Samples that run at once."""
+        return min(64, super().block_size(network, steps, record))
+
+    def run_block(self, block: Block) -> BlockResult:
+        """Run a block; see :meth:`Engine.run_block`."""
+        network, samples = block.network, len(block.samples)
+        steps = range(block.first_step, block.first_step + block.steps)
+        words = {
+            p.name: population_noise(p, block.seed, steps, block.samples) for p in network.drawing
+        }
+        frames = [
+            {name: values[f].astype(np.int64) for name, values in block.inputs.items()}
+            for f in range(block.frames)
+        ]
+        recorded = {
+            name: np.empty(
+                (samples, block.steps, network.population_of[name.partition(".")[0]].size),
+                variable_dtype(network, name),
+            )
+            for name in block.record
+        }
+        state: State = {}
+        for step, state in enumerate(iterate(network, frames, block.iterations, words, samples)):
+            for name, array in recorded.items():
+                array[:, step] = state[name]
+            if step < block.steps - 1:
+                block.advance(samples)
+        return BlockResult({name: state[name] for name in network.variables}, recorded)

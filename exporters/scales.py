@@ -1,17 +1,17 @@
-"""What both topologies share: widths, power-of-two scales, the input and the readout."""
+"""Widths and power-of-two scales."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.checkpoints import SavedModel
-from pvae_neuro.network import Choice, InputEncoding, Readout
+from pvae_neuro.network import Choice
+from pvae_neuro.network.population import WORD_MAX
 
-READOUT_BITS = 16
-SATURATED_SHARE = 1 / 2000
+SATURATED_FRACTION = 1 / 2000
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class Scales:
         Fixed-point position of the potential.
     input_frac_bits : int
         Fixed-point position of the input.
+    max_count : int
+        Largest spike count.
     choices : tuple of Choice
         Chosen so far.
     """
@@ -33,6 +35,7 @@ class Scales:
     weight_bits: int
     frac_bits: int
     input_frac_bits: int
+    max_count: int
     choices: tuple[Choice, ...] = ()
 
     @property
@@ -40,19 +43,14 @@ class Scales:
         """Largest mantissa of a weight."""
         return (1 << (self.weight_bits - 1)) - 1
 
+    @property
+    def largest_leak(self) -> int:
+        """Largest leak that leaves room for the rest of a potential change in 24 bits."""
+        return WORD_MAX // 2
+
 
 def fit_exponent(values: NDArray[np.float64], mantissa_max: int) -> int:
-    """Smallest e such that every ``rint(value / 2**e)`` lies within the mantissa range.
-
-    Parameters
-    ----------
-    values : float64 [...]
-    mantissa_max : int
-
-    Returns
-    -------
-    int
-    """
+    """Smallest e such that every ``rint(value / 2**e)`` lies within the mantissa range."""
     largest = float(np.abs(values).max())
     if largest == 0.0:
         return 0
@@ -63,25 +61,17 @@ def fit_exponent(values: NDArray[np.float64], mantissa_max: int) -> int:
 
 
 def best_exponent(values: NDArray[np.float64], mantissa_max: int, least: int) -> int:
-    """Finest exponent at which no more than ``SATURATED_SHARE`` of the mantissas saturate.
+    """Finest exponent at which no more than ``SATURATED_FRACTION`` of the mantissas saturate.
 
     Trained weights are heavy-tailed: halving the unit for all is worth more than the few largest
-    that then saturate, as long as they stay few (docs/decisions.md).
-
-    Parameters
-    ----------
-    values : float64 [...]
-    mantissa_max : int
-    least : int
-        Smallest exponent to consider.
-
-    Returns
-    -------
-    int
+    that then saturate, as long as they stay few (docs/decisions.md). ``least`` is the smallest
+    exponent to consider.
     """
     exponent = max(least, fit_exponent(values, mantissa_max))
-    allowed = SATURATED_SHARE * values.size
+    allowed = SATURATED_FRACTION * values.size
     while exponent > least and saturated(values, exponent - 1, mantissa_max) <= allowed:
+        if not values.any():
+            break
         exponent -= 1
     return exponent
 
@@ -99,16 +89,6 @@ def saturated(values: NDArray[np.float64], exponent: int, mantissa_max: int) -> 
     return int((np.abs(np.rint(values / 2.0**exponent)) > mantissa_max).sum())
 
 
-def input_encoding(model: SavedModel, frac_bits: int) -> InputEncoding:
-    """Encode inputs over the model's declared range."""
-    config = model.config
-    return InputEncoding(
-        config.pixels, config.input_low, config.input_high, frac_bits, config.image_shape
-    )
-
-
-def wide_readout(model: SavedModel, source: str) -> Readout:
-    """16-bit dictionary for the host, finer than any weight on the chip."""
-    dictionary = model.dictionary.astype(np.float64)
-    exponent = fit_exponent(dictionary, (1 << (READOUT_BITS - 1)) - 1)
-    return Readout(source, mantissas(dictionary, exponent).astype(np.int16), -exponent)
+def row_reach(weight: NDArray[np.integer[Any]]) -> int:
+    """Largest sum of absolute mantissas of a row; times the largest message it is the reach."""
+    return int(np.abs(weight.astype(np.int64)).sum(axis=1).max())

@@ -1,0 +1,50 @@
+"""What a lowering is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from pvae_neuro.errors import ModelFileError
+from pvae_neuro.exporters.calibrate import Calibration
+from pvae_neuro.exporters.scales import Scales
+from pvae_neuro.network import FloatCircuit, IntegerNetwork
+from pvae_neuro.saved.model_file import SavedModel
+
+
+class Lowering(ABC):
+    """From a saved model to one circuit.
+
+    Attributes
+    ----------
+    name : str
+        Of the circuit; ``--topology`` on the command line.
+    families : tuple of str
+        Model families that it takes.
+    """
+
+    name: ClassVar[str]
+    families: ClassVar[tuple[str, ...]]
+
+    def check(self, model: SavedModel) -> None:
+        """Raise :class:`ModelFileError` if the model cannot be lowered to this circuit."""
+        if model.config.family not in self.families:
+            raise ModelFileError(
+                f"circuit {self.name!r}: expected a model of family {' or '.join(self.families)}, "
+                f"got {model.config.family!r}"
+            )
+        if model.config.inner_updates != 1:
+            raise ModelFileError(
+                f"circuit {self.name!r}: expected 1 inner update per step, got "
+                f"{model.config.inner_updates}"
+            )
+
+    @abstractmethod
+    def circuit(self, model: SavedModel, dtype: str = "float32") -> FloatCircuit:
+        """The model in real numbers."""
+
+    @abstractmethod
+    def integers(
+        self, model: SavedModel, scales: Scales, calibration: Calibration
+    ) -> IntegerNetwork:
+        """The model in integers; every choice is kept with its reason."""

@@ -1,0 +1,213 @@
+"""The lateral circuit: one recurrent connection; messages are sparse counts alone.
+
+Float: ``u += h - W z`` with ``W = eta Phi^T Sigma^-1 Phi`` and ``h = eta (Phi^T Sigma^-1 x - b)``.
+Integer: W's diagonal stays in the neuron at the potential's own precision; the rest becomes
+mantissas with one exponent. Source: arXiv 2410.19315, eq. 7, and the Loihi 2 one-layer LCA circuit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pvae_neuro.exporters.calibrate import Calibration
+from pvae_neuro.exporters.lowerings.base import Lowering
+from pvae_neuro.exporters.lowerings.linear import (
+    LATENTS,
+    float_latents,
+    input_of,
+    integer_latents,
+    step_over_variance,
+    wide_readout,
+)
+from pvae_neuro.exporters.scales import Scales, best_exponent, fit_exponent, mantissas, saturated
+from pvae_neuro.exporters.spectrum import eigenvalues, inhibition_matrix
+from pvae_neuro.network import (
+    Activation,
+    Choice,
+    Constant,
+    Dense,
+    Encoding,
+    FloatCircuit,
+    IntegerNetwork,
+    Measurements,
+    OneToOne,
+    Population,
+    Readout,
+    Variable,
+    shared,
+)
+from pvae_neuro.neurons.poisson import INTEGRATE_LATERAL
+from pvae_neuro.saved.model_file import SavedModel
+
+# Width of the drive's mantissas, sign included: it never runs on the chip.
+DRIVE_BITS = 24
+# The drive is a potential change; this many units of u are beyond every clamp.
+DRIVE_LIMIT_UNITS = 256
+INPUT = "drive"
+
+
+class Lateral(Lowering):
+    """Lateral weights between the latents; the drive is set once per frame."""
+
+    name = "lateral"
+    families = ("ipvae-linear",)
+
+    def circuit(self, model: SavedModel, dtype: str = "float32") -> FloatCircuit:
+        """The model in real numbers."""
+        self.check(model)
+        weights = lateral_weights(model)
+        diagonal = np.diag(weights).copy()
+        drive = step_over_variance(model) * model.dictionary.T.astype(np.float64)
+        return FloatCircuit(
+            name=self.name,
+            input=input_of(model),
+            encodings=(Encoding(INPUT, "h", drive),),
+            populations=(_drive_population(model, 0.0), float_latents(model, INTEGRATE_LATERAL, diagonal)),
+            connections=(_drive_connection(model), _lateral(np.diag(diagonal) - weights)),
+            iteration=_ITERATION,
+            final=_FINAL,
+            readout=Readout(LATENTS, "z", model.dictionary.astype(np.float64)),
+            soft=model.config.clamp == "soft",
+            dtype=dtype,
+        )
+
+    def integers(
+        self, model: SavedModel, scales: Scales, calibration: Calibration
+    ) -> IntegerNetwork:
+        """The model in integers; this circuit has no messages to scale by calibration."""
+        self.check(model)
+        inhibition = lateral_weights(model) * 2.0**scales.frac_bits
+        diagonal = np.rint(np.diag(inhibition)).astype(np.int32)
+        off_diagonal = inhibition - np.diag(np.diag(inhibition))
+        # A left shift alone reaches the neuron: finer weights than one unit of u would be lost.
+        exponent = best_exponent(off_diagonal, scales.mantissa_max, least=0)
+        weight = -mantissas(off_diagonal, exponent, scales.mantissa_max)
+        encoding, drive_choice = _drive(model, scales)
+        network = IntegerNetwork(
+            name=self.name,
+            input=input_of(model, scales.input_frac_bits),
+            encodings=(encoding,),
+            populations=(
+                _drive_population(model, 0),
+                integer_latents(model, scales, INTEGRATE_LATERAL, diagonal),
+            ),
+            connections=(
+                _drive_connection(model),
+                _lateral(weight.astype(np.int8), exponent),
+            ),
+            iteration=_ITERATION,
+            final=_FINAL,
+            readout=wide_readout(model),
+            choices=(
+                *scales.choices,
+                Choice(
+                    "lateral exponent",
+                    exponent,
+                    f"finest unit of {scales.weight_bits} bits with few saturated, for "
+                    f"off-diagonal weights up to "
+                    f"{np.abs(off_diagonal).max() / 2.0**scales.frac_bits:.4g}; "
+                    f"{saturated(off_diagonal, exponent, scales.mantissa_max)} saturate; the "
+                    f"diagonal stays in the neuron",
+                ),
+                drive_choice,
+            ),
+            family=model.config.family,
+        )
+        return replace(network, measurements=_eigenvalues(network, inhibition))
+
+
+_ITERATION = (
+    Activation(LATENTS, "fire"),
+    Activation(LATENTS, "integrate", ("drive", "lateral")),
+)
+_FINAL = (Activation(LATENTS, "fire"),)
+
+
+def _drive_population(model: SavedModel, zero: float) -> Population:
+    return Population(INPUT, model.config.latents, (Variable("h", shared(zero)),))
+
+
+def _drive_connection(model: SavedModel) -> OneToOne:
+    ones = np.ones(model.config.latents, np.int8)
+    return OneToOne("drive", INPUT, "h", LATENTS, ones, received_as="drive")
+
+
+def _lateral(weight: NDArray[np.floating | np.integer], exponent: int = 0) -> Dense:  # type: ignore[type-arg]
+    return Dense("lateral", LATENTS, "z", LATENTS, weight, exponent, "lateral")
+
+
+def lateral_weights(model: SavedModel) -> NDArray[np.float64]:
+    """``W = eta Phi^T Sigma^-1 Phi``: float64 [K, K], symmetric, positive semidefinite."""
+    dictionary = model.dictionary.astype(np.float64)
+    weights: NDArray[np.float64] = dictionary.T @ (step_over_variance(model)[:, None] * dictionary)
+    return (weights + weights.T) / 2
+
+
+def _drive(model: SavedModel, scales: Scales) -> tuple[Encoding, Choice]:
+    unit = 2.0 ** (scales.frac_bits - scales.input_frac_bits)
+    weight = step_over_variance(model) * model.dictionary.T.astype(np.float64) * unit
+    shift = max(1, min(62, -fit_exponent(weight, (1 << (DRIVE_BITS - 1)) - 1)))
+    limit = DRIVE_LIMIT_UNITS << scales.frac_bits
+    encoding = Encoding(INPUT, "h", mantissas(weight, -shift).astype(np.int32), shift, limit)
+    why = f"largest shift that keeps the drive's mantissas within {DRIVE_BITS} bits"
+    return encoding, Choice("drive shift", shift, why)
+
+
+def _eigenvalues(network: IntegerNetwork, inhibition: NDArray[np.float64]) -> Measurements:
+    scale = 1.0 / max(float(np.abs(inhibition).max()), 1.0)
+    real = eigenvalues(inhibition)
+    rounded = inhibition_matrix(network)
+    smallest = None if rounded is None else float(eigenvalues(rounded)[0]) * scale
+    return Measurements(
+        smallest_eigenvalue=smallest,
+        smallest_eigenvalue_float=float(real[0]) * scale,
+        largest_eigenvalue_float=float(real[-1]) * scale,
+    )
+
+
+def raise_diagonal(network: IntegerNetwork, fraction: float) -> IntegerNetwork:
+    """Raise the self-inhibition by a fraction of what rounding took from the smallest eigenvalue.
+
+    Rounding can push eigenvalues of the lateral matrix below zero; along those, activity feeds
+    itself over hundreds of iterations. The diagonal is in the neuron at its own precision, so
+    raising all eigenvalues there costs no synapse.
+
+    Parameters
+    ----------
+    network : IntegerNetwork
+        Lateral, straight from its lowering.
+    fraction : float
+        1 makes the integer matrix positive semidefinite.
+
+    Returns
+    -------
+    IntegerNetwork
+        The same network where the smallest eigenvalue is not negative or the fraction is zero.
+    """
+    matrix = inhibition_matrix(network)
+    if matrix is None or fraction == 0.0:
+        return network
+    added = int(np.ceil(-fraction * float(eigenvalues(matrix)[0])))
+    if added <= 0:
+        return network
+    latents = network.population_of[LATENTS]
+    constants = tuple(
+        Constant(c.name, (c.values + added).astype(np.int32)) if c.name == "diagonal" else c
+        for c in latents.constants
+    )
+    why = (
+        f"added to every self-inhibition, {100 * fraction:.0f} % of the smallest eigenvalue that "
+        f"rounding left: without it the network is unstable"
+    )
+    return replace(
+        network,
+        populations=tuple(
+            replace(p, constants=constants) if p is latents else p for p in network.populations
+        ),
+        choices=(*network.choices, Choice("diagonal load", added, why)),
+    )
+
+

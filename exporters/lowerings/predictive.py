@@ -1,0 +1,228 @@
+"""The predictive circuit: error neurons feed back through the dictionary.
+
+Float: ``e = x - Phi z``, ``u += Phi^T (eta Sigma^-1 e) - eta b``. Integer: both directions use the
+same mantissas, stored once, so the quantized dictionary is itself the decoder; the gain
+eta / sigma^2 is a fixed-point product in the error neuron. Source: arXiv 2410.19315, eq. 7, and
+predictive coding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pvae_neuro.exporters.calibrate import Calibration
+from pvae_neuro.exporters.lowerings.base import Lowering
+from pvae_neuro.exporters.lowerings.linear import (
+    LATENTS,
+    float_latents,
+    input_of,
+    integer_latents,
+    step_over_variance,
+)
+from pvae_neuro.exporters.scales import (
+    Scales,
+    best_exponent,
+    fit_exponent,
+    mantissas,
+    row_reach,
+    saturated,
+)
+from pvae_neuro.network import (
+    Activation,
+    Choice,
+    Connection,
+    Constant,
+    Dense,
+    Encoding,
+    FloatCircuit,
+    IntegerNetwork,
+    OneToOne,
+    Population,
+    Readout,
+    Variable,
+    shared,
+    transpose_of,
+)
+from pvae_neuro.network.population import WORD_MAX
+from pvae_neuro.neurons.error import COMPARE
+from pvae_neuro.neurons.poisson import INTEGRATE
+from pvae_neuro.saved.model_file import SavedModel
+
+GAIN_BITS = 16
+# Far below any dictionary entry that matters.
+LEAST_EXPONENT = -31
+# The feedback's right shift adds half a unit of its result first; certify proves that it fits.
+ROUNDING_ROOM = 1 << 14
+INPUT, ERRORS = "pixels", "errors"
+
+
+class Predictive(Lowering):
+    """Error neurons per pixel; the dictionary is used both ways."""
+
+    name = "predictive"
+    families = ("ipvae-linear",)
+
+    def circuit(self, model: SavedModel, dtype: str = "float32") -> FloatCircuit:
+        """The model in real numbers."""
+        self.check(model)
+        infinite = float("inf")
+        errors = _error_population(
+            model, step_over_variance(model), shared(0.0), infinite, shared(0.0)
+        )
+        dictionary = model.dictionary.astype(np.float64)
+        return FloatCircuit(
+            name=self.name,
+            input=input_of(model),
+            encodings=(Encoding(INPUT, "x"),),
+            populations=(_input_population(model, 0.0), float_latents(model, INTEGRATE), errors),
+            connections=_connections(model, dictionary, 0, 0),
+            iteration=_ITERATION,
+            final=_FINAL,
+            readout=Readout(LATENTS, "z", None, "prediction"),
+            soft=model.config.clamp == "soft",
+            dtype=dtype,
+        )
+
+    def integers(
+        self, model: SavedModel, scales: Scales, calibration: Calibration
+    ) -> IntegerNetwork:
+        """The model in integers; the largest errors of calibration fix the unit of messages."""
+        self.check(model)
+        dictionary = model.dictionary.astype(np.float64)
+        weight_exponent = best_exponent(dictionary, scales.mantissa_max, least=LEAST_EXPONENT)
+        weight = mantissas(dictionary, weight_exponent, scales.mantissa_max).astype(np.int8)
+        # The error lives in the finer unit of input and weights.
+        input_bits = max(scales.input_frac_bits, -weight_exponent)
+        found = _messages(model, scales, calibration, weight, weight_exponent, input_bits)
+        errors = _error_population(
+            model, found.gain, shared(found.gain_shift), found.limit, shared(0)
+        )
+        return IntegerNetwork(
+            name=self.name,
+            input=input_of(model, input_bits),
+            encodings=(Encoding(INPUT, "x"),),
+            populations=(
+                _input_population(model, 0),
+                integer_latents(model, scales, INTEGRATE),
+                errors,
+            ),
+            connections=_connections(
+                model, weight, input_bits + weight_exponent, -found.message_bits
+            ),
+            iteration=_ITERATION,
+            final=_FINAL,
+            readout=Readout(LATENTS, "z", None, "prediction", -weight_exponent),
+            choices=(
+                *scales.choices,
+                Choice(
+                    "dictionary exponent",
+                    weight_exponent,
+                    f"finest unit of {scales.weight_bits} bits with few saturated, for entries up "
+                    f"to {np.abs(dictionary).max():.4g}; "
+                    f"{saturated(dictionary, weight_exponent, scales.mantissa_max)} saturate",
+                ),
+                *found.choices,
+            ),
+            family=model.config.family,
+        )
+
+
+_ITERATION = (
+    Activation(LATENTS, "fire"),
+    Activation(ERRORS, "compare", ("pixels", "prediction")),
+    Activation(LATENTS, "integrate", ("feedback",)),
+)
+_FINAL = (Activation(LATENTS, "fire"),)
+
+
+def _input_population(model: SavedModel, zero: float) -> Population:
+    return Population(INPUT, model.config.pixels, (Variable("x", shared(zero)),))
+
+
+def _error_population(
+    model: SavedModel,
+    gain: NDArray[np.floating | np.integer],  # type: ignore[type-arg]
+    gain_shift: NDArray[np.floating | np.integer],  # type: ignore[type-arg]
+    limit: float,
+    zero: NDArray[np.floating | np.integer],  # type: ignore[type-arg]
+) -> Population:
+    return Population(
+        ERRORS,
+        model.config.pixels,
+        (Variable("m", zero),),
+        (
+            Constant("gain", gain),
+            Constant("gain_shift", gain_shift),
+            Constant("low", shared(-limit)),
+            Constant("high", shared(limit)),
+        ),
+        (COMPARE,),
+    )
+
+
+def _connections(
+    model: SavedModel,
+    weight: NDArray[np.floating | np.integer],  # type: ignore[type-arg]
+    prediction_exponent: int,
+    feedback_exponent: int,
+) -> tuple[Connection, ...]:
+    ones = np.ones(model.config.pixels, np.int8)
+    prediction = Dense(
+        "prediction", LATENTS, "z", ERRORS, weight, prediction_exponent, "prediction"
+    )
+    feedback = transpose_of(
+        prediction, "feedback", ERRORS, "m", LATENTS,
+        exponent=feedback_exponent, received_as="feedback",
+    )  # fmt: skip
+    pixels = OneToOne("pixels", INPUT, "x", ERRORS, ones, received_as="pixel")
+    return pixels, prediction, feedback
+
+
+@dataclass(frozen=True, eq=False)
+class _Messages:
+    """Scales of the error neurons."""
+
+    gain: NDArray[np.int32]
+    gain_shift: int
+    limit: int
+    message_bits: int
+    choices: tuple[Choice, ...]
+
+
+def _messages(
+    model: SavedModel,
+    scales: Scales,
+    calibration: Calibration,
+    weight: NDArray[np.int8],
+    weight_exponent: int,
+    input_bits: int,
+) -> _Messages:
+    # A pixel that no mantissa reaches can neither be predicted nor change a potential.
+    live = np.any(weight != 0, axis=1)
+    # Potential units per unit of input error and unit of weight.
+    push = step_over_variance(model) * 2.0 ** (scales.frac_bits + weight_exponent) * live
+    # Largest message for which no row of the feedback can overflow 24 bits.
+    limit = (WORD_MAX - ROUNDING_ROOM) // max(1, row_reach(weight.T))
+    largest = float((push * calibration.error).max())
+    message_bits = int(np.floor(np.log2(limit / largest))) if largest > 0.0 else 0
+    gain = push * 2.0 ** (message_bits - input_bits)
+    gain_shift = max(1, -fit_exponent(gain, (1 << (GAIN_BITS - 1)) - 1))
+    choices = (
+        Choice(
+            "message limit",
+            limit,
+            "largest graded spike that keeps every feedback accumulator within 24 bits",
+        ),
+        Choice(
+            "message unit",
+            2.0**-message_bits,
+            f"finest unit, in potential units per weight, in which the largest weighted error "
+            f"{largest:.4g} of calibration stays below the message limit",
+        ),
+        Choice("gain shift", gain_shift, f"largest that keeps the gains within {GAIN_BITS} bits"),
+    )
+    rounded = mantissas(gain, -gain_shift).astype(np.int32)
+    return _Messages(rounded, gain_shift, limit, message_bits, choices)

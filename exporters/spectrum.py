@@ -1,0 +1,38 @@
+"""Eigenvalues of recurrent inhibition: the one place that computes them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pvae_neuro.network import Dense, IntegerNetwork
+
+
+def inhibition_matrix(network: IntegerNetwork) -> NDArray[np.float64] | None:
+    """How a population's variable inhibits itself, in the unit of what it sends to.
+
+    Dense connections from a population to itself, and the constant ``diagonal`` of that population
+    where it has one. None where no population is connected to itself.
+
+    Returns
+    -------
+    float64 [n, n] or None
+    """
+    recurrent = [c for c in network.connections if isinstance(c, Dense) and c.source == c.target]
+    if not recurrent:
+        return None
+    population = network.population_of[recurrent[0].source]
+    matrix = np.zeros((population.size, population.size))
+    for constant in population.constants:
+        if constant.name == "diagonal":
+            matrix += np.diag(np.broadcast_to(constant.values, population.size).astype(np.float64))
+    for connection in recurrent:
+        if connection.source == population.name:
+            matrix -= connection.weight.astype(np.float64) * 2.0**connection.exponent
+    return matrix
+
+
+def eigenvalues(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Eigenvalues of the symmetric part, ascending."""
+    values: NDArray[np.float64] = np.linalg.eigvalsh((matrix + matrix.T) / 2)
+    return values

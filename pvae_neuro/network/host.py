@@ -1,0 +1,188 @@
+"""What the host does around a network: check and encode inputs, read counts out.
+
+Host sums are exact 64-bit integers. :func:`host_rows` proves that none can overflow, as the
+certificate does for the neurons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pvae_neuro.errors import InputError
+from pvae_neuro.network.bounds import Array, Items, Name, Optional, Real, Whole, bounded
+from pvae_neuro.network.interval import Interval, Ints
+from pvae_neuro.network.operations import shift_right
+from pvae_neuro.network.population import LARGEST_SIZE, WORD_MAX
+
+ImageShape = tuple[int, ...]
+"""(height, width), or (colours, height, width)."""
+INT32_MAX = (1 << 31) - 1
+
+
+@dataclass(frozen=True, eq=False)
+class Input:
+    """What a run is given: images, whose pixels become ``x = rint(image * 2**frac_bits)``.
+
+    Rounded half to even.
+
+    Attributes
+    ----------
+    size : int
+        Number of pixels M.
+    low, high : float
+        Declared range, inclusive: certificates hold within it alone.
+    frac_bits : int
+        Fixed-point position of a pixel.
+    image_shape : tuple of int or None
+        (height, width), or (colours, height, width), for display.
+    """
+
+    size: int = bounded(Whole(1, LARGEST_SIZE))
+    low: float = bounded(Real(-1e9, 1e9))
+    high: float = bounded(Real(-1e9, 1e9))
+    frac_bits: int = bounded(Whole(-16, 40))
+    image_shape: ImageShape | None = bounded(
+        Optional(Items(Whole(1, LARGEST_SIZE), most=3, least=2)), default=None
+    )
+
+    def encode(self, images: ArrayLike) -> NDArray[np.int32]:
+        """Turn float images [..., M] into integers of unit 2**-frac_bits."""
+        scaled = np.array(images, dtype=np.float64)
+        scaled *= 2.0**self.frac_bits
+        return np.rint(scaled, out=scaled).astype(np.int32)
+
+    def check(self, images: ArrayLike) -> NDArray[np.float64]:
+        """Images [N, M] as float64.
+
+        Raises
+        ------
+        InputError
+            If shape, range or a value does not fit, or there is no image.
+        """
+        checked = np.asarray(images, dtype=np.float64)
+        if checked.ndim != 2 or checked.shape[1] != self.size or not len(checked):
+            raise InputError(
+                f"inputs: expected shape [N, {self.size}] with N >= 1, got {list(checked.shape)}"
+            )
+        if not np.isfinite(checked).all():
+            raise InputError("inputs: expected finite values, got NaN or infinity")
+        low, high = float(checked.min()), float(checked.max())
+        if low < self.low or high > self.high:
+            raise InputError(
+                f"inputs: expected values in [{self.low:g}, {self.high:g}], got "
+                f"[{low!r}, {high!r}]; rescale them, or clip them to the range"
+            )
+        return checked
+
+    @property
+    def interval(self) -> Interval:
+        """Smallest and largest encoded pixel."""
+        sides = (np.rint(side * 2.0**self.frac_bits) for side in (self.low, self.high))
+        low, high = (np.clip(np.array([side]), -(2.0**52), 2.0**52) for side in sides)
+        return Interval(low.astype(np.int64), high.astype(np.int64))
+
+    def faults(self, path: str) -> Iterator[str]:
+        """Yield a message for each part that does not fit the others."""
+        if not self.low < self.high:
+            yield f"{path}: expected low < high, got {self.low} and {self.high}"
+        if self.image_shape is not None and np.prod(self.image_shape, dtype=object) != self.size:
+            yield f"{path}.image_shape: expected {self.size} pixels, got {list(self.image_shape)}"
+        low, high = self.interval
+        if max(-int(low[0]), int(high[0])) > INT32_MAX:
+            yield (
+                f"{path}: pixels of [{self.low:g}, {self.high:g}] in units of 2^-{self.frac_bits} "
+                f"exceed 32 bits; lower frac_bits"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Encoding:
+    """How the host sets an input population, once per frame.
+
+    Without weights the value is the encoded pixel x itself. With weights, as for a feed-forward
+    drive: ``clamp((weight @ x + 2**(shift-1)) >> shift, -limit, limit)``.
+
+    Attributes
+    ----------
+    population, variable : str
+        Which variable is set.
+    weight : int32 [n, M] or None
+        Wide mantissas: this product never runs on the chip.
+    shift : int
+        Right shift to the variable's unit; rounds half up, and is defined at 0.
+    limit : int
+        Saturation.
+    """
+
+    population: str = bounded(Name())
+    variable: str = bounded(Name())
+    weight: NDArray[Any] | None = bounded(Optional(Array("int32", 2)), default=None)
+    shift: int = bounded(Whole(0, 62), default=0)
+    limit: int = bounded(Whole(1, WORD_MAX), default=WORD_MAX)
+
+    def apply(self, x: NDArray[np.int32]) -> Ints:
+        """Values of the variable for encoded pixels [B, M]: int64 [B, n]."""
+        if self.weight is None:
+            return x.astype(np.int64)
+        product = x.astype(np.int64) @ self.weight.T.astype(np.int64)
+        return np.clip(shift_right(product, self.shift), -self.limit, self.limit)
+
+    def reach(self, pixel: Interval) -> Interval:
+        """Bounds of the product, before its shift; of the pixel itself without weights."""
+        if self.weight is None:
+            return pixel
+        # Floats show how large a sum may be, in any order; below 2**53 they are exact.
+        weight = self.weight.astype(np.float64)
+        low, high = float(pixel.low[0]), float(pixel.high[0])
+        positive = np.maximum(weight, 0.0).sum(axis=1)
+        negative = np.minimum(weight, 0.0).sum(axis=1)
+        below = positive * min(low, 0.0) + negative * max(high, 0.0)
+        above = positive * max(high, 0.0) + negative * min(low, 0.0)
+        return Interval(_saturated(below), _saturated(above))
+
+    def interval(self, pixel: Interval) -> Interval:
+        """Bounds of the variable."""
+        if self.weight is None:
+            return pixel
+        low, high = (shift_right(side, self.shift) for side in self.reach(pixel))
+        return Interval(np.clip(low, -self.limit, self.limit), np.clip(high, -self.limit, self.limit))
+
+
+@dataclass(frozen=True, eq=False)
+class Readout:
+    """Reconstruction on the host: ``image = (weight @ value) * 2**-frac_bits``.
+
+    The weights are those of its own array, or of a dense connection from the same variable; with
+    neither, the value itself is the image.
+
+    Attributes
+    ----------
+    population, variable : str
+        Which variable is read, after ``final``.
+    weight : int16 [M, n] or None
+        Wide mantissas.
+    connection : str or None
+        Dense connection whose weights are the readout's.
+    frac_bits : int
+        Fixed-point position of the reconstruction.
+    """
+
+    population: str = bounded(Name())
+    variable: str = bounded(Name())
+    weight: NDArray[Any] | None = bounded(Optional(Array("int16", 2)), default=None)
+    connection: str | None = bounded(Optional(Name()), default=None)
+    frac_bits: int = bounded(Whole(-16, 40), default=0)
+
+    def faults(self, path: str) -> Iterator[str]:
+        """Yield a message for each part that does not fit the others."""
+        if self.weight is not None and self.connection is not None:
+            yield f"{path}: expected weights of its own or a connection's, got both"
+
+
+def _saturated(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    return np.clip(values, -(2.0**62), 2.0**62).astype(np.int64)

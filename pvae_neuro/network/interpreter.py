@@ -1,0 +1,50 @@
+"""Runs programs: the same instructions over integers, the definition, or over floats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pvae_neuro.network.population import Population
+from pvae_neuro.network.program import Program
+
+Values = dict[str, NDArray[Any]]
+Formula = Callable[..., NDArray[Any]]
+
+
+def run_program(
+    population: Population,
+    program: Program,
+    values: Values,
+    formulas: Mapping[str, Formula],
+    random: Mapping[str, Formula],
+) -> Values:
+    """Run a program on a batch.
+
+    Parameters
+    ----------
+    population : Population
+    program : Program
+    values : dict of str to [B, n]
+        Variables and received sums by name.
+    formulas : mapping of str to callable
+        Meaning of each operation.
+    random : mapping of str to callable
+        Meaning of ``word`` and ``draw`` in this step.
+
+    Returns
+    -------
+    dict of str to [B, n]
+        New values of the variables that the program sets.
+    """
+    known: Values = {c.name: c.values for c in population.constants}
+    known.update(values)
+    known.update({"0": np.zeros(1, np.int64), "1": np.ones(1, np.int64)})
+    for i in program.instructions:
+        formula = random[i.operation] if i.operation in random else formulas[i.operation]
+        known[i.result] = formula(*(known[a] for a in i.arguments))
+    shape = next(iter(values.values())).shape
+    return {o.variable: np.broadcast_to(known[o.value], shape) for o in program.outputs}

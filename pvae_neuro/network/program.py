@@ -1,0 +1,276 @@
+"""Neuron programs: straight lines of word operations, traced from rules written in Python.
+
+A rule is a function of one argument, the neuron. Attributes of the neuron are its variables, its
+constants and what it receives; assigning to one sets a variable. Write it once::
+
+    def integrate(n):
+        du = n.clip(n.received + n.drive - n.leak, n.du_min, n.du_max)
+        n.u = n.clip(n.u + du, n.u_min, n.u_max)
+
+    program = trace(integrate)
+
+and it runs on integers and on floats, is listed, certified, and compiled by every engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pvae_neuro.errors import NetworkError
+from pvae_neuro.network.bounds import Items, Name, Reference, bounded
+from pvae_neuro.network.operations import LITERALS, OPERATIONS
+
+
+@dataclass(frozen=True, eq=False)
+class Instruction:
+    """``result = operation(arguments)``.
+
+    An argument is the name of a variable, a constant or a received sum of the population, an
+    earlier result, or one of the literals ``0`` and ``1``.
+    """
+
+    operation: str = bounded(Name())
+    arguments: tuple[str, ...] = bounded(Items(Reference(), most=3))
+    result: str = bounded(Name())
+
+
+@dataclass(frozen=True, eq=False)
+class Output:
+    """At the end of a program the variable takes this value."""
+
+    variable: str = bounded(Name())
+    value: str = bounded(Reference())
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """Instructions in order; then all outputs are stored at once.
+
+    Results are named ``t0``, ``t1``, ... and each is assigned once. Names of variables mean their
+    value at the start of the program.
+    """
+
+    name: str = bounded(Name())
+    instructions: tuple[Instruction, ...] = bounded(Items(Instruction, most=1024))
+    outputs: tuple[Output, ...] = bounded(Items(Output, most=64))
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Names that the program reads and does not compute, in order of first use."""
+        known = {i.result for i in self.instructions} | set(LITERALS)
+        arguments = [a for i in self.instructions for a in i.arguments]
+        arguments += [o.value for o in self.outputs]
+        return tuple(dict.fromkeys(a for a in arguments if a not in known))
+
+    @property
+    def operations(self) -> frozenset[str]:
+        """Names of the operations in use."""
+        return frozenset(i.operation for i in self.instructions)
+
+    def faults(self, path: str) -> Iterator[str]:
+        """Yield a message for each instruction that does not fit."""
+        known: set[str] = set()
+        for number, i in enumerate(self.instructions):
+            where = f"{path}.instructions[{number}]"
+            operation = OPERATIONS.get(i.operation)
+            if operation is None:
+                yield f"{where}: expected one of {', '.join(OPERATIONS)}; got {i.operation!r}"
+            elif len(i.arguments) != operation.arity:
+                yield (
+                    f"{where}: expected {operation.arity} arguments of {i.operation!r}, got "
+                    f"{len(i.arguments)}"
+                )
+            yield from _result_faults(where, i.result, len(known))
+            for argument in i.arguments:
+                if is_result(argument) and argument not in known:
+                    yield f"{where}: {argument!r} is read before it is computed"
+            known.add(i.result)
+        yield from self._output_faults(path, known)
+
+    def _output_faults(self, path: str, known: set[str]) -> Iterator[str]:
+        names = [o.variable for o in self.outputs]
+        if len(set(names)) != len(names):
+            yield f"{path}.outputs: expected each variable once, got {names}"
+        if not names:
+            yield f"{path}: expected a program that sets a variable, got none"
+        for output in self.outputs:
+            if is_result(output.value) and output.value not in known:
+                yield f"{path}.outputs: {output.value!r} is never computed"
+
+
+def _result_faults(where: str, result: str, number: int) -> Iterator[str]:
+    if result != f"t{number}":
+        yield f"{where}: expected the result name 't{number}', got {result!r}"
+
+
+def is_result(name: str) -> bool:
+    """Whether a name is that of an instruction's result: ``t`` and a number."""
+    return name[:1] == "t" and name[1:].isdigit()
+
+
+class Value:
+    """A word while a rule is traced; Python's operators append instructions."""
+
+    __slots__ = ("_neuron", "name")
+    # NumPy must not take the operators over.
+    __array_ufunc__ = None
+
+    def __init__(self, neuron: Neuron, name: str) -> None:
+        self._neuron, self.name = neuron, name
+
+    def __add__(self, other: Any) -> Value:
+        return self._neuron._apply("add", self, other)
+
+    def __radd__(self, other: Any) -> Value:
+        return self._neuron._apply("add", other, self)
+
+    def __sub__(self, other: Any) -> Value:
+        return self._neuron._apply("sub", self, other)
+
+    def __rsub__(self, other: Any) -> Value:
+        return self._neuron._apply("sub", other, self)
+
+    def __mul__(self, other: Any) -> Value:
+        return self._neuron._apply("mul", self, other, 0)
+
+    def __rmul__(self, other: Any) -> Value:
+        return self._neuron._apply("mul", other, self, 0)
+
+    def __neg__(self) -> Value:
+        return self._neuron._apply("neg", self)
+
+    def __and__(self, other: Any) -> Value:
+        return self._neuron._apply("and", self, other)
+
+    def __or__(self, other: Any) -> Value:
+        return self._neuron._apply("or", self, other)
+
+    def __xor__(self, other: Any) -> Value:
+        return self._neuron._apply("xor", self, other)
+
+    def __ge__(self, other: Any) -> Value:
+        return self._neuron._apply("ge", self, other)
+
+    def __gt__(self, other: Any) -> Value:
+        # Integers: a > b is a - b >= 1. In floats `ge` with the literal 1 means "above 0".
+        difference = self if _is_zero(other) else self - other
+        return self._neuron._apply("ge", difference, 1)
+
+    def __le__(self, other: Any) -> Value:
+        return self._neuron._apply("ge", other, self)
+
+    def __lt__(self, other: Any) -> Value:
+        return self._neuron._apply("ge", self._neuron._apply("sub", other, self), 1)
+
+    def __bool__(self) -> bool:
+        raise NetworkError(
+            "rule: a value has no truth while the rule is traced; a program has no branches. "
+            "Use n.select(condition, a, b)"
+        )
+
+
+def _is_zero(value: Any) -> bool:
+    return isinstance(value, int) and value == 0
+
+
+class Neuron:
+    """What a rule is given: names read as words, methods append operations."""
+
+    _instructions: list[Instruction]
+    _assigned: dict[str, Value]
+
+    def __init__(self) -> None:
+        object.__setattr__(self, "_instructions", [])
+        object.__setattr__(self, "_assigned", {})
+
+    def __getattr__(self, name: str) -> Value:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self._assigned.get(name) or Value(self, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._assigned[name] = value if isinstance(value, Value) else Value(self, _name(value))
+
+    def _apply(self, operation: str, *arguments: Any) -> Value:
+        result = f"t{len(self._instructions)}"
+        names = tuple(_name(argument) for argument in arguments)
+        self._instructions.append(Instruction(operation, names, result))
+        return Value(self, result)
+
+    def shr(self, value: Any, amount: Any) -> Value:
+        """``value >> amount``, rounded half up; a negative amount shifts to the left."""
+        return self._apply("shr", value, amount)
+
+    def shl(self, value: Any, amount: Any) -> Value:
+        """``value << amount``; a negative amount shifts to the right, rounded half up."""
+        return self._apply("shl", value, amount)
+
+    def mul(self, a: Any, b: Any, shift: Any = 0) -> Value:
+        """``(a * b) >> shift``, rounded half up; the product has 48 bits."""
+        return self._apply("mul", a, b, shift)
+
+    def min(self, a: Any, b: Any) -> Value:
+        """The smaller one."""
+        return self._apply("min", a, b)
+
+    def max(self, a: Any, b: Any) -> Value:
+        """The larger one."""
+        return self._apply("max", a, b)
+
+    def clip(self, value: Any, low: Any, high: Any) -> Value:
+        """``min(max(value, low), high)``."""
+        return self.min(self.max(value, low), high)
+
+    def select(self, condition: Any, a: Any, b: Any) -> Value:
+        """``a`` where the condition is not 0, else ``b``."""
+        return self._apply("select", condition, a, b)
+
+    def abs(self, value: Any) -> Value:
+        """Absolute value."""
+        return self._apply("abs", value)
+
+    def clz(self, value: Any) -> Value:
+        """Leading zeros of a 24-bit word."""
+        return self._apply("clz", value)
+
+    def word(self) -> Value:
+        """The population's random word of this step, 0 .. 65535."""
+        return self._apply("word")
+
+    def draw(self, log_rate: Any) -> Value:
+        """Poisson count of a log-rate, by inversion of the random word of this step."""
+        return self._apply("draw", log_rate)
+
+
+def _name(value: Any) -> str:
+    if isinstance(value, Value):
+        return value.name
+    # Booleans are integers in Python; a rule has no use for them.
+    if isinstance(value, int) and not isinstance(value, bool) and str(value) in LITERALS:
+        return str(value)
+    raise NetworkError(
+        f"rule: the only literals are 0 and 1, got {value!r}; make it a constant of the population"
+    )
+
+
+def trace(rule: Callable[[Any], None], name: str | None = None) -> Program:
+    """Run a rule once and keep its operations.
+
+    Parameters
+    ----------
+    rule : callable
+        Takes a neuron and sets its variables; see the example above.
+    name : str, optional
+        Of the program; by default that of the function.
+
+    Raises
+    ------
+    NetworkError
+        If the rule branches on a value or holds a literal other than 0 and 1.
+    """
+    neuron = Neuron()
+    rule(neuron)
+    outputs = tuple(Output(variable, value.name) for variable, value in neuron._assigned.items())
+    return Program(name or rule.__name__, tuple(neuron._instructions), outputs)

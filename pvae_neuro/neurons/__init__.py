@@ -1,0 +1,1 @@
+"""Neurons: one file for each rule, written once and traced into programs."""

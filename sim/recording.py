@@ -1,0 +1,190 @@
+"""What a run leaves behind: any variables asked for, and figures of every iteration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pvae_neuro.errors import InputError
+from pvae_neuro.network import IntegerNetwork
+from pvae_neuro.sim.readout import Summary, error_unit, reconstruct
+from pvae_neuro.sim.trajectory import trajectory_array
+
+Record = Literal["last", "summary", "full"] | Sequence[str]
+RECORDS = ("last", "summary", "full")
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """What an engine recorded of N samples over T iterations.
+
+    Attributes
+    ----------
+    last : dict of str to int [N, n]
+        Every variable after the last iteration and ``final``, by ``population.variable``.
+    variables : dict of str to int [N, T + 1, n]
+        The variables that were asked for, at the end of each iteration, then after ``final``.
+    source : str or None
+        ``population.variable`` that the readout reads.
+    reconstruction : float32 [N, M] or None
+        The readout's variable, after ``final``, through its weights.
+    error_unit : float
+        Value of one unit of ``squared_error``.
+    spikes, active, saturated : int64 [N, T] or None
+        Per iteration: sum of counts, neurons that fired, neurons at the largest count.
+        (Not with ``last``.)
+    squared_error : int64 [N, T] or None
+        Per iteration: sum over pixels of (x - reconstruction)**2 by the counts drawn after it, in
+        units of ``error_unit``; integers, so that engines can be compared exactly.
+    """
+
+    last: dict[str, NDArray[Any]]
+    variables: dict[str, NDArray[Any]]
+    source: str | None
+    reconstruction: NDArray[np.float32] | None
+    error_unit: float
+    spikes: NDArray[np.int64] | None = None
+    active: NDArray[np.int64] | None = None
+    saturated: NDArray[np.int64] | None = None
+    squared_error: NDArray[np.int64] | None = None
+
+    def __repr__(self) -> str:
+        recorded = ", ".join(self.variables) or "last values"
+        samples = len(next(iter(self.last.values())))
+        return f"<Recording of {samples} samples: {recorded}>"
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        """Recorded variable by ``population.variable``: int [N, T + 1, n].
+
+        Raises
+        ------
+        InputError
+            If it was not recorded.
+        """
+        if name not in self.variables:
+            known = ", ".join(self.variables) or "none"
+            raise InputError(f"recording: {name!r} was not recorded; recorded were: {known}")
+        return self.variables[name]
+
+    @property
+    def readout(self) -> NDArray[Any]:
+        """The readout's variable after ``final``: int [N, n]."""
+        if self.source is None:
+            raise InputError("recording: the network has no readout")
+        return self.last[self.source]
+
+
+def recorded_variables(network: IntegerNetwork, record: Record) -> tuple[str, ...]:
+    """Names of the variables that a kind of record, or a list of names, asks for.
+
+    Raises
+    ------
+    InputError
+        If it is neither a kind nor a list of the network's variables.
+    """
+    if record == "full":
+        return network.variables
+    if isinstance(record, str):
+        if record not in RECORDS:
+            raise InputError(
+                f"record: expected one of {', '.join(RECORDS)} or a list of variables; "
+                f"got {record!r}"
+            )
+        return ()
+    for name in record:
+        if name not in network.variables:
+            raise InputError(
+                f"record: expected variables of {', '.join(network.variables)}; got {name!r}"
+            )
+    return tuple(dict.fromkeys(record))
+
+
+def variable_dtype(network: IntegerNetwork, name: str) -> np.dtype[Any]:
+    """Narrowest of uint8, int16 and int32 that holds every value of a variable."""
+    bounds = network.ranges.variables[name]
+    for dtype in (np.uint8, np.int16):
+        limits = np.iinfo(dtype)
+        if limits.min <= bounds.smallest and bounds.largest <= limits.max:
+            return np.dtype(dtype)
+    return np.dtype(np.int32)
+
+
+class Recorder:
+    """Collects blocks of samples into a :class:`Recording`.
+
+    Parameters
+    ----------
+    network : IntegerNetwork
+    samples, steps : int
+        N, and T + 1.
+    variables : tuple of str
+        To record at every step.
+    summary : bool
+        Whether figures of every iteration are kept.
+    """
+
+    def __init__(
+        self,
+        network: IntegerNetwork,
+        samples: int,
+        steps: int,
+        variables: tuple[str, ...],
+        summary: bool,
+    ) -> None:
+        self._network = network
+        sizes = {name: _size(network, name) for name in network.variables}
+        self._last = {
+            name: np.zeros((samples, size), variable_dtype(network, name))
+            for name, size in sizes.items()
+        }
+        self._variables = {
+            name: trajectory_array((samples, steps, sizes[name]), variable_dtype(network, name))
+            for name in variables
+        }
+        shape = (samples, steps - 1)
+        self._summary = [np.zeros(shape, np.int64) for _ in range(4)] if summary else None
+        self._has_error = network.readout is not None
+
+    def add(
+        self,
+        first: int,
+        last: dict[str, NDArray[Any]],
+        variables: dict[str, NDArray[Any]],
+        summary: Summary | None,
+    ) -> None:
+        """Take a block of samples whose first one has the row ``first``."""
+        rows = slice(first, first + len(next(iter(last.values()))))
+        for name, array in self._last.items():
+            array[rows] = last[name]
+        for name, array in self._variables.items():
+            array[rows] = variables[name]
+        if self._summary is not None and summary is not None:
+            for array, values in zip(self._summary, summary, strict=True):
+                if values is not None:
+                    array[rows] = values
+
+    def finish(self) -> Recording:
+        """Return the recording."""
+        network = self._network
+        readout = network.readout
+        source = None if readout is None else f"{readout.population}.{readout.variable}"
+        spikes, active, saturated, error = self._summary or (None,) * 4
+        return Recording(
+            last=self._last,
+            variables=self._variables,
+            source=source,
+            reconstruction=None if source is None else reconstruct(network, self._last[source]),
+            error_unit=1.0 if source is None else error_unit(network),
+            spikes=spikes,
+            active=active,
+            saturated=saturated,
+            squared_error=error if self._has_error else None,
+        )
+
+
+def _size(network: IntegerNetwork, name: str) -> int:
+    return network.population_of[name.partition(".")[0]].size
