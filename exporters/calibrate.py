@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.checkpoints import SavedModel
 from pvae_neuro.count_table import WORDS
 from pvae_neuro.errors import InputError
 from pvae_neuro.float_model import FloatModel
+from pvae_neuro.saved.model_file import SavedModel
 
 MAX_CALIBRATION_IMAGES = 64
 CALIBRATION_STEPS = 64

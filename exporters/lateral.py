@@ -12,7 +12,6 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.checkpoints import SavedModel
 from pvae_neuro.exporters.calibrate import Calibration
 from pvae_neuro.exporters.lowering import (
     Scales,
@@ -31,6 +30,7 @@ from pvae_neuro.network import (
     IntegerNetwork,
     PoissonPopulation,
 )
+from pvae_neuro.saved.model_file import SavedModel
 
 # Width of the drive's mantissas, sign included: it never runs on the chip.
 DRIVE_BITS = 24

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.checkpoints import SavedModel
 from pvae_neuro.network import Choice, InputEncoding, Readout
+from pvae_neuro.saved.model_file import SavedModel
 
 READOUT_BITS = 16
 SATURATED_SHARE = 1 / 2000

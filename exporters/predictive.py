@@ -10,7 +10,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.checkpoints import SavedModel
 from pvae_neuro.exporters.calibrate import Calibration
 from pvae_neuro.exporters.lowering import (
     Scales,
@@ -30,6 +29,7 @@ from pvae_neuro.network import (
     PoissonPopulation,
     Readout,
 )
+from pvae_neuro.saved.model_file import SavedModel
 
 GAIN_BITS = 16
 # Far below any dictionary entry that matters.

@@ -14,7 +14,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.checkpoints import SavedModel
 from pvae_neuro.count_table import build_count_table, largest_potential
 from pvae_neuro.errors import InputError
 from pvae_neuro.exporters.calibrate import Calibration, calibrate
@@ -22,6 +21,7 @@ from pvae_neuro.exporters.lateral import lower_lateral
 from pvae_neuro.exporters.lowering import Scales
 from pvae_neuro.exporters.predictive import lower_predictive
 from pvae_neuro.network import LARGEST_COUNT, Choice, IntegerNetwork, PoissonPopulation
+from pvae_neuro.saved.model_file import SavedModel
 
 Topology = Literal["lateral", "predictive"]
 Lowering = Callable[[SavedModel, Scales, PoissonPopulation, Calibration], IntegerNetwork]
