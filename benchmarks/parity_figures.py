@@ -21,9 +21,9 @@ import numpy as np
 
 import pvae_neuro as pn
 from pvae_neuro.data import load_images
-from pvae_neuro.files import atomic_path
-from pvae_neuro.parity import ParityReport, verify
 from pvae_neuro.sim.engine import default_engine
+from pvae_neuro.utils.files import atomic_path
+from pvae_neuro.verification.verify import ParityReport, verify
 
 SEEDS = (0, 1, 2)
 STEPS = 32

@@ -7,8 +7,8 @@ Trains both with K latents, unless DIR has them from before (a stopped training 
 R² of the sampled reconstruction and the share of zeros on held-out patches. LCA comes twice over
 its penalty: with coefficients of either sign, where one neuron does the work of two, and with
 coefficients above zero, as spike counts are. The Poisson model is trained once and then rescaled
-(`pvae_neuro.rescaling`): more, smaller spikes, at several leaks. Between neighbouring settings of
-each family straight lines give R² at the zeros of comparison.
+(`pvae_neuro.saved.rescaling`): more, smaller spikes, at several leaks. Between neighbouring
+settings of each family straight lines give R² at the zeros of comparison.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from rich.console import Console
 import pvae_neuro as pn
 from pvae_neuro.data.images import Images
 from pvae_neuro.experiments.latents import interpolate
-from pvae_neuro.files import atomic_path
-from pvae_neuro.training import TrainOptions, checkpoint_path, recipe, train
-from pvae_neuro.training_config import TrainConfig
+from pvae_neuro.training.config import TrainConfig
+from pvae_neuro.training.train import TrainOptions, checkpoint_path, recipe, train
+from pvae_neuro.utils.files import atomic_path
 
 EQUAL_ZEROS = 0.775
 MOMENTS = (128, 250, 500, 1000)

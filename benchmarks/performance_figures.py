@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pvae_neuro.bench_view import number
-from pvae_neuro.files import atomic_path
+from pvae_neuro.bench.view import number
+from pvae_neuro.utils.files import atomic_path
 
 Case = dict[str, Any]
 SIZE, LARGE, MIDDLE = 512, 256, 0.12

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from roofline_counts import KINDS, Phase, Work, lateral, operations, predictive
 from roofline_machine import Machine
 
-from pvae_neuro.bench import BenchConfig, BenchResult, CaseResult, run_bench
-from pvae_neuro.bench_config import TOPOLOGIES, available_cores
-from pvae_neuro.bench_networks import pinned_network, random_images
-from pvae_neuro.plots import INK, INTEGER_COLOR
+from pvae_neuro.bench.config import TOPOLOGIES, available_cores
+from pvae_neuro.bench.networks import pinned_network, random_images
+from pvae_neuro.bench.run import BenchConfig, BenchResult, CaseResult, run_bench
+from pvae_neuro.plots.parity import INK, INTEGER_COLOR
 from pvae_neuro.sim.fast import FastEngine
 from pvae_neuro.sim.fast.events import HEAD
 from pvae_neuro.sim.fast.plan import plan_for

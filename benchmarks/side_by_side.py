@@ -13,8 +13,8 @@ from typing import Any
 
 from rich.console import Console
 
-from pvae_neuro.bench import BenchConfig, bench_table, run_bench, save_figure
-from pvae_neuro.files import atomic_path
+from pvae_neuro.bench.run import BenchConfig, bench_table, run_bench, save_figure
+from pvae_neuro.utils.files import atomic_path
 
 PRESETS = {
     "quick": BenchConfig.quick,

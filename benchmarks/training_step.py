@@ -22,12 +22,12 @@ from torch import Tensor
 
 import pvae_neuro as pn
 from pvae_neuro.data import load_images
-from pvae_neuro.models.counter_noise import CounterNoise
 from pvae_neuro.models.dynamics import kl_divergence, soft_clamp
-from pvae_neuro.models.exact_poisson import exact_counts
-from pvae_neuro.models.ipvae import IPVAE
-from pvae_neuro.models.relaxed_poisson import sample_counts
-from pvae_neuro.models.window import run_window
+from pvae_neuro.models.poisson.ipvae import IPVAE
+from pvae_neuro.models.poisson.window import run_window
+from pvae_neuro.models.sampling.counter_noise import CounterNoise
+from pvae_neuro.models.sampling.exact_poisson import exact_counts
+from pvae_neuro.models.sampling.relaxed_poisson import sample_counts
 
 AUTHORS_ARRIVALS, ARRIVALS, TEMPERATURE = 10, 64, 0.05
 WARM_ITERATIONS = 48

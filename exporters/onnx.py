@@ -34,8 +34,8 @@ from pvae_neuro.exporters.program import (
     to_network,
     to_program,
 )
-from pvae_neuro.files import atomic_path
 from pvae_neuro.network import IntegerNetwork, same_network
+from pvae_neuro.utils.files import atomic_path
 
 SCHEMA_KEY = "pvae_neuro.schema_version"
 PROGRAM_KEY = "pvae_neuro.program"

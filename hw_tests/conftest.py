@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from pvae_neuro.artifact import Artifact, load_artifact, save_artifact
-from pvae_neuro.checkpoints import ModelConfig, SavedModel, load_model
 from pvae_neuro.errors import EngineUnavailableError, InputError, PvaeNeuroError
 from pvae_neuro.exporters.quantize import QuantizeConfig, quantize
 from pvae_neuro.network import IntegerNetwork
+from pvae_neuro.saved.model_file import ModelConfig, SavedModel, load_model
 from pvae_neuro.sim.engine import Engine, Recording, engine_names, get_engine
 from pvae_neuro.zoo import load_pretrained, sample_digits
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from pvae_neuro.artifact import replay
-from pvae_neuro.comparison import PairCheck
 from pvae_neuro.count_table import MAX_TOTAL_VARIATION
-from pvae_neuro.parity import verify
 from pvae_neuro.sim.engine import get_engine
+from pvae_neuro.verification.integers import PairCheck
+from pvae_neuro.verification.verify import verify
 
 SEEDS = (0, 1, 2)
 

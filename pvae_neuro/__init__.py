@@ -20,10 +20,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pvae_neuro.artifact import Artifact as Artifact
     from pvae_neuro.artifact import load_artifact as load_artifact
-    from pvae_neuro.checkpoints import ModelConfig as ModelConfig
-    from pvae_neuro.checkpoints import SavedModel as SavedModel
-    from pvae_neuro.checkpoints import load_model as load_model
-    from pvae_neuro.checkpoints import save_model as save_model
     from pvae_neuro.data import Feeder as Feeder
     from pvae_neuro.data import PatchConfig as PatchConfig
     from pvae_neuro.data import extract_patches as extract_patches
@@ -37,41 +33,45 @@ if TYPE_CHECKING:
     from pvae_neuro.errors import ModelFileError as ModelFileError
     from pvae_neuro.errors import NetworkError as NetworkError
     from pvae_neuro.errors import PvaeNeuroError as PvaeNeuroError
-    from pvae_neuro.evaluation import Evaluation as Evaluation
-    from pvae_neuro.evaluation import evaluate as evaluate
+    from pvae_neuro.evaluation.evaluate import Evaluation as Evaluation
+    from pvae_neuro.evaluation.evaluate import evaluate as evaluate
+    from pvae_neuro.evaluation.infer import Trace as Trace
+    from pvae_neuro.evaluation.infer import infer as infer
     from pvae_neuro.experiments import ExperimentResult as ExperimentResult
     from pvae_neuro.experiments import experiment_names as experiment_names
     from pvae_neuro.experiments import run_experiment as run_experiment
     from pvae_neuro.experiments.context import Context as Context
+    from pvae_neuro.export import ExportResult as ExportResult
+    from pvae_neuro.export import export_model as export_model
     from pvae_neuro.exporters.certify import Certificate as Certificate
     from pvae_neuro.exporters.certify import certify as certify
     from pvae_neuro.exporters.quantize import QuantizeConfig as QuantizeConfig
     from pvae_neuro.exporters.quantize import quantize as quantize
-    from pvae_neuro.exporting import ExportResult as ExportResult
-    from pvae_neuro.exporting import export_model as export_model
-    from pvae_neuro.float_check import Tolerances as Tolerances
-    from pvae_neuro.inference import Trace as Trace
-    from pvae_neuro.inference import infer as infer
-    from pvae_neuro.model_plots import plot_model as plot_model
     from pvae_neuro.models.base import Model as Model
-    from pvae_neuro.models.ipvae import IPVAE as IPVAE
+    from pvae_neuro.models.poisson.ipvae import IPVAE as IPVAE
     from pvae_neuro.models.registry import build_model as build_model
     from pvae_neuro.models.registry import model_from_saved as model_from_saved
     from pvae_neuro.models.registry import model_names as model_names
     from pvae_neuro.network import IntegerNetwork as IntegerNetwork
-    from pvae_neuro.official import import_official as import_official
-    from pvae_neuro.parity import ParityReport as ParityReport
-    from pvae_neuro.parity import verify as verify
-    from pvae_neuro.report import write_report as write_report
-    from pvae_neuro.rescaling import rescale_counts as rescale_counts
+    from pvae_neuro.plots.model import plot_model as plot_model
+    from pvae_neuro.saved.iterative_vae import import_official as import_official
+    from pvae_neuro.saved.model_file import ModelConfig as ModelConfig
+    from pvae_neuro.saved.model_file import SavedModel as SavedModel
+    from pvae_neuro.saved.model_file import load_model as load_model
+    from pvae_neuro.saved.model_file import save_model as save_model
+    from pvae_neuro.saved.rescaling import rescale_counts as rescale_counts
     from pvae_neuro.sim.engine import Engine as Engine
     from pvae_neuro.sim.engine import Recording as Recording
     from pvae_neuro.sim.engine import engine_names as engine_names
     from pvae_neuro.sim.engine import get_engine as get_engine
     from pvae_neuro.sim.lava import build_lava as build_lava
-    from pvae_neuro.training import TrainConfig as TrainConfig
-    from pvae_neuro.training import recipe as recipe
-    from pvae_neuro.training import train as train
+    from pvae_neuro.training.train import TrainConfig as TrainConfig
+    from pvae_neuro.training.train import recipe as recipe
+    from pvae_neuro.training.train import train as train
+    from pvae_neuro.verification.against_float import Tolerances as Tolerances
+    from pvae_neuro.verification.report import write_report as write_report
+    from pvae_neuro.verification.verify import ParityReport as ParityReport
+    from pvae_neuro.verification.verify import verify as verify
     from pvae_neuro.zoo import load_pretrained as load_pretrained
     from pvae_neuro.zoo import pretrained_model_path as pretrained_model_path
     from pvae_neuro.zoo import sample_digits as sample_digits
@@ -79,7 +79,6 @@ if TYPE_CHECKING:
 # Where each name lives; the imports above say the same to type checkers, and a test compares both.
 _HOMES = {
     "artifact": ("Artifact", "load_artifact"),
-    "checkpoints": ("ModelConfig", "SavedModel", "load_model", "save_model"),
     "data": ("Feeder", "PatchConfig", "extract_patches", "load_images", "make_feeder"),
     "errors": (
         "ArtifactError",
@@ -91,26 +90,27 @@ _HOMES = {
         "NetworkError",
         "PvaeNeuroError",
     ),
-    "evaluation": ("Evaluation", "evaluate"),
+    "evaluation.evaluate": ("Evaluation", "evaluate"),
+    "evaluation.infer": ("Trace", "infer"),
     "experiments": ("ExperimentResult", "experiment_names", "run_experiment"),
     "experiments.context": ("Context",),
+    "export": ("ExportResult", "export_model"),
     "exporters.certify": ("Certificate", "certify"),
     "exporters.quantize": ("QuantizeConfig", "quantize"),
-    "exporting": ("ExportResult", "export_model"),
-    "float_check": ("Tolerances",),
-    "inference": ("Trace", "infer"),
-    "model_plots": ("plot_model",),
     "models.base": ("Model",),
-    "models.ipvae": ("IPVAE",),
+    "models.poisson.ipvae": ("IPVAE",),
     "models.registry": ("build_model", "model_from_saved", "model_names"),
     "network": ("IntegerNetwork",),
-    "official": ("import_official",),
-    "parity": ("ParityReport", "verify"),
-    "report": ("write_report",),
-    "rescaling": ("rescale_counts",),
+    "plots.model": ("plot_model",),
+    "saved.iterative_vae": ("import_official",),
+    "saved.model_file": ("ModelConfig", "SavedModel", "load_model", "save_model"),
+    "saved.rescaling": ("rescale_counts",),
     "sim.engine": ("Engine", "Recording", "engine_names", "get_engine"),
     "sim.lava": ("build_lava",),
-    "training": ("TrainConfig", "recipe", "train"),
+    "training.train": ("TrainConfig", "recipe", "train"),
+    "verification.against_float": ("Tolerances",),
+    "verification.report": ("write_report",),
+    "verification.verify": ("ParityReport", "verify"),
     "zoo": ("load_pretrained", "pretrained_model_path", "sample_digits"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -1,5 +1,5 @@
 """``python -m pvae_neuro`` is the ``pvae-neuro`` command."""
 
-from pvae_neuro.cli import main
+from pvae_neuro.cli.main import main
 
 main()

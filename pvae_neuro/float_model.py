@@ -3,7 +3,7 @@
 This is the yardstick for quantization: the update of the trained model (papers: iP-VAE, eq. 7, with
 the released code's clamps) in float32, with each count drawn by inverting the Poisson distribution
 function at the uniform number ``(word + 1/2) / 2**16``. Common random words leave only the effect
-of the integers. :class:`pvae_neuro.models.ipvae.IPVAE` is the same update in PyTorch.
+of the integers. :class:`pvae_neuro.models.poisson.ipvae.IPVAE` is the same update in PyTorch.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.checkpoints import SavedModel
 from pvae_neuro.count_table import WORDS
 from pvae_neuro.errors import ModelFileError
+from pvae_neuro.saved.model_file import SavedModel
 
 Floats = NDArray[np.float32]
 # Up to here probabilities are added up one by one; exp(-rate) is far from underflow.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pvae_neuro.cli import app
+from pvae_neuro.cli.main import app
 
 
 def run_cli(capsys, *arguments):
@@ -19,9 +19,9 @@ def make_files(folder, model, inputs, topologies=("lateral", "predictive")):
     """Save a model, its inputs, and its exports."""
     import numpy as np
 
-    from pvae_neuro.checkpoints import save_model
+    from pvae_neuro.export import export_model
     from pvae_neuro.exporters.quantize import QuantizeConfig
-    from pvae_neuro.exporting import export_model
+    from pvae_neuro.saved.model_file import save_model
 
     save_model(model, folder / "model.safetensors")
     np.save(folder / "x.npy", inputs)

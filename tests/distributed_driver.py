@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from pvae_neuro import training_run
 from pvae_neuro.data import Images
 from pvae_neuro.errors import PvaeNeuroError
-from pvae_neuro.training import TrainConfig, TrainOptions, train
+from pvae_neuro.training import run as training_run
+from pvae_neuro.training.train import TrainConfig, TrainOptions, train
 
 SETTINGS = {
     "latents": 8, "steps": 3, "beta": 1.0, "epochs": 3, "batch_size": 11, "windows": 2,

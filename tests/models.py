@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pvae_neuro.checkpoints import ModelConfig, SavedModel
+from pvae_neuro.saved.model_file import ModelConfig, SavedModel
 
 
 def random_model(

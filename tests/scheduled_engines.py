@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import toy
 
+from pvae_neuro.cluster.engine import ScheduledEngine
 from pvae_neuro.errors import EngineError
-from pvae_neuro.scheduling import ScheduledEngine
 from pvae_neuro.sim.reference import ReferenceEngine
 
 

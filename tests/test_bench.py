@@ -13,7 +13,17 @@ import pytest
 import toy
 
 from pvae_neuro.artifact import save_artifact
-from pvae_neuro.bench import (
+from pvae_neuro.bench.config import ENGINES, LAVA_ENGINES, Case, available_cores
+from pvae_neuro.bench.contenders import CONTENDERS, missing
+from pvae_neuro.bench.machine import thread_settings, use_threads
+from pvae_neuro.bench.networks import (
+    measured_activity,
+    pinned_float_model,
+    pinned_network,
+    pinned_potentials,
+    random_images,
+)
+from pvae_neuro.bench.run import (
     BenchConfig,
     Spread,
     bench_table,
@@ -21,17 +31,7 @@ from pvae_neuro.bench import (
     run_bench,
     save_figure,
 )
-from pvae_neuro.bench_config import ENGINES, LAVA_ENGINES, Case, available_cores
-from pvae_neuro.bench_contenders import CONTENDERS, missing
-from pvae_neuro.bench_machine import thread_settings, use_threads
-from pvae_neuro.bench_networks import (
-    measured_activity,
-    pinned_float_model,
-    pinned_network,
-    pinned_potentials,
-    random_images,
-)
-from pvae_neuro.bench_timing import Entry, TooSlowError, calibrate, interleave
+from pvae_neuro.bench.timing import Entry, TooSlowError, calibrate, interleave
 from pvae_neuro.errors import EngineError, EngineUnavailableError, InputError
 from pvae_neuro.sim.engine import get_engine
 from pvae_neuro.sim.fast.team import threads_asked_for
@@ -130,7 +130,7 @@ def test_potentials_have_the_wanted_mean_probability_to_fire():
 
 def test_the_float_model_is_pinned_too():
     torch = pytest.importorskip("torch")
-    from pvae_neuro.models.ipvae import IPVAE
+    from pvae_neuro.models.poisson.ipvae import IPVAE
 
     model = IPVAE.from_saved(pinned_float_model(64, 16, 0.12))
     u = start = model.initial_state(4)
@@ -195,7 +195,7 @@ def test_presets_and_defaults():
 
 
 def test_what_is_not_installed_is_left_out_with_its_reason(monkeypatch):
-    monkeypatch.setattr("pvae_neuro.bench_contenders.installed", lambda module: False)
+    monkeypatch.setattr("pvae_neuro.bench.contenders.installed", lambda module: False)
     result = run_bench(replace(TINY, engines=("reference", "norse"), topologies=("lateral",)))
     assert "norse not installed; pip install norse" in result.skipped["norse"]
     with pytest.raises(InputError, match="no contender can run here"):
@@ -208,7 +208,7 @@ def test_a_contender_that_cannot_run_a_case_does_not_stop_it(monkeypatch):
             raise EngineUnavailableError("onnx: not today")
         return original(name, setting)
 
-    from pvae_neuro import bench
+    from pvae_neuro.bench import run as bench
 
     original = bench.prepare
     monkeypatch.setattr(bench, "prepare", prepare)

@@ -17,15 +17,15 @@ from pydantic import ValidationError
 pytest.importorskip("safetensors")
 from safetensors.numpy import save_file
 
-from pvae_neuro.checkpoints import (
+from pvae_neuro.errors import InputError, ModelFileError
+from pvae_neuro.saved.model_file import (
     ModelConfig,
     SavedModel,
     array_shapes,
     load_model,
     save_model,
 )
-from pvae_neuro.errors import InputError, ModelFileError
-from pvae_neuro.files import atomic_path
+from pvae_neuro.utils.files import atomic_path
 
 
 def make_config(**changes: Any) -> ModelConfig:
@@ -217,5 +217,6 @@ def test_folder_without_permission(tmp_path: Path) -> None:
 
 
 def test_models_are_read_without_torch() -> None:
-    code = "import sys, pvae_neuro.checkpoints, pvae_neuro.files; assert 'torch' not in sys.modules"
+    imports = "import sys, pvae_neuro.saved.model_file, pvae_neuro.utils.files"
+    code = f"{imports}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -194,7 +194,7 @@ def test_train_writes_a_model(cli, tmp_path):
 
 def test_the_installed_command_starts_quickly_and_without_heavy_imports():
     code = (
-        "import sys; import pvae_neuro.cli; "
+        "import sys; import pvae_neuro.cli.main; "
         "print([m for m in ('numpy', 'torch', 'onnx', 'matplotlib', 'lava') if m in sys.modules])"
     )
     done = subprocess.run(

@@ -259,7 +259,7 @@ def test_lava_on_a_newer_python(files, out, refused, monkeypatch):
 
 
 def test_onnxruntime_missing(files, out, refused, monkeypatch):
-    from pvae_neuro.commands import engines
+    from pvae_neuro.cli.shared import engines
 
     monkeypatch.setattr(engines, "_found", lambda name: False)
     command = ("run", files / "lateral.onnx", "-i", files / "x.npy", "-o", out / "o.npz")
@@ -316,7 +316,7 @@ def test_full_disk(files, out, verb):
 KILLED_WHILE_WRITING = """
 import os, sys, time
 import numpy as np
-from pvae_neuro.cli import main
+from pvae_neuro.cli.main import main
 
 def write_array(file, array, allow_pickle):
     file.write(b"half of it")

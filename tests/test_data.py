@@ -13,7 +13,7 @@ from pvae_neuro.data import check_images, load_images
 from pvae_neuro.data.cache import cached
 from pvae_neuro.data.torchvision_sets import TORCHVISION_SETS
 from pvae_neuro.errors import InputError
-from pvae_neuro.suggest import suggest
+from pvae_neuro.utils.suggest import suggest
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no data at {SHARED}")

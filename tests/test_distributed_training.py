@@ -20,11 +20,11 @@ if not torch.distributed.is_available():
 
 from distributed_driver import KILLED_AT, SETTINGS, make_images, run  # noqa: E402
 
-from pvae_neuro.checkpoints import load_model  # noqa: E402
 from pvae_neuro.errors import InputError  # noqa: E402
-from pvae_neuro.models.counter_noise import CounterNoise  # noqa: E402
-from pvae_neuro.models.relaxed_poisson import sample_counts  # noqa: E402
-from pvae_neuro.training_ranks import Ranks, find_device, is_first_process  # noqa: E402
+from pvae_neuro.models.sampling.counter_noise import CounterNoise  # noqa: E402
+from pvae_neuro.models.sampling.relaxed_poisson import sample_counts  # noqa: E402
+from pvae_neuro.saved.model_file import load_model  # noqa: E402
+from pvae_neuro.training.ranks import Ranks, find_device, is_first_process  # noqa: E402
 
 pytestmark = pytest.mark.cluster
 
@@ -169,15 +169,13 @@ def test_exact_counts_need_a_generator() -> None:
 
 
 def test_fewer_images_than_processes_are_refused(tmp_path: Path) -> None:
-    from pvae_neuro import training, training_run
-    from pvae_neuro.training import TrainConfig
+    from pvae_neuro.training import run as training_run
+    from pvae_neuro.training.train import TrainConfig, TrainOptions
 
     many = Ranks(0, 12, CPU)
     config = TrainConfig(**SETTINGS)
     with pytest.raises(InputError, match="each of 12 processes, got 11"):
-        training_run.TrainingRun(
-            make_images(), config, tmp_path / "m.st", training.TrainOptions(), many
-        )
+        training_run.TrainingRun(make_images(), config, tmp_path / "m.st", TrainOptions(), many)
 
 
 def test_devices_and_ranks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from pvae_neuro.models.counter_noise import CounterNoise  # noqa: E402
-from pvae_neuro.models.exact_poisson import attach_slope, counts_at, exact_counts  # noqa: E402
-from pvae_neuro.models.relaxed_poisson import sample_counts  # noqa: E402
+from pvae_neuro.models.sampling.counter_noise import CounterNoise  # noqa: E402
+from pvae_neuro.models.sampling.exact_poisson import attach_slope, counts_at, exact_counts  # noqa: E402
+from pvae_neuro.models.sampling.relaxed_poisson import sample_counts  # noqa: E402
 
 DRAWS = 200_000
 

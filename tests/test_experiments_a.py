@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from pvae_neuro.checkpoints import SavedModel
 from pvae_neuro.data.images import Images
 from pvae_neuro.errors import InputError
+from pvae_neuro.evaluation.infer import infer
 from pvae_neuro.experiments import (
     amortization_gap,
     convergence,
@@ -26,9 +26,9 @@ from pvae_neuro.experiments import (
 )
 from pvae_neuro.experiments.context import Context
 from pvae_neuro.experiments.result import ExperimentResult
-from pvae_neuro.inference import infer
 from pvae_neuro.models.registry import model_entry, model_names
-from pvae_neuro.training_config import TrainConfig
+from pvae_neuro.saved.model_file import SavedModel
+from pvae_neuro.training.config import TrainConfig
 
 pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib")

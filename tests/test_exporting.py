@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 from models import random_images, random_model
 
-from pvae_neuro import exporting, stability
 from pvae_neuro.artifact import load_artifact
 from pvae_neuro.errors import CertificateError
+from pvae_neuro.export import export_model
 from pvae_neuro.exporters.certify import examine
 from pvae_neuro.exporters.lateral import load_diagonal
 from pvae_neuro.exporters.quantize import QuantizeConfig, quantize
-from pvae_neuro.float_check import DECLARED_AGREEMENT, DECLARED_MSE
 from pvae_neuro.network import same_network
+from pvae_neuro.verification import stability
+from pvae_neuro.verification.against_float import DECLARED_AGREEMENT, DECLARED_MSE
 
 MODEL = random_model()
 IMAGES = random_images(MODEL, 16)
@@ -21,7 +22,7 @@ IMAGES = random_images(MODEL, 16)
 
 def export(path, topology="lateral", **options):
     config = QuantizeConfig(topology=topology)
-    return exporting.export_model(MODEL, path, IMAGES, config, stability_steps=60, **options)
+    return export_model(MODEL, path, IMAGES, config, stability_steps=60, **options)
 
 
 @pytest.mark.parametrize("topology", ["lateral", "predictive"])

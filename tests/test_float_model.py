@@ -12,7 +12,7 @@ from pvae_neuro.float_model import FloatModel, poisson_counts, soft_clamp
 
 def test_update_equals_the_pytorch_model():
     torch = pytest.importorskip("torch", reason="compares with the PyTorch model")
-    from pvae_neuro.models.ipvae import IPVAE
+    from pvae_neuro.models.poisson.ipvae import IPVAE
 
     model = random_model()
     images = random_images(model, 9)

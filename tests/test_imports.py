@@ -94,7 +94,7 @@ images = toy.images(network, 3)
 np.save("x.npy", images)
 save_artifact(network, images, "toy.onnx")
 """
-    run = "import os; os.chdir(sys.argv.pop(1)); from pvae_neuro.cli import main; "
+    run = "import os; os.chdir(sys.argv.pop(1)); from pvae_neuro.cli.main import main; "
     done = run_python(BLOCK + f"import os; os.chdir({str(tmp_path)!r})" + make)
     assert done.returncode == 0, done.stderr
     for verb in (

@@ -8,8 +8,8 @@ torch = pytest.importorskip("torch", reason="models need torch")
 from models import random_images, random_model  # noqa: E402
 
 from pvae_neuro.errors import InputError  # noqa: E402
-from pvae_neuro.inference import SAMPLES_PER_BLOCK, infer  # noqa: E402
-from pvae_neuro.model_plots import elements, kurtosis, plot_model  # noqa: E402
+from pvae_neuro.evaluation.infer import SAMPLES_PER_BLOCK, infer  # noqa: E402
+from pvae_neuro.plots.model import elements, kurtosis, plot_model  # noqa: E402
 
 
 class Alternating:

@@ -12,11 +12,11 @@ from hypothesis import strategies as st  # noqa: E402
 from torch.distributions import Normal, Poisson  # noqa: E402
 from torch.distributions import kl_divergence as torch_kl  # noqa: E402
 
-from pvae_neuro.checkpoints import ModelConfig  # noqa: E402
 from pvae_neuro.models.dynamics import kl_divergence, soft_clamp  # noqa: E402
-from pvae_neuro.models.ipvae import IPVAE  # noqa: E402
-from pvae_neuro.models.relaxed_poisson import sample_counts  # noqa: E402
-from pvae_neuro.models.window import run_window  # noqa: E402
+from pvae_neuro.models.poisson.ipvae import IPVAE  # noqa: E402
+from pvae_neuro.models.poisson.window import run_window  # noqa: E402
+from pvae_neuro.models.sampling.relaxed_poisson import sample_counts  # noqa: E402
+from pvae_neuro.saved.model_file import ModelConfig  # noqa: E402
 
 M, K, B = 12, 7, 5
 

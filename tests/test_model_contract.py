@@ -13,11 +13,10 @@ torch = pytest.importorskip("torch", reason="models need torch")
 
 from rich.console import Console  # noqa: E402
 
-from pvae_neuro.checkpoints import SavedModel, load_model, save_model  # noqa: E402
 from pvae_neuro.data import Images  # noqa: E402
 from pvae_neuro.errors import InputError, ModelFileError, PvaeNeuroError  # noqa: E402
-from pvae_neuro.evaluation import evaluate  # noqa: E402
-from pvae_neuro.inference import infer  # noqa: E402
+from pvae_neuro.evaluation.evaluate import evaluate  # noqa: E402
+from pvae_neuro.evaluation.infer import infer  # noqa: E402
 from pvae_neuro.models.registry import (  # noqa: E402
     build_model,
     model_entry,
@@ -25,9 +24,10 @@ from pvae_neuro.models.registry import (  # noqa: E402
     model_names,
 )
 from pvae_neuro.models.sizes import count_parameters  # noqa: E402
-from pvae_neuro.training import TrainOptions, checkpoint_path, recipe, train  # noqa: E402
-from pvae_neuro.training_run import TrainingRun  # noqa: E402
-from pvae_neuro.training_state import load_state  # noqa: E402
+from pvae_neuro.saved.model_file import SavedModel, load_model, save_model  # noqa: E402
+from pvae_neuro.training.run import TrainingRun  # noqa: E402
+from pvae_neuro.training.state import load_state  # noqa: E402
+from pvae_neuro.training.train import TrainOptions, checkpoint_path, recipe, train  # noqa: E402
 
 SIDE = 8
 
@@ -120,7 +120,7 @@ def test_state_carries_over_and_reconstruction_is_what_decode_says(name: str) ->
 
 
 def train_config_of(name: str) -> Any:
-    from pvae_neuro.training_run import _model_config
+    from pvae_neuro.training.run import _model_config
 
     return _model_config(bars(), small(name))
 
@@ -156,7 +156,7 @@ def test_start_from_another_family_is_refused(tmp_path: Path) -> None:
 def test_nan_stops_names_the_step_and_keeps_the_last_good_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pvae_neuro.models.ipvae import IPVAE
+    from pvae_neuro.models.poisson.ipvae import IPVAE
 
     plain = IPVAE.window
     calls = []

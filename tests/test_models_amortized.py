@@ -14,15 +14,15 @@ torch = pytest.importorskip("torch", reason="models need torch")
 from rich.console import Console  # noqa: E402
 from test_model_contract import bars, options  # noqa: E402
 
-from pvae_neuro.checkpoints import ModelConfig  # noqa: E402
 from pvae_neuro.errors import InputError  # noqa: E402
-from pvae_neuro.inference import infer  # noqa: E402
+from pvae_neuro.evaluation.infer import infer  # noqa: E402
 from pvae_neuro.models.base import WindowSettings  # noqa: E402
-from pvae_neuro.models.counter_noise import CounterNoise  # noqa: E402
-from pvae_neuro.models.gaussian import gaussian_kl, standard_normal  # noqa: E402
-from pvae_neuro.models.refined import free_energy_gradients  # noqa: E402
 from pvae_neuro.models.registry import build_model  # noqa: E402
-from pvae_neuro.training import recipe, train  # noqa: E402
+from pvae_neuro.models.rivals.refined import free_energy_gradients  # noqa: E402
+from pvae_neuro.models.sampling.counter_noise import CounterNoise  # noqa: E402
+from pvae_neuro.models.sampling.gaussian import gaussian_kl, standard_normal  # noqa: E402
+from pvae_neuro.saved.model_file import ModelConfig  # noqa: E402
+from pvae_neuro.training.train import recipe, train  # noqa: E402
 
 SIDE = 8
 

@@ -13,18 +13,18 @@ torch = pytest.importorskip("torch")
 from rich.console import Console  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from pvae_neuro.checkpoints import ModelConfig, SavedModel, load_model  # noqa: E402
 from pvae_neuro.data import Images  # noqa: E402
 from pvae_neuro.errors import InputError  # noqa: E402
-from pvae_neuro.inference import infer  # noqa: E402
+from pvae_neuro.evaluation.infer import infer  # noqa: E402
 from pvae_neuro.models.base import WindowSettings  # noqa: E402
-from pvae_neuro.models.counter_noise import CounterNoise  # noqa: E402
-from pvae_neuro.models.counting import noise_for_width, sample_training_counts  # noqa: E402
-from pvae_neuro.models.decoders import build_decoder  # noqa: E402
-from pvae_neuro.models.encoders import build_encoder  # noqa: E402
-from pvae_neuro.models.gaussian import gaussian_kl  # noqa: E402
+from pvae_neuro.models.networks.decoders import build_decoder  # noqa: E402
+from pvae_neuro.models.networks.encoders import build_encoder  # noqa: E402
 from pvae_neuro.models.registry import build_model  # noqa: E402
-from pvae_neuro.training import TrainOptions, recipe, train  # noqa: E402
+from pvae_neuro.models.sampling.counter_noise import CounterNoise  # noqa: E402
+from pvae_neuro.models.sampling.counting import noise_for_width, sample_training_counts  # noqa: E402
+from pvae_neuro.models.sampling.gaussian import gaussian_kl  # noqa: E402
+from pvae_neuro.saved.model_file import ModelConfig, SavedModel, load_model  # noqa: E402
+from pvae_neuro.training.train import TrainOptions, recipe, train  # noqa: E402
 
 FAMILIES: dict[str, dict[str, Any]] = {
     "ipvae-mlp": {"hidden": [32]},
@@ -104,7 +104,7 @@ class Killed(BaseException):
 def test_resumed_run_ends_with_the_same_bits(
     name: str, estimator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pvae_neuro.training_run import TrainingRun
+    from pvae_neuro.training.run import TrainingRun
 
     settings = {"epochs": 1, "estimator": estimator, "windows": 2}
     whole = run(name, tmp_path / "whole.st", **settings)

@@ -14,11 +14,11 @@ torch = pytest.importorskip("torch", reason="models need torch")
 from test_model_contract import bars, options  # noqa: E402
 from test_models_amortized import inputs, learned, model, settings  # noqa: E402
 
-from pvae_neuro.checkpoints import ModelConfig  # noqa: E402
 from pvae_neuro.errors import InputError  # noqa: E402
-from pvae_neuro.inference import infer  # noqa: E402
-from pvae_neuro.models.lca import LCA  # noqa: E402
-from pvae_neuro.training import recipe, train  # noqa: E402
+from pvae_neuro.evaluation.infer import infer  # noqa: E402
+from pvae_neuro.models.rivals.lca import LCA  # noqa: E402
+from pvae_neuro.saved.model_file import ModelConfig  # noqa: E402
+from pvae_neuro.training.train import recipe, train  # noqa: E402
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])

@@ -9,11 +9,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from pvae_neuro.checkpoints import load_model, save_model  # noqa: E402
 from pvae_neuro.errors import InputError, ModelFileError  # noqa: E402
 from pvae_neuro.models.dynamics import kl_divergence  # noqa: E402
-from pvae_neuro.models.ipvae import IPVAE  # noqa: E402
-from pvae_neuro.official import import_official  # noqa: E402
+from pvae_neuro.models.poisson.ipvae import IPVAE  # noqa: E402
+from pvae_neuro.saved.iterative_vae import import_official  # noqa: E402
+from pvae_neuro.saved.model_file import load_model, save_model  # noqa: E402
 
 FOLDER = Path(__file__).parents[2] / "shared" / "data" / "official_ipvae_mnist_t8_k256"
 needs_official = pytest.mark.skipif(

@@ -9,12 +9,12 @@ import pytest
 from models import random_images, random_model
 
 from pvae_neuro.errors import InputError
-from pvae_neuro.evaluation import evaluate
+from pvae_neuro.evaluation.evaluate import evaluate
 from pvae_neuro.exporters.quantize import QuantizeConfig, quantize
-from pvae_neuro.float_check import DECLARED_AGREEMENT, DECLARED_MSE, Tolerances
 from pvae_neuro.network import Choice
-from pvae_neuro.parity import verify
 from pvae_neuro.sim.reference import ReferenceEngine
+from pvae_neuro.verification.against_float import DECLARED_AGREEMENT, DECLARED_MSE, Tolerances
+from pvae_neuro.verification.verify import verify
 
 MODEL = random_model()
 IMAGES = random_images(MODEL, 40)

@@ -10,7 +10,7 @@ from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from pvae_neuro.errors import InputError  # noqa: E402
-from pvae_neuro.models.relaxed_poisson import sample_counts  # noqa: E402
+from pvae_neuro.models.sampling.relaxed_poisson import sample_counts  # noqa: E402
 
 DRAWS = 20_000
 

@@ -15,13 +15,13 @@ pytest.importorskip("jinja2")
 
 from faulty_engines import NoiseWordChanged
 
-from pvae_neuro import plots
 from pvae_neuro.errors import EngineUnavailableError, InputError
 from pvae_neuro.exporters.certify import certify
 from pvae_neuro.exporters.quantize import quantize
-from pvae_neuro.parity import verify
-from pvae_neuro.report import ReportPart, render_report, write_report
+from pvae_neuro.plots import parity as plots
 from pvae_neuro.sim.reference import ReferenceEngine
+from pvae_neuro.verification.report import ReportPart, render_report, write_report
+from pvae_neuro.verification.verify import verify
 
 
 class Twin(ReferenceEngine):

@@ -9,10 +9,10 @@ import pytest
 
 pytest.importorskip("torch")
 
-from pvae_neuro.checkpoints import ModelConfig, SavedModel
 from pvae_neuro.errors import InputError
-from pvae_neuro.inference import infer
-from pvae_neuro.rescaling import rescale_counts
+from pvae_neuro.evaluation.infer import infer
+from pvae_neuro.saved.model_file import ModelConfig, SavedModel
+from pvae_neuro.saved.rescaling import rescale_counts
 
 PIXELS, LATENTS = 12, 20
 

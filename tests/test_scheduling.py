@@ -25,15 +25,15 @@ distributed = pytest.importorskip(
 
 import scheduled_engines  # noqa: E402
 
-from pvae_neuro import scheduling_cluster  # noqa: E402
+from pvae_neuro.cluster import clients  # noqa: E402
+from pvae_neuro.cluster.connection import _result  # noqa: E402
+from pvae_neuro.cluster.engine import ScheduledEngine, engine_for  # noqa: E402
+from pvae_neuro.cluster.worker import call  # noqa: E402
 from pvae_neuro.errors import EngineError, EngineUnavailableError, InputError  # noqa: E402
-from pvae_neuro.evaluation import evaluate  # noqa: E402
-from pvae_neuro.parity import verify  # noqa: E402
-from pvae_neuro.scheduling import ScheduledEngine, engine_for  # noqa: E402
-from pvae_neuro.scheduling_connection import _result  # noqa: E402
-from pvae_neuro.scheduling_worker import call  # noqa: E402
+from pvae_neuro.evaluation.evaluate import evaluate  # noqa: E402
 from pvae_neuro.sim.engine import Recording, get_engine  # noqa: E402
 from pvae_neuro.sim.reference import ReferenceEngine  # noqa: E402
+from pvae_neuro.verification.verify import verify  # noqa: E402
 
 pytestmark = [
     pytest.mark.cluster,
@@ -216,8 +216,8 @@ def test_a_scheduler_without_workers() -> None:
 def test_workers_of_another_version_are_refused(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours = scheduling_cluster.own_version()
-    monkeypatch.setattr(scheduling_cluster, "own_version", lambda: "99.0")
+    ours = clients.own_version()
+    monkeypatch.setattr(clients, "own_version", lambda: "99.0")
     with pytest.raises(EngineError, match=rf"expected pvae-neuro 99\.0, as here, got {ours};"):
         scheduled(address).run(NETWORK, IMAGES, STEPS, 3)
     monkeypatch.undo()

@@ -16,7 +16,6 @@ torch = pytest.importorskip("torch")
 
 from rich.console import Console  # noqa: E402
 
-from pvae_neuro.checkpoints import SavedModel, load_model, save_model  # noqa: E402
 from pvae_neuro.data import Images  # noqa: E402
 from pvae_neuro.errors import (  # noqa: E402
     EngineUnavailableError,
@@ -24,8 +23,9 @@ from pvae_neuro.errors import (  # noqa: E402
     ModelFileError,
     PvaeNeuroError,
 )
-from pvae_neuro.training import TrainConfig, TrainOptions, checkpoint_path, train  # noqa: E402
-from pvae_neuro.training_state import load_state  # noqa: E402
+from pvae_neuro.saved.model_file import SavedModel, load_model, save_model  # noqa: E402
+from pvae_neuro.training.state import load_state  # noqa: E402
+from pvae_neuro.training.train import TrainConfig, TrainOptions, checkpoint_path, train  # noqa: E402
 
 SMALL = {"latents": 8, "steps": 3, "beta": 3.0, "epochs": 2, "batch_size": 10}
 
@@ -85,7 +85,7 @@ def test_resumed_run_ends_with_the_same_bits(
     config = TrainConfig(**SMALL, windows=windows, gradient_clip=5.0)
     whole = train(make_images(), config, tmp_path / "whole.st", options())
     out = tmp_path / "m.st"
-    from pvae_neuro.training_run import TrainingRun
+    from pvae_neuro.training.run import TrainingRun
 
     plain = TrainingRun.train_batch
 
@@ -143,7 +143,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) ->
 
 def interrupted(tmp_path: Path, **settings: Any) -> Path:
     """A run that stopped before its first batch."""
-    from pvae_neuro.training_run import TrainingRun
+    from pvae_neuro.training.run import TrainingRun
 
     out = tmp_path / "m.st"
     TrainingRun(make_images(), TrainConfig(**{**SMALL, **settings}), out, options())

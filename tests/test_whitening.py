@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import typer
 
-from pvae_neuro.commands.patches import patches as verb
+from pvae_neuro.cli.patches import patches as verb
 from pvae_neuro.data import PatchConfig, extract_patches, load_images, save_patches
 from pvae_neuro.data.pictures import to_grey
 from pvae_neuro.data.whitening import (

@@ -7,12 +7,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from pvae_neuro.checkpoints import ModelConfig  # noqa: E402
 from pvae_neuro.errors import InputError  # noqa: E402
-from pvae_neuro.models.counter_noise import CounterNoise  # noqa: E402
-from pvae_neuro.models.exact_poisson import exact_counts  # noqa: E402
-from pvae_neuro.models.ipvae import IPVAE  # noqa: E402
-from pvae_neuro.models.window import WindowResult, is_compiled, run_window  # noqa: E402
+from pvae_neuro.models.poisson.ipvae import IPVAE  # noqa: E402
+from pvae_neuro.models.poisson.window import WindowResult, is_compiled, run_window  # noqa: E402
+from pvae_neuro.models.sampling.counter_noise import CounterNoise  # noqa: E402
+from pvae_neuro.models.sampling.exact_poisson import exact_counts  # noqa: E402
+from pvae_neuro.saved.model_file import ModelConfig  # noqa: E402
 
 PIXELS, LATENTS, BATCH, STEPS = 30, 24, 6, 5
 LOSS_WEIGHTS = (1.0, 3.0, 0.7)

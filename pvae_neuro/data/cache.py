@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pvae_neuro.errors import InputError
-from pvae_neuro.files import atomic_path
+from pvae_neuro.utils.files import atomic_path
 
 CACHE_VARIABLE = "PVAE_NEURO_CACHE"
 # A folder with more files than this is recognized by its subfolders.

@@ -16,7 +16,7 @@ from pvae_neuro.data.feeders import (
 from pvae_neuro.data.gratings import DriftingGrating
 from pvae_neuro.data.images import Images
 from pvae_neuro.errors import InputError
-from pvae_neuro.suggest import suggest
+from pvae_neuro.utils.suggest import suggest
 
 _KINDS: dict[str, type[FrameSource]] = {
     "stationary": Stationary,

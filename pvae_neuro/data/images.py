@@ -16,7 +16,7 @@ from pvae_neuro.data.folder import read_folder
 from pvae_neuro.data.numpy_files import SUFFIXES, read_numpy
 from pvae_neuro.data.torchvision_sets import TORCHVISION_SETS, read_torchvision
 from pvae_neuro.errors import InputError
-from pvae_neuro.suggest import suggest
+from pvae_neuro.utils.suggest import suggest
 
 __all__ = ["Images", "check_images", "load_images", "make_images"]
 

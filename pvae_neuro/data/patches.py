@@ -19,7 +19,7 @@ from pvae_neuro.data.patch_config import PatchConfig
 from pvae_neuro.data.pictures import read_picture, to_grey
 from pvae_neuro.data.whitening import normalize_contrast, normalize_local_contrast, whiten
 from pvae_neuro.errors import InputError
-from pvae_neuro.files import atomic_path
+from pvae_neuro.utils.files import atomic_path
 
 __all__ = ["PatchConfig", "PatchSet", "extract_patches", "prepare_photograph", "save_patches"]
 

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from pvae_neuro.checkpoints import Float32, SavedModel, load_model
 from pvae_neuro.data.images import Images, load_images
 from pvae_neuro.errors import ModelFileError
-from pvae_neuro.files import atomic_path
-from pvae_neuro.training_config import TrainConfig
+from pvae_neuro.saved.model_file import Float32, SavedModel, load_model
+from pvae_neuro.training.config import TrainConfig
+from pvae_neuro.utils.files import atomic_path
 
 Tell = Callable[[str, int, int], None]
 """Takes a stage, and the units of it that are done and there are."""
@@ -112,7 +112,7 @@ class Context:
         SavedModel
             Its ``config.training`` holds the provenance; see :func:`budget_of`.
         """
-        from pvae_neuro.training import TrainOptions, checkpoint_path, train
+        from pvae_neuro.training.train import TrainOptions, checkpoint_path, train
 
         digest = _digest(images.pixels, config.model_dump_json())
         path = self.models / f"{key}-{digest}.safetensors"

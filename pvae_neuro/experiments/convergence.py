@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pvae_neuro.checkpoints import Float32, SavedModel
 from pvae_neuro.experiments import published
 from pvae_neuro.experiments.context import Context, budget_of
 from pvae_neuro.experiments.drawing import OURS, PUBLISHED, color_of, label_axes, legend_below
 from pvae_neuro.experiments.latents import curves_of, infer_shown, weights_digest
 from pvae_neuro.experiments.result import Column, ExperimentResult, Row
 from pvae_neuro.experiments.trainings import PATCHES, mnist_model, patches_model
+from pvae_neuro.saved.model_file import Float32, SavedModel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

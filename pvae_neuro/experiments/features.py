@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pvae_neuro.checkpoints import Float32, SavedModel
 from pvae_neuro.experiments.context import Context, budget_of
 from pvae_neuro.experiments.drawing import color_of, label_axes, legend_below
 from pvae_neuro.experiments.gabor import LOWEST_FREQUENCY, Gabor, fit_gabors
@@ -25,8 +24,9 @@ from pvae_neuro.experiments.latents import telling, weights_digest
 from pvae_neuro.experiments.natural import natural_model
 from pvae_neuro.experiments.result import Column, ExperimentResult, Row
 from pvae_neuro.experiments.trainings import mnist_model, patches_model
-from pvae_neuro.model_plots import elements, kurtosis
-from pvae_neuro.plots import INK
+from pvae_neuro.plots.model import elements, kurtosis
+from pvae_neuro.plots.parity import INK
+from pvae_neuro.saved.model_file import Float32, SavedModel
 from pvae_neuro.zoo import load_pretrained
 
 if TYPE_CHECKING:

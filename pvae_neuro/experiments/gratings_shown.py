@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.checkpoints import SavedModel
 from pvae_neuro.data import Feeder, make_feeder
+from pvae_neuro.evaluation.infer import infer
 from pvae_neuro.experiments.context import Context
 from pvae_neuro.experiments.latents import telling
-from pvae_neuro.inference import infer
 from pvae_neuro.models.base import Iteration
+from pvae_neuro.saved.model_file import SavedModel
 
 Float64 = NDArray[np.float64]
 

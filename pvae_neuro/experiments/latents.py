@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.checkpoints import Float32, SavedModel
 from pvae_neuro.errors import EngineUnavailableError, InputError
+from pvae_neuro.evaluation.infer import Trace, infer
 from pvae_neuro.experiments.context import Context
-from pvae_neuro.inference import Trace, infer
+from pvae_neuro.saved.model_file import Float32, SavedModel
 
 AMORTIZED = ("pvae-", "gvae-")
 """Families whose inference is one pass through an encoder begin so."""
@@ -66,7 +66,7 @@ def telling(context: Context, stage: str, total: int) -> Callable[[int], None]:
 def infer_shown(
     context: Context, stage: str, model: SavedModel, inputs: Float32, steps: int, average: int = 1
 ) -> Trace:
-    """:func:`~pvae_neuro.inference.infer` with the run's seed, its progress told."""
+    """:func:`~pvae_neuro.evaluation.infer.infer` with the run's seed, its progress told."""
     progress = telling(context, stage, len(inputs) * steps)
     return infer(model, inputs, steps, context.seed, average=average, progress=progress)
 

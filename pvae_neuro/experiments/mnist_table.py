@@ -15,7 +15,6 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from pvae_neuro.checkpoints import SavedModel
 from pvae_neuro.data.images import Images
 from pvae_neuro.errors import InputError
 from pvae_neuro.experiments import published
@@ -31,8 +30,9 @@ from pvae_neuro.experiments.result import Column, ExperimentResult, Row
 from pvae_neuro.experiments.trainings import mnist_model
 from pvae_neuro.models.registry import model_names
 from pvae_neuro.models.sizes import count_parameters
-from pvae_neuro.plots import INK
-from pvae_neuro.training import recipe
+from pvae_neuro.plots.parity import INK
+from pvae_neuro.saved.model_file import SavedModel
+from pvae_neuro.training.train import recipe
 from pvae_neuro.zoo import load_pretrained
 
 if TYPE_CHECKING:

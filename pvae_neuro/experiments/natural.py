@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pvae_neuro.checkpoints import SavedModel
 from pvae_neuro.experiments.context import Context
 from pvae_neuro.experiments.trainings import patches_model
+from pvae_neuro.saved.model_file import SavedModel
 
 FAMILY = "ipvae-linear"
 STEPS, BETA = 16, 24.0

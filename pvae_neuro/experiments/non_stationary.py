@@ -21,15 +21,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.checkpoints import SavedModel
 from pvae_neuro.data import Feeder, Images, make_feeder
+from pvae_neuro.evaluation.infer import infer
 from pvae_neuro.experiments.context import Context, budget_of
 from pvae_neuro.experiments.drawing import color_of, label_axes, legend_below
 from pvae_neuro.experiments.latents import is_amortized, telling, weights_digest
 from pvae_neuro.experiments.result import Column, ExperimentResult, Row
 from pvae_neuro.experiments.trainings import mnist_model
-from pvae_neuro.inference import infer
-from pvae_neuro.plots import INK
+from pvae_neuro.plots.parity import INK
+from pvae_neuro.saved.model_file import SavedModel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

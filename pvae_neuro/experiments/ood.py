@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from pvae_neuro.checkpoints import SavedModel
 from pvae_neuro.data import Images
 from pvae_neuro.errors import InputError
+from pvae_neuro.evaluation.infer import Float64, Trace
 from pvae_neuro.experiments import published
 from pvae_neuro.experiments.context import Context, budget_of
 from pvae_neuro.experiments.latents import (
@@ -40,8 +40,8 @@ from pvae_neuro.experiments.ood_figure import draw_ood
 from pvae_neuro.experiments.ood_sets import EMNIST, NATURAL, OMNIGLOT, UPRIGHT, Shown, shown_sets
 from pvae_neuro.experiments.result import Column, ExperimentResult, Row
 from pvae_neuro.experiments.trainings import mnist_model
-from pvae_neuro.inference import Float64, Trace
 from pvae_neuro.models.registry import model_names
+from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.zoo import load_pretrained
 
 AMORTIZED = "amortized"

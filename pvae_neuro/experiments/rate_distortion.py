@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pvae_neuro.checkpoints import Float32, SavedModel
 from pvae_neuro.experiments import published
 from pvae_neuro.experiments.context import Context, budget_of
 from pvae_neuro.experiments.drawing import color_of, label_axes, legend_below
@@ -29,6 +28,7 @@ from pvae_neuro.experiments.latents import (
 )
 from pvae_neuro.experiments.result import Column, ExperimentResult, Row
 from pvae_neuro.experiments.trainings import PATCHES, patches_model
+from pvae_neuro.saved.model_file import Float32, SavedModel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

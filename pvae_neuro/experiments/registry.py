@@ -9,7 +9,7 @@ from typing import Protocol
 from pvae_neuro.errors import InputError
 from pvae_neuro.experiments.context import Context
 from pvae_neuro.experiments.result import ExperimentResult
-from pvae_neuro.suggest import suggest
+from pvae_neuro.utils.suggest import suggest
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pvae_neuro.errors import EngineUnavailableError
-from pvae_neuro.files import atomic_path
+from pvae_neuro.utils.files import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.checkpoints import Float32, SavedModel
 from pvae_neuro.data.images import Images
 from pvae_neuro.errors import EngineUnavailableError, InputError
 from pvae_neuro.experiments import published
@@ -30,6 +29,7 @@ from pvae_neuro.experiments.drawing import OURS, PUBLISHED, color_of, label_axes
 from pvae_neuro.experiments.latents import infer_shown, telling, weights_digest
 from pvae_neuro.experiments.result import Column, ExperimentResult, Row
 from pvae_neuro.experiments.trainings import mnist_model
+from pvae_neuro.saved.model_file import Float32, SavedModel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

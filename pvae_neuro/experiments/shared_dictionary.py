@@ -12,14 +12,14 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from pvae_neuro.checkpoints import Float32, ModelConfig, SavedModel, load_model
 from pvae_neuro.data.images import Images
 from pvae_neuro.experiments.context import Context
 from pvae_neuro.experiments.latents import weights_digest
 from pvae_neuro.experiments.trainings import EXACT
 from pvae_neuro.models.registry import build_model, model_from_saved
-from pvae_neuro.training import TrainOptions, checkpoint_path, recipe, train
-from pvae_neuro.training_config import TrainConfig
+from pvae_neuro.saved.model_file import Float32, ModelConfig, SavedModel, load_model
+from pvae_neuro.training.config import TrainConfig
+from pvae_neuro.training.train import TrainOptions, checkpoint_path, recipe, train
 
 _HORIZON = 16
 _STANDS_STILL = 1e-9

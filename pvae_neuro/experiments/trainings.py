@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pvae_neuro.checkpoints import LINEAR_FAMILY, SavedModel
 from pvae_neuro.experiments.context import Context
-from pvae_neuro.training import recipe
+from pvae_neuro.saved.model_file import LINEAR_FAMILY, SavedModel
+from pvae_neuro.training.train import recipe
 
 PATCHES = "natural16_whitened.npz"
 """Whitened patches of natural photographs, below the data folder; ``pvae-neuro patches`` makes
@@ -97,7 +97,7 @@ def mnist_model(context: Context, name: str, **changes: Any) -> SavedModel:
     name : str
         Family.
     **changes : Any
-        Settings of :class:`~pvae_neuro.training_config.TrainConfig` that differ from the shared
+        Settings of :class:`~pvae_neuro.training.config.TrainConfig` that differ from the shared
         recipe, for instance ``latents``.
 
     Returns

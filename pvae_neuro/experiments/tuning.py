@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.checkpoints import SavedModel
 from pvae_neuro.experiments import published
 from pvae_neuro.experiments.context import Context, budget_of
 from pvae_neuro.experiments.gratings_shown import (
@@ -48,6 +47,7 @@ from pvae_neuro.experiments.responses import (
 )
 from pvae_neuro.experiments.result import Column, ExperimentResult, Row
 from pvae_neuro.experiments.tuning_figure import draw_tuning
+from pvae_neuro.saved.model_file import SavedModel
 
 RESPONSIVE = 0.05
 """Spikes an iteration above grey, from which on a neuron counts as responsive."""

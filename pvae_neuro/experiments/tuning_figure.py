@@ -8,7 +8,7 @@ import numpy as np
 
 from pvae_neuro.experiments.drawing import color_of, label_axes
 from pvae_neuro.experiments.responses import ContrastResponse
-from pvae_neuro.plots import INK
+from pvae_neuro.plots.parity import INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -20,10 +20,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from pvae_neuro.checkpoints import Float32, ModelConfig, SavedModel
 from pvae_neuro.errors import InputError, ModelFileError
-from pvae_neuro.models.counter_noise import CounterNoise
 from pvae_neuro.models.registry import model_entry
+from pvae_neuro.models.sampling.counter_noise import CounterNoise
+from pvae_neuro.saved.model_file import Float32, ModelConfig, SavedModel
 
 State = tuple[Tensor, ...]
 """What one iteration hands to the next; each tensor has the batch as its first axis."""
@@ -135,7 +135,7 @@ class Model(nn.Module, ABC):
     architecture : Architecture
         Settings of the family, checked.
     defaults : dict
-        Class attribute: :class:`~pvae_neuro.training_config.TrainConfig` settings in which the
+        Class attribute: :class:`~pvae_neuro.training.config.TrainConfig` settings in which the
         family's recipe departs from the common ones.
     architecture_type : type
         Class attribute: the family's :class:`Architecture`.
@@ -237,7 +237,7 @@ class Model(nn.Module, ABC):
         Parameters
         ----------
         saved : SavedModel
-            From :func:`~pvae_neuro.checkpoints.load_model` or an importer.
+            From :func:`~pvae_neuro.saved.model_file.load_model` or an importer.
 
         Returns
         -------

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pvae_neuro.checkpoints import ModelConfig, SavedModel
 from pvae_neuro.errors import EngineUnavailableError, InputError
-from pvae_neuro.suggest import suggest
+from pvae_neuro.saved.model_file import ModelConfig, SavedModel
+from pvae_neuro.utils.suggest import suggest
 
 if TYPE_CHECKING:
     import torch
@@ -55,71 +55,73 @@ class ModelEntry:
 
 _ENTRIES = (
     ModelEntry(
-        "ipvae-linear", "ipvae:IPVAE", "iterative Poisson, linear decoder", IPVAE_PAPER,
+        "ipvae-linear", "poisson.ipvae:IPVAE", "iterative Poisson, linear decoder", IPVAE_PAPER,
         published_parameters=403_217,
     ),
     ModelEntry(
-        "ipvae-mlp", "ipvae_jacobian:JacobianIPVAE", "iterative Poisson, MLP decoder", IPVAE_PAPER,
-        {"decoder": "mlp"},
+        "ipvae-mlp", "poisson.ipvae_jacobian:JacobianIPVAE", "iterative Poisson, MLP decoder",
+        IPVAE_PAPER, {"decoder": "mlp"},
     ),
     ModelEntry(
-        "ipvae-conv", "ipvae_jacobian:JacobianIPVAE", "iterative Poisson, convolutional decoder",
-        IPVAE_PAPER, {"decoder": "conv"},
+        "ipvae-conv", "poisson.ipvae_jacobian:JacobianIPVAE",
+        "iterative Poisson, convolutional decoder", IPVAE_PAPER, {"decoder": "conv"},
     ),
     ModelEntry(
-        "ipvae-hierarchical", "ipvae_hierarchical:HierarchicalIPVAE",
+        "ipvae-hierarchical", "poisson.ipvae_hierarchical:HierarchicalIPVAE",
         "iterative Poisson, two levels", f"{IPVAE_PAPER} (future work; our equations)",
     ),
     ModelEntry(
-        "igvae", "igvae:IGVAE", "iterative Gaussian, linear decoder", IPVAE_PAPER,
+        "igvae", "rivals.igvae:IGVAE", "iterative Gaussian, linear decoder", IPVAE_PAPER,
         published_parameters=403_730,
     ),
     ModelEntry(
-        "igvae-relu", "igvae:IGVAE", "iterative Gaussian, rectified samples", IPVAE_PAPER,
+        "igvae-relu", "rivals.igvae:IGVAE", "iterative Gaussian, rectified samples", IPVAE_PAPER,
         {"relu": True}, published_parameters=403_730,
     ),
     ModelEntry(
-        "pvae-linear", "pvae:PVAE", "amortized Poisson, linear encoder", PVAE_PAPER,
+        "pvae-linear", "poisson.pvae:PVAE", "amortized Poisson, linear encoder", PVAE_PAPER,
         {"encoder": "linear"}, published_parameters=803_328,
     ),
     ModelEntry(
-        "pvae-mlp", "pvae:PVAE", "amortized Poisson, MLP encoder", PVAE_PAPER, {"encoder": "mlp"},
+        "pvae-mlp", "poisson.pvae:PVAE", "amortized Poisson, MLP encoder", PVAE_PAPER,
+        {"encoder": "mlp"},
     ),
     ModelEntry(
-        "pvae-conv", "pvae:PVAE", "amortized Poisson, convolutional encoder", PVAE_PAPER,
+        "pvae-conv", "poisson.pvae:PVAE", "amortized Poisson, convolutional encoder", PVAE_PAPER,
         {"encoder": "conv"},
     ),
     ModelEntry(
-        "gvae-linear", "gvae:GVAE", "amortized Gaussian, linear encoder", PVAE_PAPER,
+        "gvae-linear", "rivals.gvae:GVAE", "amortized Gaussian, linear encoder", PVAE_PAPER,
         {"encoder": "linear"},
     ),
     ModelEntry(
-        "gvae-mlp", "gvae:GVAE", "amortized Gaussian, MLP encoder", PVAE_PAPER, {"encoder": "mlp"},
+        "gvae-mlp", "rivals.gvae:GVAE", "amortized Gaussian, MLP encoder", PVAE_PAPER,
+        {"encoder": "mlp"},
     ),
     ModelEntry(
-        "gvae-conv", "gvae:GVAE", "amortized Gaussian, convolutional encoder", PVAE_PAPER,
+        "gvae-conv", "rivals.gvae:GVAE", "amortized Gaussian, convolutional encoder", PVAE_PAPER,
         {"encoder": "conv"},
     ),
     ModelEntry(
-        "pc", "predictive_coding:PredictiveCoding", "predictive coding, Gaussian",
+        "pc", "rivals.predictive_coding:PredictiveCoding", "predictive coding, Gaussian",
         "Rao, Ballard 1999, doi:10.1038/4580; Whittington, Bogacz 2017, doi:10.1162/NECO_a_00949",
         published_parameters=125_968, published_latents=64,
     ),
     ModelEntry(
-        "ipc", "predictive_coding:IncrementalPredictiveCoding", "incremental predictive coding",
-        "Salvatori et al. 2024, arXiv:2212.00720",
+        "ipc", "rivals.predictive_coding:IncrementalPredictiveCoding",
+        "incremental predictive coding", "Salvatori et al. 2024, arXiv:2212.00720",
         published_parameters=125_968, published_latents=64,
     ),
     ModelEntry(
-        "lca", "lca:LCA", "sparse coding, locally competitive algorithm",
+        "lca", "rivals.lca:LCA", "sparse coding, locally competitive algorithm",
         "Rozell, Johnson, Baraniuk, Olshausen 2008, doi:10.1162/neco.2008.03-07-486",
     ),
     ModelEntry(
-        "savae", "savae:SemiAmortizedVAE", "semi-amortized Gaussian",
+        "savae", "rivals.savae:SemiAmortizedVAE", "semi-amortized Gaussian",
         "Kim, Wiseman, Miller, Sontag, Rush 2018, arXiv:1802.02550",
     ),
     ModelEntry(
-        "iavae", "iavae:IterativeAmortizedVAE", "iterative amortized Gaussian",
+        "iavae", "rivals.iavae:IterativeAmortizedVAE", "iterative amortized Gaussian",
         "Marino, Yue, Mandt 2018, arXiv:1807.09356",
     ),
 )  # fmt: skip

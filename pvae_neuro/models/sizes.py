@@ -6,9 +6,9 @@ import math
 
 import torch
 
-from pvae_neuro.checkpoints import ModelConfig
 from pvae_neuro.models.registry import build_model
 from pvae_neuro.network_parts import ImageShape
+from pvae_neuro.saved.model_file import ModelConfig
 
 
 def count_parameters(name: str, latents: int, image_shape: ImageShape) -> int:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.checkpoints import SavedModel, load_model
 from pvae_neuro.errors import InputError
+from pvae_neuro.saved.model_file import SavedModel, load_model
 
 MODEL_FILE = "mnist_k512.safetensors"
 DIGITS_FILE = "digits.npz"

@@ -1,0 +1,1 @@
+"""Benchmarks of engines, side by side in one run."""

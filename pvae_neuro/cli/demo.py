@@ -1,0 +1,128 @@
+"""The verb that shows everything: the shipped model on every engine, proved equal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pvae_neuro.cli.shared.options import Json, Quiet, Seed
+from pvae_neuro.cli.shared.support import (
+    check_folder,
+    check_outputs,
+    check_run,
+    console,
+    guarded,
+    say,
+    write_json,
+)
+from pvae_neuro.errors import EngineUnavailableError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pvae_neuro.saved.model_file import SavedModel
+    from pvae_neuro.sim.engine import Engine
+    from pvae_neuro.verification.report import ReportPart
+
+TOPOLOGIES = ("lateral", "predictive")
+ENGINES = ("reference", "fast", "onnx", "lava")
+STEPS = 32
+# Enough for tier 2, and few enough for Lava on two cores.
+SAMPLES = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Demo:
+    """What one topology is exported from and run on."""
+
+    model: SavedModel
+    digits: NDArray[np.float32]
+    engines: Sequence[Engine]
+    seed: int
+    quiet: bool
+
+    def prove(self, topology: str, path: Path) -> ReportPart:
+        """Export a topology to ``path`` and check it on every engine and against float."""
+        from pvae_neuro.cli.shared.progress import stages
+        from pvae_neuro.export import export_model
+        from pvae_neuro.exporters.quantize import QuantizeConfig
+        from pvae_neuro.verification.report import ReportPart
+        from pvae_neuro.verification.verify import verify
+
+        config = QuantizeConfig(topology=topology)  # type: ignore[arg-type]
+        with stages(f"{topology}: export, ", self.quiet) as progress:
+            result = export_model(self.model, path, self.digits, config, progress=progress)
+        with stages(f"{topology}: verify, ", self.quiet) as progress:
+            report = verify(
+                result.network, self.model, self.digits[:SAMPLES], steps=STEPS, seed=self.seed,
+                engines=self.engines, progress=progress,
+            )  # fmt: skip
+        return ReportPart(report, result.network, result.certificate, result.sha256)
+
+
+@guarded
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder for what it makes.")] = Path(
+        "demo_out"
+    ),
+    seed: Seed = 0,
+    json: Json = None,
+    quiet: Quiet = False,
+) -> None:
+    """Export the shipped model both ways, run it on every engine, prove them equal."""
+    check_folder(out)
+    check_outputs(json)
+    check_run(STEPS, seed)
+    from pvae_neuro.cli.verify import conclude
+    from pvae_neuro.verification.report import require_report, write_report
+    from pvae_neuro.zoo import load_pretrained, sample_digits
+
+    started = time.perf_counter()
+    require_report()
+    model, (digits, _) = load_pretrained(), sample_digits()
+    job = Demo(model, digits, _engines(), seed, quiet)
+    parts = [job.prove(topology, out / f"{topology}.onnx") for topology in TOPOLOGIES]
+    write_report(out / "report.html", parts, title="From a trained model to spikes, proved equal")
+    content = {"parts": [_part(part) for part in parts]}
+    write_json(out / "report.json", content)
+    write_json(json, content)
+    _show(parts, out, time.perf_counter() - started, json, quiet)
+    conclude([line for part in parts for line in part.report.failures()])
+
+
+def _engines() -> list[Engine]:
+    """Every engine that can run here; says of the others why not."""
+    from pvae_neuro.cli.shared.engines import make_engine
+
+    found = []
+    for name in ENGINES:
+        try:
+            found.append(make_engine(name))
+        except EngineUnavailableError as error:
+            print(f"left out: {error}", file=sys.stderr)
+    return found
+
+
+def _part(part: ReportPart) -> dict[str, Any]:
+    certificate = None if part.certificate is None else part.certificate.to_dict()
+    return {**part.report.to_dict(), "sha256": part.sha256, "certificate": certificate}
+
+
+def _show(
+    parts: Sequence[ReportPart], out: Path, seconds: float, json: Path | None, quiet: bool
+) -> None:
+    from pvae_neuro.cli.shared.tables import parity_table
+
+    screen = console(json, quiet)
+    for part in parts:
+        screen.print(parity_table(part.report))
+    files = ", ".join(f"{topology}.onnx" for topology in TOPOLOGIES)
+    say(screen, f"{out / 'report.html'} shows it all; beside it: {files}, report.json")
+    say(screen, f"done in {seconds:.0f} s")

@@ -1,0 +1,79 @@
+"""``evaluate``: how well a model reconstructs, by iteration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pvae_neuro.cli.shared.options import (
+    Clip,
+    DataRoot,
+    Dataset,
+    EngineName,
+    Json,
+    LavaBatch,
+    Quiet,
+    Samples,
+    Scheduler,
+    Seed,
+    Steps,
+    Timeout,
+)
+from pvae_neuro.cli.shared.support import check_outputs, check_run, console, guarded, write_json
+from pvae_neuro.errors import InputError
+
+if TYPE_CHECKING:
+    from pvae_neuro.network import IntegerNetwork
+
+
+@guarded
+def evaluate(
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="model.safetensors or model.onnx.")
+    ],
+    dataset: Dataset = None,
+    data_root: DataRoot = None,
+    input: Annotated[
+        Path | None,
+        typer.Option("--input", "-i", help="Images instead of a data set.", show_default=False),
+    ] = None,
+    split: Annotated[str, typer.Option("--split", help="test or train.")] = "test",
+    samples: Samples = None,
+    steps: Steps = 128,
+    seed: Seed = 0,
+    engine: EngineName = "auto",
+    clip: Clip = False,
+    timeout: Timeout = None,
+    lava_batch: LavaBatch = 1,
+    scheduler: Scheduler = None,
+    json: Json = None,
+    quiet: Quiet = False,
+) -> None:
+    """Squared error summed over pixels, R2 and zeros, by iteration."""
+    check_outputs(json)
+    check_run(steps, seed)
+    if (dataset is None) == (input is None):
+        raise InputError("expected either --dataset, with --data-root, or --input")
+    from pvae_neuro.cli.shared.engines import make_engine
+    from pvae_neuro.cli.shared.inputs import declared_input, read_images, read_subject
+    from pvae_neuro.cli.shared.progress import single
+    from pvae_neuro.cli.shared.tables import evaluation_table
+    from pvae_neuro.evaluation.evaluate import evaluate as measure
+    from pvae_neuro.saved.model_file import SavedModel
+
+    runner = make_engine(engine, timeout, batch=lava_batch, scheduler=scheduler)
+    read = read_subject(model)
+    subject: SavedModel | IntegerNetwork = read if isinstance(read, SavedModel) else read.network
+    declared = declared_input(subject.config) if isinstance(subject, SavedModel) else subject.input
+    images = read_images(
+        dataset or str(input), declared, data_root=data_root, split=split, clip=clip,
+        samples=samples,
+    )  # fmt: skip
+    # A family that runs in PyTorch takes no engine; one that was asked for is refused.
+    chosen = None if (engine, scheduler) == ("auto", None) else runner
+    with single("evaluate", steps * len(images), quiet) as advance:
+        result = measure(subject, images, steps=steps, seed=seed, engine=chosen, progress=advance)
+    write_json(json, result.to_dict())
+    console(json, quiet).print(evaluation_table(result))

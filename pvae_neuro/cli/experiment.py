@@ -1,0 +1,109 @@
+"""The verb that runs the papers' experiments."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pvae_neuro.cli.shared.options import DataRoot, Json, Quiet
+from pvae_neuro.cli.shared.support import (
+    check_folder,
+    check_outputs,
+    console,
+    guarded,
+    plain_table,
+    say,
+    write_json,
+)
+from pvae_neuro.errors import InputError
+
+ALL = "all"
+
+
+@guarded
+def experiment(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Which, or all; without one, a list.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for its files.", show_default=False),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Minutes on two cores instead of the papers' budget.")
+    ] = False,
+    data_root: DataRoot = None,
+    models: Annotated[
+        Path | None,
+        typer.Option(
+            "--models", help="Folder of trained models to share.", show_default="OUT/models"
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of training and inference.")] = 0,
+    json: Json = None,
+    quiet: Quiet = False,
+) -> None:
+    """Reproduce an experiment: JSON, CSV, a table and a figure, published figures beside ours.
+
+    Stopped runs go on where they stopped: give the same --out.
+    """
+    check_outputs(json)
+    from pvae_neuro.experiments.registry import experiment_entry, experiment_names
+
+    if name is None:
+        _list(json, quiet)
+        return
+    names = experiment_names() if name == ALL else (name,)
+    for each in names:
+        experiment_entry(each)
+    if out is None:
+        raise InputError(f"experiment {name}: expected a folder for its files: --out DIR")
+    if seed < 0:
+        raise InputError(f"--seed: expected an integer >= 0, got {seed}")
+    check_folder(out)
+    results = [_run(each, out, quick, data_root, models, seed, json, quiet) for each in names]
+    write_json(json, results if name == ALL else results[0])
+
+
+def _run(
+    name: str,
+    out: Path,
+    quick: bool,
+    data_root: Path | None,
+    models: Path | None,
+    seed: int,
+    json: Path | None,
+    quiet: bool,
+) -> dict[str, object]:
+    from rich.console import Console
+
+    from pvae_neuro.cli.shared.progress import stages
+    from pvae_neuro.experiments.context import Context
+    from pvae_neuro.experiments.registry import run_experiment
+
+    started = time.monotonic()
+    with stages(f"{name}: ", quiet) as tell:
+        context = Context(
+            out / name, models or out / "models", data_root or Path("data"), quick, seed, tell,
+            # Two live bars on one screen garble each other.
+            Console(stderr=True, quiet=True),
+        )  # fmt: skip
+        result = run_experiment(name, context)
+    screen = console(json, quiet)
+    say(screen, result.to_markdown(context))
+    say(screen, f"{context.out}: {(time.monotonic() - started) / 60:.1f} min")
+    return result.to_dict(context)
+
+
+def _list(json: Path | None, quiet: bool) -> None:
+    from pvae_neuro.experiments.registry import experiment_entry, experiment_names
+
+    entries = [experiment_entry(name) for name in experiment_names()]
+    write_json(json, [{"name": entry.name, "summary": entry.summary} for entry in entries])
+    table = plain_table("experiments", "name", "what it shows")
+    for entry in entries:
+        table.add_row(entry.name, entry.summary)
+    console(json, quiet).print(table)

@@ -1,0 +1,73 @@
+"""``export``: a float model as one executable file of integers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pvae_neuro.cli.shared.options import Clip, Json, Output, Quiet
+from pvae_neuro.cli.shared.support import check_outputs, console, guarded, say, write_json
+
+
+@guarded
+def export(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.safetensors", help="Float model.")],
+    output: Output,
+    topology: Annotated[
+        str, typer.Option("--topology", help="lateral or predictive.")
+    ] = "predictive",
+    weight_bits: Annotated[int, typer.Option("--weight-bits", help="2 to 8.")] = 8,
+    frac_bits: Annotated[int, typer.Option("--frac-bits", help="Of the potential, 4 to 16.")] = 14,
+    max_count: Annotated[
+        int | None,
+        typer.Option(
+            "--max-count",
+            help="Largest spike count.  [default: by calibration]",
+            show_default=False,
+        ),
+    ] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(
+            "--calibrate",
+            help="Some tens of inputs: .npy or .npz.  [default: the shipped digits]",
+            show_default=False,
+        ),
+    ] = None,
+    stability_steps: Annotated[
+        int, typer.Option("--stability-steps", help="Length of a lateral network's trial.")
+    ] = 1000,
+    clip: Clip = False,
+    json: Json = None,
+    quiet: Quiet = False,
+) -> None:
+    """Quantize, certify and write one executable .onnx file."""
+    check_outputs(output, json)
+    from pvae_neuro.cli.shared.inputs import read_calibration
+    from pvae_neuro.cli.shared.progress import stages
+    from pvae_neuro.cli.shared.tables import certificate_table
+    from pvae_neuro.export import export_model
+    from pvae_neuro.exporters.quantize import QuantizeConfig
+    from pvae_neuro.network import check_steps
+    from pvae_neuro.saved.model_file import load_model
+
+    config = QuantizeConfig(topology, weight_bits, frac_bits, max_count)  # type: ignore[arg-type]
+    check_steps(stability_steps)
+    saved = load_model(model)
+    inputs = read_calibration(calibrate, saved, clip)
+    with stages("export: ", quiet) as progress:
+        result = export_model(
+            saved, output, inputs, config, stability_steps=stability_steps, progress=progress
+        )
+    write_json(
+        json,
+        {
+            "path": str(output), "sha256": result.sha256, "topology": topology,
+            "certificate": result.certificate.to_dict(),
+        },
+    )  # fmt: skip
+    out = console(json, quiet)
+    out.print(certificate_table(result.certificate))
+    say(out, f"{output}: {topology}, sha256 {result.sha256}")

@@ -1,0 +1,32 @@
+"""``import``: a checkpoint of the authors' code as one of our model files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pvae_neuro.cli.shared.options import Json, Output, Quiet
+from pvae_neuro.cli.shared.support import check_outputs, console, guarded, say, write_json
+
+
+@guarded
+def import_(
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="CHECKPOINT_DIR", help="Folder that IterativeVAE wrote.")
+    ],
+    output: Output,
+    json: Json = None,
+    quiet: Quiet = False,
+) -> None:
+    """Read a checkpoint of the authors' code (needs torch)."""
+    check_outputs(output, json)
+    from pvae_neuro.saved.iterative_vae import import_official
+    from pvae_neuro.saved.model_file import save_model
+
+    model = import_official(checkpoint)
+    save_model(model, output)
+    config = model.config
+    write_json(json, {"path": str(output), "config": config.model_dump(mode="json")})
+    say(console(json, quiet), f"{output}: {config.pixels} pixels, {config.latents} latents")

@@ -1,0 +1,181 @@
+"""What every verb shares: errors as one line, output checks, where text goes."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec
+
+import typer
+
+from pvae_neuro.errors import InputError, PvaeNeuroError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+P = ParamSpec("P")
+
+EXIT_FAILED = 1
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+STANDARD_OUTPUT = Path("-")
+
+
+def guarded(verb: Callable[P, None]) -> Callable[P, None]:
+    """Turn what a verb raises on purpose into one line on stderr and an exit code."""
+
+    @functools.wraps(verb)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            verb(*args, **kwargs)
+        except PvaeNeuroError as error:
+            fail(str(error))
+        except MemoryError as error:
+            fail(f"not enough memory ({error}); give fewer samples or steps")
+        except BrokenPipeError:
+            raise  # the reader of our output went away; typer ends the process quietly
+        except OSError as error:
+            fail(str(error))
+        except KeyboardInterrupt:
+            print("interrupted; nothing half-written was left behind", file=sys.stderr)
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+
+    return run
+
+
+def fail(message: str) -> None:
+    """Print one line and leave with the exit code of bad input."""
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    raise typer.Exit(EXIT_BAD_INPUT) from None
+
+
+def check_outputs(*paths: Path | None) -> None:
+    """Refuse outputs that cannot be written, before any long work.
+
+    Parameters
+    ----------
+    *paths : Path or None
+        Files to be written; None and ``-`` pass.
+
+    Raises
+    ------
+    InputError
+        If one is a folder, or its folder cannot be written to.
+    """
+    for path in paths:
+        if path is not None and path != STANDARD_OUTPUT:
+            _check_output(path)
+
+
+def _check_output(path: Path) -> None:
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; expected the name of a file to write")
+    check_folder(path.parent)
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder in which no file can be made; it need not exist yet.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Raises
+    ------
+    InputError
+        If it, or its nearest existing parent, takes no new file.
+    """
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    try:
+        # Permission bits do not tell (root, read-only mounts): try it.
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"cannot write into {existing}: {error.strerror or error}; "
+            f"choose a folder that you may write to"
+        ) from error
+
+
+def check_run(steps: int, seed: int) -> None:
+    """Refuse numbers of iterations and seeds that no engine takes.
+
+    Raises
+    ------
+    InputError
+        Says what was expected.
+    """
+    from pvae_neuro.network import check_steps
+    from pvae_neuro.sim.noise import check_seed
+
+    check_steps(steps)
+    check_seed(seed)
+
+
+def write_json(path: Path | None, content: Any) -> None:
+    """Write JSON to a file, whole or not at all, or to standard output for ``-``.
+
+    Parameters
+    ----------
+    path : Path or None
+        None writes nothing.
+    content : Any
+        What ``json`` can write.
+    """
+    from pvae_neuro.utils.files import atomic_path
+
+    if path is None:
+        return
+    text = json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
+    if path == STANDARD_OUTPUT:
+        sys.stdout.write(text)
+        return
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _finite(content: Any) -> Any:
+    """Null for what JSON has no number for: unknown, never made up."""
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    return content
+
+
+def console(json_path: Path | None = None, quiet: bool = False) -> Console:
+    """Console for tables: standard output, unless JSON goes there or nothing is wanted."""
+    from rich.console import Console
+
+    if quiet or json_path == STANDARD_OUTPUT:
+        return Console(stderr=True, quiet=quiet)
+    # Beside a pipe or in a log there is no width to fit: do not fold numbers at 80 columns.
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120
+    return Console(width=width, highlight=False)
+
+
+def say(screen: Console, text: str) -> None:
+    """Print a line as it is: paths are neither folded nor read as markup."""
+    screen.print(text, soft_wrap=True, markup=False, highlight=False)
+
+
+def plain_table(title: str, *columns: str, right: tuple[int, ...] = ()) -> Table:
+    """Table in the style of this command line; ``right`` names right-aligned columns."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="right" if place in right else "left", overflow="fold")
+    return table

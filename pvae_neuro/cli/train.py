@@ -1,0 +1,176 @@
+"""The verb that trains a model."""
+
+from __future__ import annotations
+
+import json as json_module
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pvae_neuro.cli.shared.options import DataRoot, Json, Output, Quiet
+from pvae_neuro.cli.shared.support import (
+    check_folder,
+    check_outputs,
+    console,
+    guarded,
+    say,
+    write_json,
+)
+from pvae_neuro.errors import InputError
+
+if TYPE_CHECKING:
+    from pvae_neuro.training.config import TrainConfig
+
+
+# The default is what the family's own recipe says.
+_setting = partial(typer.Option, show_default="the recipe's")
+
+
+@guarded
+def train(
+    dataset: Annotated[
+        str,
+        typer.Option(
+            "--dataset",
+            help="A torchvision data set by name (mnist, ...), a .npy or .npz file, or a folder of "
+            "images.",
+        ),
+    ],
+    output: Output,
+    data_root: DataRoot = None,
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="Family; `pvae-neuro models` lists them.")
+    ] = "ipvae-linear",
+    architecture: Annotated[
+        str | None,
+        typer.Option(
+            "--architecture", help="The family's own settings, as JSON.", show_default=False
+        ),
+    ] = None,
+    latents: Annotated[int | None, _setting("--latents", help="Number of neurons K.")] = None,
+    steps: Annotated[int | None, _setting("--steps", help="Time steps per window, T.")] = None,
+    beta: Annotated[float | None, _setting("--beta", help="Weight of the KL term.")] = None,
+    epochs: Annotated[int | None, _setting("--epochs", help="Passes over the data.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run that stopped.")
+    ] = False,
+    kl: Annotated[
+        str | None, _setting("--kl", help="exact, or released: that of the authors' code.")
+    ] = None,
+    estimator: Annotated[
+        str | None, _setting("--estimator", help="Of gradients through counts: relaxed or exact.")
+    ] = None,
+    activity_cost: Annotated[
+        float | None, _setting("--activity-cost", help="Weight of the neurons that fire.")
+    ] = None,
+    target_zeros: Annotated[
+        float | None, _setting("--target-zeros", help="Share of zeros to steer that weight to.")
+    ] = None,
+    isotropic: Annotated[
+        bool | None, _setting("--isotropic/--anisotropic", help="One variance for all pixels.")
+    ] = None,
+    batch_size: Annotated[int | None, _setting("--batch-size", help="Images per step.")] = None,
+    windows: Annotated[
+        int | None, _setting("--windows", help="Truncated windows per batch.")
+    ] = None,
+    learning_rate: Annotated[float | None, _setting("--learning-rate", help="Peak.")] = None,
+    final_learning_rate: Annotated[
+        float | None, _setting("--final-learning-rate", help="At the end.")
+    ] = None,
+    dictionary_rate: Annotated[
+        float | None, _setting("--dictionary-rate", help="The dictionary's share of these rates.")
+    ] = None,
+    weight_decay: Annotated[float | None, _setting("--weight-decay", help="L2, in Adamax.")] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option("--start", help="Model to go on from, of the same size.", show_default=False),
+    ] = None,
+    clamp: Annotated[
+        str | None, _setting("--clamp", help="soft, as the authors', or hard, as integers clamp.")
+    ] = None,
+    clamp_u: Annotated[
+        float | None, _setting("--clamp-u", help="Upper bound of the membrane potential.")
+    ] = None,
+    clamp_du: Annotated[
+        float | None, _setting("--clamp-du", help="Upper bound of its change per update.")
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, ...")] = "auto",
+    tensorboard: Annotated[
+        Path | None,
+        typer.Option("--tensorboard", help="Folder for its events.", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of weights, order and samples.")] = 0,
+    json: Json = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train a model of any family on images (needs torch)."""
+    check_outputs(output, json)
+    if tensorboard is not None:
+        check_folder(tensorboard)
+    settings = {
+        "latents": latents, "steps": steps, "beta": beta, "epochs": epochs, "kl": kl,
+        "batch_size": batch_size, "windows": windows, "seed": seed, "estimator": estimator,
+        "clamp": clamp, "clamp_u": clamp_u, "clamp_du": clamp_du, "learning_rate": learning_rate,
+        "activity_cost": activity_cost, "target_zeros": target_zeros, "isotropic": isotropic,
+        "final_learning_rate": final_learning_rate, "architecture": _architecture(architecture),
+        "dictionary_rate": dictionary_rate, "weight_decay": weight_decay,
+    }  # fmt: skip
+    config = _train_config(model, {k: v for k, v in settings.items() if v is not None})
+    from rich.console import Console
+
+    from pvae_neuro.data import load_images
+    from pvae_neuro.saved.model_file import load_model
+    from pvae_neuro.training.train import TrainOptions
+    from pvae_neuro.training.train import train as run
+
+    before = None if start is None else load_model(start)
+    images = load_images(dataset, data_root or Path("data"), "train")
+    options = TrainOptions(
+        resume=resume, device=device, tensorboard=tensorboard, start=before,
+        console=Console(stderr=True, quiet=quiet),
+    )  # fmt: skip
+    saved = run(images, config, output, options)
+    write_json(
+        json,
+        {
+            "path": str(output), "config": saved.config.model_dump(mode="json"),
+            "parameters": saved.parameter_count,
+        },
+    )  # fmt: skip
+    say(
+        console(json, quiet),
+        f"{output}: {model}, {saved.config.latents} latents, trained on {images.name}",
+    )
+
+
+def _architecture(text: str | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
+    try:
+        found = json_module.loads(text)
+    except json_module.JSONDecodeError as error:
+        raise InputError(
+            f"--architecture: expected a JSON object, got {text!r}: {error}"
+        ) from error
+    if not isinstance(found, dict):
+        raise InputError(f"--architecture: expected a JSON object, got {text!r}")
+    return found
+
+
+def _train_config(model: str, settings: dict[str, Any]) -> TrainConfig:
+    from pydantic import ValidationError
+
+    from pvae_neuro.training.train import recipe
+
+    try:
+        return recipe(model, **settings)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"--{str(item['loc'][0]).replace('_', '-')}: {item['msg']}, got {item['input']!r}"
+            if item["loc"]
+            else item["msg"]
+            for item in error.errors()
+        )
+        raise InputError(problems) from error

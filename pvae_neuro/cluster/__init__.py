@@ -1,0 +1,1 @@
+"""Running engines on the workers of a Dask cluster."""

@@ -1,0 +1,76 @@
+"""What runs on a worker."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pvae_neuro.errors import EngineError
+from pvae_neuro.network import IntegerNetwork
+from pvae_neuro.sim.engine import Engine, Record, Recording, get_engine
+from pvae_neuro.sim.fast.team import set_threads
+
+# Engines have threads or processes of their own, so a worker runs one block at a time.
+_one_at_a_time = threading.Lock()
+
+
+def call(expected_version: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call ``function`` if this is the version that asks.
+
+    Parameters
+    ----------
+    expected_version : str
+        Version of this package where the result goes.
+    function : callable
+    *arguments
+
+    Raises
+    ------
+    EngineError
+        If the version here is another.
+    """
+    from pvae_neuro.cluster.clients import own_version
+
+    if own_version() != expected_version:
+        raise EngineError(
+            f"a worker joined with pvae-neuro {own_version()}, expected {expected_version}; "
+            f"install the same version on both"
+        )
+    with _one_at_a_time:
+        _limit_threads()
+        return function(*arguments)
+
+
+def run_block(
+    subject: tuple[IntegerNetwork, str | Engine],
+    images: NDArray[np.floating[Any]],
+    steps: int,
+    seed: int,
+    record: Record,
+    first_sample: int,
+) -> Recording:
+    """Run one block of samples; see :meth:`Engine.run`.
+
+    Parameters
+    ----------
+    subject : tuple of (IntegerNetwork, str or Engine)
+        The same object for all blocks of a worker, so that engines plan once.
+    images : float [B, M]
+    steps, seed : int
+    record : {"last", "summary", "full"}
+    first_sample : int
+    """
+    network, engine = subject
+    runner = get_engine(engine) if isinstance(engine, str) else engine
+    return runner.run(network, images, steps, seed, record=record, first_sample=first_sample)
+
+
+def _limit_threads() -> None:
+    """Let compiled kernels use as many threads as the worker was given."""
+    from distributed import get_worker
+
+    set_threads(get_worker().state.nthreads)

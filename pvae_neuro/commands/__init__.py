@@ -1,1 +1,0 @@
-"""Verbs of the command line: each parses, calls the library, and prints."""

@@ -1,0 +1,1 @@
+"""One inference loop and one evaluation for models of every family."""

@@ -1,0 +1,259 @@
+"""Inference with any model, iteration by iteration: one loop for every family and experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pvae_neuro.errors import InputError
+from pvae_neuro.models.base import Iteration, Model, State
+from pvae_neuro.models.registry import model_from_saved
+from pvae_neuro.network import check_steps
+from pvae_neuro.saved.model_file import SavedModel
+from pvae_neuro.sim.engine import Progress
+from pvae_neuro.sim.noise import check_seed
+
+SAMPLES_PER_BLOCK = 250
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+
+Observer = Callable[[int, slice, Iteration], None]
+"""Takes the number of an iteration, from 0, which samples, and what it gave."""
+
+
+class Frames(Protocol):
+    """Inputs that change in time; see :mod:`pvae_neuro.data.feeders`."""
+
+    @property
+    def steps_per_frame(self) -> int:
+        """Iterations on each frame."""
+
+    def frame(self, t: int) -> Float32:
+        """Frame number t, float32 [N, M]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """Figures per iteration, each after the update, over all samples; latents at the end.
+
+    Attributes
+    ----------
+    mse : float64 [T]
+        Squared error of the reconstruction from sampled latents, summed over pixels, in squared
+        units of the input.
+    mse_mean : float64 [T]
+        The same from the posterior mean of the latents (the papers' MAP).
+    r2_image : float64 [T]
+        1 - squared error / variance of the pixels within the image, averaged over images: the R²
+        whose ratio to the MSE the published tables show (arXiv:2410.19315). Flat images, which
+        have no such variance, are left out.
+    zeros : float64 [T]
+        Share of latents that are exactly zero.
+    change : float64 [T]
+        Mean Euclidean norm of the update of the state.
+    variance : float64 [T]
+        Variance of the inputs about their mean pixel values, summed over pixels.
+    z : float32 [N, K]
+        Latents after the last iteration.
+    mean : float32 [N, K]
+        Posterior means after the last iteration.
+    z_average : float32 [N, K]
+        Latents averaged over the last iterations, as many as were asked for.
+    reconstruction : float32 [N, M]
+        From ``z``.
+    """
+
+    mse: Float64
+    mse_mean: Float64
+    r2_image: Float64
+    zeros: Float64
+    change: Float64
+    variance: Float64
+    z: Float32
+    mean: Float32
+    z_average: Float32
+    reconstruction: Float32
+
+    @property
+    def r2(self) -> Float64:
+        """1 - mse / variance, [T]."""
+        return self._r2(self.mse)
+
+    @property
+    def r2_mean(self) -> Float64:
+        """1 - mse_mean / variance, [T]."""
+        return self._r2(self.mse_mean)
+
+    def _r2(self, mse: Float64) -> Float64:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            r2: Float64 = 1.0 - mse / self.variance
+        return r2
+
+
+@torch.no_grad()
+def infer(
+    model: Model | SavedModel,
+    inputs: Float32 | Frames,
+    steps: int,
+    seed: int = 0,
+    *,
+    restart: bool = False,
+    average: int = 1,
+    observe: Observer | None = None,
+    progress: Progress | None = None,
+) -> Trace:
+    """Infer with exact samples.
+
+    Parameters
+    ----------
+    model : Model or SavedModel
+    inputs : float32 [N, M] or Frames
+        Images, or inputs that change in time; the state carries over from frame to frame.
+    steps : int
+        Iterations T.
+    seed : int
+        Of all samples; each block of 250 inputs has a stream of its own.
+    restart : bool
+        Start inference afresh at each frame instead.
+    average : int
+        Over how many of the last iterations ``z_average`` goes.
+    observe : callable, optional
+        Shown every iteration.
+    progress : callable, optional
+        Told image-iterations done since the last call.
+
+    Returns
+    -------
+    Trace
+
+    Raises
+    ------
+    InputError
+        If there are no inputs, they do not fit the model, or steps or seed are no such numbers.
+    """
+    check_steps(steps)
+    check_seed(seed)
+    if isinstance(model, SavedModel):
+        model = model_from_saved(model)
+    frames = _Still(inputs) if isinstance(inputs, np.ndarray) else inputs
+    first = _check_frame(frames.frame(0), model)
+    device = next(model.parameters()).device
+    sums = _Sums(steps, len(first), model, min(max(average, 1), steps))
+    for start in range(0, len(first), SAMPLES_PER_BLOCK):
+        block = slice(start, min(start + SAMPLES_PER_BLOCK, len(first)))
+        noise = torch.Generator(device)
+        noise.manual_seed(_block_seed(seed, start))
+        state: State = ()
+        for step, x, fresh in _inputs(frames, block, steps, restart, device):
+            state = model.start(x) if fresh else state
+            result = model.iterate(x, state, noise)
+            state = result.state
+            sums.add(step, block, x, result)
+            if observe is not None:
+                observe(step, block, result)
+            if progress is not None:
+                progress(len(x))
+    return sums.trace(_variances(frames, steps))
+
+
+class _Still:
+    """The same images at every iteration."""
+
+    steps_per_frame = 2**31
+
+    def __init__(self, images: Float32) -> None:
+        self._images = images
+
+    def frame(self, t: int) -> Float32:
+        return self._images
+
+
+def _inputs(
+    frames: Frames, block: slice, steps: int, restart: bool, device: torch.device
+) -> Iterator[tuple[int, Tensor, bool]]:
+    """Yield (iteration, inputs of the block, whether inference starts afresh)."""
+    x = torch.empty(0)
+    for step in range(steps):
+        number, place = divmod(step, frames.steps_per_frame)
+        if place == 0:
+            x = torch.tensor(frames.frame(number)[block], dtype=torch.float32, device=device)
+        yield step, x, step == 0 or (restart and place == 0)
+
+
+def _check_frame(frame: Float32, model: Model) -> Float32:
+    expected = model.config.pixels
+    if frame.ndim != 2 or frame.shape[1] != expected or not len(frame):
+        raise InputError(
+            f"inputs: expected at least one image of {expected} pixels, [N, {expected}], got "
+            f"{list(frame.shape)}"
+        )
+    return frame
+
+
+def _block_seed(seed: int, start: int) -> int:
+    words = np.random.SeedSequence([seed, start]).generate_state(1, np.uint64)
+    return int(words[0]) >> 1
+
+
+def _variances(frames: Frames, steps: int) -> Float64:
+    variances = np.empty(steps)
+    for first in range(0, steps, frames.steps_per_frame):
+        frame = frames.frame(first // frames.steps_per_frame).astype(np.float64)
+        centered = frame - frame.mean(axis=0)
+        variances[first : first + frames.steps_per_frame] = (centered**2).sum() / len(frame)
+    return variances
+
+
+_CURVES = ("mse", "mse_mean", "r2_image", "textured", "zeros", "change")
+
+
+class _Sums:
+    """Sums over samples of what a trace reports."""
+
+    def __init__(self, steps: int, samples: int, model: Model, average: int) -> None:
+        self._model, self._steps, self._samples, self._average = model, steps, samples, average
+        self._curves = {name: np.zeros(steps) for name in _CURVES}
+        self._latents: dict[str, Float32] = {}
+
+    def add(self, step: int, block: slice, x: Tensor, result: Iteration) -> None:
+        errors = _squares(x - result.reconstruction)
+        within = _squares(x - x.mean(dim=1, keepdim=True))
+        found = {
+            "mse": float(errors.sum()),
+            "r2_image": float((1.0 - errors / within)[within > 0].sum()),
+            "textured": float((within > 0).sum()),
+            "mse_mean": float(_squares(x - self._model.decode(result.mean)).sum()),
+            "zeros": float((result.z == 0).double().mean(dim=1).sum()),
+            "change": float(result.change.double().sum()),
+        }
+        for name, value in found.items():
+            self._curves[name][step] += value
+        if step >= self._steps - self._average:
+            self._rows("z_average", result.z)[block] += result.z.cpu().numpy() / self._average
+        if step == self._steps - 1:
+            for name in ("z", "mean", "reconstruction"):
+                value = getattr(result, name)
+                self._rows(name, value)[block] = value.cpu().numpy()
+
+    def _rows(self, name: str, like: Tensor) -> Float32:
+        if name not in self._latents:
+            self._latents[name] = np.zeros((self._samples, like.shape[1]), np.float32)
+        return self._latents[name]
+
+    def trace(self, variance: Float64) -> Trace:
+        curves = {name: curve / self._samples for name, curve in self._curves.items()}
+        with np.errstate(invalid="ignore"):
+            curves["r2_image"] /= curves.pop("textured")
+        return Trace(variance=variance, **curves, **self._latents)  # type: ignore[arg-type]
+
+
+def _squares(error: Tensor) -> Tensor:
+    """Sum over pixels, float64 [B]."""
+    return error.double().square().sum(dim=1)

@@ -1,0 +1,155 @@
+"""Encoders from pixels to what an amortized posterior needs: linear, MLP and convolutional."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from pvae_neuro.errors import InputError
+from pvae_neuro.models.base import seeded
+from pvae_neuro.models.networks.decoders import check_image, map_sizes, require_image
+from pvae_neuro.network_parts import ImageShape
+from pvae_neuro.utils.suggest import suggest
+
+ENCODERS = ("linear", "mlp", "conv")
+"""Kinds of :func:`build_encoder`."""
+
+
+class MLPEncoder(nn.Module):
+    """Linear layers with ReLU between them.
+
+    Parameters
+    ----------
+    pixels, outputs : int
+        M, and how many numbers come out.
+    hidden : sequence of int
+        Widths of the hidden layers.
+    generator : torch.Generator, optional
+        Source of the initial weights.
+
+    Attributes
+    ----------
+    layers : Sequential
+        Linear and ReLU in turn; the last one is linear.
+    """
+
+    def __init__(
+        self, pixels: int, outputs: int, hidden: Sequence[int], generator: torch.Generator | None
+    ) -> None:
+        super().__init__()
+        widths = [pixels, *hidden]
+        with seeded(generator):
+            parts: list[nn.Module] = []
+            for before, after in pairwise(widths):
+                parts += [_begin(nn.Linear(before, after)), nn.ReLU()]
+            self.layers = nn.Sequential(*parts, nn.Linear(widths[-1], outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pixels [B, M] to [B, outputs]."""
+        result: Tensor = self.layers(x)
+        return result
+
+
+class ConvEncoder(nn.Module):
+    """Convolutions that halve the image, then a linear layer.
+
+    Parameters
+    ----------
+    image_shape : tuple of int
+        (H, W) or (C, H, W), each side at least 8.
+    outputs : int
+        How many numbers come out.
+    channels : sequence of int
+        Feature maps, from the image on.
+    generator : torch.Generator, optional
+        Source of the initial weights.
+
+    Attributes
+    ----------
+    layers : Sequential
+        Convolutions of kernel 3 and stride 2 with ReLU, then a linear layer.
+
+    Raises
+    ------
+    InputError
+        If a side is below 8, or there are no channels.
+    """
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        outputs: int,
+        channels: Sequence[int],
+        generator: torch.Generator | None,
+    ) -> None:
+        super().__init__()
+        self._image = check_image(image_shape, channels, "encoder")
+        widths = [self._image[0], *channels]
+        last = math.prod(map_sizes(*self._image[1:], len(channels))[-1]) * widths[-1]
+        with seeded(generator):
+            parts: list[nn.Module] = []
+            for before, after in pairwise(widths):
+                parts += [_begin(nn.Conv2d(before, after, 3, 2, 1)), nn.ReLU()]
+            self.layers = nn.Sequential(*parts, nn.Flatten(), nn.Linear(last, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pixels [B, M] to [B, outputs]."""
+        result: Tensor = self.layers(x.view(-1, *self._image))
+        return result
+
+
+def build_encoder(
+    kind: str,
+    pixels: int,
+    outputs: int,
+    image_shape: ImageShape | None,
+    hidden: Sequence[int] = (256,),
+    channels: Sequence[int] = (16, 32),
+    generator: torch.Generator | None = None,
+) -> nn.Module:
+    """Build an untrained encoder x [B, M] -> [B, outputs].
+
+    Parameters
+    ----------
+    kind : {"linear", "mlp", "conv"}
+        A linear encoder has no bias.
+    pixels, outputs : int
+        M, and how many numbers come out.
+    image_shape : tuple of int, optional
+        (H, W) or (C, H, W); convolutions need it.
+    hidden : sequence of int
+        Widths of the hidden layers of an MLP.
+    channels : sequence of int
+        Feature maps of a convolutional encoder, from the image on.
+    generator : torch.Generator, optional
+        Source of the initial weights: He et al. 2015 (arXiv:1502.01852) in hidden layers,
+        torch's own in the output layer.
+
+    Returns
+    -------
+    Module
+
+    Raises
+    ------
+    InputError
+        If there is no such kind, or the images do not suit it.
+    """
+    if kind == "mlp":
+        return MLPEncoder(pixels, outputs, hidden, generator)
+    if kind == "conv":
+        return ConvEncoder(require_image(image_shape, "encoder"), outputs, channels, generator)
+    if kind != "linear":
+        raise InputError(f"encoder {kind!r}: no such kind{suggest(kind, ENCODERS)}")
+    with seeded(generator):
+        return nn.Linear(pixels, outputs, bias=False)
+
+
+def _begin(layer: nn.Linear | nn.Conv2d) -> nn.Module:
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer

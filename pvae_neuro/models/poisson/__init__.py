@@ -1,0 +1,1 @@
+"""Poisson VAEs, iterative and amortized."""

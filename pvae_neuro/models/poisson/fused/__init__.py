@@ -1,0 +1,1 @@
+"""Windows of time steps on compiled kernels, with gradients written by hand."""

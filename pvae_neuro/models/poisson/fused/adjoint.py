@@ -1,0 +1,144 @@
+"""Compiled backward pass of a window of time steps, written by hand.
+
+See :mod:`~pvae_neuro.models.poisson.fused.kernels` for the forward pass and the shapes.
+
+With ``r = exp(u)``, ``L`` the loss, and ``L_g``, ``L_z``, ``L_u`` its gradients:
+
+* readout ``-½ z (h + g)`` with ``g = h - z W``: ``-g`` by z, ``-z`` by h, ``½ zᵀ z`` by W;
+* update ``u' = S(u + S(η (g - e^b)))``: ``L_g = η m L_u'``, with m one where no clamp holds;
+  ``L_g`` by h, ``-L_g W`` by z, ``-zᵀ L_g`` by W;
+* divergence ``D(u', u) = e^u (1 + e^d (d - 1))``, ``d = u' - u``: ``r' d`` by u', ``r - r'`` by u;
+* count: ``dz/du = (z + r) / 2``; see :mod:`~pvae_neuro.models.sampling.exact_poisson`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from pvae_neuro.models.poisson.fused.kernels import OPTIONS, fast_exp
+
+
+@njit(**OPTIONS)  # type: ignore[untyped-decorator]
+def step_back(
+    potential: Any,
+    count: Any,
+    residual: Any,
+    leak: Any,
+    bounds: Any,
+    weights: Any,
+    t: int,
+    through: Any,
+    adjoint: Any,
+    pull: Any,
+    source: Any,
+    drive_grad: Any,
+    leak_grad: Any,
+) -> float:
+    """Take the adjoint from the potential after update ``t`` to what update ``t - 1`` needs.
+
+    First completes the adjoint of ``u_t`` (``adjoint`` comes in as what update ``t`` hands down,
+    none for the last), then sends it through update ``t - 1``.
+
+    Parameters
+    ----------
+    potential, count, residual, leak, bounds
+        See :func:`~pvae_neuro.models.poisson.fused.kernels.run_forward`.
+    weights : [3]
+        Weights of the three sums of ``run_forward`` in the loss.
+    t : int
+        T down to 0.
+    through : [B, K]
+        ``dL/dg_t W`` through update ``t``; zeros for the last.
+    adjoint : [B, K]
+        Overwritten by what update ``t - 1`` hands down to ``u_{t-1}``; for t = 0 by ``dL/du_0``.
+    pull : [B, K]
+        In: ``dL/dg_t`` through update ``t``. Out: the same for ``t - 1``.
+    source : [B, K]
+        Written: the row that each count of ``z_t`` multiplies in the gradient of W.
+    drive_grad : [B, K]
+        Gradient of h, added to.
+    leak_grad : float64 [K]
+        Gradient of b, added to.
+
+    Returns
+    -------
+    float
+        Share of the gradient of log η.
+    """
+    steps, batch, size = residual.shape[0] - 1, residual.shape[1], residual.shape[2]
+    eta, cap, cap_du, floor = bounds[0], bounds[1], bounds[2], bounds[3]
+    read, diverge, fire = weights[0], weights[1], weights[2]
+    if t == 0:
+        read = fire = np.float32(0.0)
+    half = np.float32(0.5)
+    step_size_grad = 0.0
+    for b in range(batch):
+        u, z, g = potential[t, b], count[t, b], residual[t, b]
+        before = potential[max(t - 1, 0), b]
+        after = potential[min(t + 1, steps), b]
+        g_before = residual[max(t - 1, 0), b]
+        share = np.float32(0.0)
+        a, p, c, s, dh = adjoint[b], pull[b], through[b], source[b], drive_grad[b]
+        for j in range(size):
+            rate = fast_exp(u[j])
+            fired = np.float32(z[j])
+            s[j] = half * read * fired - p[j]
+            dh[j] += p[j] - read * fired
+            slope = half * (fired + rate)
+            whole = a[j] - slope * (read * g[j] + c[j])
+            # Both ends of the divergence: as prior of update t and as posterior of update t - 1.
+            whole += diverge * (rate - fast_exp(after[j]) + rate * (u[j] - before[j]))
+            whole += fire * rate * fast_exp(-rate)
+            push = eta * (g_before[j] - leak[j])
+            free = (u[j] > floor) & (u[j] < cap) | (t == 0)
+            moved = whole if free else np.float32(0.0)
+            a[j] = moved
+            moved = moved if (push > floor) & (push < cap_du) & (t > 0) else np.float32(0.0)
+            p[j] = eta * moved
+            share += moved * push
+        for j in range(size):
+            leak_grad[j] -= p[j] * leak[j]
+        step_size_grad += share  # type: ignore[assignment]
+    return step_size_grad
+
+
+@njit(**OPTIONS)  # type: ignore[untyped-decorator]
+def gather_lateral(count: Any, source: Any, lateral_grad: Any) -> None:
+    """``lateral_grad += zᵀ source`` over the counts that are not zero.
+
+    Parameters
+    ----------
+    count : uint8 [B, K]
+    source : [B, K]
+    lateral_grad : [K, K]
+    """
+    batch, size = count.shape
+    place = np.empty(batch, np.int64)
+    times = np.empty(batch, np.float32)
+    for k in range(size):
+        n = 0
+        for b in range(batch):
+            place[n] = b
+            times[n] = count[b, k]
+            n += count[b, k] > 0
+        row = lateral_grad[k]
+        i = 0
+        while i + 4 <= n:
+            p, q, r, s = (
+                source[place[i]],
+                source[place[i + 1]],
+                source[place[i + 2]],
+                source[place[i + 3]],
+            )
+            zp, zq, zr, zs = times[i], times[i + 1], times[i + 2], times[i + 3]
+            for j in range(size):
+                row[j] += (zp * p[j] + zq * q[j]) + (zr * r[j] + zs * s[j])
+            i += 4
+        while i < n:
+            p, zp = source[place[i]], times[i]
+            for j in range(size):
+                row[j] += zp * p[j]
+            i += 1

@@ -1,0 +1,230 @@
+"""An iterative Poisson VAE of two levels; the upper one predicts the log-rates of the lower.
+
+Counts of the upper level, z2, predict the log-rates of the lower level's counts, z1, which predict
+the pixels::
+
+    p(z1 | z2) = Poisson(exp(p)),  p = c + Psi z2        p(x | z1) = Normal(Phi z1, Sigma)
+
+With posteriors q1 = Poisson(exp(u1)) and q2 = Poisson(exp(u2)), and the posterior of the step
+before as prior of z2, the free energy is::
+
+    F = E nll(x | z1) + w E KL(q1 || Poisson(exp(p))) + KL(q2 || q2 before)
+
+Both levels follow its natural gradient at the same time, each on the counts of the moment::
+
+    u1 += S(eta1 [Phi^T Sigma^-1 (x - Phi z1) - w (u1 - p) - b1])
+    u2 += S(eta2 [w (Psi^T z1 - (exp(Psi) - 1)^T exp(p)) - b2])
+
+The lower level is pulled to what the upper one predicts; the upper one compares the counts that
+came with the rates that it predicted. The expectation of the upper update is the exact natural
+gradient: ``docs/hierarchical.md`` has the derivation. The papers name hierarchies as future work
+(arXiv 2410.19315, appendix D); these equations are ours.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from pydantic import NonNegativeFloat, PositiveInt
+from torch import Tensor, nn
+
+from pvae_neuro.errors import InputError
+from pvae_neuro.models.base import Architecture, Iteration, State, Window, WindowSettings
+from pvae_neuro.models.dynamics import kl_divergence
+from pvae_neuro.models.poisson.ipvae import IPVAE
+from pvae_neuro.models.poisson.potentials import Potentials, move
+from pvae_neuro.models.sampling.counter_noise import CounterNoise
+from pvae_neuro.models.sampling.counting import (
+    expected_active,
+    noise_for_width,
+    sample_training_counts,
+)
+from pvae_neuro.models.sampling.relaxed_poisson import sample_counts
+from pvae_neuro.saved.model_file import ModelConfig
+
+_PREDICTION_SCALE = 0.05
+_BASELINE = -3.0
+
+
+class HierarchicalArchitecture(Architecture):
+    """Settings of the two-level model.
+
+    Attributes
+    ----------
+    upper : int
+        Neurons of the upper level, K2.
+    prior_weight : float
+        w: how much the divergence of the lower level weighs. It stands at every time step, where
+        those from the posterior before add up to the way that inference took: ``1 / steps`` makes
+        a window of training count it once.
+    """
+
+    upper: PositiveInt = 64
+    prior_weight: NonNegativeFloat = 0.1
+
+
+class Prediction(NamedTuple):
+    """What the upper level says of the lower one.
+
+    Attributes
+    ----------
+    log_rates : Tensor
+        p, within the bounds of the potentials, [B, K].
+    inside : Tensor
+        1 where p is within its bounds, else 0, [B, K].
+    """
+
+    log_rates: Tensor
+    inside: Tensor
+
+
+class HierarchicalIPVAE(IPVAE):
+    """Iterative Poisson VAE of two levels, linear decoder.
+
+    Parameters
+    ----------
+    config : ModelConfig
+        ``latents`` is K of the lower level; its ``architecture`` is a
+        :class:`HierarchicalArchitecture`.
+    generator : torch.Generator, optional
+        Source of the initial parameters.
+    init_scale : float, optional
+        Standard deviation of the initial dictionary; 1e-4 if not given.
+
+    Attributes
+    ----------
+    baseline : Parameter
+        c: log-rates of the lower level while the upper one is silent, [K].
+    prediction : Parameter
+        Ψ: what one upper count adds to the lower log-rates, [K, K2].
+    upper : Potentials
+        Leak, step size and initial potentials of the upper level.
+
+    Raises
+    ------
+    InputError
+        If more than one update per time step is asked for.
+    """
+
+    architecture_type = HierarchicalArchitecture
+    defaults: ClassVar[dict[str, Any]] = {
+        "beta": 8.0, "steps": 8, "windows": 4, "estimator": "exact", "clamp": "hard",
+        "clamp_u": 4.0, "clamp_du": 4.0, "init_scale": 0.02, "dictionary_rate": 0.5,
+    }  # fmt: skip
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        generator: torch.Generator | None = None,
+        init_scale: float | None = None,
+    ) -> None:
+        super().__init__(config, generator, init_scale)
+        size = self.architecture.upper
+        _check(config)
+        self.baseline = nn.Parameter(torch.full((config.latents,), _BASELINE))
+        normal = torch.randn(config.latents, size, generator=generator)
+        self.prediction = nn.Parameter(_PREDICTION_SCALE * normal)
+        self.upper = Potentials(size, generator)
+
+    def predict(self, z_upper: Tensor) -> Prediction:
+        """Log-rates of the lower level out of upper counts [B, K2]."""
+        free = self.baseline + z_upper @ self.prediction.T
+        low, high = self.config.floor_u, self.config.clamp_u
+        inside = ((free > low) & (free < high)).to(free.dtype)
+        return Prediction(free.clamp(low, high), inside)
+
+    def advance_levels(
+        self, u: Tensor, u_upper: Tensor, z: Tensor, residual: Tensor, predicted: Prediction
+    ) -> tuple[Tensor, Tensor]:
+        """Move the potentials of both levels.
+
+        Parameters
+        ----------
+        u, u_upper : Tensor
+            Potentials before, [B, K] and [B, K2].
+        z : Tensor
+            Counts of the lower level drawn at ``u``, [B, K].
+        residual : Tensor
+            ``Φᵀ Σ⁻¹ (x - Φ z)``, [B, K].
+        predicted : Prediction
+            Out of upper counts drawn at ``u_upper``.
+
+        Returns
+        -------
+        u, u_upper : Tensor
+            Potentials after.
+        """
+        weight = self.architecture.prior_weight
+        pull = residual + weight * (predicted.log_rates - u)
+        seen = (z * predicted.inside) @ self.prediction
+        rates = torch.exp(predicted.log_rates) * predicted.inside
+        expected = rates @ torch.expm1(self.prediction)
+        push = torch.exp(self.log_step_size) * (pull - torch.exp(self.log_bias))
+        upper = self.upper.advance(u_upper, weight * (seen - expected), self.config)
+        return move(u, push, self.config), upper
+
+    def start(self, x: Tensor) -> State:
+        """Potentials of both levels before the first iteration: [B, K] and [B, K2]."""
+        return self.initial_state(len(x)), self.upper.start(len(x))
+
+    def window(self, x: Tensor, state: State, settings: WindowSettings) -> Window:
+        """Run a window of training iterations; see :meth:`Model.window`.
+
+        The divergence is that of F: w times the lower level's from what the upper counts predict,
+        and the upper level's from its posterior before.
+        """
+        drive = self.drive(x)
+        u, upper = state
+        noise = noise_for_width(settings.noise, u.shape[1], upper.shape[1])
+        z, predicted = self._draw(u, upper, settings, noise)
+        residual = drive.feedforward - z @ drive.lateral
+        active = u.new_zeros(())
+        nll, kl, weight = u.new_zeros(()), u.new_zeros(()), self.architecture.prior_weight
+        for _ in range(settings.steps):
+            before = upper
+            u, upper = self.advance_levels(u, upper, z, residual, predicted)
+            z, predicted = self._draw(u, upper, settings, noise)
+            residual = drive.feedforward - z @ drive.lateral
+            nll = nll - 0.5 * (z * (drive.feedforward + residual)).sum()
+            kl = kl + weight * kl_divergence(u, predicted.log_rates, self.config.kl).sum()
+            kl = kl + kl_divergence(upper, before, self.config.kl).sum()
+            active = active + expected_active(u)
+        terms = settings.steps * len(x)
+        nll = nll / terms + drive.constant.mean()
+        return Window(nll, kl / terms, (u, upper), z, active / settings.steps)
+
+    def _draw(
+        self, u: Tensor, upper: Tensor, settings: WindowSettings, noise: CounterNoise
+    ) -> tuple[Tensor, Prediction]:
+        z = sample_training_counts(u, settings)
+        return z, self.predict(sample_training_counts(upper, settings, noise))
+
+    @torch.no_grad()
+    def iterate(self, x: Tensor, state: State, generator: torch.Generator | None) -> Iteration:
+        """Run one iteration on exact counts; see :meth:`Model.iterate`.
+
+        Latents are those of the lower level. The state is ``(u1, u2, z1, z2)`` after the first.
+        """
+        u, upper = state[:2]
+        drawn = state[2:] or _draw_exactly(u, upper, generator)
+        residual = ((x - self.decode(drawn[0])) * self.precision) @ self.dictionary
+        after = self.advance_levels(u, upper, drawn[0], residual, self.predict(drawn[1]))
+        change = torch.cat([after[0] - u, after[1] - upper], dim=1).norm(dim=1)
+        z, z_upper = _draw_exactly(*after, generator)
+        state = (*after, z, z_upper)
+        return Iteration(state, z, self.decode(z), torch.exp(after[0]), change)
+
+
+def _draw_exactly(
+    u: Tensor, upper: Tensor, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor]:
+    return sample_counts(u, 0.0, generator), sample_counts(upper, 0.0, generator)
+
+
+def _check(config: ModelConfig) -> None:
+    if config.inner_updates > 1:
+        raise InputError(
+            f"{config.family!r}: expected inner_updates 1, got {config.inner_updates}; its levels "
+            f"take one update per time step"
+        )

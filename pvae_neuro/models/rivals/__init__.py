@@ -1,0 +1,1 @@
+"""Families that the Poisson VAE is compared with."""

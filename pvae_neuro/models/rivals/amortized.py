@@ -1,0 +1,122 @@
+"""What models with an encoder share: their two networks, and one pass in place of iterations."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor
+
+from pvae_neuro.models.base import Architecture, Iteration, Model, State
+from pvae_neuro.models.networks.decoders import build_decoder
+from pvae_neuro.models.networks.encoders import build_encoder
+from pvae_neuro.saved.model_file import ModelConfig
+
+NetworkKind = Literal["linear", "mlp", "conv"]
+
+
+class AmortizedArchitecture(Architecture):
+    """Settings of encoder and decoder.
+
+    Attributes
+    ----------
+    encoder, decoder : {"linear", "mlp", "conv"}
+        Their kinds. Linear ones have no bias.
+    hidden, channels : tuple of int
+        Widths of an MLP encoder's hidden layers; feature maps of a convolutional one, from the
+        image on.
+    decoder_hidden, decoder_channels : tuple of int
+        The same for the decoder, from the latents on.
+    """
+
+    encoder: NetworkKind = "linear"
+    decoder: NetworkKind = "linear"
+    hidden: tuple[PositiveInt, ...] = Field(default=(512,), min_length=1)
+    channels: tuple[PositiveInt, ...] = Field(default=(32, 64), min_length=1)
+    decoder_hidden: tuple[PositiveInt, ...] = Field(default=(512,), min_length=1)
+    decoder_channels: tuple[PositiveInt, ...] = Field(default=(64, 32), min_length=1)
+
+
+class EncoderDecoder(Model):
+    """Base of models with an encoder.
+
+    Their observation noise has variance one half, so that a squared error is a negative
+    log-likelihood, as in the P-VAE's published figures: "negative ELBO" there is
+    ``|x - decode(z)|² + KL``.
+
+    Parameters
+    ----------
+    config : ModelConfig
+    generator : torch.Generator, optional
+        Source of the initial parameters.
+    init_scale : float, optional
+        Standard deviation of the decoder's initial weights.
+
+    Attributes
+    ----------
+    encoder : Module
+        Inputs [B, M] to posterior parameters.
+    decoder : Module
+        Latents [B, K] to inputs [B, M].
+    outputs_per_latent, inputs_per_latent : int
+        Class attributes: how many numbers the encoder gives for each latent, and how many it takes
+        for each beside the pixels.
+    """
+
+    architecture_type: ClassVar[type[Architecture]] = AmortizedArchitecture
+    outputs_per_latent: ClassVar[int] = 2
+    inputs_per_latent: ClassVar[int] = 0
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        generator: torch.Generator | None = None,
+        init_scale: float | None = None,
+    ) -> None:
+        super().__init__(config, generator)
+        settings = self.architecture
+        pixels, latents = config.pixels, config.latents
+        self.encoder = build_encoder(
+            settings.encoder, pixels + self.inputs_per_latent * latents,
+            self.outputs_per_latent * latents, config.image_shape, settings.hidden,
+            settings.channels, generator,
+        )  # fmt: skip
+        self.decoder = build_decoder(
+            settings.decoder, latents, pixels, config.image_shape, settings.decoder_hidden,
+            settings.decoder_channels, generator, init_scale,
+        )  # fmt: skip
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Reconstruct inputs [B, M] from latents [B, K]."""
+        reconstruction: Tensor = self.decoder(z)
+        return reconstruction
+
+    def nll(self, x: Tensor, z: Tensor) -> Tensor:
+        """Negative log-likelihood ``|x - decode(z)|²`` without its constant, in nats, [B]."""
+        return (x - self.decode(z)).square().sum(1)
+
+
+class AmortizedModel(EncoderDecoder):
+    """Base of models that infer in one pass, and begin afresh at every iteration."""
+
+    @abstractmethod
+    def posterior(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Parameters of the posterior, each [B, K]."""
+
+    @abstractmethod
+    def sample(
+        self, posterior: tuple[Tensor, ...], generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        """An exact sample of the latents and their mean, each [B, K]."""
+
+    def start(self, x: Tensor) -> State:
+        """Nothing: the encoder needs no state."""
+        return ()
+
+    @torch.no_grad()
+    def iterate(self, x: Tensor, state: State, generator: torch.Generator | None) -> Iteration:
+        """Encode and sample; see :meth:`Model.iterate`."""
+        z, mean = self.sample(self.posterior(x), generator)
+        return Iteration((), z, self.decode(z), mean, x.new_zeros(len(x)))

@@ -1,0 +1,67 @@
+"""The Gaussian VAE with an encoder (Kingma, Welling 2014), as rival of the Poisson VAE.
+
+The prior is standard normal; samples may be rectified before they are decoded (arXiv 2405.14473).
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from pvae_neuro.models.base import State, Window, WindowSettings
+from pvae_neuro.models.rivals.amortized import AmortizedArchitecture, AmortizedModel
+from pvae_neuro.models.sampling.gaussian import NormalSource, gaussian_kl, gaussian_sample
+from pvae_neuro.saved.model_file import LOG_SIGMA_BOUND
+
+
+class GVAEArchitecture(AmortizedArchitecture):
+    """Settings of the Gaussian VAE.
+
+    Attributes
+    ----------
+    relu : bool
+        Whether samples are rectified before they are decoded.
+    """
+
+    relu: bool = False
+
+
+class GVAE(AmortizedModel):
+    """Amortized Gaussian VAE.
+
+    Parameters as :class:`~pvae_neuro.models.rivals.amortized.EncoderDecoder`.
+    The encoder gives means and log standard deviations, the latter squashed into ±3.45.
+    """
+
+    architecture_type = GVAEArchitecture
+    defaults: ClassVar[dict[str, Any]] = {
+        "steps": 1, "beta": 1.0, "learning_rate": 5e-3, "weight_decay": 0.0, "init_scale": 0.01,
+        "beta_anneal": 0.5,
+    }  # fmt: skip
+
+    def posterior(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Mean and log standard deviation, each [B, K]."""
+        mu, log_sigma = self.encoder(x).chunk(2, dim=1)
+        return mu, squash(log_sigma)
+
+    def sample(
+        self, posterior: tuple[Tensor, ...], generator: NormalSource
+    ) -> tuple[Tensor, Tensor]:
+        """Latents and what they are without noise, each [B, K], rectified where they are to be."""
+        mu, log_sigma = posterior
+        z = gaussian_sample(mu, log_sigma, generator)
+        return (torch.relu(z), torch.relu(mu)) if self.architecture.relu else (z, mu)
+
+    def window(self, x: Tensor, state: State, settings: WindowSettings) -> Window:
+        """Encode a batch and rate it; see :meth:`Model.window`."""
+        posterior = self.posterior(x)
+        z, _ = self.sample(posterior, settings.noise)
+        kl = gaussian_kl(*posterior).sum(1).mean()
+        return Window(self.nll(x, z).mean(), kl, (), z)
+
+
+def squash(log_sigma: Tensor) -> Tensor:
+    """Bound log standard deviations smoothly to ±3.45."""
+    return LOG_SIGMA_BOUND * torch.tanh(log_sigma / LOG_SIGMA_BOUND)

@@ -1,0 +1,80 @@
+"""The iterative amortized VAE (Marino, Yue, Mandt 2018, arXiv:1807.09356).
+
+An encoder learns to infer: it sees the input, the posterior and the gradient of the free energy in
+it, and answers with a gated update (eqs. 6 and 7 there).
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pvae_neuro.models.base import State, Window, WindowSettings
+from pvae_neuro.models.rivals.refined import (
+    RefinedArchitecture,
+    RefinedModel,
+    free_energy_gradients,
+)
+from pvae_neuro.saved.model_file import LOG_SIGMA_BOUND
+
+_OPEN_GATE = 2.0
+"""Added to what the encoder says of a gate: untrained, 88 % of the posterior stays."""
+
+
+class IterativeAmortizedArchitecture(RefinedArchitecture):
+    """Settings of the iterative amortized VAE: its encoder takes more than an image."""
+
+    encoder: Literal["linear", "mlp"] = "mlp"
+
+
+class IterativeAmortizedVAE(RefinedModel):
+    """Iterative amortized Gaussian VAE.
+
+    Parameters as :class:`~pvae_neuro.models.rivals.amortized.EncoderDecoder`; the encoder takes
+    input, gradients and posterior, [B, M + 4K], and gives new values and gates, [B, 4K].
+    """
+
+    architecture_type = IterativeAmortizedArchitecture
+    outputs_per_latent = 4
+    inputs_per_latent = 4
+    defaults: ClassVar[dict[str, Any]] = {
+        "steps": 8, "beta": 1.0, "learning_rate": 2e-3, "weight_decay": 0.0, "init_scale": 0.01,
+    }  # fmt: skip
+
+    def start(self, x: Tensor) -> State:
+        """The prior: means and log standard deviations of zero."""
+        mu = x.new_zeros(len(x), self.config.latents)
+        return mu, torch.zeros_like(mu)
+
+    def refine(self, x: Tensor, state: State, gradients: State) -> State:
+        """Gated update ``g · old + (1 - g) · new``; see :meth:`RefinedModel.refine`.
+
+        What the encoder sees carries no gradient; the old values do.
+        """
+        slopes = torch.cat(gradients, dim=1).detach()
+        scaled = functional.layer_norm(slopes, slopes.shape[1:])
+        seen = torch.cat([x, scaled, torch.cat(state, dim=1).detach()], dim=1)
+        new_mu, new_log_sigma, *gates = self.encoder(seen).chunk(4, dim=1)
+        keep_mu, keep_log_sigma = (torch.sigmoid(gate + _OPEN_GATE) for gate in gates)
+        mu = torch.lerp(new_mu, state[0], keep_mu)
+        log_sigma = torch.lerp(new_log_sigma, state[1], keep_log_sigma)
+        return mu, log_sigma.clamp(-LOG_SIGMA_BOUND, LOG_SIGMA_BOUND)
+
+    def window(self, x: Tensor, state: State, settings: WindowSettings) -> Window:
+        """Refine again and again, and rate each time; see :meth:`Model.window`.
+
+        The loss is the mean over all iterations.
+        """
+        if not state[0].requires_grad:
+            state = tuple(part.requires_grad_() for part in state)
+        rating = self.rate(x, state, settings.noise)
+        nll, kl = x.new_zeros(()), x.new_zeros(())
+        for _ in range(settings.steps):
+            gradients = free_energy_gradients(rating, state, settings.beta)
+            state = self.refine(x, state, gradients)
+            rating = self.rate(x, state, settings.noise)
+            nll, kl = nll + rating.nll.mean(), kl + rating.kl.mean()
+        return Window(nll / settings.steps, kl / settings.steps, state, rating.z)

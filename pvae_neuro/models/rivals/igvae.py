@@ -1,0 +1,194 @@
+"""The iterative Gaussian VAE, with plain or rectified samples (arXiv 2410.19315).
+
+The state is the mean μ and ξ = log σ of each latent. One iteration draws ε and moves both along
+the natural gradient of the free energy, whose prior is the posterior of the iteration before::
+
+    y = mu + sigma eps          z = y, or relu(y)
+    e = Phi^T Sigma^-1 (x - Phi z),  gated by y > 0 where z is rectified
+    mu += S(eta_mu sigma^2 (e - b))
+    xi += S(eta_xi 1/2 sigma eps e)
+
+Of a normal distribution, the Fisher information in (μ, ξ) is diag(1/σ², 2): hence the
+preconditioners σ² and 1/2. The divergence from the posterior before has no gradient where the two
+are equal, so it appears in the loss alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from pvae_neuro.models.base import Architecture, Iteration, State, Window, WindowSettings
+from pvae_neuro.models.dynamics import clamp_by
+from pvae_neuro.models.poisson.pixels import LinearPixels
+from pvae_neuro.models.sampling.gaussian import NormalSource, gaussian_kl, standard_normal
+from pvae_neuro.saved.model_file import ModelConfig
+
+_LOG_LEAK = -3.0
+
+
+class GaussianArchitecture(Architecture):
+    """Settings of the iterative Gaussian VAE.
+
+    Attributes
+    ----------
+    relu : bool
+        Rectify the samples: iG-relu-VAE.
+    clamp_log_sigma, clamp_log_sigma_change : float
+        Upper bounds of ξ and of its change; those of μ are the configuration's ``clamp_u`` and
+        ``clamp_du``, 7 and 7 as released.
+    """
+
+    relu: bool = False
+    clamp_log_sigma: float = 2.0
+    clamp_log_sigma_change: float = 3.0
+
+
+class IGVAE(LinearPixels):
+    """Iterative Gaussian VAE, linear decoder.
+
+    Parameters
+    ----------
+    config : ModelConfig
+        Sizes and clamps; its ``architecture`` is a :class:`GaussianArchitecture`.
+    generator : torch.Generator, optional
+        Source of the initial parameters.
+    init_scale : float, optional
+        Standard deviation of the initial dictionary; 1e-4 if not given.
+
+    Attributes
+    ----------
+    dictionary, log_sigma : Parameter
+        Φ [M, K], and log standard deviation per pixel before its squashing [M].
+    log_bias : Parameter
+        Logarithm of the constant leak of μ per latent, [K]. The published number of parameters has
+        room for it; that it acts on μ, as on the potentials of the Poisson model, is our reading.
+    log_step_size : Parameter
+        Logarithms of the step sizes of μ and ξ, [2].
+    initial_mean, initial_log_sigma : Parameter
+        μ and ξ before the first step, [K] each.
+    """
+
+    architecture_type = GaussianArchitecture
+    defaults: ClassVar[dict[str, Any]] = {
+        "clamp_u": 7.0, "clamp_du": 7.0, "clamp": "hard", "beta": 8.0,
+    }  # fmt: skip
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        generator: torch.Generator | None = None,
+        init_scale: float | None = None,
+    ) -> None:
+        super().__init__(config, generator, init_scale)
+        latents = config.latents
+        self.log_bias = nn.Parameter(torch.full((latents,), _LOG_LEAK))
+        self.log_step_size = nn.Parameter(torch.zeros(2))
+        self.initial_mean = nn.Parameter(torch.zeros(latents))
+        self.initial_log_sigma = nn.Parameter(torch.zeros(latents))
+
+    def start(self, x: Tensor) -> State:
+        """Mean and log deviation before the first iteration: ``(mu, xi)``, [B, K] each."""
+        shape = (len(x), -1)
+        return self.initial_mean.expand(shape), self.initial_log_sigma.expand(shape)
+
+    def advance(self, mu: Tensor, xi: Tensor, eps: Tensor, pull: Tensor) -> State:
+        """Move mean and log deviation along the natural gradient.
+
+        Parameters
+        ----------
+        mu, xi : Tensor
+            Before, [B, K].
+        eps : Tensor
+            Noise of the sample, [B, K].
+        pull : Tensor
+            ``Φᵀ Σ⁻¹ (x - Φ z)``, gated, [B, K].
+
+        Returns
+        -------
+        mu, xi : Tensor
+            After, [B, K].
+        """
+        sigma, step = torch.exp(xi), torch.exp(self.log_step_size)
+        push_mean = step[0] * sigma**2 * (pull - torch.exp(self.log_bias))
+        push_log_sigma = step[1] * 0.5 * sigma * eps * pull
+        config, own = self.config, self.architecture
+        return (
+            self._move(mu, push_mean, config.clamp_u, config.clamp_du),
+            self._move(xi, push_log_sigma, own.clamp_log_sigma, own.clamp_log_sigma_change),
+        )
+
+    def _move(self, value: Tensor, push: Tensor, bound: float, bound_change: float) -> Tensor:
+        kind, floor = self.config.clamp, self.config.floor_u
+        change = clamp_by(kind, push, bound_change, floor)
+        return clamp_by(kind, value + change, bound, floor)
+
+    def sample(self, mu: Tensor, xi: Tensor, source: NormalSource) -> tuple[Tensor, Tensor]:
+        """Draw latents.
+
+        Parameters
+        ----------
+        mu, xi : Tensor
+            [B, K].
+        source : torch.Generator or CounterNoise, optional
+
+        Returns
+        -------
+        y : Tensor
+            ``mu + sigma eps``, before rectification, [B, K].
+        eps : Tensor
+            The noise, [B, K].
+        """
+        eps = standard_normal(mu, source)
+        return mu + torch.exp(xi) * eps, eps
+
+    def rectify(self, y: Tensor) -> Tensor:
+        """Latents z out of samples y: relu(y) or y itself, [B, K]."""
+        return torch.relu(y) if self.architecture.relu else y
+
+    def gate(self, y: Tensor, pull: Tensor) -> Tensor:
+        """The error that comes back to y: only where it is above zero if it is rectified."""
+        return pull * (y > 0) if self.architecture.relu else pull
+
+    def window(self, x: Tensor, state: State, settings: WindowSettings) -> Window:
+        """Run a window of training iterations; see :meth:`Model.window`.
+
+        As in :mod:`pvae_neuro.models.poisson.window`, all goes on in the space of the latents, and
+        the sample that reads one step out drives the next.
+        """
+        drive = self.drive(x)
+        mu, xi = state
+        y, eps = self.sample(mu, xi, settings.noise)
+        z = self.rectify(y)
+        pull = drive.feedforward - z @ drive.lateral
+        nll, kl = mu.new_zeros(()), mu.new_zeros(())
+        for _ in range(settings.steps):
+            prior = mu, xi
+            mu, xi = self.advance(mu, xi, eps, self.gate(y, pull))
+            y, eps = self.sample(mu, xi, settings.noise)
+            z = self.rectify(y)
+            pull = drive.feedforward - z @ drive.lateral
+            nll = nll - 0.5 * (z * (drive.feedforward + pull)).sum()
+            kl = kl + gaussian_kl(mu, xi, *prior).sum()
+        terms = settings.steps * len(x)
+        return Window(nll / terms + drive.constant.mean(), kl / terms, (mu, xi), z)
+
+    @torch.no_grad()
+    def iterate(self, x: Tensor, state: State, generator: torch.Generator | None) -> Iteration:
+        """Run one iteration; see :meth:`Model.iterate`.
+
+        The state is ``(mu, xi, eps)`` after the first: the noise of the sample that reads out also
+        drives the next iteration. ``mean`` is relu(μ) where samples are rectified, the papers' MAP.
+        """
+        mu, xi = state[:2]
+        eps = state[2] if len(state) > 2 else standard_normal(mu, generator)
+        y = mu + torch.exp(xi) * eps
+        pull = self.gate(y, self.pull_back(x, self.rectify(y)))
+        after, log_sigma = self.advance(mu, xi, eps, pull)
+        y, eps = self.sample(after, log_sigma, generator)
+        z = self.rectify(y)
+        change = torch.cat([after - mu, log_sigma - xi], dim=1).norm(dim=1)
+        state = after, log_sigma, eps
+        return Iteration(state, z, self.decode(z), self.rectify(after), change)

@@ -1,0 +1,79 @@
+"""The semi-amortized VAE (Kim, Wiseman, Miller, Sontag, Rush 2018, arXiv:1802.02550).
+
+An encoder proposes the posterior, steps of stochastic variational inference refine it, and both
+encoder and decoder learn from where it ends, through the steps (algorithm 1 there).
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from pvae_neuro.models.base import State, Window, WindowSettings
+from pvae_neuro.models.rivals.gvae import squash
+from pvae_neuro.models.rivals.refined import (
+    RefinedArchitecture,
+    RefinedModel,
+    free_energy_gradients,
+)
+from pvae_neuro.saved.model_file import LOG_SIGMA_BOUND
+
+
+class SemiAmortizedArchitecture(RefinedArchitecture):
+    """Settings of the semi-amortized VAE.
+
+    Attributes
+    ----------
+    step_size : float
+        Of a step of inference, as a share of the free energy's gradient.
+    largest_gradient : float
+        Gradients of an input's free energy longer than this are shortened to it.
+    first_order : bool
+        Whether learning takes the steps of inference as given, in place of following how they
+        depend on the encoder's proposal and on the decoder. Three times cheaper.
+    """
+
+    step_size: float = Field(default=0.1, gt=0.0)
+    largest_gradient: float = Field(default=5.0, gt=0.0)
+    first_order: bool = False
+
+
+class SemiAmortizedVAE(RefinedModel):
+    """Semi-amortized Gaussian VAE.
+
+    Parameters as :class:`~pvae_neuro.models.rivals.amortized.EncoderDecoder`. Past the steps that
+    it was trained for, inference goes on descending the free energy.
+    """
+
+    architecture_type = SemiAmortizedArchitecture
+    defaults: ClassVar[dict[str, Any]] = {
+        "steps": 8, "beta": 1.0, "learning_rate": 2e-3, "weight_decay": 0.0, "init_scale": 0.01,
+    }  # fmt: skip
+
+    def start(self, x: Tensor) -> State:
+        """The encoder's proposal: means and log standard deviations."""
+        mu, log_sigma = self.encoder(x).chunk(2, dim=1)
+        return mu, squash(log_sigma)
+
+    def refine(self, x: Tensor, state: State, gradients: State) -> State:
+        """A step down the gradient; see :meth:`RefinedModel.refine`."""
+        length = torch.cat(gradients, dim=1).norm(dim=1, keepdim=True)
+        bound = self.architecture.largest_gradient
+        scale = (bound / length.clamp(min=bound)) * self.architecture.step_size
+        mu, log_sigma = (part - scale * slope for part, slope in zip(state, gradients, strict=True))
+        return mu, log_sigma.clamp(-LOG_SIGMA_BOUND, LOG_SIGMA_BOUND)
+
+    def window(self, x: Tensor, state: State, settings: WindowSettings) -> Window:
+        """Refine, then rate where that ends; see :meth:`Model.window`."""
+        if not state[0].requires_grad:
+            state = tuple(part.requires_grad_() for part in state)
+        through = not self.architecture.first_order
+        for _ in range(settings.steps):
+            rating = self.rate(x, state, settings.noise)
+            gradients = free_energy_gradients(rating, state, settings.beta, through)
+            state = self.refine(x, state, gradients)
+        rating = self.rate(x, state, settings.noise)
+        return Window(rating.nll.mean(), rating.kl.mean(), state, rating.z)

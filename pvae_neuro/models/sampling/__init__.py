@@ -1,0 +1,1 @@
+"""Random counts and Gaussian values through which gradients pass."""

@@ -1,0 +1,1 @@
+"""Models in files: ours, those of the authors' code, and copies with other counts."""

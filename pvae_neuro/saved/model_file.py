@@ -1,0 +1,346 @@
+"""Saved float models: arrays and the configuration that gives them meaning, in one file.
+
+Reading and writing need NumPy, pydantic and safetensors, not torch, so that exporters and engines
+can work from a saved model alone.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from typing_extensions import Self
+
+from pvae_neuro.errors import ModelFileError
+from pvae_neuro.network_parts import ImageShape
+from pvae_neuro.saved.tensor_files import read_safetensors, write_safetensors
+
+FORMAT = "pvae-neuro-model"
+SCHEMA_VERSION = 2
+"""Version 2 brought families beside the linear iP-VAE, and ``architecture``."""
+
+LINEAR_FAMILY = "ipvae-linear"
+"""The family that can be lowered to integers."""
+
+LOG_SIGMA_BOUND = 3.45
+"""Log standard deviations are squashed into ±3.45, so variances lie within [1e-3, 1e3]."""
+
+_CONFIG_KEY = "pvae_neuro_config"
+
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+
+
+class ModelConfig(BaseModel):
+    """What the arrays of a saved model mean, and how they came to be.
+
+    Attributes
+    ----------
+    family : str
+        Model family, one of :func:`~pvae_neuro.models.registry.model_names`; ``ipvae-linear`` is
+        the iterative Poisson VAE with a linear decoder.
+    pixels, latents : int
+        M and K.
+    clamp_u, clamp_du : float
+        Soft upper bounds of the membrane potential and of its change per update.
+    clamp : {"soft", "hard"}
+        Shape of the upper bounds. Soft is the authors' form, the same as hard to 0.1 % of MSE at a
+        bound of 10; integers clamp hard, so take hard for low bounds.
+    floor_u : float
+        Hard lower bound of both.
+    steps : int
+        Time steps per training window, T.
+    beta : float
+        Weight of the KL term in training.
+    kl : {"exact", "released"}
+        Rate in front of the KL: the prior's (exact) or the posterior's (the authors' release).
+    inner_updates : int
+        Updates per time step; with more than one, a leak ``beta_inner (u - u_prior)`` applies.
+    beta_inner : float
+        Strength of that leak.
+    input_low, input_high : float
+        Range that inputs are declared to lie in.
+    image_shape : tuple of int, optional
+        (H, W), or (C, H, W) with colour, whose product is M, if the inputs are images.
+    architecture : dict
+        Settings of the family alone, such as widths of hidden layers; the family checks them.
+        Values are JSON.
+    training : dict
+        Provenance: dataset, epochs, seed and the like. Values are JSON.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    family: str = LINEAR_FAMILY
+    pixels: int = Field(ge=1)
+    latents: int = Field(ge=1)
+    clamp_u: float = 10.0
+    clamp_du: float = 10.0
+    clamp: Literal["soft", "hard"] = "soft"
+    floor_u: float = -8.0
+    steps: int = Field(ge=1)
+    beta: float = Field(ge=0.0)
+    kl: Literal["exact", "released"] = "exact"
+    inner_updates: int = Field(default=1, ge=1)
+    beta_inner: float = Field(default=1.0, ge=0.0)
+    input_low: float
+    input_high: float
+    image_shape: ImageShape | None = None
+    architecture: dict[str, Any] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.input_low < self.input_high:
+            raise ValueError(f"input range [{self.input_low}, {self.input_high}] is empty")
+        if not self.floor_u < min(self.clamp_u, self.clamp_du):
+            raise ValueError(f"floor_u {self.floor_u} is not below clamp_u and clamp_du")
+        if self.image_shape and math.prod(self.image_shape) != self.pixels:
+            raise ValueError(f"image_shape {self.image_shape} does not hold {self.pixels} pixels")
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class SavedModel:
+    """Arrays of a trained model, float32, as the file holds them.
+
+    The arrays of a linear iP-VAE, M pixels and K latents, can be read as attributes; the models of
+    other families have arrays of their own, under the names of their PyTorch parameters.
+
+    Attributes
+    ----------
+    config : ModelConfig
+        What the arrays mean.
+    arrays : dict of str to ndarray of float32
+        Every array by its name in the file.
+    dictionary : ndarray of float32, [M, K]
+        Φ: what one spike of each neuron adds to the reconstruction, in units of the input.
+    log_sigma : ndarray of float32, [M]
+        Log standard deviation per pixel **before** its squashing by ``3.45 tanh(. / 3.45)``.
+    log_bias : ndarray of float32, [K]
+        Logarithm of the constant leak per neuron.
+    log_step_size : ndarray of float32, []
+        Logarithm of the step size η.
+    initial_potential : ndarray of float32, [K]
+        Membrane potential u (log-rate) before the first step.
+    """
+
+    config: ModelConfig
+    arrays: dict[str, Float32]
+
+    @property
+    def dictionary(self) -> Float32:  # noqa: D102
+        return self._array("dictionary")
+
+    @property
+    def log_sigma(self) -> Float32:  # noqa: D102
+        return self._array("log_sigma")
+
+    @property
+    def log_bias(self) -> Float32:  # noqa: D102
+        return self._array("log_bias")
+
+    @property
+    def log_step_size(self) -> Float32:  # noqa: D102
+        return self._array("log_step_size")
+
+    @property
+    def initial_potential(self) -> Float32:  # noqa: D102
+        return self._array("initial_potential")
+
+    @property
+    def variance(self) -> Float64:
+        """Variance σ² per pixel, [M], in squared units of the input."""
+        raw = self.log_sigma.astype(np.float64)
+        squashed: Float64 = np.exp(2.0 * LOG_SIGMA_BOUND * np.tanh(raw / LOG_SIGMA_BOUND))
+        return squashed
+
+    @property
+    def step_size(self) -> float:
+        """Step size η of the update, dimensionless."""
+        return float(np.exp(np.float64(self.log_step_size)))
+
+    @property
+    def leak(self) -> Float64:
+        """Constant leak b per neuron, [K], in nats per unit step."""
+        constant: Float64 = np.exp(self.log_bias.astype(np.float64))
+        return constant
+
+    @property
+    def parameter_count(self) -> int:
+        """Numbers in all arrays."""
+        return sum(array.size for array in self.arrays.values())
+
+    def require_linear(self, what: str) -> None:
+        """Refuse a model that is no linear iP-VAE.
+
+        Parameters
+        ----------
+        what : str
+            What needs one; begins the message.
+
+        Raises
+        ------
+        ModelFileError
+            If it is of another family.
+        """
+        if self.config.family != LINEAR_FAMILY:
+            raise ModelFileError(
+                f"{what}: expected a model of the family {LINEAR_FAMILY!r}, the one that can be "
+                f"lowered to integers, got {self.config.family!r}; train one without --model"
+            )
+
+    def _array(self, name: str) -> Float32:
+        if name not in self.arrays:
+            raise ModelFileError(
+                f"model of the family {self.config.family!r}: it has no array {name!r}, only "
+                f"{sorted(self.arrays)}; expected a linear iP-VAE"
+            )
+        return self.arrays[name]
+
+
+def array_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Shapes that the arrays of a linear iP-VAE of this configuration have.
+
+    Parameters
+    ----------
+    config : ModelConfig
+        Gives M and K.
+
+    Returns
+    -------
+    dict of str to tuple of int
+        Shape by array name.
+    """
+    pixels, latents = config.pixels, config.latents
+    return {
+        "dictionary": (pixels, latents),
+        "log_sigma": (pixels,),
+        "log_bias": (latents,),
+        "log_step_size": (),
+        "initial_potential": (latents,),
+    }
+
+
+def save_model(model: SavedModel, path: str | os.PathLike[str]) -> None:
+    """Write a model, whole or not at all.
+
+    Parameters
+    ----------
+    model : SavedModel
+        The model.
+    path : str or path-like
+        Target, by convention ``.safetensors``; replaced if it exists.
+
+    Raises
+    ------
+    ModelFileError
+        If an array has the wrong shape or type, or holds NaN or infinity.
+    InputError
+        If the file cannot be written; nothing is left behind.
+    EngineUnavailableError
+        If safetensors is not installed.
+    """
+    _check_arrays(model.arrays, model.config, "model to save")
+    metadata = {
+        "format": FORMAT,
+        "schema_version": str(SCHEMA_VERSION),
+        _CONFIG_KEY: model.config.model_dump_json(),
+    }
+    write_safetensors(path, dict(model.arrays), metadata)
+
+
+def load_model(path: str | os.PathLike[str]) -> SavedModel:
+    """Read and check a model that :func:`save_model` wrote.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+
+    Returns
+    -------
+    SavedModel
+        Configuration and arrays.
+
+    Raises
+    ------
+    InputError
+        If there is no such file or it cannot be read.
+    ModelFileError
+        If it is no safetensors file, not one of this package's models, of a newer schema, or its
+        arrays do not fit its configuration.
+    EngineUnavailableError
+        If safetensors is not installed.
+    """
+    metadata, arrays = read_safetensors(path)
+    where = str(path)
+    _check_format(metadata, where)
+    config = _parse_config(metadata.get(_CONFIG_KEY), where)
+    _check_arrays(arrays, config, where)
+    return SavedModel(config, arrays)
+
+
+def _check_format(metadata: dict[str, str], where: str) -> None:
+    if metadata.get("format") != FORMAT:
+        raise ModelFileError(
+            f"{where}: expected a model saved by pvae-neuro (format {FORMAT!r}), got format "
+            f"{metadata.get('format')!r}; import or train a model with this package first"
+        )
+    version = metadata.get("schema_version", "")
+    if not version.isdecimal() or int(version) < 1:
+        raise ModelFileError(f"{where}: schema version {version!r} is not a number; damaged file?")
+    if int(version) > SCHEMA_VERSION:
+        raise ModelFileError(
+            f"{where}: schema version {version} is newer than {SCHEMA_VERSION}, the newest that "
+            f"this package reads; upgrade with: pip install -U pvae-neuro"
+        )
+
+
+def _parse_config(text: str | None, where: str) -> ModelConfig:
+    try:
+        return ModelConfig.model_validate_json(text or "")
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, item['loc'])) or 'config'}: {item['msg']}"
+            for item in error.errors()
+        )
+        raise ModelFileError(f"{where}: its configuration is not valid: {problems}") from error
+
+
+def _check_arrays(arrays: dict[str, Any], config: ModelConfig, where: str) -> None:
+    # Shapes of other families follow from their PyTorch modules, which check them when built.
+    if config.family == LINEAR_FAMILY:
+        _check_shapes(arrays, array_shapes(config), where)
+    for name, array in arrays.items():
+        _check_values(name, array, where)
+
+
+def _check_shapes(arrays: dict[str, Any], expected: dict[str, tuple[int, ...]], where: str) -> None:
+    missing, extra = sorted(expected.keys() - arrays), sorted(arrays.keys() - expected)
+    if missing or extra:
+        raise ModelFileError(
+            f"{where}: expected the arrays {sorted(expected)}; missing {missing}, extra {extra}"
+        )
+    for name, shape in expected.items():
+        array = arrays[name]
+        if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != np.float32:
+            got = f"{getattr(array, 'dtype', type(array).__name__)} {getattr(array, 'shape', '')}"
+            raise ModelFileError(f"{where}: array {name!r}: expected float32 {shape}, got {got}")
+
+
+def _check_values(name: str, array: Any, where: str) -> None:
+    if not isinstance(array, np.ndarray) or array.dtype != np.float32:
+        got = getattr(array, "dtype", type(array).__name__)
+        raise ModelFileError(f"{where}: array {name!r}: expected float32, got {got}")
+    if not np.isfinite(array).all():
+        bad = int(np.count_nonzero(~np.isfinite(array)))
+        raise ModelFileError(
+            f"{where}: array {name!r} holds {bad} values that are NaN or infinite; "
+            f"its training diverged: train again with a lower learning rate"
+        )

@@ -1,0 +1,79 @@
+"""More, smaller spikes for the same reconstruction: a spike scale, changed without training.
+
+A linear iterative Poisson VAE follows (arXiv 2410.19315, eq. 7; ``S`` clamps)::
+
+    z ~ Poisson(exp(u)),    u <- S(u + S(eta [Phi^T Sigma^-1 (x - Phi z) - b]))
+
+Put ``Phi / c``, ``c eta``, ``b / c`` and ``u + log c`` in place of Phi, eta, b and u. Rates become
+c times what they were and each spike adds a c-th: away from the clamps the expected update of u is
+the same, and the mean reconstruction ``Phi exp(u)`` follows the same path. The variance of the
+reconstruction, ``sum_k Phi_k^2 exp(u_k)``, falls to a c-th: spikes buy precision.
+
+More latents fire, though, as rates are higher. The leak prices a spike, and sets how many stay
+silent: left as it was, not divided by c, each smaller spike costs what a large one did.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from pvae_neuro.errors import InputError
+from pvae_neuro.saved.model_file import LINEAR_FAMILY, SavedModel
+
+
+def rescale_counts(model: SavedModel, factor: float, leak: float = 1.0) -> SavedModel:
+    """Let a model fire ``factor`` times as often, by spikes that much smaller.
+
+    Parameters
+    ----------
+    model : SavedModel
+        A linear iterative Poisson VAE.
+    factor : float
+        c, above 0. The upper bound of u rises by its logarithm. Rates end at ``exp(clamp_u)``;
+        integer networks count to 127.
+    leak : float
+        Factor of the leak ``b``, above 0. ``1 / factor`` keeps the expected path of the
+        reconstruction; larger ones keep more latents at zero and blunt the reconstruction.
+
+    Returns
+    -------
+    SavedModel
+        The same family and sizes; ``config.training`` tells both factors, over all rescalings.
+
+    Raises
+    ------
+    InputError
+        If the model is of another family, or a factor is not above 0 and finite.
+    """
+    if model.config.family != LINEAR_FAMILY:
+        raise InputError(
+            f"rescale_counts: expected a model of family {LINEAR_FAMILY}, whose reconstruction is "
+            f"linear in the counts; got {model.config.family}"
+        )
+    for name, value in (("factor", factor), ("leak", leak)):
+        if not (math.isfinite(value) and value > 0.0):
+            raise InputError(f"rescale_counts: expected a {name} above 0, got {value}")
+    rise = math.log(factor)
+    arrays = {
+        **model.arrays,
+        "dictionary": _single(model.dictionary / factor),
+        "initial_potential": _single(model.initial_potential + rise),
+        "log_step_size": _single(model.log_step_size + rise),
+        "log_bias": _single(model.log_bias + math.log(leak)),
+    }
+    before = model.config.training
+    factors = {
+        "count_factor": before.get("count_factor", 1.0) * factor,
+        "leak_factor": before.get("leak_factor", 1.0) * leak,
+    }
+    config = model.config.model_copy(
+        update={"clamp_u": model.config.clamp_u + rise, "training": {**before, **factors}}
+    )
+    return replace(model, config=config, arrays=arrays)
+
+
+def _single(values: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    return np.asarray(values, np.float32)

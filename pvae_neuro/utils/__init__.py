@@ -1,0 +1,1 @@
+"""Writing files whole, and names that come close to a mistyped one."""

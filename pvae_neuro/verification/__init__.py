@@ -1,0 +1,1 @@
+"""Evidence that engines agree with each other and with the float model."""
