@@ -27,7 +27,7 @@ from pvae_neuro.network import (
     Population,
     Readout,
 )
-from pvae_neuro.network_parts import ImageShape
+from pvae_neuro.network import ImageShape
 
 SCHEMA_VERSION = 1
 Arrays = Mapping[str, NDArray[Any]]

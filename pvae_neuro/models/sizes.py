@@ -7,7 +7,7 @@ import math
 import torch
 
 from pvae_neuro.models.registry import build_model
-from pvae_neuro.network_parts import ImageShape
+from pvae_neuro.network import ImageShape
 from pvae_neuro.saved.model_file import ModelConfig
 
 

@@ -67,7 +67,8 @@ def _population(population: Population) -> Iterator[str]:
 def program_lines(program: Program) -> Iterator[str]:
     """Yield a line for each instruction and each output of a program."""
     for i in program.instructions:
-        yield f"{i.result} = {OPERATIONS[i.operation].text.format(*i.arguments)}"
+        text = OPERATIONS[i.operation].text.format(*i.arguments)
+        yield f"{i.result} = {text.removesuffix(' >> 0')}"
     for output in program.outputs:
         yield f"{output.variable} <- {output.value}"
 

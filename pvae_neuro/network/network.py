@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -96,6 +96,23 @@ class IntegerNetwork(Circuit):
         return same(self, other)
 
     __hash__ = object.__hash__
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What engines compiled stays behind where a network is sent to another process.
+        kept = {f.name for f in fields(self)} | {"file_bytes"}
+        return {name: value for name, value in vars(self).items() if name in kept}
+
+    # Bytes of the artifact that the network was read from; the engine `onnx` runs them.
+    file_bytes: ClassVar[bytes | None] = None
+
+    def attach_file(self, data: bytes) -> None:
+        """Keep the bytes of the artifact that this network was read from."""
+        object.__setattr__(self, "file_bytes", data)
+
+    @cached_property
+    def compiled(self) -> dict[str, Any]:
+        """What engines make of this network once, by a name of theirs; it goes with the network."""
+        return {}
 
     @cached_property
     def ranges(self) -> Ranges:

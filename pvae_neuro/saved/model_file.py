@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from typing_extensions import Self
 
 from pvae_neuro.errors import ModelFileError
-from pvae_neuro.network_parts import ImageShape
+from pvae_neuro.network import ImageShape
 from pvae_neuro.saved.tensor_files import read_safetensors, write_safetensors
 
 FORMAT = "pvae-neuro-model"

@@ -20,7 +20,7 @@ from pvae_neuro.count_table import MAX_TOTAL_VARIATION
 from pvae_neuro.errors import InputError
 from pvae_neuro.float_model import FloatModel
 from pvae_neuro.network import IntegerNetwork, check_steps
-from pvae_neuro.network_parts import ImageShape
+from pvae_neuro.network import ImageShape
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.sim.engine import Engine, Recording, get_engine
 from pvae_neuro.sim.noise import noise

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from pvae_neuro.errors import InputError
 from pvae_neuro.models.base import Architecture, seeded
-from pvae_neuro.network_parts import ImageShape
+from pvae_neuro.network import ImageShape
 from pvae_neuro.utils.suggest import suggest
 
 DECODERS = ("linear", "mlp", "conv")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pvae_neuro.errors import InputError
 from pvae_neuro.models.base import seeded
 from pvae_neuro.models.networks.decoders import check_image, map_sizes, require_image
-from pvae_neuro.network_parts import ImageShape
+from pvae_neuro.network import ImageShape
 from pvae_neuro.utils.suggest import suggest
 
 ENCODERS = ("linear", "mlp", "conv")
