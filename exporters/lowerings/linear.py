@@ -45,7 +45,7 @@ def float_latents(
         (Variable("u", model.initial_potential.astype(np.float64)), Variable("z", shared(0.0))),
         tuple(constants),
         (FIRE, integrate),
-        Sampler(1023, 14),
+        Sampler(255, 14),
     )
 
 

@@ -13,6 +13,7 @@ largest count below 2**(6+k), and q = 17 - k (the rate is held in units of 2**-q
     3. m = exp2(f)                             2**f, unit 2**-22
        r = m >> (22 - q - i), rounded          the rate, unit 2**-q
        if i < 0 and w < 65534 - (r >> (q - 16)):                                  count 0
+                                               (r << (16 - q) where q < 16)
     4. x = mul(r, LOG2_E, q + 6)               log2 of 1 / P(0), unit 2**-16
        P * 2**-S = 2**-x                       probability of count 0, unit 2**-22;  C = 0
     5. for z = 0 .. max_count:
@@ -40,7 +41,8 @@ WORD_BITS = 16
 WORDS = 1 << WORD_BITS
 # Potentials for which every shift of the rule lies within 0 .. 31, in units of the potential.
 LOWEST_POTENTIAL = -16
-LARGEST_MAX_COUNT = 1023
+# Beyond 255 the distance from Poisson exceeds 1e-3.
+LARGEST_MAX_COUNT = 255
 # Largest probability of counts above the largest one: it limits the potential.
 MAX_TAIL = 1e-4
 
@@ -101,7 +103,7 @@ def sample_counts(
     f, i = _split(u, frac_bits)
     early = (i < -1) & (w < _first_exit(i))
     r = _rate(f, i, q)
-    early |= (i < 0) & (w < 65534 - (r >> (q - 16)))
+    early |= (i < 0) & (w < 65534 - _in_words(r, q))
     # From here on only the neurons that have not left.
     index = np.flatnonzero(~early)
     r, w = r.ravel()[index], w.ravel()[index]
@@ -136,6 +138,11 @@ def _rounded(value: Ints, shift: Ints) -> Ints:
 
 def _rate(f: Ints, i: Ints, q: int) -> Ints:
     return _rounded(exp2(f), 22 - q - i)
+
+
+def _in_words(r: Ints, q: int) -> Ints:
+    """The rate in units of 2**-16, rounded down."""
+    return r >> (q - WORD_BITS) if q >= WORD_BITS else r << (WORD_BITS - q)
 
 
 def _first_probability(r: Ints, q: int) -> tuple[Ints, Ints]:
@@ -178,7 +185,7 @@ def cumulative(
     f, i = _split(u, frac_bits)
     r = _rate(f, i, q)
     exits = np.maximum(
-        np.where(i < -1, _first_exit(i), 0), np.where(i < 0, 65534 - (r >> (q - 16)), 0)
+        np.where(i < -1, _first_exit(i), 0), np.where(i < 0, 65534 - _in_words(r, q), 0)
     )
     p, s = _first_probability(r, q)
     c = np.zeros(len(u), np.int64)
