@@ -66,7 +66,9 @@ def calibrate(
     images = circuit.input.check(inputs[:MAX_CALIBRATION_IMAGES]).astype(circuit.dtype)
     rng = np.random.Generator(np.random.Philox(seed))
     words = {
-        p.name: rng.integers(0, WORDS, (len(images), CALIBRATION_STEPS + 1, p.size), dtype=np.uint16)
+        p.name: rng.integers(
+            0, WORDS, (len(images), CALIBRATION_STEPS + 1, p.size), dtype=np.uint16
+        )
         for p in circuit.drawing
     }
     return _extremes(circuit, images, words)

@@ -297,9 +297,7 @@ def get_engine(name: str) -> Engine:
     return engine
 
 
-def fastest_engine(
-    network: IntegerNetwork, tell: Callable[[str], None] | None = None
-) -> Engine:
+def fastest_engine(network: IntegerNetwork, tell: Callable[[str], None] | None = None) -> Engine:
     """Return the fastest engine that works here and runs this network.
 
     Each is tried for one iteration, so that a missing compiler cache or an unsupported operation is

@@ -65,7 +65,10 @@ class Lateral(Lowering):
             name=self.name,
             input=input_of(model),
             encodings=(Encoding(INPUT, "h", drive),),
-            populations=(_drive_population(model, 0.0), float_latents(model, INTEGRATE_LATERAL, diagonal)),
+            populations=(
+                _drive_population(model, 0.0),
+                float_latents(model, INTEGRATE_LATERAL, diagonal),
+            ),
             connections=(_drive_connection(model), _lateral(np.diag(diagonal) - weights)),
             iteration=_ITERATION,
             final=_FINAL,
@@ -209,5 +212,3 @@ def raise_diagonal(network: IntegerNetwork, fraction: float) -> IntegerNetwork:
         ),
         choices=(*network.choices, Choice("diagonal load", added, why)),
     )
-
-

@@ -84,9 +84,7 @@ def input_of(model: SavedModel, frac_bits: int = 0) -> Input:
     """Images over the model's declared range."""
     config = model.config
     shape = None if config.image_shape is None else tuple(config.image_shape)
-    return Input(
-        config.pixels, float(config.input_low), float(config.input_high), frac_bits, shape
-    )
+    return Input(config.pixels, float(config.input_low), float(config.input_high), frac_bits, shape)
 
 
 def wide_readout(model: SavedModel) -> Readout:

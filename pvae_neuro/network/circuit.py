@@ -140,7 +140,10 @@ def _connection_faults(circuit: Circuit, path: str, c: Connection) -> Iterator[s
     if c.shared is not None:
         holder = circuit.connection_of.get(c.shared.connection)
         if holder is None or holder.shared is not None:
-            yield f"{path}.shared: expected a connection with weights of its own, got {c.shared.connection!r}"
+            yield (
+                f"{path}.shared: expected a connection with weights of its own, got "
+                f"{c.shared.connection!r}"
+            )
         elif not _same_array(c, holder):
             yield f"{path}.weight: differs from the weights of {holder.name!r} that it shares"
 

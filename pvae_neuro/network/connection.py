@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.network.bounds import Array, Flag, Items, Name, Optional, Part, Whole, bounded
+from pvae_neuro.network.bounds import Array, Flag, Items, Name, Optional, Whole, bounded
 from pvae_neuro.network.interval import Interval
 from pvae_neuro.network.operations import LARGEST_SHIFT
 from pvae_neuro.network.population import LARGEST_SIZE
@@ -181,7 +181,8 @@ class Convolution(Connection):
     """Two-dimensional convolution, as in deep learning (a correlation), without dilation.
 
     ``out[o, y, x] = sum_{c, i, j} weight[o, c, i, j] * in[c, stride y + i - padding, ...]``, values
-    outside the picture being 0. Neurons are numbered channel first: ``(c * height + y) * width + x``.
+    outside the picture being 0. Neurons are numbered channel first:
+    ``(c * height + y) * width + x``.
 
     Attributes
     ----------

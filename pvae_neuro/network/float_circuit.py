@@ -113,9 +113,7 @@ class _Run:
         self.circuit = circuit
         self.state: Values = {}
         self.formulas = _formulas(circuit.soft)
-        self.weights = {
-            c.name: np.asarray(c.weight, circuit.dtype) for c in circuit.connections
-        }
+        self.weights = {c.name: np.asarray(c.weight, circuit.dtype) for c in circuit.connections}
         self.populations = {p.name: _typed(p, circuit.dtype) for p in circuit.populations}
         for population in circuit.populations:
             for variable in population.variables:
@@ -150,9 +148,7 @@ class _Run:
 
 def _typed(population: Population, dtype: str) -> Population:
     """Constants in the circuit's own type, so that float64 numbers do not widen float32 ones."""
-    constants = tuple(
-        replace(c, values=np.asarray(c.values, dtype)) for c in population.constants
-    )
+    constants = tuple(replace(c, values=np.asarray(c.values, dtype)) for c in population.constants)
     return replace(population, constants=constants)
 
 

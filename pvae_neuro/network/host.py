@@ -150,7 +150,9 @@ class Encoding:
         if self.weight is None:
             return pixel
         low, high = (shift_right(side, self.shift) for side in self.reach(pixel))
-        return Interval(np.clip(low, -self.limit, self.limit), np.clip(high, -self.limit, self.limit))
+        return Interval(
+            np.clip(low, -self.limit, self.limit), np.clip(high, -self.limit, self.limit)
+        )
 
 
 @dataclass(frozen=True, eq=False)

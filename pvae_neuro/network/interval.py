@@ -1,8 +1,8 @@
 """Interval arithmetic: the smallest and the largest value that a word can take.
 
 An interval holds one pair of bounds per neuron, or a single pair that all neurons share. Bounds are
-64-bit; beyond ``LARGEST`` they saturate, which is far above any width that a network may declare, so
-that a saturated bound is always reported as too wide.
+64-bit; beyond ``LARGEST`` they saturate, which is far above any width that a network may declare,
+so that a saturated bound is always reported as too wide.
 """
 
 from __future__ import annotations

@@ -49,7 +49,8 @@ def _lines(circuit: Circuit) -> Iterator[str]:
 def _population(population: Population) -> Iterator[str]:
     yield f"population {population.name}: {population.size} neurons"
     for variable in population.variables:
-        yield f"  variable {variable.name}: {variable.bits} bits, initial {_values(variable.initial)}"
+        initial = _values(variable.initial)
+        yield f"  variable {variable.name}: {variable.bits} bits, initial {initial}"
     for constant in population.constants:
         yield f"  constant {constant.name} = {_values(constant.values)}"
     if population.sampler is not None:

@@ -154,9 +154,7 @@ def _real_at_least(a: Any, b: Any) -> Any:
 
 _ALL = (
     Operation("add", 2, "{0} + {1}", np.add, _add, np.add),
-    Operation(
-        "sub", 2, "{0} - {1}", np.subtract, lambda a, b: _add(a, _negate(b)), np.subtract
-    ),
+    Operation("sub", 2, "{0} - {1}", np.subtract, lambda a, b: _add(a, _negate(b)), np.subtract),
     Operation(
         "mul",
         3,
@@ -213,9 +211,7 @@ _ALL = (
     Operation("neg", 1, "-{0}", np.negative, _negate, np.negative),
     Operation("clz", 1, "clz({0})", leading_zeros, _count_leading_zeros, None),
     # The interpreter hands these two the population's word and its sampler.
-    Operation(
-        "word", 0, "word", lambda word: word, lambda: between(0, (1 << 16) - 1), None
-    ),
+    Operation("word", 0, "word", lambda word: word, lambda: between(0, (1 << 16) - 1), None),
     Operation(
         "draw",
         1,

@@ -269,9 +269,7 @@ def _host_rows(circuit: Circuit, bounds: Bounds) -> Iterator[Range]:
     largest = max(abs(pixel.smallest), abs(pixel.largest)) << pixel_shift
     largest += max(abs(image.smallest), abs(image.largest)) << image_shift
     total = largest * largest * circuit.input.size
-    yield Range(
-        "readout", "squared error", 0, total, signed_bits(0, total), HOST_WIDTH
-    )
+    yield Range("readout", "squared error", 0, total, signed_bits(0, total), HOST_WIDTH)
 
 
 def _readout_interval(circuit: Circuit, value: Interval) -> Interval:
