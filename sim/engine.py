@@ -119,7 +119,7 @@ class Engine(ABC):
     def run_block(self, block: Block) -> BlockResult:
         """Run a block; the integers are those of ``reference``."""
 
-    def require(self) -> None:
+    def require(self) -> None:  # noqa: B027 - most engines need nothing.
         """Raise :class:`EngineUnavailableError` if something that the engine needs is missing."""
 
     def unsupported(self, network: IntegerNetwork) -> list[str]:

@@ -27,7 +27,7 @@ LARGEST_INDEX = (1 << 63) - 1
 
 
 def check_seed(seed: int) -> int:
-    """Return ``seed`` as an int if it fits the generator's key; raise :class:`InputError` if not."""
+    """Return ``seed`` if it fits the generator's key; raise :class:`InputError` if not."""
     return check_whole("seed", seed, 0, (1 << 64) - 1)
 
 

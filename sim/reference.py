@@ -1,7 +1,7 @@
 """The definition: what every other engine must equal, integer for integer.
 
-Written to be read. :func:`iterate` is the whole network; all arithmetic is in 64-bit integers, wider
-than any value that a proved network can reach.
+Written to be read. :func:`iterate` is the whole network; all arithmetic is in 64-bit integers,
+wider than any value that a proved network can reach.
 """
 
 from __future__ import annotations
