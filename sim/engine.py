@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from inspect import signature
 from typing import Any, ClassVar
 
 import numpy as np
@@ -282,19 +283,39 @@ def engine_names() -> list[str]:
     return list(ENGINES)
 
 
-def get_engine(name: str) -> Engine:
+def get_engine(name: str, **options: Any) -> Engine:
     """Return the engine of that name.
+
+    Parameters
+    ----------
+    name : str
+    **options
+        Those of the engine; :func:`engine_options` names them.
 
     Raises
     ------
     InputError
-        If there is no such engine.
+        If there is no such engine, or it has no such option.
     """
+    made = _engine_class(name)
+    for option in options:
+        if option not in engine_options(name):
+            known = ", ".join(engine_options(name)) or "none"
+            raise InputError(f"engine {name}: has no option {option!r}; its options: {known}")
+    return made(**options)
+
+
+def engine_options(name: str) -> tuple[str, ...]:
+    """Names of the options that an engine is made with: the arguments of its class."""
+    return tuple(signature(_engine_class(name)).parameters)
+
+
+def _engine_class(name: str) -> type[Engine]:
     if name not in ENGINES:
         raise InputError(f"engine: expected one of {', '.join(ENGINES)}; got {name!r}")
     module, attribute = ENGINES[name].split(":")
-    engine: Engine = getattr(import_module(module), attribute)()
-    return engine
+    found: type[Engine] = getattr(import_module(module), attribute)
+    return found
 
 
 def fastest_engine(network: IntegerNetwork, tell: Callable[[str], None] | None = None) -> Engine:

@@ -1,1 +1,1 @@
-"""Benchmarks of engines, side by side in one run."""
+"""Timing of engines against a PyTorch step, side by side in one run: the verb ``bench``."""

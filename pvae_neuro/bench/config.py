@@ -1,29 +1,19 @@
-"""What a benchmark runs: its cases, contenders and rules of timing."""
+"""What a benchmark runs: its cases and the rules of timing."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from pvae_neuro.bench.networks import TOPOLOGIES
+from pvae_neuro.bench.timing import Rules
 from pvae_neuro.errors import InputError
 
-TOPOLOGIES = ("lateral", "predictive")
-# Order of tables and legends. Lava's contenders take seconds to start, so they are asked for.
-ENGINES = (
-    "fast",
-    "fast-bare",
-    "reference",
-    "onnx",
-    "torch",
-    "torch-bare",
-    "snntorch",
-    "norse",
-)
-LAVA_ENGINES = ("lava-stock", "lava", "lava-batch")
-_BASELINES = ("torch", "reference")
-# Which the largest rate of the synthetic networks' count table allows.
+# Order of tables and legends.
+CONTENDERS = ("fast", "fast-bare", "reference", "onnx", "pytorch", "pytorch-bare")
+# The largest rate of the synthetic networks allows no more.
 LARGEST_ACTIVITY = 0.9
 
 
@@ -33,7 +23,8 @@ class Case:
 
     Attributes
     ----------
-    topology : str
+    topology : str or None
+        Circuit of a synthetic network; None where ``model`` says it.
     latents : int or None
         K; None where ``model`` says it.
     batch : int
@@ -74,19 +65,12 @@ class BenchConfig:
     images : str or None
         ``.npy`` of float [N, M] for ``models``; repeated to fill a batch.
     engines : tuple of str
-        Contenders, of ``ENGINES`` and ``LAVA_ENGINES``. One whose dependency is missing is left
-        out and the reason kept.
+        Names of contenders. One whose dependency is missing is left out and the reason kept.
     baseline : str or None
-        Contender that ratios refer to; None takes ``torch`` if it runs here, else ``reference``.
-    repeats : int
-        Turns of each contender.
-    steps : int or None
-        Iterations per call; None lets a call last ``min_seconds``.
-    min_seconds : float
-        Shortest measurement.
-    limit_seconds : float
-        A contender whose shortest sensible measurement takes longer is left out of the case. One
-        that would need more for all its turns takes fewer turns, but at least three.
+        Contender that ratios refer to; None takes ``pytorch`` if it runs here, else
+        ``reference``.
+    rules : Rules
+        How long each is timed.
     pixels : int
         M of synthetic networks.
     seed : int
@@ -95,7 +79,7 @@ class BenchConfig:
     Raises
     ------
     InputError
-        If a name is unknown or a number out of range.
+        If a number is out of range, or there is no case.
     """
 
     latents: tuple[int, ...] = (128, 512, 2048)
@@ -106,12 +90,9 @@ class BenchConfig:
     models: tuple[str, ...] = ()
     float_model: str | None = None
     images: str | None = None
-    engines: tuple[str, ...] = ENGINES
+    engines: tuple[str, ...] = CONTENDERS
     baseline: str | None = None
-    repeats: int = 7
-    steps: int | None = None
-    min_seconds: float = 0.05
-    limit_seconds: float = 10.0
+    rules: Rules = field(default_factory=Rules)
     pixels: int = 784
     seed: int = 0
 
@@ -122,8 +103,9 @@ class BenchConfig:
             raise InputError(problem)
 
     def _problems(self) -> Iterator[str]:
-        yield from _unknown("engines", self.engines, (*ENGINES, *LAVA_ENGINES))
-        yield from _unknown("topologies", self.topologies, TOPOLOGIES)
+        for name in self.topologies:
+            if name not in TOPOLOGIES:
+                yield f"topologies: expected one of {', '.join(TOPOLOGIES)}; got {name!r}"
         if self.baseline is not None and self.baseline not in self.engines:
             yield f"baseline: expected one of {', '.join(self.engines)}; got {self.baseline!r}"
         for name in ("engines", "batches", "threads"):
@@ -143,12 +125,16 @@ class BenchConfig:
         for value in self.activities:
             if not 0.0 < value <= LARGEST_ACTIVITY:
                 yield f"activities: expected shares in (0, {LARGEST_ACTIVITY}], got {value}"
-        for name, least in (("repeats", 1), ("pixels", 1), ("seed", 0)):
-            if getattr(self, name) < least:
-                yield f"{name}: expected at least {least}, got {getattr(self, name)}"
-        if self.steps is not None and self.steps < 1:
-            yield f"steps: expected at least 1, got {self.steps}"
-        if not (self.min_seconds > 0 and self.limit_seconds > 0):
+        rules = self.rules
+        for name, value, least in (
+            ("repeats", rules.repeats, 1),
+            ("steps", 1 if rules.steps is None else rules.steps, 1),
+            ("pixels", self.pixels, 1),
+            ("seed", self.seed, 0),
+        ):
+            if value < least:
+                yield f"{name}: expected at least {least}, got {value}"
+        if not (rules.min_seconds > 0 and rules.limit_seconds > 0):
             yield "expected min_seconds and limit_seconds above 0"
 
     def cases(self) -> list[Case]:
@@ -169,12 +155,6 @@ class BenchConfig:
         ]
         return synthetic + real
 
-    def choose_baseline(self) -> str:
-        """Return the contender that ratios refer to."""
-        if self.baseline is not None:
-            return self.baseline
-        return next((name for name in _BASELINES if name in self.engines), self.engines[0])
-
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return {
@@ -184,42 +164,14 @@ class BenchConfig:
 
     @classmethod
     def quick(cls, **changes: Any) -> BenchConfig:
-        """Preset of under a minute: two sizes, three activities, one batch, three turns.
-
-        Parameters
-        ----------
-        **changes : Any
-            Settings to replace.
-
-        Returns
-        -------
-        BenchConfig
-        """
-        preset = cls(latents=(128, 512), batches=(64,), repeats=3, limit_seconds=3.0)
+        """Preset of under a minute: two sizes, three activities, one batch, three turns."""
+        preset = cls(latents=(128, 512), batches=(64,), rules=Rules(repeats=3, limit_seconds=3.0))
         return replace(preset, **changes)
 
     @classmethod
     def full(cls, **changes: Any) -> BenchConfig:
         """Preset of all sizes, batches, activities and both topologies on all cores."""
-        return replace(cls(topologies=TOPOLOGIES, steps=64), **changes)
-
-    @classmethod
-    def headline(cls, **changes: Any) -> BenchConfig:
-        """Preset of one size (K = 512) on one core and on all, Lava included.
-
-        What the project claims about its speed is read off this one run. Calls last 128
-        iterations, as evaluations do: an image costs its drive and its readout once per call.
-        """
-        preset = cls(
-            latents=(512,),
-            topologies=TOPOLOGIES,
-            threads=tuple(sorted({1, available_cores()})),
-            engines=(*ENGINES, *LAVA_ENGINES),
-            repeats=7,
-            steps=128,
-            limit_seconds=20.0,
-        )
-        return replace(preset, **changes)
+        return replace(cls(topologies=tuple(TOPOLOGIES), rules=Rules(steps=64)), **changes)
 
 
 def available_cores() -> int:
@@ -227,9 +179,3 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _unknown(field: str, names: tuple[str, ...], known: tuple[str, ...]) -> Iterator[str]:
-    for name in names:
-        if name not in known:
-            yield f"{field}: expected one of {', '.join(known)}; got {name!r}"

@@ -1,22 +1,46 @@
-"""Who takes part in a benchmark, and what exactly is timed of each.
+"""What is timed: engines, and the float model in PyTorch.
 
-A contender's ``prepare`` builds all that it needs and returns a function that runs a number of
-iterations; only that function is timed.
+A contender's ``prepare`` builds all that it needs; only the function that it returns is timed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib import import_module
+from functools import partial
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pvae_neuro.bench.config import Case
-from pvae_neuro.bench.machine import installed
-from pvae_neuro.bench.networks import Workload
-from pvae_neuro.bench.timing import Entry
-from pvae_neuro.errors import EngineUnavailableError
-from pvae_neuro.sim.engine import Engine, Record, get_engine
+from pvae_neuro.bench.timing import Entry, Run
+from pvae_neuro.network import IntegerNetwork
+from pvae_neuro.saved.model_file import SavedModel
+from pvae_neuro.sim.engine import Record, engine_options, get_engine
+from pvae_neuro.utils.optional import require
+
+
+@dataclass(frozen=True, eq=False)
+class Workload:
+    """What all contenders of a case run.
+
+    Attributes
+    ----------
+    network : IntegerNetwork
+    images : float32 [B, M]
+    activity : float
+        Share of neurons that fire per iteration, as measured.
+    float_model : SavedModel
+        Of the same size and activity.
+    """
+
+    network: IntegerNetwork
+    images: NDArray[np.float32]
+    activity: float
+    float_model: SavedModel
 
 
 @dataclass(frozen=True)
@@ -29,7 +53,7 @@ class Setting:
     workload : Workload
     seed : int
     stack : ExitStack
-        Closed when the case is over; processes and the like go there.
+        Closed when the case is over; a contender leaves there what it has to close.
     """
 
     case: Case
@@ -40,144 +64,127 @@ class Setting:
 
 @dataclass(frozen=True)
 class Contender:
-    """A way to run an iteration.
+    """Something that runs iterations.
 
     Attributes
     ----------
     about : str
         What one iteration of it does.
-    needs : tuple of str
-        Modules that must be installed.
-    prepare : str
-        ``module:function`` that takes a :class:`Setting` and returns an :class:`Entry`.
-    remedy : str
-        How to get what it needs.
+    require : callable
+        Raises :class:`~pvae_neuro.errors.MissingDependencyError` or
+        :class:`~pvae_neuro.errors.EngineUnavailableError` where it cannot run here.
+    prepare : callable
+        Takes a :class:`Setting`, returns an :class:`Entry`.
     """
 
     about: str
-    needs: tuple[str, ...]
-    prepare: str
-    remedy: str = ""
+    require: Callable[[], object]
+    prepare: Callable[[Setting], Entry]
 
 
-_HERE = "pvae_neuro.bench.contenders"
-_FRAMEWORKS = "pvae_neuro.bench.frameworks"
-_LAVA = "pvae_neuro.bench.lava"
+def engine_contender(
+    label: str, engine: str, about: str, record: Record = "summary"
+) -> Contender:
+    """Make a contender of an engine."""
 
-CONTENDERS: dict[str, Contender] = {
-    "fast": Contender(
-        "engine fast with the summary of every iteration: spikes, and the squared error of a "
-        "fresh reconstruction",
-        ("numba",), f"{_HERE}:fast", "pip install 'pvae-neuro[fast]'",
-    ),
-    "fast-bare": Contender(
-        "engine fast without a record: sampling, synapses, update",
-        ("numba",), f"{_HERE}:fast_bare", "pip install 'pvae-neuro[fast]'",
-    ),
-    "reference": Contender(
-        "engine reference (NumPy, 64-bit integers) with the same summary", (),
-        f"{_HERE}:reference",
-    ),
-    "onnx": Contender(
-        "engine onnx: ONNX Runtime on the artifact's graph, with the same summary",
-        ("onnxruntime",), f"{_HERE}:onnx", "pip install 'pvae-neuro[onnx-runtime]'",
-    ),
-    "torch": Contender(
-        "our float model in PyTorch as it is evaluated: IPVAE.step without gradients, "
-        "reconstruction and loss terms included",
-        ("torch",), f"{_FRAMEWORKS}:torch_step", "pip install 'pvae-neuro[train]'",
-    ),
-    "torch-bare": Contender(
-        "the same float update with the fewest operations: one lateral product per iteration, no "
-        "record",
-        ("torch",), f"{_FRAMEWORKS}:torch_bare", "pip install 'pvae-neuro[train]'",
-    ),
-    "snntorch": Contender(
-        "snnTorch RLeaky, all-to-all, of the same size without gradients; its own activity",
-        ("torch", "snntorch"), f"{_FRAMEWORKS}:snntorch_step", "pip install snntorch",
-    ),
-    "norse": Contender(
-        "Norse LIFRecurrentCell of the same size and one input without gradients; its own activity",
-        ("torch", "norse"), f"{_FRAMEWORKS}:norse_step", "pip install norse",
-    ),
-    "lava-stock": Contender(
-        "Lava's own LIF and recurrent Dense of the same size, fixed point, graded spikes, one "
-        "image at a time; its own activity",
-        ("lava.magma",), f"{_LAVA}:stock", "pip install 'pvae-neuro[lava]' (Python 3.10)",
-    ),
-    "lava": Contender(
-        "our Lava processes with Lava's Dense, fixed point, one image at a time",
-        ("lava.magma",), f"{_LAVA}:ours", "pip install 'pvae-neuro[lava]' (Python 3.10)",
-    ),
-    "lava-batch": Contender(
-        "our Lava processes with a batch axis, fixed point, all images side by side",
-        ("lava.magma",), f"{_LAVA}:batched", "pip install 'pvae-neuro[lava]' (Python 3.10)",
-    ),
-}  # fmt: skip
+    def prepare(setting: Setting) -> Entry:
+        return Entry(label, len(setting.workload.images), _engine_run(engine, record, setting))
+
+    return Contender(about, lambda: get_engine(engine).require(), prepare)
 
 
-def missing(name: str) -> str | None:
-    """Why a contender cannot run in this installation; None if it can."""
-    contender = CONTENDERS[name]
-    lacking = [module for module in contender.needs if not installed(module)]
-    if not lacking:
-        return None
-    return f"{', '.join(lacking)} not installed; {contender.remedy}"
-
-
-def prepare(name: str, setting: Setting) -> Entry:
-    """Build a contender.
-
-    Parameters
-    ----------
-    name : str
-    setting : Setting
-
-    Returns
-    -------
-    Entry
-
-    Raises
-    ------
-    EngineUnavailableError
-        If it cannot run this case, or its dependency fails to import.
-    """
-    module, _, function = CONTENDERS[name].prepare.partition(":")
-    try:
-        make: Callable[[Setting], Entry] = getattr(import_module(module), function)
-        return make(setting)
-    except ImportError as error:
-        if isinstance(error, EngineUnavailableError):
-            raise
-        raise EngineUnavailableError(f"{name}: cannot be imported: {error}") from error
-
-
-def fast(setting: Setting) -> Entry:
-    """Engine ``fast``, recording what it does by default."""
-    return _engine("fast", get_engine("fast"), setting)
-
-
-def fast_bare(setting: Setting) -> Entry:
-    """Engine ``fast``, recording nothing but the end."""
-    return _engine("fast-bare", get_engine("fast"), setting, "last")
-
-
-def reference(setting: Setting) -> Entry:
-    """Engine ``reference``."""
-    return _engine("reference", get_engine("reference"), setting)
-
-
-def onnx(setting: Setting) -> Entry:
-    """Engine ``onnx`` with the case's threads."""
-    from pvae_neuro.sim.onnx_runtime import OnnxEngine
-
-    return _engine("onnx", OnnxEngine(setting.case.threads), setting)
-
-
-def _engine(name: str, engine: Engine, setting: Setting, record: Record = "summary") -> Entry:
+def _engine_run(name: str, record: Record, setting: Setting) -> Run:
+    takes_threads = "threads" in engine_options(name)
+    engine = get_engine(name, **({"threads": setting.case.threads} if takes_threads else {}))
     work = setting.workload
 
     def run(steps: int) -> None:
         engine.run(work.network, work.images, steps, setting.seed, record=record)
 
-    return Entry(name, len(work.images), run)
+    return run
+
+
+_require_torch = partial(require, "torch", "train", "the PyTorch contenders")
+
+
+def pytorch_step(setting: Setting) -> Entry:
+    """``IPVAE.step``, as the float model is evaluated."""
+    torch, model, images, generator = _float_model(setting)
+
+    def run(steps: int) -> None:
+        with torch.no_grad():
+            u = model.initial_state(len(images))
+            for _ in range(steps):
+                u = model.step(u, images, generator=generator).u
+
+    return Entry("pytorch", len(images), run)
+
+
+def pytorch_bare(setting: Setting) -> Entry:
+    """The update alone, with everything that stays the same computed before."""
+    torch, model, images, generator = _float_model(setting)
+
+    def run(steps: int) -> None:
+        with torch.no_grad():
+            drive = model.drive(images)
+            u = model.initial_state(len(images))
+            for _ in range(steps):
+                z = torch.poisson(torch.exp(u), generator)
+                u = model.advance(u, drive.feedforward - z @ drive.lateral)
+
+    return Entry("pytorch-bare", len(images), run)
+
+
+def _float_model(setting: Setting) -> tuple[Any, Any, Any, Any]:
+    torch: Any = _require_torch()
+    from pvae_neuro.models.poisson.ipvae import IPVAE
+
+    setting.stack.callback(torch.set_num_threads, torch.get_num_threads())
+    torch.set_num_threads(setting.case.threads)
+    model = IPVAE.from_saved(setting.workload.float_model).eval()
+    generator = torch.Generator().manual_seed(setting.seed)
+    return torch, model, torch.from_numpy(setting.workload.images), generator
+
+
+CONTENDERS: dict[str, Contender] = {
+    "fast": engine_contender(
+        "fast", "fast",
+        "engine fast with the summary of every iteration: spikes, and the squared error of a "
+        "fresh reconstruction",
+    ),
+    "fast-bare": engine_contender(
+        "fast-bare", "fast", "engine fast without a record: sampling, synapses, update", "last"
+    ),
+    "reference": engine_contender(
+        "reference", "reference",
+        "engine reference (NumPy, 64-bit integers) with the same summary",
+    ),
+    "onnx": engine_contender(
+        "onnx", "onnx", "engine onnx: ONNX Runtime on the artifact's graph, with the same summary"
+    ),
+    "pytorch": Contender(
+        "our float model in PyTorch as it is evaluated: IPVAE.step without gradients, "
+        "reconstruction and loss terms included",
+        _require_torch, pytorch_step,
+    ),
+    "pytorch-bare": Contender(
+        "the same float update with the fewest operations: one lateral product per iteration, no "
+        "record",
+        _require_torch, pytorch_bare,
+    ),
+}  # fmt: skip
+
+
+@contextmanager
+def blas_threads(threads: int) -> Iterator[None]:
+    """Let BLAS, which ``reference`` multiplies with, use so many threads for a while.
+
+    Does nothing without threadpoolctl. Other contenders take the number themselves.
+    """
+    if find_spec("threadpoolctl") is None:
+        yield
+        return
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=threads, user_api="blas"):
+        yield

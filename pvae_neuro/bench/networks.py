@@ -4,40 +4,46 @@ The cost of an event-driven iteration depends on how many neurons fire, so a ben
 it. Here every array has the size and type of a real network and every operation is carried out,
 but what returns to the potentials rounds to zero: the exponent of the connection that ends there
 is so small that the largest possible sum is less than half a unit. Leak, drive and self-inhibition
-are zero. So each neuron keeps the potential it starts with and fires independently with the
+are zero. So each neuron keeps the potential that it starts with and fires independently, with the
 probability that belongs to it. The potentials spread over two nats around the value that gives the
-wanted activity, so that the sampler meets many rows of its table, as it does in a real network.
+wanted activity, so that the sampler meets many rates, as it does in a real network.
 
-The float model of the same size is pinned likewise: a step size of exp(-60) leaves its potentials
-where they are.
+The float model of the same size is pinned likewise: with a step size of exp(-60) its potentials do
+not move.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.count_table import build_count_table, largest_potential
 from pvae_neuro.errors import InputError
 from pvae_neuro.network import (
-    Connection,
-    Drive,
-    ErrorPopulation,
-    Hop,
-    InputEncoding,
+    Activation,
+    Constant,
+    Dense,
+    Encoding,
+    Input,
     IntegerNetwork,
-    PoissonPopulation,
+    OneToOne,
+    Population,
+    Program,
     Readout,
+    Sampler,
+    Variable,
+    shared,
+    transpose_of,
 )
+from pvae_neuro.network.population import WORD_MAX
+from pvae_neuro.network.sampler import largest_potential
+from pvae_neuro.neurons.error import COMPARE
+from pvae_neuro.neurons.poisson import FIRE, INTEGRATE, INTEGRATE_LATERAL
 from pvae_neuro.saved.model_file import ModelConfig, SavedModel
 
 FRAC_BITS = 12
 MAX_COUNT = 15
-BITS = 8
 MESSAGE_LIMIT = 900
+LARGEST_MANTISSA = 127
 LOWEST = -8.0
 # Half the width over which potentials spread, in nats.
 SPREAD = 1.0
@@ -46,41 +52,10 @@ FLOAT_CLAMP = 30.0
 LOG_STEP_SIZE = -60.0
 
 
-@dataclass(frozen=True, eq=False)
-class Workload:
-    """What all contenders of a case run.
-
-    Attributes
-    ----------
-    network : IntegerNetwork
-    images : float32 [B, M]
-    activity : float
-        Share of neurons that fire per iteration, as measured.
-    float_model : SavedModel
-        Of the same size and activity.
-    """
-
-    network: IntegerNetwork
-    images: NDArray[np.float32]
-    activity: float
-    float_model: SavedModel
-
-
 def pinned_potentials(latents: int, activity: float, seed: int = 0) -> NDArray[np.float64]:
-    """Potentials whose mean probability to fire is ``activity``.
+    """Potentials [K], in nats and random order, whose mean probability to fire is ``activity``.
 
-    Parameters
-    ----------
-    latents : int
-    activity : float
-        Mean of ``1 - exp(-exp(u))``.
-    seed : int
-        Of the order.
-
-    Returns
-    -------
-    float64 [K]
-        In nats, in random order.
+    The probability that a neuron of potential u fires is ``1 - exp(-exp(u))``.
     """
     spread = np.linspace(-SPREAD, SPREAD, latents) if latents > 1 else np.zeros(1)
     highest = largest_potential(MAX_COUNT, FRAC_BITS) / 2.0**FRAC_BITS
@@ -97,112 +72,144 @@ def pinned_potentials(latents: int, activity: float, seed: int = 0) -> NDArray[n
 def pinned_network(
     topology: str, latents: int, pixels: int, activity: float, seed: int = 0
 ) -> IntegerNetwork:
-    """Network of either topology that keeps an activity.
-
-    Parameters
-    ----------
-    topology : {"lateral", "predictive"}
-    latents, pixels : int
-        K and M.
-    activity : float
-    seed : int
-
-    Returns
-    -------
-    IntegerNetwork
+    """Network of K latents and M pixels that keeps an activity.
 
     Raises
     ------
     InputError
         If there is no such topology.
     """
-    makers = {"lateral": _lateral, "predictive": _predictive}
-    if topology not in makers:
-        raise InputError(f"topology: expected one of {', '.join(makers)}; got {topology!r}")
+    if topology not in TOPOLOGIES:
+        raise InputError(f"topology: expected one of {', '.join(TOPOLOGIES)}; got {topology!r}")
     rng = np.random.default_rng(seed)
-    return makers[topology](rng, _latents(latents, activity, seed), pixels)
+    return TOPOLOGIES[topology](rng, latents, pixels, activity, seed)
 
 
-def _latents(latents: int, activity: float, seed: int) -> PoissonPopulation:
-    u_min, u_max = int(LOWEST) << FRAC_BITS, largest_potential(MAX_COUNT, FRAC_BITS)
-    u = np.rint(pinned_potentials(latents, activity, seed) * 2.0**FRAC_BITS)
-    return PoissonPopulation(
-        name="latents",
-        initial=np.clip(u, u_min, u_max).astype(np.int32),
-        leak=np.zeros(latents, np.int32),
-        diagonal=np.zeros(latents, np.int32),
-        frac_bits=FRAC_BITS,
-        u_min=u_min,
-        u_max=u_max,
-        du_min=-8 << FRAC_BITS,
-        du_max=8 << FRAC_BITS,
-        table=build_count_table(FRAC_BITS, u_min, u_max, MAX_COUNT),
-    )
-
-
-def _lateral(rng: np.random.Generator, latents: PoissonPopulation, pixels: int) -> IntegerNetwork:
-    size = latents.size
-    weight = _mantissas(rng, size, size)
+def _lateral(
+    rng: np.random.Generator, latents: int, pixels: int, activity: float, seed: int
+) -> IntegerNetwork:
+    weight = _mantissas(rng, latents, latents)
     exponent = vanishing_exponent(weight, MAX_COUNT)
+    diagonal = Constant("diagonal", np.zeros(latents, np.int32))
+    fire = Activation("latents", "fire")
     return IntegerNetwork(
-        topology="lateral",
-        input=InputEncoding(pixels, 0.0, 1.0, 12),
-        populations=(latents,),
-        connections=(Connection("lateral", "latents", "latents", weight, exponent, BITS),),
-        schedule=(Hop("latents", ("lateral",)),),
-        readout=_readout(rng, pixels, size),
-        drive=Drive("latents", np.zeros((size, pixels), np.int32), shift=12, limit=1 << 20),
+        name="lateral",
+        input=Input(pixels, 0.0, 1.0, 12),
+        encodings=(
+            Encoding("drive", "h", np.zeros((latents, pixels), np.int32), 12, limit=1 << 20),
+        ),
+        populations=(
+            Population("drive", latents, (Variable("h", shared(0)),)),
+            _latents(latents, activity, seed, INTEGRATE_LATERAL, diagonal),
+        ),
+        connections=(
+            OneToOne("drive", "drive", "h", "latents", _ones(latents), 0, "drive"),
+            Dense("lateral", "latents", "z", "latents", weight, exponent, "lateral"),
+        ),
+        iteration=(fire, Activation("latents", "integrate", ("drive", "lateral"))),
+        final=(fire,),
+        readout=Readout(
+            "latents", "z", rng.integers(-900, 900, (pixels, latents), np.int16), None, 11
+        ),
     )
 
 
 def _predictive(
-    rng: np.random.Generator, latents: PoissonPopulation, pixels: int
+    rng: np.random.Generator, latents: int, pixels: int, activity: float, seed: int
 ) -> IntegerNetwork:
-    dictionary = _mantissas(rng, pixels, latents.size)
-    back = np.ascontiguousarray(dictionary.T)
-    exponent = vanishing_exponent(back, MESSAGE_LIMIT)
-    errors = ErrorPopulation("errors", np.full(pixels, 100, np.int32), 12, MESSAGE_LIMIT)
+    dictionary = _mantissas(rng, pixels, latents)
+    # As in a lowering: no sum of messages may leave 24 bits.
+    limit = min(MESSAGE_LIMIT, (WORD_MAX - (1 << 14)) // _row_sum(dictionary.T))
+    prediction = Dense("prediction", "latents", "z", "errors", dictionary, 2, "prediction")
+    feedback = transpose_of(
+        prediction, "feedback", "errors", "m", "latents",
+        exponent=vanishing_exponent(dictionary.T, limit), received_as="feedback",
+    )  # fmt: skip
+    fire = Activation("latents", "fire")
     return IntegerNetwork(
-        topology="predictive",
-        input=InputEncoding(pixels, 0.0, 1.0, 12),
-        populations=(latents, errors),
-        connections=(
-            Connection("prediction", "latents", "errors", np.negative(dictionary), 2, BITS),
-            Connection("feedback", "errors", "latents", back, exponent, BITS),
+        name="predictive",
+        input=Input(pixels, 0.0, 1.0, 12),
+        encodings=(Encoding("pixels", "x"),),
+        populations=(
+            Population("pixels", pixels, (Variable("x", shared(0)),)),
+            _latents(latents, activity, seed, INTEGRATE),
+            _errors(pixels, limit),
         ),
-        schedule=(Hop("errors", ("prediction",)), Hop("latents", ("feedback",))),
-        readout=_readout(rng, pixels, latents.size),
+        connections=(
+            OneToOne("pixels", "pixels", "x", "errors", _ones(pixels), 0, "pixel"),
+            prediction,
+            feedback,
+        ),
+        iteration=(
+            fire,
+            Activation("errors", "compare", ("pixels", "prediction")),
+            Activation("latents", "integrate", ("feedback",)),
+        ),
+        final=(fire,),
+        readout=Readout("latents", "z", None, "prediction", 11),
+    )
+
+
+TOPOLOGIES = {"lateral": _lateral, "predictive": _predictive}
+
+
+def _latents(
+    size: int, activity: float, seed: int, integrate: Program, *more: Constant
+) -> Population:
+    floor, top = int(LOWEST) << FRAC_BITS, largest_potential(MAX_COUNT, FRAC_BITS)
+    u = np.rint(pinned_potentials(size, activity, seed) * 2.0**FRAC_BITS)
+    clamps = {"u_min": floor, "u_max": top, "du_min": -8 << FRAC_BITS, "du_max": 8 << FRAC_BITS}
+    return Population(
+        "latents",
+        size,
+        (
+            Variable("u", np.clip(u, floor, top).astype(np.int32)),
+            Variable("z", shared(0), MAX_COUNT.bit_length() + 1),
+        ),
+        (
+            Constant("leak", np.zeros(size, np.int32)),
+            *(Constant(name, shared(value)) for name, value in clamps.items()),
+            *more,
+        ),
+        (FIRE, integrate),
+        Sampler(MAX_COUNT, FRAC_BITS),
+    )
+
+
+def _errors(size: int, limit: int) -> Population:
+    constants = {"gain_shift": 12, "low": -limit, "high": limit}
+    return Population(
+        "errors",
+        size,
+        (Variable("m", shared(0)),),
+        (
+            Constant("gain", np.full(size, 100, np.int32)),
+            *(Constant(name, shared(value)) for name, value in constants.items()),
+        ),
+        (COMPARE,),
     )
 
 
 def vanishing_exponent(weight: NDArray[np.int8], largest: int) -> int:
     """Exponent at which every sum of messages within +-``largest`` rounds to zero."""
-    reach = int(np.abs(weight.astype(np.int64)).sum(axis=1).max()) * largest
-    return -(reach.bit_length() + 1)
+    return -((_row_sum(weight) * largest).bit_length() + 1)
+
+
+def _row_sum(weight: NDArray[np.int8]) -> int:
+    return int(np.abs(weight.astype(np.int64)).sum(axis=1).max())
 
 
 def _mantissas(rng: np.random.Generator, rows: int, columns: int) -> NDArray[np.int8]:
-    limit = (1 << (BITS - 1)) - 1
-    return np.clip(rng.normal(0.0, limit / 3, (rows, columns)), -limit, limit).astype(np.int8)
+    values = rng.normal(0.0, LARGEST_MANTISSA / 3, (rows, columns))
+    return np.clip(values, -LARGEST_MANTISSA, LARGEST_MANTISSA).astype(np.int8)
 
 
-def _readout(rng: np.random.Generator, pixels: int, latents: int) -> Readout:
-    return Readout("latents", rng.integers(-900, 900, (pixels, latents), dtype=np.int16), 11)
+def _ones(size: int) -> NDArray[np.int8]:
+    return np.ones(size, np.int8)
 
 
 def pinned_float_model(latents: int, pixels: int, activity: float, seed: int = 0) -> SavedModel:
-    """Float model of the same size and activity.
-
-    Parameters
-    ----------
-    latents, pixels : int
-    activity : float
-    seed : int
-
-    Returns
-    -------
-    SavedModel
-    """
+    """Float model of the same size and activity."""
     rng = np.random.default_rng(seed)
     config = ModelConfig(
         pixels=pixels,
@@ -227,19 +234,5 @@ def pinned_float_model(latents: int, pixels: int, activity: float, seed: int = 0
 def random_images(network: IntegerNetwork, samples: int, seed: int = 0) -> NDArray[np.float32]:
     """Images [samples, M] inside a network's range."""
     rng = np.random.default_rng(seed)
-    low, high = network.input.low, network.input.high
-    return rng.uniform(low, high, (samples, network.input.pixels)).astype(np.float32)
-
-
-def measured_activity(
-    network: IntegerNetwork, images: NDArray[Any], seed: int, steps: int | None = None
-) -> float:
-    """Share of neurons that fire per iteration, in a run of the quickest engine on few images."""
-    from pvae_neuro.sim.engine import default_engine, get_engine
-
-    few = images[:8]
-    steps = steps or max(16, 256 // len(few))
-    recording = get_engine(default_engine()).run(network, few, steps, seed)
-    if recording.active is None:
-        raise InputError("activity: expected an engine that records summaries")
-    return float(recording.active.mean()) / network.latents.size
+    source = network.input
+    return rng.uniform(source.low, source.high, (samples, source.size)).astype(np.float32)
