@@ -75,7 +75,7 @@ class Reference(Name):
 
     def faults(self, value: Any, path: str) -> Iterator[str]:
         """Yield a message if the value does not fit."""
-        if value not in ("0", "1"):
+        if type(value) is not str or value not in ("0", "1"):
             yield from super().faults(value, path)
 
 
@@ -108,7 +108,7 @@ class Array:
     def faults(self, value: Any, path: str) -> Iterator[str]:
         """Yield a message if the value does not fit."""
         if not isinstance(value, np.ndarray) or value.dtype != self.dtype:
-            got = value.dtype.name if isinstance(value, np.ndarray) else show(value)
+            got = str(value.dtype) if isinstance(value, np.ndarray) else show(value)
             yield f"{path}: expected an array of {self.dtype}, got {got}"
         elif value.ndim != self.dimensions or not 1 <= value.size <= self.largest_size:
             yield (
@@ -210,5 +210,8 @@ def show(value: Any) -> str:
         return f"{value.dtype.name} {list(value.shape)}"
     if type(value) is int and value.bit_length() > 128:
         return f"a number of {value.bit_length()} bits"
-    text = ascii(value)
+    try:
+        text = ascii(value)
+    except Exception:  # A stranger's object, or a tuple of numbers too long to print.
+        text = f"an object of type {type(value).__name__}"
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."

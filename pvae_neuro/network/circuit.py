@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from pvae_neuro.network.bounds import Items, Name, Optional, Part, bounded, show
-from pvae_neuro.network.connection import Connection, Dense, resolve
+from pvae_neuro.network.connection import Connection, Dense, Shared, resolve
 from pvae_neuro.network.host import Encoding, Input, Readout
 from pvae_neuro.network.population import Population
 from pvae_neuro.network.schedule import Activation
@@ -144,8 +144,25 @@ def _connection_faults(circuit: Circuit, path: str, c: Connection) -> Iterator[s
                 f"{path}.shared: expected a connection with weights of its own, got "
                 f"{c.shared.connection!r}"
             )
-        elif not _same_array(c, holder):
-            yield f"{path}.weight: differs from the weights of {holder.name!r} that it shares"
+        else:
+            yield from _sharing_faults(path, c, c.shared, holder)
+
+
+def _sharing_faults(path: str, c: Connection, shared: Shared, holder: Connection) -> Iterator[str]:
+    for name, part, axis in (("rows", shared.rows, 0), ("columns", shared.columns, 1)):
+        if part is None:
+            continue
+        if not isinstance(holder, Dense):
+            yield f"{path}.shared.{name}: expected none for the {holder.kind} {holder.name!r}"
+            return
+        if part[1] > holder.weight.shape[axis]:
+            yield (
+                f"{path}.shared.{name}: {holder.name!r} has {holder.weight.shape[axis]}, got "
+                f"{list(part)}"
+            )
+            return
+    if not _same_array(c, holder):
+        yield f"{path}.weight: differs from the weights of {holder.name!r} that it shares"
 
 
 def _same_array(c: Connection, holder: Connection) -> bool:
@@ -246,6 +263,13 @@ def _readout_faults(circuit: Circuit, path: str, readout: Readout) -> Iterator[s
         connection = circuit.connection_of.get(readout.connection)
         if not isinstance(connection, Dense):
             yield f"{path}.connection: expected a dense connection, got {readout.connection!r}"
+            return
+        if (connection.source, connection.variable) != (readout.population, readout.variable):
+            yield (
+                f"{path}.connection: {connection.name!r} sends {connection.source}."
+                f"{connection.variable}; expected one that sends {readout.population}."
+                f"{readout.variable}"
+            )
             return
         shape = connection.weight.shape
     if shape != (circuit.input.size, size):

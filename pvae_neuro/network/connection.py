@@ -53,6 +53,12 @@ class Shared:
         Optional(Items(Whole(0, LARGEST_SIZE), most=2, least=2)), default=None
     )
 
+    def faults(self, path: str) -> Iterator[str]:
+        """Yield a message for each slice that is empty."""
+        for name, part in (("rows", self.rows), ("columns", self.columns)):
+            if part is not None and part[0] >= part[1]:
+                yield f"{path}.{name}: expected the first before the last + 1, got {list(part)}"
+
 
 @dataclass(frozen=True, eq=False)
 class Connection(ABC):
@@ -240,14 +246,18 @@ class Convolution(Connection):
                 f"{path}.weight: expected {channels[0]} x {channels[1]} channels, got "
                 f"{self.weight.shape[0]} x {self.weight.shape[1]}"
             )
+        smallest = min(self.weight.shape[2:])
+        if self.padding >= smallest:
+            yield f"{path}.padding: expected less than the kernel's {smallest}, got {self.padding}"
+            return
         for axis, side in ((1, "height"), (2, "width")):
             kernel = self.weight.shape[axis + 1]
             most = (self.wide[axis] + 2 * self.padding - kernel) // self.stride + 1
-            if not 1 <= self.narrow[axis] <= most or self.padding >= kernel:
+            if not 1 <= self.narrow[axis] <= most:
                 yield (
                     f"{path}: {side} {self.wide[axis]} with padding {self.padding}, stride "
-                    f"{self.stride} and a kernel of {kernel} gives 1 to {max(most, 0)} values, got "
-                    f"{self.narrow[axis]}"
+                    f"{self.stride} and a kernel of {kernel} gives at most {max(most, 0)} values, "
+                    f"got {self.narrow[axis]}"
                 )
 
 
@@ -277,7 +287,7 @@ class TransposedConvolution(Convolution):
         channels, height, width = self.wide
         pad = self.padding
         small = values.reshape(len(values), *self.narrow)
-        size = (len(values), channels, height + 2 * pad + 64, width + 2 * pad + 64)
+        size = (len(values), channels, height + 2 * pad, width + 2 * pad)
         out = np.zeros(size, np.result_type(values, weight))
         for i, j, rows, columns in self._positions(*self.narrow[1:]):
             out[:, :, rows, columns] += np.einsum("bcyx,co->boyx", small, weight[:, :, i, j])

@@ -67,7 +67,9 @@ class FloatCircuit(Circuit):
         parts = ", ".join(f"{p.name} {p.size}" for p in self.populations)
         return f"<FloatCircuit {self.name}: {parts}>"
 
-    def run(self, images: ArrayLike, words: Words) -> Iterator[Values]:
+    def run(
+        self, images: ArrayLike, words: Words, iterations: int | None = None
+    ) -> Iterator[Values]:
         """Yield every variable at the end of each iteration, then after ``final``.
 
         Parameters
@@ -75,14 +77,33 @@ class FloatCircuit(Circuit):
         images : float [B, M]
         words : dict of str to uint16 [B, T + 1, n]
             Random words of each population that draws; the last ones are for ``final``.
+        iterations : int, optional
+            T; needed where no population draws, otherwise the words say it.
 
         Yields
         ------
         dict of str to float [B, n]
             By ``population.variable``. The arrays are not changed afterwards.
+
+        Raises
+        ------
+        NetworkError
+            If the words of a population that draws are missing, or no number of iterations is
+            given.
         """
+        for population in self.drawing:
+            if population.name not in words:
+                raise NetworkError(f"{self.name}: no words are given for {population.name!r}")
+        lengths = {w.shape[1] for w in words.values()}
+        if iterations is not None:
+            lengths.add(iterations + 1)
+        if len(lengths) != 1:
+            raise NetworkError(
+                f"{self.name}: expected one number of iterations, of the words or given, got "
+                f"{sorted(n - 1 for n in lengths)}"
+            )
+        steps = lengths.pop()
         run = _Run(self, np.asarray(images, self.dtype))
-        steps = min((w.shape[1] for w in words.values()), default=0)
         for step in range(steps - 1):
             for activation in self.iteration:
                 run.activate(activation, words, step)
@@ -112,7 +133,9 @@ class _Run:
     def __init__(self, circuit: FloatCircuit, images: NDArray[Any]) -> None:
         self.circuit = circuit
         self.state: Values = {}
-        self.formulas = _formulas(circuit.soft)
+        # In the circuit's own type, so that a literal does not widen what it meets.
+        self.literals = {"0": np.zeros(1, circuit.dtype), "1": np.ones(1, circuit.dtype)}
+        self.formulas = _formulas(circuit.soft, self.literals["1"])
         self.weights = {c.name: np.asarray(c.weight, circuit.dtype) for c in circuit.connections}
         self.populations = {p.name: _typed(p, circuit.dtype) for p in circuit.populations}
         for population in circuit.populations:
@@ -140,9 +163,12 @@ class _Run:
         random: dict[str, Formula] = {}
         if population.name in words:
             word = words[population.name][:, step]
-            random = {"word": lambda: word, "draw": lambda u: poisson_counts(u, word)}
+            random = {
+                "word": lambda: word.astype(self.circuit.dtype),
+                "draw": lambda u: poisson_counts(u, word),
+            }
         program = population.program(activation.program)
-        stored = run_program(population, program, values, self.formulas, random)
+        stored = run_program(population, program, values, self.formulas, random, self.literals)
         self.state.update({prefix + name: value for name, value in stored.items()})
 
 
@@ -152,20 +178,18 @@ def _typed(population: Population, dtype: str) -> Population:
     return replace(population, constants=constants)
 
 
-def _formulas(soft: bool) -> dict[str, Formula]:
+def _formulas(soft: bool, one: NDArray[Any]) -> dict[str, Formula]:
     formulas = {name: o.real for name, o in OPERATIONS.items() if o.real is not None}
-    # `h > 0` is traced as `ge(h, 1)`: over integers the same, over reals "above 0".
-    formulas["ge"] = _at_least
+
+    def at_least(a: Any, b: Any) -> NDArray[Any]:
+        # `h > 0` is traced as `ge(h, 1)`: over integers the same, over reals "above 0".
+        above = np.greater(a, 0) if b is one else np.greater_equal(a, b)
+        return above.astype(one.dtype)
+
+    formulas["ge"] = at_least
     if soft:
         formulas["min"] = soft_minimum
     return formulas
-
-
-def _at_least(a: Any, b: Any) -> NDArray[Any]:
-    # Constants of a float circuit are floats; an integer one is the literal 1.
-    literal = np.asarray(b).dtype.kind == "i" and np.all(b == 1)
-    above = np.greater(a, 0) if literal else np.greater_equal(a, b)
-    return above.astype(np.result_type(a))
 
 
 def soft_minimum(value: Any, bound: Any) -> NDArray[Any]:

@@ -13,6 +13,7 @@ from pvae_neuro.network.program import Program
 
 Values = dict[str, NDArray[Any]]
 Formula = Callable[..., NDArray[Any]]
+INTEGER_LITERALS: Values = {"0": np.zeros(1, np.int64), "1": np.ones(1, np.int64)}
 
 
 def run_program(
@@ -21,6 +22,7 @@ def run_program(
     values: Values,
     formulas: Mapping[str, Formula],
     random: Mapping[str, Formula],
+    literals: Values = INTEGER_LITERALS,
 ) -> Values:
     """Run a program on a batch.
 
@@ -34,6 +36,8 @@ def run_program(
         Meaning of each operation.
     random : mapping of str to callable
         Meaning of ``word`` and ``draw`` in this step.
+    literals : dict of str to [1]
+        The numbers ``0`` and ``1`` in the type that is computed in.
 
     Returns
     -------
@@ -42,7 +46,7 @@ def run_program(
     """
     known: Values = {c.name: c.values for c in population.constants}
     known.update(values)
-    known.update({"0": np.zeros(1, np.int64), "1": np.ones(1, np.int64)})
+    known.update(literals)
     for i in program.instructions:
         formula = random[i.operation] if i.operation in random else formulas[i.operation]
         known[i.result] = formula(*(known[a] for a in i.arguments))

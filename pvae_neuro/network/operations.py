@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -117,27 +118,41 @@ def _select(condition: Interval, a: Interval, b: Interval) -> Interval:
     )
 
 
-def _ones(a: Interval, b: Interval) -> Ints:
-    """Smallest ``2**n - 1`` such that every value of both lies within ``-2**n .. 2**n - 1``."""
-    reach = np.maximum.reduce([a.high, b.high, -a.low - 1, -b.low - 1, np.zeros_like(a.low)])
+def _complement(a: Interval) -> Interval:
+    return Interval(-1 - a.high, -1 - a.low)
+
+
+def _ones(*largest: Ints) -> Ints:
+    """Smallest ``2**n - 1`` that none of these exceeds; at least 0."""
+    reach = np.maximum(reduce(np.maximum, largest), 0)
     length = np.frexp(np.minimum(reach, LARGEST).astype(np.float64))[1]
     return (np.int64(1) << np.minimum(length, 60)) - 1
 
 
 def _and(a: Interval, b: Interval) -> Interval:
-    ones = _ones(a, b)
-    high = np.where(a.low >= 0, a.high, ones)
-    high = np.where(b.low >= 0, np.minimum(high, b.high), high)
-    return Interval(np.where((a.low >= 0) | (b.low >= 0), 0, -ones - 1), high)
+    # A word that is not negative, or the other's sign, can only clear bits.
+    high = np.maximum(a.high, b.high)
+    high = np.where((a.low >= 0) | (b.high < 0), np.minimum(high, a.high), high)
+    high = np.where((b.low >= 0) | (a.high < 0), np.minimum(high, b.high), high)
+    negative = -_ones(-1 - a.low, -1 - b.low) - 1
+    return Interval(np.where((a.low >= 0) | (b.low >= 0), 0, negative), high)
 
 
 def _or(a: Interval, b: Interval) -> Interval:
-    ones = _ones(a, b)
-    return Interval(np.where((a.low >= 0) & (b.low >= 0), 0, -ones - 1), ones)
+    return _complement(_and(_complement(a), _complement(b)))
+
+
+def _xor(a: Interval, b: Interval) -> Interval:
+    ones = _ones(a.high, b.high, -1 - a.low, -1 - b.low)
+    same = ((a.low >= 0) & (b.low >= 0)) | ((a.high < 0) & (b.high < 0))
+    different = ((a.low >= 0) & (b.high < 0)) | ((a.high < 0) & (b.low >= 0))
+    return Interval(np.where(same, 0, -ones - 1), np.where(different, -1, ones))
 
 
 def _count_leading_zeros(a: Interval) -> Interval:
-    return Interval(leading_zeros(a.high), leading_zeros(a.low))
+    # The most are those of the smallest number that is not negative; a negative one has none.
+    fewest = np.where(a.low < 0, 0, leading_zeros(a.high))
+    return Interval(fewest, np.where(a.high < 0, 0, leading_zeros(np.maximum(a.low, 0))))
 
 
 # ----------------------------------------------------------------------------- float meanings
@@ -174,7 +189,7 @@ _ALL = (
     Operation("shr", 2, "{0} >> {1}", shift_right, shift_bounds, _real_shift),
     Operation("and", 2, "{0} & {1}", np.bitwise_and, _and, None),
     Operation("or", 2, "{0} | {1}", np.bitwise_or, _or, None),
-    Operation("xor", 2, "{0} ^ {1}", np.bitwise_xor, _or, None),
+    Operation("xor", 2, "{0} ^ {1}", np.bitwise_xor, _xor, None),
     Operation(
         "min",
         2,

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pvae_neuro.network.bounds import Array, Items, Name, Optional, Whole, bounded
-from pvae_neuro.network.operations import LITERALS, OPERATIONS, WORD_WIDTH
-from pvae_neuro.network.program import Program, is_result
+from pvae_neuro.network.operations import WORD_WIDTH
+from pvae_neuro.network.program import Program, is_reserved
 from pvae_neuro.network.sampler import LARGEST_MAX_COUNT
 
 LARGEST_SIZE = 1 << 20
@@ -126,13 +126,14 @@ class Population:
 
     def faults(self, path: str) -> Iterator[str]:
         """Yield a message for each part that does not fit the others."""
-        names = [p.name for p in (*self.variables, *self.constants)]
+        parts: tuple[Variable | Constant, ...] = (*self.variables, *self.constants)
+        names = [p.name for p in parts]
         for name in sorted({n for n in names if names.count(n) > 1}):
             yield f"{path}: {name!r} names more than one variable or constant"
         for name in names:
-            if is_result(name) or name in OPERATIONS or name in LITERALS:
+            if is_reserved(name):
                 yield f"{path}: {name!r} is the name of an operation or a result; choose another"
-        for part in (*self.variables, *self.constants):
+        for part in parts:
             values = part.initial if isinstance(part, Variable) else part.values
             if values.shape not in ((1,), (self.size,)):
                 yield (

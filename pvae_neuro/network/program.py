@@ -82,11 +82,12 @@ class Program:
                     f"{where}: expected {operation.arity} arguments of {i.operation!r}, got "
                     f"{len(i.arguments)}"
                 )
-            yield from _result_faults(where, i.result, len(known))
+            if i.result != f"t{number}":
+                yield f"{where}: expected the result name 't{number}', got {i.result!r}"
             for argument in i.arguments:
                 if is_result(argument) and argument not in known:
                     yield f"{where}: {argument!r} is read before it is computed"
-            known.add(i.result)
+            known.add(f"t{number}")
         yield from self._output_faults(path, known)
 
     def _output_faults(self, path: str, known: set[str]) -> Iterator[str]:
@@ -100,14 +101,14 @@ class Program:
                 yield f"{path}.outputs: {output.value!r} is never computed"
 
 
-def _result_faults(where: str, result: str, number: int) -> Iterator[str]:
-    if result != f"t{number}":
-        yield f"{where}: expected the result name 't{number}', got {result!r}"
-
-
 def is_result(name: str) -> bool:
     """Whether a name is that of an instruction's result: ``t`` and a number."""
     return name[:1] == "t" and name[1:].isdigit()
+
+
+def is_reserved(name: str) -> bool:
+    """Whether a name is that of an operation, of a method of rules, or of a result."""
+    return is_result(name) or name in OPERATIONS or name in LITERALS or name == "clip"
 
 
 class Value:
@@ -141,14 +142,26 @@ class Value:
     def __neg__(self) -> Value:
         return self._neuron._apply("neg", self)
 
+    def __abs__(self) -> Value:
+        return self._neuron._apply("abs", self)
+
     def __and__(self, other: Any) -> Value:
         return self._neuron._apply("and", self, other)
+
+    def __rand__(self, other: Any) -> Value:
+        return self._neuron._apply("and", other, self)
 
     def __or__(self, other: Any) -> Value:
         return self._neuron._apply("or", self, other)
 
+    def __ror__(self, other: Any) -> Value:
+        return self._neuron._apply("or", other, self)
+
     def __xor__(self, other: Any) -> Value:
         return self._neuron._apply("xor", self, other)
+
+    def __rxor__(self, other: Any) -> Value:
+        return self._neuron._apply("xor", other, self)
 
     def __ge__(self, other: Any) -> Value:
         return self._neuron._apply("ge", self, other)
@@ -163,6 +176,21 @@ class Value:
 
     def __lt__(self, other: Any) -> Value:
         return self._neuron._apply("ge", self._neuron._apply("sub", other, self), 1)
+
+    # Python's own meaning of these would give a program that is not what the rule says.
+    def __eq__(self, other: object) -> bool:
+        raise NetworkError("rule: there is no operation ==; use n.min(a >= b, b >= a)")
+
+    def __ne__(self, other: object) -> bool:
+        raise NetworkError("rule: there is no operation !=; use 1 - n.min(a >= b, b >= a)")
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __rshift__(self, other: Any) -> Value:
+        raise NetworkError("rule: use n.shr(value, amount), which rounds; Python's >> does not")
+
+    def __lshift__(self, other: Any) -> Value:
+        raise NetworkError("rule: use n.shl(value, amount)")
 
     def __bool__(self) -> bool:
         raise NetworkError(
@@ -188,14 +216,21 @@ class Neuron:
     def __getattr__(self, name: str) -> Value:
         if name.startswith("_"):
             raise AttributeError(name)
-        return self._assigned.get(name) or Value(self, name)
+        _check_own(name)
+        return self._assigned[name] if name in self._assigned else Value(self, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        self._assigned[name] = value if isinstance(value, Value) else Value(self, _name(value))
+        _check_own(name)
+        self._assigned[name] = Value(self, self._read(value))
+
+    def _read(self, value: Any) -> str:
+        if isinstance(value, Value) and value._neuron is not self:
+            raise NetworkError(f"rule: {value.name!r} belongs to another rule or another neuron")
+        return _name(value)
 
     def _apply(self, operation: str, *arguments: Any) -> Value:
         result = f"t{len(self._instructions)}"
-        names = tuple(_name(argument) for argument in arguments)
+        names = tuple(self._read(argument) for argument in arguments)
         self._instructions.append(Instruction(operation, names, result))
         return Value(self, result)
 
@@ -244,6 +279,14 @@ class Neuron:
         return self._apply("draw", log_rate)
 
 
+def _check_own(name: str) -> None:
+    if is_reserved(name) or name.startswith("_"):
+        raise NetworkError(
+            f"rule: {name!r} cannot be the name of a variable, a constant or what is received; "
+            f"choose another"
+        )
+
+
 def _name(value: Any) -> str:
     if isinstance(value, Value):
         return value.name
@@ -268,9 +311,15 @@ def trace(rule: Callable[[Any], None], name: str | None = None) -> Program:
     Raises
     ------
     NetworkError
-        If the rule branches on a value or holds a literal other than 0 and 1.
+        If the rule branches on a value, holds a literal other than 0 and 1, or uses something of
+        Python's that is no word operation.
     """
     neuron = Neuron()
-    rule(neuron)
+    name = name or str(getattr(rule, "__name__", "program"))
+    try:
+        rule(neuron)
+    except TypeError as error:
+        known = ", ".join(OPERATIONS)
+        raise NetworkError(f"rule {name!r}: {error}; the operations are {known}") from error
     outputs = tuple(Output(variable, value.name) for variable, value in neuron._assigned.items())
-    return Program(name or rule.__name__, tuple(neuron._instructions), outputs)
+    return Program(name, tuple(neuron._instructions), outputs)

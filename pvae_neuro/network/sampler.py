@@ -133,6 +133,7 @@ def _first_exit(i: Ints) -> Ints:
 
 
 def _rounded(value: Ints, shift: Ints) -> Ints:
+    shift = np.minimum(shift, 62)  # Of a word of 48 bits nothing is left long before.
     return (value + ((np.int64(1) << shift) >> 1)) >> shift
 
 
