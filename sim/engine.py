@@ -8,7 +8,7 @@ progress are here, once. It declares what it supports and refuses anything else 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from inspect import signature
@@ -321,6 +321,16 @@ def _engine_class(name: str) -> type[Engine]:
 def fastest_engine(network: IntegerNetwork, tell: Callable[[str], None] | None = None) -> Engine:
     """Return the fastest engine that works here and runs this network.
 
+    ``tell`` gets a line for each engine that is passed over.
+    """
+    return next(working_engines(network, tell))
+
+
+def working_engines(
+    network: IntegerNetwork, tell: Callable[[str], None] | None = None
+) -> Iterator[Engine]:
+    """Yield each engine of ``BY_SPEED`` that works here and runs this network, fastest first.
+
     Each is tried for one iteration, so that a missing compiler cache or an unsupported operation is
     found now. ``tell`` gets a line for each engine that is passed over.
     """
@@ -332,8 +342,8 @@ def fastest_engine(network: IntegerNetwork, tell: Callable[[str], None] | None =
             if tell is not None:
                 tell(f"engine {name} is not used: {error}")
         else:
-            return engine
-    return get_engine(BY_SPEED[-1])
+            yield engine
+    yield get_engine(BY_SPEED[-1])
 
 
 def _try(engine: Engine, network: IntegerNetwork) -> None:
