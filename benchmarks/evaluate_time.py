@@ -14,8 +14,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pvae_neuro.bench.machine import machine, versions
-from pvae_neuro.bench.result import Spread
+from machine import machine, versions
+
+from pvae_neuro.bench.timing import Spread
 
 # Kilobytes on Linux, bytes on macOS.
 RSS_UNIT = 1 if sys.platform == "darwin" else 1024

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pvae_neuro.bench.view import number
+from pvae_neuro.cli.shared.tables import number
 from pvae_neuro.utils.files import atomic_path
 
 Case = dict[str, Any]
@@ -59,13 +59,13 @@ def bars(
     back = first(matching(bench, batch=LARGE, threads=threads, topology="predictive", **common))
     many = first(matching(bench, batch=64, **plain))
     for what, case, engine, other, bar in (
-        ("float PyTorch step over `fast`, batch 256", large, "fast", "torch", 20),
-        ("the same, neither recording", large, "fast-bare", "torch-bare", None),
-        ("the same, only PyTorch recording", large, "fast-bare", "torch", None),
+        ("float PyTorch step over `fast`, batch 256", large, "fast", "pytorch", 20),
+        ("the same, neither recording", large, "fast-bare", "pytorch-bare", None),
+        ("the same, only PyTorch recording", large, "fast-bare", "pytorch", None),
         ("our Lava processes over `fast`", many, "fast", "lava", 500),
         ("the same, `fast` not recording", many, "fast-bare", "lava", None),
-        ("float PyTorch over `fast`, batch 1, one thread", single, "fast", "torch", 30),
-        ("float PyTorch over `fast`, predictive, batch 256", back, "fast", "torch", 4),
+        ("float PyTorch over `fast`, batch 1, one thread", single, "fast", "pytorch", 30),
+        ("float PyTorch over `fast`, predictive, batch 256", back, "fast", "pytorch", 4),
         ("`lava` over `lava-batch`, batch 64", many, "lava-batch", "lava", 10),
     ):
         yield row(what, place(case), times_as_fast(case, engine, other), bar, "×")
@@ -174,7 +174,7 @@ def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
 def source(content: dict[str, Any]) -> str:
     found = ", ".join(f"{k} {v}" for k, v in content["versions"].items() if v is not None)
     machine = content["machine"]
-    load = machine["load_average"]
+    load = machine.get("load_average")
     before = "" if load is None else f"; load average before the run {load[0]}"
     return f"{machine['processor']}, {machine['cores']} cores{before}. {found}.\n"
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numba as nb
 import numpy as np
+from machine import cache_bytes
 
-from pvae_neuro.bench.machine import cache_bytes
 from pvae_neuro.sim.fast.philox import _MULTIPLIER_0, _wide_product
 from pvae_neuro.sim.fast.plan import CACHE_LINE, _aligned
 from pvae_neuro.sim.fast.vectors import (

@@ -82,9 +82,7 @@ class Contender:
     prepare: Callable[[Setting], Entry]
 
 
-def engine_contender(
-    label: str, engine: str, about: str, record: Record = "summary"
-) -> Contender:
+def engine_contender(label: str, engine: str, about: str, record: Record = "summary") -> Contender:
     """Make a contender of an engine."""
 
     def prepare(setting: Setting) -> Entry:

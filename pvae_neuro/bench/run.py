@@ -35,7 +35,7 @@ from pvae_neuro.bench.config import BenchConfig, Case, available_cores
 from pvae_neuro.bench.contenders import CONTENDERS, Contender, Setting, Workload, blas_threads
 from pvae_neuro.bench.networks import pinned_float_model, pinned_network, random_images
 from pvae_neuro.bench.timing import Entry, Measurement, calibrate, interleave, measurements
-from pvae_neuro.errors import EngineError, EngineUnavailableError, InputError, PvaeNeuroError
+from pvae_neuro.errors import EngineError, InputError, MissingDependencyError
 from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.sim.engine import fastest_engine
@@ -45,7 +45,7 @@ SCHEMA_VERSION = 2
 _BASELINES = ("pytorch", "reference")
 _PACKAGES = ("pvae-neuro", "numpy", "numba", "llvmlite", "torch", "onnxruntime")
 # Why a contender has no figure, while the others go on.
-_LEFT_OUT = (EngineError, EngineUnavailableError, ImportError)
+_LEFT_OUT = (EngineError, MissingDependencyError)
 
 
 @dataclass(frozen=True)
@@ -268,7 +268,7 @@ class _Bench:
         if case.model is None:
             return random_images(network, case.batch, self.config.seed)
         if self.config.images is None:
-            images = random_images(network, case.batch, self.config.seed)
+            images = _golden_images(case.model, network)
         else:
             images = _read_images(self.config.images, network)
         return np.resize(images, (case.batch, network.input.size)).astype(np.float32)
@@ -305,6 +305,13 @@ def _neurons(network: IntegerNetwork) -> int:
     if network.latents is None:
         raise InputError(f"network {network.name!r}: expected one that draws counts")
     return network.latents.size
+
+
+def _golden_images(path: str, network: IntegerNetwork) -> NDArray[np.float64]:
+    """The inputs of an artifact's golden vector."""
+    from pvae_neuro.artifact import load_artifact
+
+    return load_artifact(path).golden.pixels.astype(np.float64) * 2.0**-network.input.frac_bits
 
 
 def _read_images(path: str, network: IntegerNetwork) -> NDArray[np.float64]:

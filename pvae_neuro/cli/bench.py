@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pvae_neuro.cli.shared.options import Json, Quiet
-from pvae_neuro.cli.shared.support import check_outputs, console, guarded, write_json
+from pvae_neuro.cli.shared.support import check_outputs, console, guarded, say, write_json
 from pvae_neuro.errors import InputError
 
 
@@ -28,19 +28,17 @@ def bench(
     threads: Annotated[
         int | None, typer.Option("--threads", help="Threads of each.", show_default=False)
     ] = None,
-    figure: Annotated[
-        Path | None,
-        typer.Option("--figure", help="Draw cost against size and activity.", show_default=False),
-    ] = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
-    """Time engines and float frameworks side by side, as ratios within one run."""
-    check_outputs(json, figure)
+    """Time engines and the PyTorch step side by side, as ratios within one run."""
+    check_outputs(json)
     if threads is not None and threads < 1:
         raise InputError(f"--threads: expected at least 1, got {threads}")
-    from pvae_neuro.bench.run import BenchConfig, bench_table, run_bench, save_figure
+    from pvae_neuro.bench.config import BenchConfig
+    from pvae_neuro.bench.run import run_bench
     from pvae_neuro.cli.shared.progress import stages
+    from pvae_neuro.cli.shared.tables import bench_table
 
     changes: dict[str, object] = {}
     if model is not None:
@@ -51,8 +49,9 @@ def bench(
         changes["threads"] = (threads,)
     config = (BenchConfig.full if full else BenchConfig.quick)(**changes)
     with stages("bench: ", quiet) as progress:
-        result = run_bench(config, lambda share, case: progress("bench", int(1000 * share), 1000))
+        result = run_bench(config, progress)
     write_json(json, result.to_dict())
-    if figure is not None:
-        save_figure(result, figure)
-    console(json, quiet).print(bench_table(result))
+    screen = console(json, quiet)
+    screen.print(bench_table(result))
+    for name, why in result.skipped.items():
+        say(screen, f"left out: {name}: {why}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,12 +26,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from pvae_neuro.cli.shared.engines import EngineChoice
     from pvae_neuro.saved.model_file import SavedModel
-    from pvae_neuro.sim.engine import Engine
     from pvae_neuro.verification.report import ReportPart
 
 TOPOLOGIES = ("lateral", "predictive")
-ENGINES = ("reference", "fast", "onnx", "lava")
 STEPS = 32
 # Enough for tier 2, and few enough for Lava on two cores.
 SAMPLES = 32
@@ -44,7 +42,7 @@ class Demo:
 
     model: SavedModel
     digits: NDArray[np.float32]
-    engines: Sequence[Engine]
+    engines: EngineChoice
     seed: int
     quiet: bool
 
@@ -56,13 +54,13 @@ class Demo:
         from pvae_neuro.verification.report import ReportPart
         from pvae_neuro.verification.verify import verify
 
-        config = QuantizeConfig(topology=topology)  # type: ignore[arg-type]
+        config = QuantizeConfig(topology=topology)
         with stages(f"{topology}: export, ", self.quiet) as progress:
             result = export_model(self.model, path, self.digits, config, progress=progress)
         with stages(f"{topology}: verify, ", self.quiet) as progress:
             report = verify(
                 result.network, self.model, self.digits[:SAMPLES], steps=STEPS, seed=self.seed,
-                engines=self.engines, progress=progress,
+                engines=self.engines.engines(result.network), progress=progress,
             )  # fmt: skip
         return ReportPart(report, result.network, result.certificate, result.sha256)
 
@@ -97,17 +95,15 @@ def demo(
     conclude([line for part in parts for line in part.report.failures()])
 
 
-def _engines() -> list[Engine]:
-    """Every engine that can run here; says of the others why not."""
-    from pvae_neuro.cli.shared.engines import make_engine
+def _engines() -> EngineChoice:
+    """Every engine that works here, Lava if it can run; the reason is printed if it cannot."""
+    from pvae_neuro.cli.shared.engines import choose_engines, note
 
-    found = []
-    for name in ENGINES:
-        try:
-            found.append(make_engine(name))
-        except EngineUnavailableError as error:
-            print(f"left out: {error}", file=sys.stderr)
-    return found
+    try:
+        return choose_engines("auto,lava")
+    except EngineUnavailableError as error:
+        note(f"left out: {error}")
+        return choose_engines("auto")
 
 
 def _part(part: ReportPart) -> dict[str, Any]:

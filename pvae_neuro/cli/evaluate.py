@@ -26,6 +26,7 @@ from pvae_neuro.errors import InputError
 
 if TYPE_CHECKING:
     from pvae_neuro.network import IntegerNetwork
+    from pvae_neuro.sim.engine import Engine
 
 
 @guarded
@@ -46,7 +47,7 @@ def evaluate(
     engine: EngineName = "auto",
     clip: Clip = False,
     timeout: Timeout = None,
-    lava_batch: LavaBatch = 1,
+    lava_batch: LavaBatch = None,
     scheduler: Scheduler = None,
     json: Json = None,
     quiet: Quiet = False,
@@ -56,24 +57,31 @@ def evaluate(
     check_run(steps, seed)
     if (dataset is None) == (input is None):
         raise InputError("expected either --dataset, with --data-root, or --input")
-    from pvae_neuro.cli.shared.engines import make_engine
+    from pvae_neuro.cli.shared.engines import AUTO, choose_engine
     from pvae_neuro.cli.shared.inputs import declared_input, read_images, read_subject
     from pvae_neuro.cli.shared.progress import single
     from pvae_neuro.cli.shared.tables import evaluation_table
     from pvae_neuro.evaluation.evaluate import evaluate as measure
     from pvae_neuro.saved.model_file import SavedModel
 
-    runner = make_engine(engine, timeout, batch=lava_batch, scheduler=scheduler)
+    choice = choose_engine(engine, scheduler, timeout=timeout, batch=lava_batch)
     read = read_subject(model)
     subject: SavedModel | IntegerNetwork = read if isinstance(read, SavedModel) else read.network
-    declared = declared_input(subject.config) if isinstance(subject, SavedModel) else subject.input
+    runner: Engine | None = None
+    if isinstance(subject, SavedModel):
+        if engine != AUTO:
+            raise InputError(
+                f"--engine: a float model runs on no engine, got {engine!r}; export it first"
+            )
+        declared = declared_input(subject.config)
+    else:
+        runner = choice.engine(subject)
+        declared = subject.input
     images = read_images(
         dataset or str(input), declared, data_root=data_root, split=split, clip=clip,
         samples=samples,
     )  # fmt: skip
-    # A family that runs in PyTorch takes no engine; one that was asked for is refused.
-    chosen = None if (engine, scheduler) == ("auto", None) else runner
     with single("evaluate", steps * len(images), quiet) as advance:
-        result = measure(subject, images, steps=steps, seed=seed, engine=chosen, progress=advance)
+        result = measure(subject, images, steps=steps, seed=seed, engine=runner, progress=advance)
     write_json(json, result.to_dict())
     console(json, quiet).print(evaluation_table(result))

@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 
 from pvae_neuro.cli.shared.options import Clip, Json, Output, Quiet
-from pvae_neuro.cli.shared.support import check_outputs, console, guarded, say, write_json
+from pvae_neuro.cli.shared.support import (
+    check_outputs,
+    check_run,
+    console,
+    guarded,
+    say,
+    write_json,
+)
 
 
 @guarded
@@ -37,7 +44,10 @@ def export(
         ),
     ] = None,
     stability_steps: Annotated[
-        int, typer.Option("--stability-steps", help="Length of a lateral network's trial.")
+        int,
+        typer.Option(
+            "--stability-steps", help="Iterations of the trial of a network with lateral weights."
+        ),
     ] = 1000,
     clip: Clip = False,
     json: Json = None,
@@ -50,11 +60,10 @@ def export(
     from pvae_neuro.cli.shared.tables import certificate_table
     from pvae_neuro.export import export_model
     from pvae_neuro.exporters.quantize import QuantizeConfig
-    from pvae_neuro.network import check_steps
     from pvae_neuro.saved.model_file import load_model
 
-    config = QuantizeConfig(topology, weight_bits, frac_bits, max_count)  # type: ignore[arg-type]
-    check_steps(stability_steps)
+    config = QuantizeConfig(topology, weight_bits, frac_bits, max_count)
+    check_run(stability_steps, 0)
     saved = load_model(model)
     inputs = read_calibration(calibrate, saved, clip)
     with stages("export: ", quiet) as progress:

@@ -2,58 +2,99 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from pvae_neuro.cli.shared.options import ArtifactFile, Json, Quiet
 from pvae_neuro.cli.shared.support import check_outputs, console, guarded, say, write_json
 
 if TYPE_CHECKING:
     from pvae_neuro.artifact import Artifact
+    from pvae_neuro.network import Connection, IntegerNetwork, Population
 
 
 @guarded
-def inspect(model: ArtifactFile, json: Json = None, quiet: Quiet = False) -> None:
-    """Show layers, widths, scales, certificate and hash of an export."""
+def inspect(
+    model: ArtifactFile,
+    program: Annotated[
+        bool,
+        typer.Option("--program", help="Print the listing: programs, connections, schedule."),
+    ] = False,
+    json: Json = None,
+    quiet: Quiet = False,
+) -> None:
+    """Show populations, connections, scales, certificate and hash of an export."""
     check_outputs(json)
     from pvae_neuro.artifact import load_artifact
     from pvae_neuro.cli.shared.tables import certificate_table, choices_table, network_table
     from pvae_neuro.exporters.certify import examine
+    from pvae_neuro.network import listing
 
     artifact = load_artifact(model)
-    certificate = examine(artifact.network)
-    write_json(json, {**_description(artifact), "certificate": certificate.to_dict()})
+    network = artifact.network
     out = console(json, quiet)
-    out.print(network_table(artifact.network))
+    if program:
+        write_json(json, {**_description(artifact), "listing": listing(network)})
+        say(out, listing(network).rstrip())
+        return
+    certificate = examine(network)
+    write_json(json, {**_description(artifact), "certificate": certificate.to_dict()})
+    out.print(network_table(network))
     out.print(certificate_table(certificate))
-    out.print(
-        f"  sampler: total variation {certificate.total_variation:.1e} from Poisson, exact, "
-        f"largest over every rate"
-    )
-    out.print(choices_table(artifact.network))
+    for sampler in certificate.samplers:
+        say(
+            out,
+            f"  {sampler.population}: total variation {sampler.total_variation:.1e} from Poisson, "
+            f"exact, the largest over every rate",
+        )
+    out.print(choices_table(network))
     say(out, f"{model}: sha256 {artifact.sha256}")
 
 
 def _description(artifact: Artifact) -> dict[str, Any]:
     network = artifact.network
-    latents, source = network.latents, network.input
     return {
         "sha256": artifact.sha256,
-        "topology": network.topology,
-        "input": {
-            "pixels": source.pixels, "low": source.low, "high": source.high,
-            "frac_bits": source.frac_bits, "image_shape": source.image_shape,
-        },
-        "potential": {
-            "frac_bits": latents.frac_bits, "u_min": latents.u_min, "u_max": latents.u_max,
-            "max_count": latents.table.max_count, "table_bytes": latents.table.size_bytes,
-        },
-        "populations": [{"name": p.name, "neurons": p.size} for p in network.populations],
-        "connections": [
+        "topology": network.name,
+        "family": network.family,
+        "input": asdict(network.input),
+        "populations": [_population(network, p) for p in network.populations],
+        "connections": [_connection(c) for c in network.connections],
+        "iteration": [str(activation) for activation in network.iteration],
+        "final": [str(activation) for activation in network.final],
+        "choices": [asdict(choice) for choice in network.choices],
+        "measurements": asdict(network.measurements),
+    }
+
+
+def _population(network: IntegerNetwork, p: Population) -> dict[str, Any]:
+    bounds = network.ranges.variables
+    return {
+        "name": p.name,
+        "neurons": p.size,
+        "variables": [
             {
-                "name": c.name, "source": c.source, "target": c.target,
-                "shape": list(c.weight.shape), "bits": c.bits, "exponent": c.exponent,
+                "name": v.name,
+                "bits": v.bits,
+                "low": bounds[f"{p.name}.{v.name}"].smallest,
+                "high": bounds[f"{p.name}.{v.name}"].largest,
             }
-            for c in network.connections
+            for v in p.variables
         ],
-        "choices": [{"name": c.name, "value": c.value, "why": c.why} for c in network.choices],
-    }  # fmt: skip
+        "programs": [program.name for program in p.programs],
+        "sampler": None if p.sampler is None else asdict(p.sampler),
+    }
+
+
+def _connection(c: Connection) -> dict[str, Any]:
+    return {
+        "name": c.name,
+        "kind": c.kind,
+        "source": f"{c.source}.{c.variable}",
+        "target": f"{c.target}.{c.received_as}",
+        "shape": list(c.weight.shape),
+        "exponent": c.exponent,
+        "weights_of": None if c.shared is None else c.shared.connection,
+    }

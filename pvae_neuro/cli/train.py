@@ -122,6 +122,7 @@ def train(
 
     from pvae_neuro.data import load_images
     from pvae_neuro.saved.model_file import load_model
+    from pvae_neuro.training.ranks import is_first_process
     from pvae_neuro.training.train import TrainOptions
     from pvae_neuro.training.train import train as run
 
@@ -132,6 +133,8 @@ def train(
         console=Console(stderr=True, quiet=quiet),
     )  # fmt: skip
     saved = run(images, config, output, options)
+    if not is_first_process():
+        return  # The first process of torchrun speaks for all of them.
     write_json(
         json,
         {

@@ -50,7 +50,8 @@ def verify(
         typer.Option(
             "--engines",
             "-e",
-            help="Comma-separated: reference, fast, onnx, lava; auto is all but lava.",
+            help="Comma-separated: reference, fast, onnx, lava; auto is every one that works here, "
+            "without lava.",
         ),
     ] = "auto",
     samples: Samples = None,
@@ -59,7 +60,7 @@ def verify(
     ] = None,
     clip: Clip = False,
     timeout: Timeout = None,
-    lava_batch: LavaBatch = 1,
+    lava_batch: LavaBatch = None,
     scheduler: Scheduler = None,
     json: Json = None,
     quiet: Quiet = False,
@@ -68,7 +69,7 @@ def verify(
     check_outputs(json, html)
     check_run(steps, seed)
     from pvae_neuro.artifact import load_artifact
-    from pvae_neuro.cli.shared.engines import make_engines
+    from pvae_neuro.cli.shared.engines import choose_engines
     from pvae_neuro.cli.shared.inputs import check_pair, read_images
     from pvae_neuro.cli.shared.progress import stages
     from pvae_neuro.cli.shared.tables import engine_table, parity_table
@@ -79,13 +80,14 @@ def verify(
 
     if html is not None:
         require_report()
-    runners = make_engines(engines, timeout, batch=lava_batch, scheduler=scheduler)
+    choice = choose_engines(engines, scheduler, timeout=timeout, batch=lava_batch)
     exported = load_artifact(artifact)
     network = exported.network
     saved = None if model is None else load_model(model)
     if saved is not None:
         check_pair(network, saved)
     images = read_images(input, network.input, clip=clip, samples=samples)
+    runners = choice.engines(network)
     with stages("verify: ", quiet) as progress:
         report = prove(
             network, saved, images, steps=steps, seed=seed, engines=runners, progress=progress

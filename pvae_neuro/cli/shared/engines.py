@@ -1,95 +1,97 @@
-"""Engines from what was typed, refused before any work where they cannot run."""
+"""Engines by the names and options that were typed, refused before any work if they cannot run."""
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from pvae_neuro.errors import EngineUnavailableError, InputError
-from pvae_neuro.sim.engine import Engine, engine_names, get_engine
+from pvae_neuro.errors import InputError
+from pvae_neuro.sim.engine import (
+    Engine,
+    engine_names,
+    engine_options,
+    fastest_engine,
+    get_engine,
+    working_engines,
+)
+
+if TYPE_CHECKING:
+    from pvae_neuro.network import IntegerNetwork
 
 AUTO = "auto"
-# Quickest first; all give the same integers.
-_BY_SPEED = (("fast", "numba"), ("onnx", "onnxruntime"))
+# Options of engines' constructors that the command line has, and their flags.
+FLAGS = {"timeout": "--timeout", "batch": "--lava-batch"}
 
 
-def make_engine(
-    name: str, timeout: float | None = None, *, batch: int = 1, scheduler: str | None = None
-) -> Engine:
-    """Engine of that name, ready to run.
+@dataclass(frozen=True)
+class EngineChoice:
+    """Engines that were asked for; only ``auto`` waits for the network.
+
+    Attributes
+    ----------
+    named : tuple of Engine or None
+        In the order asked for; None stands for ``auto``.
+    scheduler : str or None
+        Run on the workers of a Dask scheduler: ``local``, or its address.
+    """
+
+    named: tuple[Engine | None, ...]
+    scheduler: str | None = None
+
+    def engine(self, network: IntegerNetwork) -> Engine:
+        """The one engine to run this network on; ``auto`` is the fastest that works here."""
+        (engine,) = self.named
+        return self._scheduled(fastest_engine(network, tell=note) if engine is None else engine)
+
+    def engines(self, network: IntegerNetwork) -> list[Engine]:
+        """All engines, each once; ``auto`` is every one that works here but Lava."""
+        found: dict[str, Engine] = {}
+        for engine in self.named:
+            for one in _automatic(network) if engine is None else (engine,):
+                found.setdefault(one.name, one)
+        return [self._scheduled(engine) for engine in found.values()]
+
+    def _scheduled(self, engine: Engine) -> Engine:
+        if self.scheduler is None:
+            return engine
+        from pvae_neuro.cluster.engine import engine_for
+
+        return engine_for(engine, self.scheduler)
+
+
+def _automatic(network: IntegerNetwork) -> Iterator[Engine]:
+    """Every engine that works here, the definition first."""
+    yield from sorted(
+        working_engines(network, tell=note), key=lambda engine: engine.name != "reference"
+    )
+
+
+def choose_engine(name: str, scheduler: str | None = None, **options: Any) -> EngineChoice:
+    """The engine of that name, or ``auto``.
 
     Parameters
     ----------
     name : str
-        Or ``auto``, the quickest that is installed.
-    timeout : float, optional
-        Seconds without progress after which the lava engine is given up.
-    batch : int
-        Samples side by side in the lava engine.
     scheduler : str, optional
-        Run on the workers of a Dask scheduler: ``local``, or its address.
-
-    Returns
-    -------
-    Engine
+    **options
+        Of ``FLAGS``; None is not given.
 
     Raises
     ------
     InputError
-        If there is no such engine.
+        If there is no such engine, or it does not have an option that was given.
     EngineUnavailableError
-        If its dependency is missing.
+        If it cannot run here.
     """
-    engine = _local(name, timeout, batch)
-    if scheduler is None:
-        return engine
-    from pvae_neuro.cluster.engine import engine_for
-
-    return engine_for(engine, scheduler)
+    return _choose([name], scheduler, options)
 
 
-def _local(name: str, timeout: float | None, batch: int) -> Engine:
-    if name == AUTO:
-        name = quickest()
-    if name == "lava":
-        return _lava(timeout, batch)
-    if name == "onnx" and not _found("onnxruntime"):
-        raise EngineUnavailableError(
-            "onnx: onnxruntime is not installed; pip install 'pvae-neuro[onnx-runtime]'"
-        )
-    return get_engine(name)
+def choose_engines(names: str, scheduler: str | None = None, **options: Any) -> EngineChoice:
+    """The engines of a comma-separated list; options as in :func:`choose_engine`.
 
-
-def quickest() -> str:
-    """Name of the quickest engine that is installed."""
-    return next((engine for engine, needs in _BY_SPEED if _found(needs)), "reference")
-
-
-def _found(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
-
-
-def _lava(timeout: float | None, batch: int) -> Engine:
-    from pvae_neuro.sim.lava.available import require_lava
-    from pvae_neuro.sim.lava.engine import LavaEngine
-
-    require_lava()
-    return LavaEngine(batch=batch) if timeout is None else LavaEngine(timeout, batch)
-
-
-def make_engines(
-    names: str, timeout: float | None = None, *, batch: int = 1, scheduler: str | None = None
-) -> list[Engine]:
-    """Engines of a comma-separated list, each once; options as in :func:`make_engine`.
-
-    Raises
-    ------
-    InputError
-        If the list is empty or a name unknown.
-    EngineUnavailableError
-        If the dependency of one is missing.
+    An option goes to each engine that has it.
     """
     wanted = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
     if not wanted:
@@ -97,8 +99,38 @@ def make_engines(
             f"--engines: expected a list such as reference,onnx of {', '.join(engine_names())}; "
             f"got {names!r}"
         )
-    if AUTO in wanted:
-        fastest = quickest()
-        wanted = list(dict.fromkeys(["reference", fastest, "onnx"]))
-        wanted = [name for name in wanted if name != "onnx" or _found("onnxruntime")]
-    return [make_engine(name, timeout, batch=batch, scheduler=scheduler) for name in wanted]
+    return _choose(wanted, scheduler, options)
+
+
+def _choose(names: list[str], scheduler: str | None, options: dict[str, Any]) -> EngineChoice:
+    for name in names:
+        if name not in (AUTO, *engine_names()):
+            known = ", ".join((AUTO, *engine_names()))
+            raise InputError(f"engine: expected one of {known}; got {name!r}")
+    given = {option: value for option, value in options.items() if value is not None}
+    takes = {name: engine_options(name) for name in names if name != AUTO}
+    for option in given:
+        if not any(option in taken for taken in takes.values()):
+            raise InputError(
+                f"{FLAGS[option]}: engine {', '.join(names)} does not have this option"
+            )
+    return EngineChoice(
+        tuple(
+            None
+            if name == AUTO
+            else _ready(name, {o: v for o, v in given.items() if o in takes[name]})
+            for name in names
+        ),
+        scheduler,
+    )
+
+
+def _ready(name: str, options: dict[str, Any]) -> Engine:
+    engine = get_engine(name, **options)
+    engine.require()
+    return engine
+
+
+def note(line: str) -> None:
+    """Print a line on stderr: results on standard output stay readable by machines."""
+    print(line, file=sys.stderr)

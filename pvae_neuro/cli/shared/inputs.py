@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pvae_neuro.errors import InputError
-from pvae_neuro.network import InputEncoding, IntegerNetwork
+from pvae_neuro.network import Input, IntegerNetwork
 
 if TYPE_CHECKING:
     from pvae_neuro.artifact import Artifact
@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 Float32 = NDArray[np.float32]
 
 
-def declared_input(config: ModelConfig) -> InputEncoding:
+def declared_input(config: ModelConfig) -> Input:
     """What a float model declares of its inputs, in the words of a network."""
-    return InputEncoding(config.pixels, config.input_low, config.input_high, 0, config.image_shape)
+    shape = None if config.image_shape is None else tuple(config.image_shape)
+    return Input(config.pixels, float(config.input_low), float(config.input_high), 0, shape)
 
 
 def read_images(
     source: str | Path,
-    declared: InputEncoding,
+    declared: Input,
     *,
     data_root: Path | None = None,
     split: str = "test",
@@ -38,7 +39,7 @@ def read_images(
     ----------
     source : str or Path
         A ``.npy`` or ``.npz`` file, or the name of a data set.
-    declared : InputEncoding
+    declared : Input
     data_root : Path, optional
         Where named data sets lie.
     split : {"train", "test"}
@@ -61,7 +62,7 @@ def read_images(
     pixels = load_images(str(source), data_root or Path("data"), split).pixels
     return check_images(
         first_samples(pixels, samples),
-        declared.pixels,
+        declared.size,
         declared.image_shape,
         declared.low,
         declared.high,
@@ -87,9 +88,9 @@ def read_calibration(source: Path | None, model: SavedModel, clip: bool) -> Floa
     declared = declared_input(model.config)
     if source is not None:
         return read_images(source, declared, split="train", clip=clip)
-    if (declared.pixels, declared.low, declared.high) != (784, 0.0, 1.0):
+    if (declared.size, declared.low, declared.high) != (784, 0.0, 1.0):
         raise InputError(
-            f"--calibrate: expected a file of inputs, since this model takes {declared.pixels} "
+            f"--calibrate: expected a file of inputs, since this model takes {declared.size} "
             f"pixels in [{declared.low:g}, {declared.high:g}] and not the shipped digits; give "
             f"some tens of its training inputs as .npy"
         )
@@ -125,10 +126,14 @@ def check_pair(network: IntegerNetwork, model: SavedModel) -> None:
     InputError
         If their sizes differ.
     """
-    artifact = network.input.pixels, network.latents.size
+    artifact = network.input.size, _latents(network)
     given = model.config.pixels, model.config.latents
     if artifact != given:
         raise InputError(
             f"--model: expected the float model of this artifact, {artifact[0]} pixels and "
             f"{artifact[1]} latents; got {given[0]} pixels and {given[1]} latents"
         )
+
+
+def _latents(network: IntegerNetwork) -> int:
+    return 0 if network.latents is None else network.latents.size

@@ -29,7 +29,9 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No tables, no progre
 Timeout = Annotated[
     float | None,
     typer.Option(
-        "--timeout", help="Seconds after which the lava engine is given up.", show_default=False
+        "--timeout",
+        help="Seconds without progress after which the lava engine is given up.",
+        show_default=False,
     ),
 ]
 Dataset = Annotated[
@@ -50,8 +52,12 @@ Samples = Annotated[
     typer.Option("--samples", "-n", help="Use the first N images only.", show_default=False),
 ]
 LavaBatch = Annotated[
-    int,
-    typer.Option("--lava-batch", help="Samples side by side in the lava engine; same integers."),
+    int | None,
+    typer.Option(
+        "--lava-batch",
+        help="Samples side by side in the lava engine; same integers.  [default: 1]",
+        show_default=False,
+    ),
 ]
 Scheduler = Annotated[
     str | None,

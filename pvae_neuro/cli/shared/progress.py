@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-Advance = Callable[[int], None]
-StageProgress = Callable[[str, int, int], None]
+from pvae_neuro.utils.progress import Advance, StageProgress, no_stages, stage_advance
 
 # Shorter stages are not worth a line in a log.
 QUIET_SECONDS = 2.0
@@ -17,22 +16,9 @@ QUIET_SECONDS = 2.0
 
 @contextmanager
 def stages(prefix: str = "", quiet: bool = False) -> Iterator[StageProgress]:
-    """Show the progress of work that goes through stages.
-
-    Parameters
-    ----------
-    prefix : str
-        Put before each stage's name.
-    quiet : bool
-        Show nothing.
-
-    Yields
-    ------
-    callable
-        Takes (stage, units done, units in all).
-    """
+    """Show the progress of work that goes through stages; ``prefix`` is put before their names."""
     if quiet:
-        yield lambda stage, done, total: None
+        yield no_stages
     elif sys.stderr.isatty():
         with _bars() as bars:
             yield _on_terminal(bars, prefix)
@@ -42,30 +28,9 @@ def stages(prefix: str = "", quiet: bool = False) -> Iterator[StageProgress]:
 
 @contextmanager
 def single(title: str, total: int, quiet: bool = False) -> Iterator[Advance]:
-    """Show the progress of work of one stage.
-
-    Parameters
-    ----------
-    title : str
-    total : int
-        Units of work.
-    quiet : bool
-        Show nothing.
-
-    Yields
-    ------
-    callable
-        Takes the units done since its last call.
-    """
-    done = 0
+    """Show the progress of work of one stage and so many units."""
     with stages(quiet=quiet) as tell:
-
-        def advance(more: int) -> None:
-            nonlocal done
-            done += more
-            tell(title, done, total)
-
-        yield advance
+        yield stage_advance(tell, title, total)
 
 
 def _on_terminal(bars: Any, prefix: str) -> StageProgress:
@@ -86,7 +51,7 @@ def _in_a_log(prefix: str) -> StageProgress:
     def tell(stage: str, done: int, total: int) -> None:
         nonlocal last
         now = time.perf_counter()
-        # The first report comes when a part is done already: the stage began where the last ended.
+        # The first report comes when a part is done: the stage began where the last one ended.
         begun = started.setdefault(stage, last)
         last = now
         if done >= total and now - begun > QUIET_SECONDS:

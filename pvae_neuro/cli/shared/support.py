@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
-import math
 import os
 import sys
 import tempfile
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 
 import typer
 
+from pvae_neuro.cli.shared.remedies import with_flags
 from pvae_neuro.errors import InputError, PvaeNeuroError
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def guarded(verb: Callable[P, None]) -> Callable[P, None]:
         try:
             verb(*args, **kwargs)
         except PvaeNeuroError as error:
-            fail(str(error))
+            fail(with_flags(error))
         except MemoryError as error:
             fail(f"not enough memory ({error}); give fewer samples or steps")
         except BrokenPipeError:
@@ -57,18 +56,7 @@ def fail(message: str) -> None:
 
 
 def check_outputs(*paths: Path | None) -> None:
-    """Refuse outputs that cannot be written, before any long work.
-
-    Parameters
-    ----------
-    *paths : Path or None
-        Files to be written; None and ``-`` pass.
-
-    Raises
-    ------
-    InputError
-        If one is a folder, or its folder cannot be written to.
-    """
+    """Refuse files that cannot be written, before any long work; None and ``-`` pass."""
     for path in paths:
         if path is not None and path != STANDARD_OUTPUT:
             _check_output(path)
@@ -81,17 +69,7 @@ def _check_output(path: Path) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder in which no file can be made; it need not exist yet.
-
-    Parameters
-    ----------
-    folder : Path
-
-    Raises
-    ------
-    InputError
-        If it, or its nearest existing parent, takes no new file.
-    """
+    """Refuse a folder in which no file can be made; it need not exist yet."""
     existing = folder
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
@@ -107,51 +85,27 @@ def check_folder(folder: Path) -> None:
 
 
 def check_run(steps: int, seed: int) -> None:
-    """Refuse numbers of iterations and seeds that no engine takes.
+    """Refuse numbers of iterations and seeds that no engine takes."""
+    from pvae_neuro.sim.engine import MOST_ITERATIONS
+    from pvae_neuro.sim.noise import check_seed, check_whole
 
-    Raises
-    ------
-    InputError
-        Says what was expected.
-    """
-    from pvae_neuro.network import check_steps
-    from pvae_neuro.sim.noise import check_seed
-
-    check_steps(steps)
+    check_whole("steps", steps, 1, MOST_ITERATIONS)
     check_seed(seed)
 
 
 def write_json(path: Path | None, content: Any) -> None:
-    """Write JSON to a file, whole or not at all, or to standard output for ``-``.
-
-    Parameters
-    ----------
-    path : Path or None
-        None writes nothing.
-    content : Any
-        What ``json`` can write.
-    """
+    """Write JSON to a file, whole or not at all, or to standard output for ``-``."""
     from pvae_neuro.utils.files import atomic_path
+    from pvae_neuro.utils.json_text import json_text
 
     if path is None:
         return
-    text = json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
+    text = json_text(content)
     if path == STANDARD_OUTPUT:
         sys.stdout.write(text)
         return
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def _finite(content: Any) -> Any:
-    """Null for what JSON has no number for: unknown, never made up."""
-    if isinstance(content, dict):
-        return {key: _finite(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_finite(value) for value in content]
-    if isinstance(content, float) and not math.isfinite(content):
-        return None
-    return content
 
 
 def console(json_path: Path | None = None, quiet: bool = False) -> Console:
@@ -176,6 +130,6 @@ def plain_table(title: str, *columns: str, right: tuple[int, ...] = ()) -> Table
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    for place, column in enumerate(columns):
-        table.add_column(column, justify="right" if place in right else "left", overflow="fold")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index in right else "left", overflow="fold")
     return table

@@ -11,6 +11,8 @@ from pvae_neuro.network import IntegerNetwork
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from pvae_neuro.bench.run import BenchResult
+    from pvae_neuro.bench.timing import Measurement, Spread
     from pvae_neuro.evaluation.evaluate import Evaluation
     from pvae_neuro.exporters.certify import Certificate
     from pvae_neuro.verification.against_float import FloatResult
@@ -86,43 +88,39 @@ def engine_table(report: ParityReport) -> Table:
 
 
 def network_table(network: IntegerNetwork) -> Table:
-    """Populations and connections, with their widths."""
+    """Input, populations with their variables, and connections."""
     table = plain_table(
-        f"{network.topology} network", "part", "shape", "width", "scale", right=(1,)
+        f"{network.name} network", "part", "size", "what", "bits or unit", right=(1,)
     )
     source = network.input
-    _add(
-        table,
-        "input",
-        f"{source.pixels}",
-        f"[{source.low:g}, {source.high:g}]",
-        f"2^{-source.frac_bits}",
-    )
-    latents = network.latents
+    where = f"[{source.low:g}, {source.high:g}]"
+    _add(table, "input", f"{source.size}", where, f"2^{-source.frac_bits}")
+    bounds = network.ranges.variables
     for p in network.populations:
-        if p is latents:
-            low, high = latents.u_min, latents.u_max
-            unit = 2.0**latents.frac_bits
-            width = (
-                f"u in [{low / unit:.2f}, {high / unit:.2f}], counts to {latents.table.max_count}"
-            )
-            _add(table, p.name, f"{p.size}", width, f"2^{-latents.frac_bits}")
-        else:
-            _add(table, p.name, f"{p.size}", "graded spikes", "")
+        programs = ", ".join(program.name for program in p.programs) or "set by the host"
+        if p.sampler is not None:
+            programs += f"; draws counts to {p.sampler.max_count}"
+        _add(table, p.name, f"{p.size}", programs, "")
+        for v in p.variables:
+            interval = bounds[f"{p.name}.{v.name}"]
+            proved = f"in [{interval.smallest:,}, {interval.largest:,}]"
+            _add(table, f"  {p.name}.{v.name}", "", proved, f"{interval.bits} of {v.bits} bits")
     for c in network.connections:
-        rows, columns = c.weight.shape
-        place = f"{c.name}: {c.source} → {c.target}"
-        _add(table, place, f"{rows} × {columns}", f"{c.bits}-bit weights", f"2^{c.exponent}")
+        size = " × ".join(str(side) for side in c.weight.shape)
+        ends = f"{c.kind}, {c.source}.{c.variable} → {c.target}.{c.received_as}"
+        if c.shared is not None:
+            ends += f", weights of {c.shared.connection}"
+        _add(table, c.name, size, ends, f"2^{c.exponent}")
     return table
 
 
 def certificate_table(certificate: Certificate) -> Table:
-    """Worst-case range of every accumulator and state."""
+    """The widest word of every program, connection, variable and host part."""
     table = plain_table(
-        "certificate: worst case over every input and every noise word",
-        "where", "quantity", "lowest", "highest", "bits", right=(2, 3, 4),
+        "certificate: worst case over every input and every random word",
+        "where", "widest word", "lowest", "highest", "bits", right=(2, 3, 4),
     )  # fmt: skip
-    for row in certificate.rows:
+    for row in certificate.widest():
         bits = f"{row.bits} of {row.limit_bits}"
         _add(table, row.where, row.quantity, f"{row.low:,}", f"{row.high:,}", bits)
     return table
@@ -145,3 +143,39 @@ def evaluation_table(evaluation: Evaluation) -> Table:
         row = evaluation.mse[step - 1], evaluation.r2[step - 1], 100 * evaluation.zeros[step - 1]
         _add(table, f"{step}", f"{row[0]:.4f}", f"{row[1]:.4f}", f"{row[2]:.2f}")
     return table
+
+
+def bench_table(result: BenchResult) -> Table:
+    """Every measurement of a benchmark, a row each."""
+    table = plain_table(
+        f"µs per image and iteration; ratios: {result.baseline} over the contender",
+        "case", "K", "batch", "active", "threads", "contender", "µs", "quartiles", "ratio",
+        "quartiles", right=(1, 2, 3, 4, 6, 7, 8, 9),
+    )  # fmt: skip
+    for case in result.cases:
+        cells = (
+            case.model or case.topology,
+            f"{case.latents}",
+            f"{case.batch}",
+            f"{100 * case.activity:.1f} %",
+            f"{case.threads}",
+        )
+        for row, measurement in enumerate(case.measurements):
+            table.add_row(*(cells if row == 0 else [""] * len(cells)), *_bench_cells(measurement))
+        table.add_section()
+    return table
+
+
+def _bench_cells(measurement: Measurement) -> tuple[str, ...]:
+    cost, ratio = measurement.microseconds, measurement.ratio
+    shown = ("", "") if ratio is None else (f"{number(ratio.median)} ×", _quartiles(ratio))
+    return (measurement.engine, number(cost.median), _quartiles(cost), *shown)
+
+
+def number(value: float) -> str:
+    """Three significant digits, without an exponent."""
+    return f"{value:.0f}" if value >= 100 else f"{value:#.3g}".rstrip(".")
+
+
+def _quartiles(spread: Spread) -> str:
+    return f"{number(spread.q25)} to {number(spread.q75)}"

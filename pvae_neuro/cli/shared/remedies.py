@@ -1,0 +1,17 @@
+"""What to type against an error of the library, which itself knows no command line."""
+
+from __future__ import annotations
+
+# By the ``remedy`` of an error; see the exceptions that have one.
+FLAGS = {
+    "narrower": "lower --max-count, --frac-bits or --weight-bits",
+    "predictive": "--weight-bits 8, or --topology predictive",
+    "counts": "a larger --max-count",
+    "clip input": "--clip",
+}
+
+
+def with_flags(error: Exception) -> str:
+    """Message of an error, with the flags that may help where there are any."""
+    flags = FLAGS.get(getattr(error, "remedy", None) or "")
+    return str(error) if flags is None else f"{error} ({flags})"
