@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 
 from pvae_neuro.data import FEEDERS, Feeder, Images, make_feeder, make_images
-from pvae_neuro.data.feeders import Jittering, Rotating, Sequence, Stationary
-from pvae_neuro.data.gratings import DriftingGrating
+from pvae_neuro.data.feeders import (
+    DriftingGrating,
+    Jittering,
+    Rotating,
+    Sequence,
+    Stationary,
+)
 from pvae_neuro.errors import InputError
 
 
@@ -205,9 +210,9 @@ def test_gratings_take_size_and_range_from_images() -> None:
         ("stationary", True, {"steps_per_frame": 1.5}, "steps_per_frame: expected a whole"),
         ("rotating", True, {"degrees_per_frame": np.inf}, "degrees_per_frame: expected a finite"),
         ("jittering", True, {"sd": -1.0}, "sd: expected a finite number of at least 0"),
-        ("jittering", True, {"max_shift": -1}, "max_shift: expected a whole number of pixels"),
+        ("jittering", True, {"max_shift": -1}, "max_shift: expected a whole number of at least 0"),
         ("jittering", True, {"sd": 1.0, "max_shift": 1}, "expected sd or max_shift, got both"),
-        ("jittering", True, {"seed": -1}, "seed: expected a whole number"),
+        ("jittering", True, {"seed": -1}, "seed: expected 0 to"),
         ("sequence", False, {"frames": np.zeros((2, 3))}, r"shape \[T, H, W\]"),
         ("sequence", False, {"frames": np.zeros((0, 3, 3))}, r"shape \[T, H, W\]"),
         ("sequence", False, {"frames": np.full((2, 3, 3), np.nan)}, "NaN"),

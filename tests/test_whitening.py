@@ -16,7 +16,6 @@ from pvae_neuro.data.whitening import (
     CUTOFF,
     normalize_contrast,
     normalize_local_contrast,
-    radial_spectrum,
     whiten,
     whitening_response,
 )
@@ -29,6 +28,20 @@ def pink(seed: int, height: int = 256, width: int = 256) -> np.ndarray:
     frequency[0, 0] = np.inf
     noise = np.random.default_rng(seed).standard_normal((height, width))
     return np.fft.irfft2(np.fft.rfft2(noise) / frequency, s=(height, width)).astype(np.float32)
+
+
+def radial_spectrum(picture: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of |F|^2 / (H W) over rings of equal frequency, whose middles are relative to Nyquist.
+
+    It is 1 for white noise of unit variance; the mean of the picture is left out.
+    """
+    spectrum = np.abs(np.fft.fft2(picture - picture.mean())) ** 2 / picture.size
+    down, across = (np.fft.fftfreq(length) for length in picture.shape)
+    ring = (np.hypot(down[:, None], across[None]) / 0.5 * bins).astype(np.int64).ravel()
+    inside = ring < bins
+    total = np.bincount(ring[inside], spectrum.ravel()[inside], minlength=bins)
+    count = np.bincount(ring[inside], minlength=bins)
+    return (np.arange(bins) + 0.5) / bins, total / np.maximum(count, 1)
 
 
 def mean_spectrum(boundary: str, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -47,7 +60,7 @@ def test_spectra_of_1_over_f_become_flat(boundary: str, height: int, width: int)
     # ring holds 150 frequencies, and mirrors change what is slower than the picture is wide.
     white = power / np.exp(-2 * (frequency / CUTOFF) ** 4)
     assert np.abs(white[frequency < CUTOFF] - 1).max() < 0.1
-    # As it stands, without regard to the roll-off: within 15 % up to half of the cut-off.
+    # Without correction for the roll-off: within 15 % up to half of the cut-off.
     assert np.abs(power[frequency < CUTOFF / 2] - 1).max() < 0.15
     assert power[-1] < 0.1
 
@@ -228,9 +241,9 @@ def test_flat_patches_can_be_left_out(tmp_path: Path) -> None:
         ({"contrast": "loud"}, "contrast: expected 'none', 'image' or 'local', got 'loud'"),
         ({"dtype": "int8"}, "dtype: expected 'float16'"),
         ({"minimum_contrast": float("nan")}, "minimum_contrast: expected 0"),
-        ({"test_fraction": 1.0}, "test_fraction: expected a share"),
+        ({"test_fraction": 1.0}, "test_fraction: expected a fraction"),
         ({"radius": 0.0}, "radius: expected a positive"),
-        ({"seed": -1}, "seed: expected a whole number"),
+        ({"seed": -1}, "seed: expected 0 to"),
     ],
 )
 def test_unfit_options_are_refused(change: dict, message: str) -> None:

@@ -1,8 +1,7 @@
-"""Decoded data sets, kept in the user's cache folder: torchvision alone takes seconds to import."""
+"""A cache of decoded data sets in the user's cache folder: importing torchvision takes seconds."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import zipfile
 from collections.abc import Callable, Iterator
@@ -14,42 +13,31 @@ import numpy as np
 import numpy.typing as npt
 
 from pvae_neuro.errors import InputError
+from pvae_neuro.utils.digest import digest
 from pvae_neuro.utils.files import atomic_path
 
 CACHE_VARIABLE = "PVAE_NEURO_CACHE"
-# A folder with more files than this is recognized by its subfolders.
+# A folder with more files than this is recognized by its subfolders alone.
 MOST_FILES = 64
-# More than this is decoded anew each time rather than left on the user's disk.
+# Larger sets are decoded anew each time, so that they do not fill the user's disk.
 MOST_BYTES = 2**31
 
 Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
+"""Images [N, ...] and labels [N]."""
 
 
 def cached(name: str, source: Path, read: Callable[[], Arrays]) -> Arrays:
-    """Return what ``read`` returned when the files in ``source`` were last as they are now.
+    """What ``read`` returns, from the cache while the files in ``source`` stay the same.
 
-    A cache that cannot be read or written is done without, and so it is for more than 2 GiB.
-
-    Parameters
-    ----------
-    name : str
-        Begins the name of the cache file; tells data set and part.
-    source : Path
-        The original file, or folder of files; another size, time or name makes another cache file.
-    read : callable
-        Returns images uint8 [N, ...] and labels int64 [N].
-
-    Returns
-    -------
-    images : uint8 [N, ...]
-    labels : int64 [N]
+    ``name`` begins the name of the cache file; size and time of the files end it. A cache that
+    cannot be read or written is ignored.
     """
     if not source.exists():
         return read()
     path = cache_folder() / f"{name}-{_fingerprint(source)}.npz"
     unreadable = suppress(OSError, ValueError, KeyError, zipfile.BadZipFile)
-    with unreadable, np.load(path, allow_pickle=False) as kept:
-        return kept["images"], kept["labels"]
+    with unreadable, np.load(path, allow_pickle=False) as stored:
+        return stored["images"], stored["labels"]
     images, labels = read()
     if images.nbytes <= MOST_BYTES:
         with suppress(InputError), atomic_path(path) as temporary:
@@ -66,17 +54,17 @@ def cache_folder() -> Path:
 
 
 def _fingerprint(source: Path) -> str:
-    digest = hashlib.sha256(str(source.resolve()).encode())
+    lines = [str(source.resolve())]
     for entry in _entries(source):
-        found = entry.stat()
-        digest.update(f"{entry.name}/{found.st_size}/{found.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:16]
+        status = entry.stat()
+        lines.append(f"{entry.name}/{status.st_size}/{status.st_mtime_ns}\n")
+    return digest(*lines)[:16]
 
 
 def _entries(source: Path) -> Iterator[Path]:
     if source.is_file():
         yield source
         return
-    below = (path for path in source.rglob("*") if path.is_file())
-    first = list(islice(below, MOST_FILES + 1))
+    files = (path for path in source.rglob("*") if path.is_file())
+    first = list(islice(files, MOST_FILES + 1))
     yield from sorted(first if len(first) <= MOST_FILES else source.iterdir())

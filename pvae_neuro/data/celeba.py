@@ -8,60 +8,39 @@ from typing import Any
 
 import numpy as np
 
-from pvae_neuro.data.arrays import COLOURS
 from pvae_neuro.data.cache import Arrays
+from pvae_neuro.data.images import COLOURS
 from pvae_neuro.data.pictures import crop_and_resize
 from pvae_neuro.errors import InputError
 
 CELEBA_SIZE = (128, 128)
-"""Height and width by default: what the iP-VAE paper (Table 4) trains on."""
+"""Default height and width, those that the iP-VAE paper (Table 4) trains on."""
 
 CELEBA_ATTRIBUTE = "Smiling"
-"""The attribute that serves as label, 0 or 1: one that half of the faces have."""
+"""The attribute that serves as label, 0 or 1; about half of the faces have it."""
 
 # Bytes per value: one decoded, four as float32.
 _BYTES = 5
 
 
 def read_celeba(
-    datasets: Any, root: Path, train: bool, size: tuple[int, int], limit: int | None
+    datasets: Any, root: Path, split: str, size: tuple[int, int], limit: int | None
 ) -> Arrays:
-    """Read CelebA's aligned faces (178 x 218 pixels).
+    """Read CelebA's aligned faces (178 x 218 pixels) as uint8 [N, 3, H, W].
 
     The largest centred rectangle with the proportions of ``size`` is cut out, a square of 178
     pixels for the default, and resized with antialiasing. How the paper crops is unverified.
+    ``datasets`` is ``torchvision.datasets``.
 
-    Parameters
-    ----------
-    datasets : module
-        ``torchvision.datasets``.
-    root : Path
-        Folder that holds ``celeba``.
-    train : bool
-        Training part or test part of the official partition.
-    size : (int, int)
-        (H, W).
-    limit : int or None
-        Read the first ones only.
-
-    Returns
-    -------
-    images : ndarray of uint8, [N, 3, H, W]
-    labels : ndarray of int64, [N]
-        Whether the face has :data:`CELEBA_ATTRIBUTE`.
-
-    Raises
-    ------
-    InputError
-        If so many faces do not fit the memory of this machine.
+    Raises :class:`InputError` if so many faces do not fit the memory of this machine.
     """
-    faces = datasets.CelebA(str(root), split="train" if train else "test", download=False)
+    faces = datasets.CelebA(str(root), split=split, download=False)
     count = len(faces) if limit is None else min(limit, len(faces))
     _check_memory(count, size)
     images = np.empty((count, COLOURS, *size), np.uint8)
-    for place in range(count):
-        face = crop_and_resize(faces[place][0].convert("RGB"), size)
-        images[place] = np.asarray(face).transpose(2, 0, 1)
+    for i in range(count):
+        face = crop_and_resize(faces[i][0].convert("RGB"), size)
+        images[i] = np.asarray(face).transpose(2, 0, 1)
     labels = faces.attr[:count, faces.attr_names.index(CELEBA_ATTRIBUTE)]
     return images, labels.numpy().astype(np.int64)
 

@@ -1,53 +1,55 @@
 """Inputs that change in time, frame by frame.
 
 A feeder gives frame after frame of the same batch of scenes: row ``b`` of every frame continues row
-``b`` of the frame before, so that a network may carry its state over instead of starting anew. Each
-frame is shown for ``steps_per_frame`` iterations. Frames are functions of their number alone:
-frame 7 is the same whether or not frame 6 was asked for.
+``b`` of the frame before, so that a network can carry its state over instead of starting anew. Each
+frame is shown for ``steps_per_frame`` iterations. A frame depends on its number alone: frame 7 is
+the same whether or not frame 6 was asked for.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from pvae_neuro.data.arrays import Float32, ImageShape, check_seed, check_size, to_planes
 from pvae_neuro.data.folder import stack_pictures
-from pvae_neuro.data.images import Images, make_images
+from pvae_neuro.data.images import Float32, Images, check_size, make_images
 from pvae_neuro.data.numpy_files import SUFFIXES, read_numpy
 from pvae_neuro.data.pictures import list_pictures, read_picture
-from pvae_neuro.data.turning import rotate_planes, shift_planes
+from pvae_neuro.data.transforms import rotate_planes, shift_planes
 from pvae_neuro.errors import InputError
+from pvae_neuro.sim.noise import check_seed
+from pvae_neuro.utils.suggest import suggest
+
+if TYPE_CHECKING:
+    from pvae_neuro.network import ImageShape
+
+Float64 = npt.NDArray[np.float64]
 
 
 @runtime_checkable
 class Feeder(Protocol):
-    """Frames of a batch of scenes, in their order.
-
-    Attributes
-    ----------
-    steps_per_frame : int
-        Iterations that each frame is shown for.
-    image_shape : tuple of int or None
-        (H, W) or (C, H, W).
-    low, high : float
-        Range that all frames lie in.
-    name : str
-        What is shown.
-    """
+    """A sequence of frames of a batch of scenes."""
 
     steps_per_frame: int
+    """Iterations that each frame is shown for."""
+
     image_shape: ImageShape | None
+    """(H, W) or (C, H, W)."""
+
     low: float
     high: float
+    """Range that all frames lie in."""
+
     name: str
+    """What is shown."""
 
     def frame(self, t: int) -> Float32:
         """Frame ``t`` as float32 [B, M]; the caller may change it."""
@@ -63,23 +65,7 @@ class Feeder(Protocol):
 
 
 class FrameSource:
-    """What all feeders share: counting, checking and iterating.
-
-    Parameters
-    ----------
-    frames : int
-        Number of frames, at least 1.
-    steps_per_frame : int
-        Iterations that each is shown for, at least 1.
-    image_shape : tuple of int or None
-    low, high : float
-    name : str
-
-    Raises
-    ------
-    InputError
-        If a number is below 1.
-    """
+    """Base of all feeders: it checks frame numbers and iterates; a subclass has ``_make(t)``."""
 
     def __init__(
         self,
@@ -90,8 +76,8 @@ class FrameSource:
         high: float,
         name: str,
     ) -> None:
-        self._frames = _at_least_one(frames, "frames")
-        self.steps_per_frame = _at_least_one(steps_per_frame, "steps_per_frame")
+        self._frames = _whole(frames, "frames", 1)
+        self.steps_per_frame = _whole(steps_per_frame, "steps_per_frame", 1)
         self.image_shape = image_shape
         self.low, self.high, self.name = float(low), float(high), name
 
@@ -102,19 +88,13 @@ class FrameSource:
         return (self.frame(t) for t in range(len(self)))
 
     def __getitem__(self, t: int) -> Float32:
-        place = t + len(self) if t < 0 else t
-        if not 0 <= place < len(self):
+        number = t + len(self) if t < 0 else t
+        if not 0 <= number < len(self):
             raise IndexError(f"frame {t} of {len(self)}")
-        return self.frame(place)
+        return self.frame(number)
 
     def frame(self, t: int) -> Float32:
-        """Frame ``t`` as float32 [B, M].
-
-        Raises
-        ------
-        InputError
-            If there is no such frame.
-        """
+        """Frame ``t`` as float32 [B, M]; :class:`InputError` if there is no such frame."""
         if isinstance(t, bool) or not isinstance(t, int | np.integer) or not 0 <= t < len(self):
             raise InputError(
                 f"frame: expected a whole number from 0 to {len(self) - 1}, got {t!r}; ask for "
@@ -126,18 +106,21 @@ class FrameSource:
         raise NotImplementedError
 
 
-class Stationary(FrameSource):
-    """The same images in every frame.
+class _Scenes(FrameSource):
+    """Base of feeders that show a set of images."""
 
-    Parameters
-    ----------
-    images : Images
-    frames, steps_per_frame : int
-    """
+    def __init__(self, images: Images, frames: int, steps_per_frame: int, suffix: str = "") -> None:
+        super().__init__(
+            frames, steps_per_frame, images.image_shape, images.low, images.high,
+            images.name + suffix,
+        )  # fmt: skip
+
+
+class Stationary(_Scenes):
+    """The same images in every frame."""
 
     def __init__(self, images: Images, *, frames: int = 100, steps_per_frame: int = 1) -> None:
-        shape, low, high = images.image_shape, images.low, images.high
-        super().__init__(frames, steps_per_frame, shape, low, high, images.name)
+        super().__init__(images, frames, steps_per_frame)
         self._pixels = images.pixels
 
     def _make(self, t: int) -> Float32:
@@ -151,18 +134,10 @@ class Sequence(FrameSource):
     ----------
     frames : array_like or path-like
         [T, H, W] (one scene), [T, B, H, W] or, in colour, [T, B, 3, H, W], as numbers that
-        :func:`~pvae_neuro.data.load_images` would take; a path to an ``.npy`` or ``.npz`` file
-        of such; or to a folder of pictures, whose frames are in the order of their names.
+        :func:`~pvae_neuro.data.load_images` would take; a path to such an ``.npy`` or ``.npz``
+        file; or to a folder of pictures, whose frames are in the order of their names.
     size : int or (int, int), optional
-        Height and width to crop and resize a folder's frames to.
-    steps_per_frame : int
-
-    Raises
-    ------
-    InputError
-        If they are no frames, or unreadable.
-    EngineUnavailableError
-        If a folder is given and Pillow is not installed.
+        Height and width to crop and resize the frames of a folder to.
     """
 
     def __init__(
@@ -188,26 +163,11 @@ class Sequence(FrameSource):
         return self._pixels[t].copy()
 
 
-class Rotating(FrameSource):
-    """Images that turn about their centre at a constant speed.
+class Rotating(_Scenes):
+    """Images that turn counter-clockwise about their centre at a constant speed, from ``start``.
 
-    Every frame is turned from the original, so that interpolation errors do not add up. What comes
-    from outside is zero.
-
-    Parameters
-    ----------
-    images : Images
-        With a height and a width.
-    degrees_per_frame : float
-        Counter-clockwise.
-    start : float
-        Angle of frame 0, in degrees.
-    frames, steps_per_frame : int
-
-    Raises
-    ------
-    InputError
-        If the images are flat, or an angle is not finite.
+    Every frame is turned from the original, so that interpolation errors do not add up. Pixels
+    from outside are zero. Angles are in degrees.
     """
 
     def __init__(
@@ -219,11 +179,10 @@ class Rotating(FrameSource):
         frames: int = 100,
         steps_per_frame: int = 1,
     ) -> None:
-        self._planes = to_planes(images.pixels, images.image_shape, images.name)
-        self._speed = check_number(degrees_per_frame, "degrees_per_frame")
-        self._start = check_number(start, "start")
-        shape, low, high = images.image_shape, images.low, images.high
-        super().__init__(frames, steps_per_frame, shape, low, high, f"{images.name}, rotating")
+        super().__init__(images, frames, steps_per_frame, ", rotating")
+        self._planes = images.planes()
+        self._speed = _check_number(degrees_per_frame, "degrees_per_frame")
+        self._start = _check_number(start, "start")
 
     def angle(self, t: int) -> float:
         """Angle of frame ``t``, in degrees, counter-clockwise."""
@@ -234,11 +193,11 @@ class Rotating(FrameSource):
         return turned.reshape(len(turned), -1)
 
 
-class Jittering(FrameSource):
-    """Images that jump about their place, as under small movements of the eye.
+class Jittering(_Scenes):
+    """Images that jump about their position, as under small movements of the eye.
 
-    Each image has in each frame a shift of its own, in whole pixels so that nothing is blurred,
-    independent of all other frames. What comes from outside is zero. Shifts come from Philox with
+    In each frame each image has a shift of its own, independent of all other frames, in whole
+    pixels so that nothing is blurred. Pixels from outside are zero. Shifts come from Philox with
     the seed as key and the frame as counter, so that they depend on (seed, frame, image) alone.
 
     Parameters
@@ -246,17 +205,10 @@ class Jittering(FrameSource):
     images : Images
         With a height and a width.
     sd : float, optional
-        Standard deviation in pixels of a normal shift per axis, before it is rounded; 1 where
-        neither is given.
+        Standard deviation, in pixels, of a normal shift along each axis, before it is rounded; 1
+        where neither is given.
     max_shift : int, optional
-        Largest shift of a uniform one per axis, in its place.
-    seed : int
-    frames, steps_per_frame : int
-
-    Raises
-    ------
-    InputError
-        If the images are flat, both kinds of shift are given, or one is negative.
+        Instead, the largest shift of a uniform one along each axis.
     """
 
     def __init__(
@@ -271,16 +223,15 @@ class Jittering(FrameSource):
     ) -> None:
         if sd is not None and max_shift is not None:
             raise InputError("jittering: expected sd or max_shift, got both")
-        self._planes = to_planes(images.pixels, images.image_shape, images.name)
-        self._sd = 1.0 if sd is None else check_number(sd, "sd", lowest=0.0)
-        self._max_shift = None if max_shift is None else _check_shift(max_shift)
+        super().__init__(images, frames, steps_per_frame, ", jittering")
+        self._planes = images.planes()
+        self._sd = 1.0 if sd is None else _check_number(sd, "sd", lowest=0.0)
+        self._max_shift = None if max_shift is None else _whole(max_shift, "max_shift", 0)
         self._seed = check_seed(seed)
-        shape, low, high = images.image_shape, images.low, images.high
-        super().__init__(frames, steps_per_frame, shape, low, high, f"{images.name}, jittering")
 
     def shifts(self, t: int) -> npt.NDArray[np.int64]:
         """Shifts of frame ``t``, [B, 2]: down and to the right, in pixels."""
-        # The second word of the counter: 2^64 blocks lie between the numbers of two frames.
+        # The frame is the second word of the counter: frames are 2^64 blocks of numbers apart.
         rng = np.random.Generator(np.random.Philox(key=self._seed, counter=[0, t, 0, 0]))
         shape = (len(self._planes), 2)
         if self._max_shift is not None:
@@ -293,30 +244,160 @@ class Jittering(FrameSource):
         return moved.reshape(len(moved), -1)
 
 
-def check_number(value: float, name: str, lowest: float = -math.inf) -> float:
-    """Refuse what is not finite or too low.
+class DriftingGrating(FrameSource):
+    """Sinusoidal gratings that drift, one or a batch of them.
 
-    Raises
-    ------
-    InputError
-        Names the option.
+    Frame t at the pixel (row r, column c), counted from the centre:
+
+        mean + contrast * amplitude * cos(2 pi (f s - w t) + phase)
+        s = c cos(orientation) - r sin(orientation)
+
+    For a positive temporal frequency w the grating moves along its orientation axis, to the right
+    at 0 degrees and upwards at 90. Options marked "or [B]" broadcast against each other; their
+    common length is the batch.
+
+    Parameters
+    ----------
+    size : int or (int, int)
+        (H, W) in pixels.
+    orientation : float or [B]
+        Direction of drift in degrees, counter-clockwise; the bars are perpendicular to it.
+    spatial_frequency : float or [B]
+        f, in cycles per pixel, from 0 to 0.5 (Nyquist).
+    temporal_frequency : float or [B]
+        w, in cycles per frame.
+    contrast : float or [B]
+        From 0 to 1 (Michelson, where low is 0).
+    phase : float or [B]
+        In degrees.
+    low, high : float
+        Declared range. The mean is its middle: 0 for the symmetric range of whitened patches.
+    amplitude : float, optional
+        Of contrast 1; by default, and at most, half the range.
+    zero_mean : bool
+        Subtract the spatial mean of every frame, as whitening does with patches; a window of few
+        cycles has one. Where a frame then exceeds the amplitude, its grating is scaled down, by
+        one factor for all frames.
     """
+
+    def __init__(
+        self,
+        size: int | tuple[int, int] = 16,
+        *,
+        orientation: npt.ArrayLike = 0.0,
+        spatial_frequency: npt.ArrayLike = 0.125,
+        temporal_frequency: npt.ArrayLike = 0.0625,
+        contrast: npt.ArrayLike = 1.0,
+        phase: npt.ArrayLike = 0.0,
+        low: float = -1.0,
+        high: float = 1.0,
+        amplitude: float | None = None,
+        zero_mean: bool = False,
+        frames: int = 100,
+        steps_per_frame: int = 1,
+    ) -> None:
+        shape = check_size(size)
+        super().__init__(frames, steps_per_frame, shape, low, high, "drifting gratings")
+        height = _check_amplitude(amplitude, low, high)
+        options = _broadcast(
+            {
+                "orientation": orientation, "spatial_frequency": spatial_frequency,
+                "temporal_frequency": temporal_frequency, "contrast": contrast, "phase": phase,
+            }
+        )  # fmt: skip
+        _check_within(options["spatial_frequency"], 0.0, 0.5, "spatial_frequency")
+        _check_within(options["contrast"], 0.0, 1.0, "contrast")
+        self._mean = (self.low + self.high) / 2.0
+        self._cycles_per_frame = options["temporal_frequency"]
+        even, odd = _quadrature(shape, options)
+        if zero_mean:
+            even, odd = _without_mean(even, odd)
+        scale = height * options["contrast"][:, None]
+        self._even, self._odd = scale * even, scale * odd
+
+    def _make(self, t: int) -> Float32:
+        # cos(a - wt) = cos(a) cos(wt) + sin(a) sin(wt): two images make all frames.
+        angle = 2.0 * math.pi * self._cycles_per_frame[:, None] * t
+        frame = self._mean + self._even * np.cos(angle) + self._odd * np.sin(angle)
+        return np.clip(frame, self.low, self.high).astype(np.float32)
+
+
+_KINDS: dict[str, type[FrameSource]] = {
+    "stationary": Stationary,
+    "sequence": Sequence,
+    "rotating": Rotating,
+    "jittering": Jittering,
+    "drifting-grating": DriftingGrating,
+}
+
+FEEDERS = tuple(_KINDS)
+"""Names that :func:`make_feeder` knows."""
+
+
+def make_feeder(name: str, images: Images | None = None, **options: Any) -> Feeder:
+    """Make a feeder by its name, one of :data:`FEEDERS`, with the options of its class.
+
+    ``images`` are the scenes of ``stationary``, ``rotating`` and ``jittering``. For ``sequence``
+    they are the frames of one scene, unless the option ``frames`` gives others; for
+    ``drifting-grating`` they give size and range, unless options do.
+
+    Raises :class:`InputError` if the name or an option is unknown (it suggests the nearest ones),
+    or a value does not fit.
+    """
+    if name not in _KINDS:
+        raise InputError(f"feeder {name!r}: expected the name of a feeder{suggest(name, FEEDERS)}")
+    kind = _KINDS[name]
+    known = [option for option in inspect.signature(kind).parameters if option != "images"]
+    for option in options:
+        if option not in known:
+            raise InputError(f"feeder {name!r}: has no option {option!r}{suggest(option, known)}")
+    defaults = _DEFAULTS.get(name, _scenes)(name, images, options)
+    # FrameSource itself takes other arguments than its subclasses.
+    make: Any = kind
+    return make(**{**defaults, **options})
+
+
+def _scenes(name: str, images: Images | None, options: dict[str, Any]) -> dict[str, Any]:
+    if images is None:
+        raise InputError(f"feeder {name!r}: expected images to show, got none")
+    return {"images": images}
+
+
+def _frames(name: str, images: Images | None, options: dict[str, Any]) -> dict[str, Any]:
+    if "frames" in options:
+        return {}
+    scenes: Images = _scenes(name, images, options)["images"]
+    planes = scenes.planes()
+    colour = planes.shape[1] > 1
+    return {"frames": planes[:, None] if colour else planes}
+
+
+def _size_and_range(name: str, images: Images | None, options: dict[str, Any]) -> dict[str, Any]:
+    if images is None:
+        return {}
+    if images.image_shape is None or len(images.image_shape) != 2:
+        raise InputError(
+            f"{images.name}: expected grey images, whose size the gratings take, got shape "
+            f"{images.image_shape}; give the option size and no images"
+        )
+    return {"size": images.image_shape, "low": images.low, "high": images.high}
+
+
+_DEFAULTS = {"sequence": _frames, "drifting-grating": _size_and_range}
+"""How images become arguments, for feeders that do not show them as they are."""
+
+
+def _check_number(value: float, name: str, lowest: float = -math.inf) -> float:
     if not math.isfinite(value) or value < lowest:
         bound = "" if lowest == -math.inf else f" of at least {lowest:g}"
         raise InputError(f"{name}: expected a finite number{bound}, got {value}")
     return float(value)
 
 
-def _at_least_one(value: int, name: str) -> int:
+def _whole(value: int, name: str, lowest: int) -> int:
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < 1:
-        raise InputError(f"{name}: expected a whole number of at least 1, got {value!r}")
-    return int(value)
-
-
-def _check_shift(value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
-        raise InputError(f"max_shift: expected a whole number of pixels, 0 or more, got {value!r}")
+    if not whole or value < lowest:
+        raise InputError(f"{name}: expected a whole number of at least {lowest}, got {value!r}")
     return int(value)
 
 
@@ -338,6 +419,63 @@ def _frames_as_images(values: npt.NDArray[Any], name: str) -> tuple[Images, int]
             f"{list(values.shape)}"
         )
     batch = 1 if values.ndim == 3 else values.shape[1]
-    rest = values.shape[1:] if values.ndim == 3 else values.shape[2:]
-    images = make_images(values.reshape(len(values) * batch, *rest), None, name)
+    image = values.shape[1:] if values.ndim == 3 else values.shape[2:]
+    images = make_images(values.reshape(len(values) * batch, *image), None, name)
     return replace(images, name=name), batch
+
+
+def _check_amplitude(amplitude: float | None, low: float, high: float) -> float:
+    if not _check_number(low, "low") < _check_number(high, "high"):
+        raise InputError(f"low, high: expected low below high, got [{low}, {high}]")
+    half = (high - low) / 2.0
+    if amplitude is None:
+        return half
+    if not 0.0 < _check_number(amplitude, "amplitude") <= half:
+        raise InputError(
+            f"amplitude: expected more than 0 and at most {half:g}, half of [{low:g}, {high:g}], "
+            f"got {amplitude}"
+        )
+    return float(amplitude)
+
+
+def _broadcast(options: dict[str, npt.ArrayLike]) -> dict[str, Float64]:
+    """Each option as float64 [B]."""
+    try:
+        arrays = [np.asarray(value, dtype=np.float64) for value in options.values()]
+        wide: list[Any] = np.broadcast_arrays(*arrays, np.zeros(1))[:-1]
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"gratings: expected one number each, or lists of one length, for "
+            f"{', '.join(options)} ({error})"
+        ) from error
+    for name, value in zip(options, wide, strict=True):
+        if value.ndim != 1 or value.size == 0 or not np.isfinite(value).all():
+            raise InputError(f"{name}: expected finite numbers, one or [B], got {options[name]!r}")
+    return dict(zip(options, wide, strict=True))
+
+
+def _check_within(values: Float64, low: float, high: float, name: str) -> None:
+    if values.min() < low or values.max() > high:
+        raise InputError(
+            f"{name}: expected values in [{low:g}, {high:g}], got [{values.min():g}, "
+            f"{values.max():g}]"
+        )
+
+
+def _quadrature(shape: tuple[int, int], options: dict[str, Float64]) -> tuple[Float64, Float64]:
+    """Cosine and sine of each grating at frame 0, [B, M] each."""
+    row, column = (np.arange(length) - (length - 1) / 2.0 for length in shape)
+    angle = np.radians(options["orientation"])[:, None, None]
+    along = column[None, None, :] * np.cos(angle) - row[None, :, None] * np.sin(angle)
+    frequency = options["spatial_frequency"][:, None, None]
+    phase = np.radians(options["phase"])[:, None, None]
+    argument = (2.0 * math.pi * frequency * along + phase).reshape(len(angle), -1)
+    return np.cos(argument), np.sin(argument)
+
+
+def _without_mean(even: Float64, odd: Float64) -> tuple[Float64, Float64]:
+    even = even - even.mean(axis=1, keepdims=True)
+    odd = odd - odd.mean(axis=1, keepdims=True)
+    # The largest value that any frame can reach at any pixel.
+    peak = np.maximum(np.hypot(even, odd).max(axis=1, keepdims=True), 1.0)
+    return even / peak, odd / peak

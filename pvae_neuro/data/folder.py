@@ -1,4 +1,4 @@
-"""A folder of images, and its division into a training part and a test part."""
+"""A folder of pictures, and its division into a training part and a test part."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pvae_neuro.data.arrays import COLOURS, Float32, check_size
+from pvae_neuro.data.images import COLOURS, Float32, check_size
 from pvae_neuro.data.pictures import list_pictures, read_picture
 from pvae_neuro.errors import InputError
+from pvae_neuro.sim.noise import check_seed
 
 TEST_FRACTION = 0.1
-"""Share of the files that is kept for testing where the folder does not say."""
+"""Fraction of the files kept for testing where a folder has no ``train`` and ``test``."""
 
 _PARTS = ("train", "test")
 
@@ -25,37 +26,16 @@ def read_folder(
     limit: int | None = None,
     seed: int = 0,
 ) -> Float32:
-    """Read the images of one part of a folder.
+    """Read one part of a folder, in the order of file names: [N, H, W] or [N, 3, H, W].
 
-    Parameters
-    ----------
-    folder : Path
-        PNG, JPEG, TIFF or BMP files, in subfolders too. With folders ``train`` and ``test`` in
-        it, these are the parts; otherwise one file in ten, drawn by ``seed``, is for testing.
-    split : {"train", "test"}
-        Which part.
-    size : int or (int, int), optional
-        Height and width to crop and resize to. Without it all files must have one size.
-    limit : int, optional
-        Read the first ones only.
-    seed : int
-        Of the division.
+    The parts are the folders ``train`` and ``test`` if they exist; otherwise one file in ten,
+    drawn by ``seed``, is for testing. Without a size all files must have the same one. If one
+    picture is in colour all are; grey ones then have three equal channels.
 
-    Returns
-    -------
-    ndarray of float32, [N, H, W] or [N, 3, H, W]
-        Within [0, 1] (see :func:`~pvae_neuro.data.pictures.read_picture`), in the order of their
-        names. In colour if one of them is; grey ones then have three equal channels.
-
-    Raises
-    ------
-    InputError
-        If there are no images, or they differ in size: the first that differs is named.
-    EngineUnavailableError
-        If Pillow is not installed.
+    Raises :class:`InputError` if there are no images or they differ in size.
     """
     train, test = split_pictures(folder, TEST_FRACTION, seed)
-    files = (train if split == "train" else test)[:limit]
+    files = {"train": train, "test": test}[split][:limit]
     wanted = None if size is None else check_size(size)
     return stack_pictures((read_picture(path, wanted) for path in files), files)
 
@@ -63,41 +43,37 @@ def read_folder(
 def split_pictures(
     folder: Path, test_fraction: float, seed: int, distinct: bool = False
 ) -> tuple[list[Path], list[Path]]:
-    """Divide the picture files of a folder into a training part and a test part.
+    """Divide the pictures of a folder into a training part and a test part, each sorted by name.
 
     Parameters
     ----------
-    folder : Path
-        Its folders ``train`` and ``test``, if both are there, are the parts.
-    test_fraction : float
-        Share of the files to test on otherwise; at least one file, and one is left to train on.
-    seed : int
+    folder
+        If it has folders ``train`` and ``test``, they are the parts.
+    test_fraction
+        Fraction of the files to test on otherwise: at least one file, and one is left to train on.
+    seed
         Of the draw.
-    distinct : bool
-        Take one of several files with the same bytes, so that no part holds a copy of what is in
-        the other.
-
-    Returns
-    -------
-    train, test : list of Path
-        Each in the order of names.
+    distinct
+        Take only one of several files with the same bytes, so that no part holds a copy of what is
+        in the other.
 
     Raises
     ------
     InputError
-        If there are no pictures, a single one, only one of the two folders, or, with
-        ``distinct``, copies of one file in both folders.
+        If there are fewer than two pictures, only one of the two folders, or, with ``distinct``,
+        copies of one file in both folders.
     """
-    there = [part for part in _PARTS if (folder / part).is_dir()]
-    if len(there) == 1:
-        missing = next(part for part in _PARTS if part not in there)
+    check_seed(seed)
+    existing = [part for part in _PARTS if (folder / part).is_dir()]
+    if len(existing) == 1:
+        missing = next(part for part in _PARTS if part not in existing)
         raise InputError(
-            f"{folder}: has a folder {there[0]!r} but none named {missing!r}; add it, or put all "
-            f"images into one folder to have them divided"
+            f"{folder}: has a folder {existing[0]!r} but none named {missing!r}; add it, or put "
+            f"all images into one folder to have them divided"
         )
-    if there:
-        parts = [list_pictures(folder / part) for part in _PARTS]
-        return _without_copies(*parts) if distinct else (parts[0], parts[1])
+    if existing:
+        train, test = (list_pictures(folder / part) for part in _PARTS)
+        return _without_copies(train, test) if distinct else (train, test)
     files = list_pictures(folder)
     if distinct:
         files = list(_by_content(files).values())
@@ -110,24 +86,24 @@ def split_pictures(
 
 
 def _by_content(files: list[Path]) -> dict[bytes, Path]:
-    """Files by the digest of their bytes; of copies the first."""
+    """Files by the digest of their bytes; of several copies the first."""
     first: dict[bytes, Path] = {}
     for path in files:
         try:
-            digest = hashlib.sha256(path.read_bytes()).digest()
+            content = hashlib.sha256(path.read_bytes()).digest()
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-        first.setdefault(digest, path)
+        first.setdefault(content, path)
     return first
 
 
 def _without_copies(train: list[Path], test: list[Path]) -> tuple[list[Path], list[Path]]:
     training, testing = _by_content(train), _by_content(test)
-    both = next((digest for digest in training if digest in testing), None)
+    both = next((content for content in training if content in testing), None)
     if both is not None:
         raise InputError(
-            f"{testing[both]}: is a copy of {training[both]}; what is tested on must not be "
-            f"trained on: remove one of them"
+            f"{testing[both]}: is a copy of {training[both]}; test images must not be among the "
+            f"training images: remove one of them"
         )
     return list(training.values()), list(testing.values())
 
@@ -135,40 +111,26 @@ def _without_copies(train: list[Path], test: list[Path]) -> tuple[list[Path], li
 def _draw(files: list[Path], test_fraction: float, seed: int) -> tuple[list[Path], list[Path]]:
     count = min(max(1, round(test_fraction * len(files))), len(files) - 1)
     chosen = set(np.random.default_rng(seed).permutation(len(files))[:count].tolist())
-    train = [path for place, path in enumerate(files) if place not in chosen]
-    return train, [path for place, path in enumerate(files) if place in chosen]
+    train = [path for i, path in enumerate(files) if i not in chosen]
+    return train, [path for i, path in enumerate(files) if i in chosen]
 
 
 def stack_pictures(pictures: Iterable[Float32], files: list[Path]) -> Float32:
-    """Put pictures of one size into one array.
+    """Stack pictures [H, W] or [3, H, W] of one size; grey ones get three channels among colour.
 
-    Parameters
-    ----------
-    pictures : iterable of ndarray of float32
-        [H, W] or [3, H, W] each.
-    files : list of Path
-        Their names, for the error message.
-
-    Returns
-    -------
-    ndarray of float32, [N, H, W] or [N, 3, H, W]
-
-    Raises
-    ------
-    InputError
-        Names the first whose size differs from that of the first file.
+    Raises :class:`InputError` that names the first file of another size.
     """
-    read: list[Float32] = []
+    stacked: list[Float32] = []
     for picture, path in zip(pictures, files, strict=True):
-        if read and picture.shape[-2:] != read[0].shape[-2:]:
-            (h, w), (height, width) = picture.shape[-2:], read[0].shape[-2:]
+        if stacked and picture.shape[-2:] != stacked[0].shape[-2:]:
+            (h, w), (height, width) = picture.shape[-2:], stacked[0].shape[-2:]
             raise InputError(
                 f"{path}: expected {height}x{width} pixels (height x width) as in {files[0].name}, "
                 f"got {h}x{w}; give a size to crop and resize all images to, or sort them out"
             )
-        read.append(picture)
-    colour = any(picture.ndim == 3 for picture in read)
-    return np.stack([_in_colour(picture) for picture in read] if colour else read)
+        stacked.append(picture)
+    colour = any(picture.ndim == 3 for picture in stacked)
+    return np.stack([_in_colour(picture) for picture in stacked] if colour else stacked)
 
 
 def _in_colour(picture: Float32) -> Float32:

@@ -1,142 +1,79 @@
-"""Read images from wherever they are, and scale them into their declared range."""
+"""Images in memory, and the checks that they pass before a model takes them."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pvae_neuro.data.arrays import Float32, ImageShape, Labels, check_seed, image_shape_of
-from pvae_neuro.data.checks import check_finite, check_images, to_float32
-from pvae_neuro.data.folder import read_folder
-from pvae_neuro.data.numpy_files import SUFFIXES, read_numpy
-from pvae_neuro.data.torchvision_sets import TORCHVISION_SETS, read_torchvision
 from pvae_neuro.errors import InputError
-from pvae_neuro.utils.suggest import suggest
 
-__all__ = ["Images", "check_images", "load_images", "make_images"]
+if TYPE_CHECKING:
+    from pvae_neuro.network import ImageShape
 
-_SIZED = ("celeba",)
+Float32 = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+
+COLOURS = 3
 
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """A set of images, flattened.
-
-    Attributes
-    ----------
-    pixels : ndarray of float32, [N, M]
-        One image per row, within ``[low, high]``.
-    labels : ndarray of int64, [N], optional
-        Classes.
-    image_shape : tuple of int, optional
-        (H, W) of a grey image or (C, H, W) of one in colour; their product is M, and pixels are
-        flattened in that order.
-    low, high : float
-        Declared range of the values.
-    name : str
-        Where the images came from.
-    """
+    """A set of images, flattened."""
 
     pixels: Float32
+    """[N, M], one image per row, within ``[low, high]``."""
+
     labels: Labels | None
+    """[N], classes."""
+
     image_shape: ImageShape | None
+    """(H, W) of grey images or (3, H, W) in colour; pixels are flattened in that order."""
+
     low: float
     high: float
+    """Declared range of the values."""
+
     name: str
+    """Where the images came from."""
 
+    def select(self, indices: slice | npt.NDArray[np.int64]) -> Images:
+        """Some of the images, with their labels."""
+        labels = None if self.labels is None else self.labels[indices]
+        return replace(self, pixels=self.pixels[indices], labels=labels)
 
-def load_images(
-    dataset: str,
-    data_root: str | os.PathLike[str] = "data",
-    split: str = "train",
-    key: str | None = None,
-    *,
-    size: int | tuple[int, int] | None = None,
-    limit: int | None = None,
-    seed: int = 0,
-) -> Images:
-    """Read a data set by name, or images from a NumPy file or a folder.
+    def take(self, count: int | None) -> Images:
+        """The first ``count`` images; all of them for None or where there are no more."""
+        if count is None or count >= len(self.pixels):
+            return self
+        # A copy, so that the memory of the whole set can be freed.
+        return self.select(np.arange(count))
 
-    Parameters
-    ----------
-    dataset : str
-        One of :data:`~pvae_neuro.data.torchvision_sets.TORCHVISION_SETS`; or a path to an
-        ``.npy`` or ``.npz`` file that holds [N, M], [N, H, W] or [N, C, H, W] with C 1 or 3; or a
-        folder of images (:mod:`pvae_neuro.data.folder`). A name goes before a folder of the same
-        name: write ``./mnist`` for the folder. Bytes are divided by 255. Values that fit [0, 1]
-        declare that range, others ``[-m, m]``, m the largest size; an array ``range`` in an
-        ``.npz`` declares it for all its parts.
-    data_root : path-like
-        Folder that holds torchvision's data sets. Nothing is ever downloaded.
-    split : {"train", "test"}
-        Which part.
-    key : str, optional
-        Array of an ``.npz`` to read; by default the one named ``split``, or ``images``, or the
-        only one.
-    size : int or (int, int), optional
-        Height and width in pixels that images of a folder, or of CelebA (default 128), are
-        cropped about their centre and resized to.
-    limit : int, optional
-        Read the first images only.
-    seed : int
-        Of the split of a folder that has no ``train`` and ``test`` folders.
+    def planes(self) -> Float32:
+        """Pixels as [N, C, H, W], C = 1 for grey images; a view.
 
-    Returns
-    -------
-    Images
-        Flattened and scaled.
-
-    Raises
-    ------
-    InputError
-        If the data are absent or unreadable, or hold no images, or the options do not fit.
-    EngineUnavailableError
-        If torchvision, Pillow or SciPy is needed and not installed.
-    """
-    _check_options(split, limit)
-    name, path = dataset.lower(), Path(dataset)
-    known = name in TORCHVISION_SETS
-    folder = not known and path.suffix not in SUFFIXES
-    if size is not None and not (folder or name in _SIZED):
-        raise InputError(
-            f"size: expected a folder of images or {_SIZED[0]}, which are resized as they are "
-            f"read; {dataset!r} is read as it is"
-        )
-    if known:
-        images, labels = read_torchvision(name, Path(data_root), split == "train", size, limit)
-        return _first(make_images(images, labels, name), limit)
-    if folder:
-        return _from_folder(dataset, split, size, limit, check_seed(seed))
-    values, given, declared = read_numpy(path, split, key)
-    return _first(_with_range(make_images(values, given, path.name), declared), limit)
+        Raises :class:`InputError` if the images are flat.
+        """
+        if self.image_shape is None:
+            raise InputError(
+                f"{self.name}: expected images with a height and a width, got flat inputs of "
+                f"{self.pixels.shape[1]} pixels; store them as [N, H, W]"
+            )
+        *channels, height, width = self.image_shape
+        return self.pixels.reshape(len(self.pixels), *(channels or [1]), height, width)
 
 
 def make_images(
     values: npt.NDArray[Any], labels: npt.NDArray[Any] | None = None, name: str = "images"
 ) -> Images:
-    """Images from arrays: flattened, bytes divided by 255, range declared by their values.
+    """Images from an array [N, M], [N, H, W] or [N, C, H, W], C 1 or 3, and integer labels [N].
 
-    Parameters
-    ----------
-    values : ndarray
-        [N, M], [N, H, W] or [N, C, H, W] with C 1 or 3.
-    labels : ndarray of integers, [N], optional
-    name : str
-        Where they came from.
+    Bytes are divided by 255. Values that fit [0, 1] declare that range, others [-m, m], m the
+    largest magnitude.
 
-    Returns
-    -------
-    Images
-
-    Raises
-    ------
-    InputError
-        If they are no images, or not one label for each.
+    Raises :class:`InputError` if the values are no images, or if there is not one label for each.
     """
     if values.ndim not in (2, 3, 4) or values.size == 0 or values.dtype.kind not in "fiub":
         raise InputError(
@@ -144,61 +81,128 @@ def make_images(
             f"{values.dtype} {list(values.shape)}"
         )
     shape = image_shape_of(values.shape, name)
-    pixels = to_float32(values.reshape(len(values), -1))
+    pixels = _to_float32(values.reshape(len(values), -1))
     if values.dtype == np.uint8:
         pixels /= np.float32(255)
-    check_finite(pixels)
-    low, high = _declared_range(pixels)
+    _check_finite(pixels)
+    low, high = natural_range(float(pixels.min()), float(pixels.max()))
     return Images(pixels, _check_labels(labels, len(pixels), name), shape, low, high, name)
 
 
-def _check_options(split: str, limit: int | None) -> None:
-    if split not in ("train", "test"):
-        raise InputError(f"split: expected 'train' or 'test', got {split!r}")
-    if limit is not None and (isinstance(limit, bool) or limit < 1):
-        raise InputError(f"limit: expected at least 1 image, got {limit}")
+def check_images(
+    x: npt.ArrayLike,
+    pixels: int,
+    image_shape: ImageShape | None = None,
+    low: float = 0.0,
+    high: float = 1.0,
+    clip: bool = False,
+) -> Float32:
+    """Refuse images that a model cannot take; flatten the others to a fresh float32 [N, M].
+
+    Parameters
+    ----------
+    x : array_like
+        [N, M], [N, H, W] or [N, C, H, W]; a grey model takes [N, 1, H, W] too. Bytes are not
+        rescaled.
+    pixels, image_shape, low, high
+        M, shape and range that the model declares.
+    clip : bool
+        Clip values outside the range instead of refusing them.
+
+    Raises
+    ------
+    InputError
+        If the shape does not fit, the batch is empty, or values are not finite real numbers within
+        the range.
+    """
+    values = np.asarray(x)
+    if values.dtype.kind not in "fiub":
+        raise InputError(f"images: expected real numbers, got dtype {values.dtype}")
+    result = _to_float32(_flatten(values, pixels, image_shape))
+    _check_finite(result)
+    if clip:
+        return np.clip(result, np.float32(low), np.float32(high), out=result)
+    _check_range(result, low, high)
+    return result
 
 
-def _from_folder(
-    dataset: str, split: str, size: int | tuple[int, int] | None, limit: int | None, seed: int
-) -> Images:
-    path = Path(dataset)
-    if not path.is_dir():
-        raise InputError(
-            f"dataset {dataset!r}: expected the name of a data set, an existing folder of images, "
-            f"or a .npy or .npz file{suggest(dataset, TORCHVISION_SETS)}"
-        )
-    return make_images(read_folder(path, split, size, limit, seed), None, path.resolve().name)
+def image_shape_of(batch: tuple[int, ...], name: str) -> ImageShape | None:
+    """(H, W) or (3, H, W) of the images in an array of shape ``batch``; None for [N, M]."""
+    if len(batch) == 2:
+        return None
+    if len(batch) == 3:
+        return batch[1], batch[2]
+    if len(batch) == 4 and batch[1] == 1:
+        return batch[2], batch[3]
+    if len(batch) == 4 and batch[1] == COLOURS:
+        return COLOURS, batch[2], batch[3]
+    channels_last = len(batch) == 4 and batch[3] in (1, COLOURS)
+    hint = "; channels come first here: images.transpose(0, 3, 1, 2)" if channels_last else ""
+    raise InputError(
+        f"{name}: expected shape [N, M], [N, H, W] or [N, C, H, W] with C 1 or 3, "
+        f"got {list(batch)}{hint}"
+    )
 
 
-def _first(images: Images, limit: int | None) -> Images:
-    if limit is None or limit >= len(images.pixels):
-        return images
-    labels = None if images.labels is None else images.labels[:limit]
-    return replace(images, pixels=images.pixels[:limit].copy(), labels=labels)
-
-
-def _with_range(images: Images, declared: npt.NDArray[Any] | None) -> Images:
-    """Put the range that a file declares in the place of the one that its values have."""
-    if declared is None:
-        return images
-    lowest, highest = float(images.pixels.min()), float(images.pixels.max())
-    numbers = declared.shape == (2,) and declared.dtype.kind in "fiu"
-    low, high = declared.tolist() if numbers else (0.0, 0.0)
-    if not (low < high and low <= lowest <= highest <= high):
-        raise InputError(
-            f"{images.name}: its array 'range' must be [low, high] around all values, here "
-            f"[{lowest:g}, {highest:g}], got {declared.tolist()}"
-        )
-    return replace(images, low=float(low), high=float(high))
-
-
-def _declared_range(pixels: Float32) -> tuple[float, float]:
-    lowest, highest = float(pixels.min()), float(pixels.max())
-    if lowest >= 0.0 and highest <= 1.0:
-        return 0.0, 1.0
+def natural_range(lowest: float, highest: float) -> tuple[float, float]:
+    """Range to declare for values that span [lowest, highest]: [0, 1] or a symmetric one."""
     size = max(-lowest, highest)
-    return -size, size
+    return (0.0, 1.0) if lowest >= 0.0 and highest <= 1.0 else (-size, size)
+
+
+def check_size(size: int | tuple[int, int]) -> tuple[int, int]:
+    """(H, W) from one number, for squares, or from two whole numbers of at least 1."""
+    pair: Any = (size, size) if isinstance(size, int | np.integer) else size
+    whole = isinstance(pair, tuple | list) and all(isinstance(s, int | np.integer) for s in pair)
+    if not whole or len(pair) != 2 or min(pair) < 1 or isinstance(size, bool):
+        raise InputError(f"size: expected pixels, one whole number or (H, W), got {size!r}")
+    return int(pair[0]), int(pair[1])
+
+
+def _to_float32(values: npt.NDArray[Any]) -> Float32:
+    # Too large values become infinite, which the checks that follow refuse.
+    with np.errstate(over="ignore"):
+        return np.array(values, dtype=np.float32, order="C")
+
+
+def _check_finite(values: Float32) -> None:
+    bad = ~np.isfinite(values)
+    if bad.any():
+        row = int(np.argmax(bad.any(axis=1)))
+        raise InputError(
+            f"images: {int(bad.sum())} values are NaN or infinite, the first in image {row}; "
+            f"expected finite numbers, to which clipping cannot repair them: clean the data"
+        )
+
+
+def _flatten(
+    values: npt.NDArray[Any], pixels: int, image_shape: ImageShape | None
+) -> npt.NDArray[Any]:
+    shape = values.shape[1:]
+    allowed: list[tuple[int, ...]] = [(pixels,)]
+    if image_shape is not None:
+        allowed.append(tuple(image_shape))
+    # A single channel changes nothing in the order of the pixels.
+    squeezed = shape[1:] if len(shape) == 3 and shape[0] == 1 else shape
+    if values.ndim < 2 or (shape not in allowed and squeezed not in allowed):
+        shapes = " or ".join(f"[N, {', '.join(map(str, each))}]" for each in allowed)
+        hint = "; add a leading axis for a single image" if values.size == pixels else ""
+        raise InputError(f"images: expected shape {shapes}, got {list(values.shape)}{hint}")
+    if len(values) == 0:
+        raise InputError(f"images: expected at least one, got an empty batch {list(values.shape)}")
+    return values.reshape(len(values), pixels)
+
+
+def _check_range(values: Float32, low: float, high: float) -> None:
+    lowest, highest = float(values.min()), float(values.max())
+    # Some slack, because the declared bounds themselves may have been rounded to float32.
+    slack = 1e-6 * max(abs(low), abs(high))
+    if lowest < low - slack or highest > high + slack:
+        hint = "divide bytes by 255, or " if 1.0 < highest <= 255.0 else ""
+        raise InputError(
+            f"images: expected values in [{low:g}, {high:g}], the range that the model was trained "
+            f"on, got [{lowest:g}, {highest:g}]; {hint}clip them"
+        )
 
 
 def _check_labels(labels: npt.NDArray[Any] | None, count: int, name: str) -> Labels | None:

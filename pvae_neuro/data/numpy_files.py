@@ -1,4 +1,4 @@
-"""Images in NumPy's own files, ``.npy`` and ``.npz``; nothing pickled is read."""
+"""Images in NumPy's own files, ``.npy`` and ``.npz``; pickled objects are refused."""
 
 from __future__ import annotations
 
@@ -19,42 +19,21 @@ _RANGE_KEY = "range"
 
 
 class Contents(NamedTuple):
-    """What a file held.
-
-    Attributes
-    ----------
-    values : ndarray
-        Images, as they are.
-    labels : ndarray or None
-    declared : ndarray or None
-        The array ``range`` of an ``.npz``: lowest and highest value of all its parts.
-    """
+    """What a file held."""
 
     values: npt.NDArray[Any]
+    """Images, as they are."""
+
     labels: npt.NDArray[Any] | None
+
     declared: npt.NDArray[Any] | None
+    """The array ``range`` of an ``.npz``: lowest and highest value of all its parts."""
 
 
 def read_numpy(path: Path, split: str, key: str | None) -> Contents:
-    """Read the images of one part.
+    """Read one part: the array ``key`` of an ``.npz``, or the one that ``split`` names.
 
-    Parameters
-    ----------
-    path : Path
-        An ``.npy`` file, which has one part only, or an ``.npz``.
-    split : {"train", "test"}
-        Part, where an ``.npz`` names its arrays so.
-    key : str or None
-        The array of an ``.npz`` to read instead.
-
-    Returns
-    -------
-    Contents
-
-    Raises
-    ------
-    InputError
-        If the file is absent or damaged, holds objects, or no such array.
+    Raises :class:`InputError` if the file is absent or damaged, holds objects, or no such array.
     """
     # Opened here, because numpy.load leaves its own handle open when a file is damaged.
     with _readable(path), path.open("rb") as file:
@@ -63,21 +42,21 @@ def read_numpy(path: Path, split: str, key: str | None) -> Contents:
             return Contents(data, None, None)
         with data:
             chosen = _choose_key(data.files, split, key, path)
-            named = [k.format(split=split) for k in _LABEL_KEYS]
-            found = next((k for k in named if k in data.files), None)
+            label_keys = [k.format(split=split) for k in _LABEL_KEYS]
+            label_key = next((k for k in label_keys if k in data.files), None)
             declared = data[_RANGE_KEY] if _RANGE_KEY in data.files else None
-            return Contents(data[chosen], data[found] if found else None, declared)
+            return Contents(data[chosen], data[label_key] if label_key else None, declared)
 
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
+    except InputError:
+        raise
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(
             f"{path}: expected a NumPy file of plain numbers, got something else or a damaged one "
             f"({error}); write it with numpy.save or numpy.savez"

@@ -3,139 +3,178 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
-from pvae_neuro.data.arrays import Float32
-from pvae_neuro.data.folder import split_pictures
-from pvae_neuro.data.patch_config import PatchConfig
+from pvae_neuro.data.folder import TEST_FRACTION, split_pictures
+from pvae_neuro.data.images import Float32, natural_range
 from pvae_neuro.data.pictures import read_picture, to_grey
-from pvae_neuro.data.whitening import normalize_contrast, normalize_local_contrast, whiten
+from pvae_neuro.data.whitening import (
+    CUTOFF,
+    normalize_contrast,
+    normalize_local_contrast,
+    whiten,
+)
 from pvae_neuro.errors import InputError
+from pvae_neuro.sim.noise import check_seed
 from pvae_neuro.utils.files import atomic_path
+from pvae_neuro.utils.progress import Advance, StageProgress, no_stages, stage_advance
 
-__all__ = ["PatchConfig", "PatchSet", "extract_patches", "prepare_photograph", "save_patches"]
-
-Progress = Callable[[str, int, int], None]
-
-# Below this part of its photograph's deviation a patch is constant but for rounding.
+# A patch whose standard deviation is below this fraction of its photograph's is constant up to
+# rounding.
 _CONSTANT = 1e-5
-# Pixels looked at together while searching for contrast.
+# Pixels that are examined together while searching for patches of enough contrast.
 _CHUNK_PIXELS = 2**20
+
+
+@dataclass(frozen=True)
+class PatchConfig:
+    """How patches are cut out of photographs; :class:`InputError` for impossible values."""
+
+    size: int = 16
+    """Height and width of a patch, in pixels."""
+
+    train: int = 40_000
+    """Patches to train on, equally many from each photograph."""
+
+    test: int = 5_000
+    """Patches to test on."""
+
+    whiten: bool = True
+    """Whiten each photograph (:func:`~pvae_neuro.data.whitening.whiten`)."""
+
+    cutoff: float = CUTOFF
+    """Cut-off f0 of the whitening, relative to Nyquist."""
+
+    contrast: Literal["none", "image", "local"] = "none"
+    """After whitening: leave the contrast of a photograph as it is, give each photograph unit
+    variance, or divide by its local standard deviation."""
+
+    radius: float = 16.0
+    """Of the window of ``"local"``, in pixels."""
+
+    standardize: bool = False
+    """Give every single patch zero mean and unit variance."""
+
+    minimum_contrast: float = 0.0
+    """Leave out patches whose standard deviation is below this fraction of their photograph's."""
+
+    test_fraction: float = TEST_FRACTION
+    """Fraction of the photographs to hold out where a folder has no ``train`` and ``test``."""
+
+    dtype: Literal["float16", "float32"] = "float16"
+    """Of the patches in a file."""
+
+    seed: int = 0
+    """Of the division of photographs, of positions and of the order."""
+
+    def __post_init__(self) -> None:
+        """Check every option."""
+        check_seed(self.seed)
+        checks = {
+            "size": (self.size >= 2, "at least 2 pixels"),
+            "train": (self.train >= 1, "at least 1 patch"),
+            "test": (self.test >= 1, "at least 1 patch"),
+            "cutoff": (0.0 < self.cutoff <= 1.0, "a part of the Nyquist frequency, in (0, 1]"),
+            "radius": (0.0 < self.radius < math.inf, "a positive number of pixels"),
+            "minimum_contrast": (0.0 <= self.minimum_contrast < math.inf, "0 or more"),
+            "test_fraction": (0.0 < self.test_fraction < 1.0, "a fraction between 0 and 1"),
+            "contrast": (self.contrast in _CONTRASTS, "'none', 'image' or 'local'"),
+            "dtype": (self.dtype in ("float16", "float32"), "'float16' or 'float32'"),
+        }
+        for name, (fits, expected) in checks.items():
+            if not fits:
+                raise InputError(f"{name}: expected {expected}, got {getattr(self, name)!r}")
+
+
+_CONTRASTS: dict[str, Callable[[Float32, PatchConfig], Float32]] = {
+    "none": lambda grey, config: grey,
+    "image": lambda grey, config: normalize_contrast(grey),
+    "local": lambda grey, config: normalize_local_contrast(grey, config.radius),
+}
 
 
 @dataclass(frozen=True, eq=False)
 class PatchSet:
-    """Patches of photographs.
-
-    Attributes
-    ----------
-    train, test : ndarray of float32, [N, size, size]
-        In random order.
-    train_photograph, test_photograph : ndarray of int32, [N]
-        Place in ``photographs`` of the one that each patch was cut from; no photograph is in both.
-    photographs : tuple of str
-        Names, relative to the folder.
-    scale : float
-        What values were divided by, so that the training patches have unit variance; 1 where they
-        were left as they were.
-    config : PatchConfig
-    """
+    """Patches of photographs, in random order."""
 
     train: Float32
+    """[N, size, size]."""
+
     test: Float32
+
     train_photograph: npt.NDArray[np.int32]
+    """[N], index in ``photographs`` of the one that each patch was cut from; no photograph gives
+    patches to both parts."""
+
     test_photograph: npt.NDArray[np.int32]
+
     photographs: tuple[str, ...]
+    """Names, relative to the folder."""
+
     scale: float
+    """What values were divided by to give the training patches unit variance, or 1."""
+
     config: PatchConfig
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """[0, 1] if all values lie there, else [-m, m] with m the largest size, once stored."""
+        """[0, 1] if all values lie there once stored, else [-m, m], m the largest magnitude."""
         parts = [part.astype(self.config.dtype) for part in (self.train, self.test)]
         lowest = min(float(part.min()) for part in parts)
-        highest = max(float(part.max()) for part in parts)
-        size = max(-lowest, highest)
-        return (0.0, 1.0) if lowest >= 0.0 and highest <= 1.0 else (-size, size)
+        return natural_range(lowest, max(float(part.max()) for part in parts))
 
 
 def extract_patches(
     folder: str | os.PathLike[str],
     config: PatchConfig | None = None,
-    progress: Progress | None = None,
+    progress: StageProgress = no_stages,
 ) -> PatchSet:
-    """Cut patches out of a folder of photographs.
+    """Cut patches out of a folder of photographs (PNG, JPEG, TIFF, BMP; subfolders too).
 
-    Photographs are divided before anything is cut: one that gives held-out patches gives none to
-    train on. Files with the same bytes count as one photograph. Each is turned to grey, whitened
-    and normalized whole; positions are drawn without replacement, so no patch comes twice. If the
-    photographs were whitened or normalized, all patches are divided by one number that gives the
-    training patches unit variance; without either they stay in [0, 1].
+    Photographs are divided before anything is cut, by folders ``train`` and ``test`` or by the
+    seed: one that gives held-out patches gives none to train on. Files with the same bytes count as
+    one photograph. Each is turned to grey, whitened and normalized whole; positions are drawn
+    without replacement. If the photographs were whitened or normalized, all patches are divided by
+    one number that gives the training patches unit variance; otherwise they stay in [0, 1].
 
-    Parameters
-    ----------
-    folder : path-like
-        PNG, JPEG, TIFF or BMP files of any sizes, in subfolders too; folders ``train`` and
-        ``test`` in it are the two parts.
-    config : PatchConfig, optional
-    progress : callable, optional
-        Takes (stage, photographs done, photographs in all).
-
-    Returns
-    -------
-    PatchSet
-
-    Raises
-    ------
-    InputError
-        If a photograph is unreadable, constant, smaller than a patch, in both parts, or has too
-        few patches of enough contrast.
-    EngineUnavailableError
-        If Pillow is not installed.
+    Raises :class:`InputError` if a photograph is unreadable, constant, smaller than a patch, in
+    both parts, or has too few patches of enough contrast, and :class:`MissingDependencyError`
+    without Pillow.
     """
     config = config or PatchConfig()
     root = Path(folder)
     parts = split_pictures(root, config.test_fraction, config.seed, distinct=True)
     files = [path for part in parts for path in part]
-    cut: list[Float32] = []
-    sources: list[npt.NDArray[np.int32]] = []
-    for part, total, first in zip(
-        parts, (config.train, config.test), (0, len(parts[0])), strict=True
-    ):
-        patches, source = _cut_part(part, total, first, config, _counted(progress, first, files))
-        cut.append(patches)
-        sources.append(source)
-    scale = _scale(cut[0], config)
+    advance = stage_advance(progress, "photographs", len(files))
+    (train, train_source), (test, test_source) = (
+        _cut_part(part, total, first, config, advance)
+        for part, total, first in zip(
+            parts, (config.train, config.test), (0, len(parts[0])), strict=True
+        )
+    )
+    scale = _scale(train, config)
     names = tuple(path.relative_to(root).as_posix() for path in files)
-    train, test = (part / np.float32(scale) for part in cut)
-    return PatchSet(train, test, sources[0], sources[1], names, scale, config)
+    divisor = np.float32(scale)
+    return PatchSet(
+        train / divisor, test / divisor, train_source, test_source, names, scale, config
+    )
 
 
 def save_patches(patches: PatchSet, path: str | os.PathLike[str]) -> None:
-    """Write patches to an ``.npz``, whole or not at all.
+    """Write patches to an ``.npz``, whole or not at all; :func:`load_images` reads it.
 
     Arrays ``train`` and ``test`` [N, size, size], ``range`` [2] (declared for both),
     ``train_photograph`` and ``test_photograph`` [N], ``photographs`` (names), ``scale`` and
-    ``config`` (JSON). :func:`~pvae_neuro.data.load_images` reads it.
-
-    Parameters
-    ----------
-    patches : PatchSet
-    path : path-like
-        Ends in ``.npz``.
-
-    Raises
-    ------
-    InputError
-        If it ends otherwise or cannot be written.
+    ``config`` (JSON).
     """
     if Path(path).suffix != ".npz":
         raise InputError(f"{path}: expected a name that ends in .npz")
@@ -153,47 +192,26 @@ def save_patches(patches: PatchSet, path: str | os.PathLike[str]) -> None:
         )
 
 
-def prepare_photograph(picture: Float32, config: PatchConfig) -> Float32:
-    """Turn a photograph to grey, whiten it and normalize its contrast, as configured.
-
-    Parameters
-    ----------
-    picture : ndarray of float32, [H, W] or [3, H, W]
-    config : PatchConfig
-
-    Returns
-    -------
-    ndarray of float32, [H, W]
-    """
+def _prepare(picture: Float32, config: PatchConfig) -> Float32:
+    """Turn a photograph to grey, whiten it and normalize its contrast, as configured."""
     grey = to_grey(picture)
     if config.whiten:
         grey = whiten(grey, config.cutoff)
-    if config.contrast == "image":
-        return normalize_contrast(grey)
-    if config.contrast == "local":
-        return normalize_local_contrast(grey, config.radius)
-    return grey
-
-
-def _counted(progress: Progress | None, first: int, files: list[Path]) -> Callable[[int], None]:
-    def tell(done: int) -> None:
-        if progress is not None:
-            progress("photographs", first + done, len(files))
-
-    return tell
+    return _CONTRASTS[config.contrast](grey, config)
 
 
 def _cut_part(
-    files: list[Path], total: int, first: int, config: PatchConfig, tell: Callable[[int], None]
+    files: list[Path], total: int, first: int, config: PatchConfig, advance: Advance
 ) -> tuple[Float32, npt.NDArray[np.int32]]:
+    """``total`` patches of the photographs ``first``, ``first + 1``, …, and their numbers."""
     cut = []
-    shares = [len(share) for share in np.array_split(np.arange(total), len(files))]
-    for place, (path, share) in enumerate(zip(files, shares, strict=True)):
-        if share:
-            rng = np.random.default_rng([config.seed, first + place])
-            cut.append(_cut_photograph(path, share, config, rng))
-        tell(place + 1)
-    source = np.repeat(np.arange(first, first + len(files), dtype=np.int32), shares)
+    counts = [len(each) for each in np.array_split(np.arange(total), len(files))]
+    for number, (path, count) in enumerate(zip(files, counts, strict=True), first):
+        if count:
+            rng = np.random.default_rng([config.seed, number])
+            cut.append(_cut_photograph(path, count, config, rng))
+        advance(1)
+    source = np.repeat(np.arange(first, first + len(files), dtype=np.int32), counts)
     order = np.random.default_rng([config.seed, first, total]).permutation(total)
     return np.concatenate(cut)[order], source[order]
 
@@ -211,7 +229,7 @@ def _cut_photograph(
         )
     if picture.min() == picture.max():
         raise InputError(f"{path}: is constant, and has no contrast to whiten; leave it out")
-    prepared = prepare_photograph(picture, config)
+    prepared = _prepare(picture, config)
     windows = sliding_window_view(prepared, (side, side))
     lowest = max(config.minimum_contrast, _CONSTANT if config.standardize else 0.0)
     found = _search(windows, count, lowest * float(prepared.std()), rng)
@@ -235,9 +253,9 @@ def _search(
     for start in range(0, len(positions), chunk):
         row, column = np.divmod(positions[start : start + chunk], columns)
         patches = windows[row, column]
-        kept = patches[patches.std(axis=(1, 2)) >= lowest][:missing]
-        found.append(kept)
-        missing -= len(kept)
+        chosen = patches[patches.std(axis=(1, 2)) >= lowest][:missing]
+        found.append(chosen)
+        missing -= len(chosen)
         if missing == 0:
             break
     return np.concatenate(found)

@@ -1,4 +1,4 @@
-"""Picture files (PNG, JPEG, TIFF, BMP), one at a time, through Pillow."""
+"""Single picture files (PNG, JPEG, TIFF, BMP), read by Pillow."""
 
 from __future__ import annotations
 
@@ -12,39 +12,29 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pvae_neuro.data.arrays import Float32
-from pvae_neuro.errors import EngineUnavailableError, InputError
+from pvae_neuro.data.images import Float32
+from pvae_neuro.errors import InputError
+from pvae_neuro.utils.optional import require
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
-"""Endings of the files that are taken for pictures, in any case."""
+"""Endings, in any case, of the files that are taken for pictures."""
 
-# Whatever a file is named: no other decoder ever sees it.
+# The only decoders that Pillow may use, whatever a file is named.
 _FORMATS = ("BMP", "JPEG", "PNG", "TIFF")
 _BYTE, _WORD = 255.0, 65535.0
 _GREY_MODES = ("1", "L", "LA")
 _DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "F")
-# Rec. 601, as Pillow's own conversion to grey.
+# Rec. 601, as in Pillow's own conversion to grey.
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def list_pictures(folder: Path) -> list[Path]:
-    """Picture files below a folder, in the order of their relative names; hidden ones are left out.
+    """Picture files below a folder, sorted by their relative names, without hidden ones.
 
-    Parameters
-    ----------
-    folder : Path
-
-    Returns
-    -------
-    list of Path
-
-    Raises
-    ------
-    InputError
-        If the folder is absent, unreadable, or holds none.
+    Raises :class:`InputError` if the folder is absent or holds none.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected a folder of images")
@@ -62,26 +52,13 @@ def _is_picture(relative: Path) -> bool:
 
 
 def read_picture(path: Path, size: tuple[int, int] | None = None) -> Float32:
-    """Decode a picture.
+    """Decode a picture to [H, W] or [3, H, W], cropped and resized to ``size`` if given.
 
-    Parameters
-    ----------
-    path : Path
-    size : (int, int), optional
-        (H, W) to crop and resize to, see :func:`crop_and_resize`.
+    Bytes are divided by 255 and 16-bit values by 65535; floating-point TIFFs are read as they are.
+    EXIF orientation is applied, transparency dropped.
 
-    Returns
-    -------
-    ndarray of float32, [H, W] or [3, H, W]
-        In [0, 1]: bytes divided by 255, 16-bit values by 65535. Floating-point TIFFs hold whatever
-        they hold. Turned as its EXIF orientation says; transparency is left away.
-
-    Raises
-    ------
-    InputError
-        If it cannot be decoded, holds several pages, or values that are not finite.
-    EngineUnavailableError
-        If Pillow is not installed.
+    Raises :class:`InputError` if the file cannot be decoded, holds several pages, or values that
+    are not finite.
     """
     with _decodable(path), _pillow().open(path, formats=_FORMATS) as image:
         # Photographs of some telephones (MPO) carry previews behind the picture.
@@ -91,41 +68,22 @@ def read_picture(path: Path, size: tuple[int, int] | None = None) -> Float32:
 
 
 def to_grey(picture: Float32) -> Float32:
-    """Luminance of a picture, Rec. 601.
-
-    Parameters
-    ----------
-    picture : ndarray of float32, [..., H, W] or [..., 3, H, W]
-        Taken for grey where it has two axes.
-
-    Returns
-    -------
-    ndarray of float32, [..., H, W]
-    """
+    """Luminance (Rec. 601) of [..., 3, H, W]; a picture of two axes is grey already."""
     if picture.ndim == 2:
         return picture
     return np.einsum("...chw,c->...hw", picture, _LUMINANCE, dtype=np.float32)
 
 
 def crop_and_resize(image: Image, size: tuple[int, int]) -> Image:
-    """Cut out the largest centred rectangle with the proportions of ``size``, and resize it.
+    """Cut out the largest centred rectangle with the proportions of (H, W), and resize it.
 
-    Parameters
-    ----------
-    image : PIL.Image.Image
-    size : (int, int)
-        (H, W) in pixels.
-
-    Returns
-    -------
-    PIL.Image.Image
-        Resized with an antialiasing (area-scaled bilinear) kernel.
+    The kernel is bilinear, widened where the image shrinks (antialiasing).
     """
     height, width = size
     across = max(1, min(image.width, round(image.height * width / height)))
     down = max(1, min(image.height, round(image.width * height / width)))
     left, top = (image.width - across) // 2, (image.height - down) // 2
-    # Cut first: Pillow's box for resizing lets what lies outside bleed in.
+    # Cut first: with the box argument of Pillow's resize, pixels outside the box bleed in.
     cut = image.crop((left, top, left + across, top + down))
     return cut.resize((width, height), _pillow().Resampling.BILINEAR)
 
@@ -151,28 +109,20 @@ def _to_array(image: Image, size: tuple[int, int] | None, path: Path) -> Float32
 
 @contextmanager
 def _decodable(path: Path) -> Iterator[None]:
+    """Turn whatever Pillow raises on a damaged file into :class:`InputError`."""
+    bomb = _pillow().DecompressionBombError
     try:
-        # What Pillow warns of in damaged files it then fails at, or it was of no account.
+        # Pillow's warnings about damaged files add nothing: fatal damage also raises.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     except InputError:
         raise
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
-        raise _undecodable(path, error) from error
-    except _pillow().DecompressionBombError as error:
-        raise _undecodable(path, error) from error
-
-
-def _undecodable(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path}: cannot be read as an image ({error}); remove or replace it")
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, bomb) as error:
+        raise InputError(
+            f"{path}: cannot be read as an image ({error}); remove or replace it"
+        ) from error
 
 
 def _pillow() -> ModuleType:
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise EngineUnavailableError(
-            "reading image files needs Pillow: pip install 'pvae-neuro[train]'"
-        ) from error
-    return Image
+    return require("PIL.Image", "train", "image files")

@@ -1,1 +1,1 @@
-"""Writing files whole, and names that come close to a mistyped one."""
+"""Small helpers without a subject of their own: files, digests, JSON, suggestions, progress."""

@@ -13,28 +13,14 @@ from pvae_neuro.errors import InputError
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; it takes that name only if the block succeeds.
+    """Yield a temporary path beside ``path``; it is renamed to ``path`` if the block succeeds.
 
-    The temporary file lies in the same folder, so that the final rename is atomic: a reader, or a
-    process killed at any moment, finds the old file or the new one and never a part. The folder is
-    created if it does not exist. The temporary name keeps the suffix of ``path``, for writers that
-    choose their format by it.
+    Both lie in one folder, so that the rename is atomic: a reader, or a process killed at any
+    moment, finds the old file or the new one, never a part. Missing folders are created. The
+    temporary name keeps the suffix, for writers that choose their format by it.
 
-    Parameters
-    ----------
-    path : str or path-like
-        The file to write.
-
-    Yields
-    ------
-    Path
-        An empty file to write to.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be written (no such folder, no permission, disk full). Any other
-        exception of the block passes through. Either way nothing is left behind.
+    Raises :class:`InputError` if the file cannot be written (no permission, disk full). Any other
+    exception of the block passes through. Either way nothing is left behind.
     """
     target = Path(path)
     temporary = _reserve(target)

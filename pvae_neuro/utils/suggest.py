@@ -1,4 +1,4 @@
-"""What to say about a name that nobody knows."""
+""" "Did you mean …?" for unknown names."""
 
 from __future__ import annotations
 
@@ -9,20 +9,10 @@ _MOST = 3
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """End an error message on an unknown name with the nearest known ones.
+    """End of an error message about an unknown name, such as ``"; did you mean 'mnist'?"``.
 
-    Parameters
-    ----------
-    name : str
-        What was asked for; case does not count.
-    known : iterable of str
-        What there is.
-
-    Returns
-    -------
-    str
-        ``"; did you mean 'mnist'?"``: the names that begin so, or the three nearest; where none is
-        near, ``"; known: celeba, cifar10, ..."``, all of them in their order.
+    It proposes the known names that begin with ``name``, or else the three nearest; where none is
+    near it lists all of them. Case does not count.
     """
     names = list(known)
     by_lower = {candidate.lower(): candidate for candidate in names}

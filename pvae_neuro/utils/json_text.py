@@ -1,0 +1,25 @@
+"""JSON that every reader accepts: no NaN and no infinity."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+
+def json_text(content: Any) -> str:
+    """Indented JSON of plain values, with a newline at the end.
+
+    Numbers that are not finite become null, because JSON has no way to write them.
+    """
+    return json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {str(key): _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    return content
