@@ -1,255 +1,221 @@
-"""Proof by interval arithmetic that no accumulator or state leaves signed 24 bits; stability.
+"""The certificate of a network: ranges, accuracy of the sampler, stability of recurrent inhibition.
 
-The proof takes every noise word, every input of the declared range and every order of summation:
-an accumulator lies within [-N, P], N and P the sums of its row's negative and positive terms at
-the largest message. Nothing is sampled here.
+Nothing is sampled here. The ranges come from :attr:`IntegerNetwork.ranges`, which follows every
+operation by interval arithmetic over all inputs and all noise; the sampler's distance from the
+Poisson law is counted over every potential that a population can reach.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pvae_neuro.count_table import MAX_TOTAL_VARIATION
 from pvae_neuro.errors import CertificateError
-from pvae_neuro.network import (
-    ACCUMULATOR_BITS,
-    Connection,
-    ErrorPopulation,
-    IntegerNetwork,
-    PoissonPopulation,
-    shift,
+from pvae_neuro.exporters.spectrum import smallest_eigenvalue
+from pvae_neuro.network import IntegerNetwork, Interval, Population, Range
+from pvae_neuro.network.sampler import (
+    LOWEST_POTENTIAL,
+    MAX_TAIL,
+    largest_potential,
+    tail,
+    total_variation,
 )
 
-Ints = NDArray[np.int64]
-# The error gain is a fixed-point multiply: its product is wider than a state, as in Lava's LIF
-# (24-bit state times 12-bit decay), and must fit the 64-bit integers that all engines compute in.
-MULTIPLIER_BITS = 48
-# A lateral matrix whose smallest eigenvalue is this far below zero, in units of its largest entry,
-# is no rounding of a positive semidefinite one. Milder cases are decided by a trial run of 1,000
-# iterations, because leak and rates decide with them (docs/decisions.md).
+# Largest total variation from the Poisson law, by the largest count up to which it is asked for.
+TOTAL_VARIATION_LIMITS = ((127, 3e-4), (255, 6e-4))
+LOOSEST_TOTAL_VARIATION = 1e-3
+# An inhibition matrix whose smallest eigenvalue is this far below zero, in units of its largest
+# entry, is no rounding of a positive semidefinite one. Milder cases are decided by a trial run of
+# 1,000 iterations, because leak and rates decide with them (docs/decisions.md).
 EIGENVALUE_TOLERANCE = 1.0
+# Far beyond every count; `exp` of it is still a number.
+LARGEST_LOG_RATE = 64
+
+REMEDIES = {
+    "narrower": "lower the largest count, the fractional bits or the weight bits",
+    "predictive": "take 8-bit weights, or a circuit without recurrent connections",
+    "inputs": "declare a smaller input range, or scale the inputs down",
+    "counts": "raise the largest count, or clamp the potential lower",
+    "clip": "let its programs clip it",
+}
 
 
 @dataclass(frozen=True)
-class RangeRow:
-    """Worst-case range of one quantity.
+class SamplerAccuracy:
+    """How far the counts of one population are from Poisson.
 
     Attributes
     ----------
-    where : str
-        Population or connection, with the neuron that attains it.
-    quantity : str
+    population : str
+    max_count : int
     low, high : int
-        Over all inputs and all noise.
-    bits : int
-        Signed width that holds the range.
-    limit_bits : int
-        Signed width that is there.
+        Proved range of the log-rate, unit 2**-frac_bits of the sampler.
+    total_variation : float
+        Largest exact distance over that range; 1 where the range leaves the sampler's.
+    limit : float
+        What is accepted.
+    tail : float
+        Probability of a larger count at the largest log-rate.
     """
 
-    where: str
-    quantity: str
+    population: str
+    max_count: int
     low: int
     high: int
-    bits: int
-    limit_bits: int
-
-    @property
-    def fits(self) -> bool:
-        """Whether the range fits the width."""
-        return self.bits <= self.limit_bits
+    total_variation: float
+    limit: float
+    tail: float
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What was proved of a network.
+    """What was computed of a network; :func:`certify` returns one only if all of it is proved.
 
     Attributes
     ----------
-    rows : tuple of RangeRow
-        Every accumulator and state.
-    total_variation : float
-        Largest exact distance of the sampler from Poisson over the range of u.
+    rows : tuple of Range
+        Every word: accumulators, results of operations, variables, sums of the host.
+    unbounded : tuple of str
+        Variables whose programs keep them within no range.
+    samplers : tuple of SamplerAccuracy
+        One for each population that draws counts.
     eigenvalue : float or None
-        Smallest eigenvalue of the rounded lateral matrix over its largest entry; None where no
-        connection is recurrent within one population.
+        Smallest eigenvalue of the rounded inhibition matrix over its largest entry; None where no
+        population inhibits itself through a connection.
     """
 
-    rows: tuple[RangeRow, ...]
-    total_variation: float
+    rows: tuple[Range, ...]
+    unbounded: tuple[str, ...]
+    samplers: tuple[SamplerAccuracy, ...]
     eigenvalue: float | None
+
+    @property
+    def total_variation(self) -> float:
+        """Largest distance of any population's counts from Poisson; 0 where none draws."""
+        return max((s.total_variation for s in self.samplers), default=0.0)
+
+    @property
+    def total_variation_limit(self) -> float:
+        """Limit of the population that :attr:`total_variation` is of."""
+        worst = max(self.samplers, key=lambda s: s.total_variation, default=None)
+        return LOOSEST_TOTAL_VARIATION if worst is None else worst.limit
+
+    def widest(self) -> tuple[Range, ...]:
+        """For each program, connection, variable and host part the row with fewest bits left."""
+        found: dict[tuple[str, str], Range] = {}
+        for row in self.rows:
+            key = row.part, row.where
+            if key not in found or _spare_bits(row) < _spare_bits(found[key]):
+                found[key] = row
+        return tuple(found.values())
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return asdict(self)
+        return {**asdict(self), "total_variation": self.total_variation}
 
 
 def certify(network: IntegerNetwork) -> Certificate:
-    """Prove ranges, sampler accuracy and the sign structure of a lateral network.
-
-    Parameters
-    ----------
-    network : IntegerNetwork
-
-    Returns
-    -------
-    Certificate
+    """Prove that no word leaves its width, that counts are Poisson, and that inhibition is stable.
 
     Raises
     ------
     CertificateError
-        At the first quantity that cannot be proved; names it and the remedy.
+        At the first fact that cannot be proved; its ``remedy`` says what would help.
     """
     certificate = examine(network)
+    for name in certificate.unbounded:
+        raise _refused(f"{name}: its programs do not keep it within a range", "clip")
+    for sampler in certificate.samplers:
+        _judge_sampler(network.population_of[sampler.population], sampler)
     for row in certificate.rows:
         if not row.fits:
-            raise CertificateError(_range_message(row))
-    if certificate.total_variation > MAX_TOTAL_VARIATION:
-        raise CertificateError(
-            f"sampler: expected total variation at most {MAX_TOTAL_VARIATION} from Poisson, got "
-            f"{certificate.total_variation:.2e}; rebuild its table with build_count_table"
+            raise _refused(str(row), "inputs" if row.part == "host" else "narrower")
+    # Only where a lowering knows that the exact matrix is positive semidefinite is a negative
+    # eigenvalue a fault of rounding; a network of somebody's own may be excitatory on purpose.
+    lowered = network.measurements.smallest_eigenvalue_float is not None
+    eigenvalue = certificate.eigenvalue
+    if lowered and eigenvalue is not None and eigenvalue < -EIGENVALUE_TOLERANCE:
+        raise _refused(
+            f"recurrent inhibition: its smallest eigenvalue is {eigenvalue:.3f} of its largest "
+            f"entry, expected at least -{EIGENVALUE_TOLERANCE}; rounded like this it excites "
+            f"itself and diverges",
+            "predictive",
         )
-    if certificate.eigenvalue is not None and certificate.eigenvalue < -EIGENVALUE_TOLERANCE:
-        raise CertificateError(_stability_message(network, certificate.eigenvalue))
     return certificate
 
 
 def examine(network: IntegerNetwork) -> Certificate:
     """Compute the certificate without judging it."""
+    ranges = network.ranges
     return Certificate(
-        rows=tuple(_rows(network)),
-        total_variation=float(network.latents.table.total_variation().max()),
-        eigenvalue=_smallest_eigenvalue(network),
+        rows=ranges.rows,
+        unbounded=ranges.unbounded,
+        samplers=tuple(
+            _accuracy(network.population_of[name], log_rate)
+            for name, log_rate in ranges.log_rates.items()
+        ),
+        eigenvalue=smallest_eigenvalue(network),
     )
 
 
-def _range_message(row: RangeRow) -> str:
-    return (
-        f"{row.where}: {row.quantity} can reach [{row.low}, {row.high}], {row.bits} bits; "
-        f"expected at most {row.limit_bits} bits. Lower --max-count, --frac-bits or "
-        f"--weight-bits, or take --topology {'predictive' if 'lateral' in row.where else 'lateral'}"
+def _accuracy(population: Population, log_rate: Interval) -> SamplerAccuracy:
+    sampler = population.sampler
+    if sampler is None:
+        raise ValueError(f"{population.name}: draws without a sampler")  # Excluded when built.
+    count, bits = sampler.max_count, sampler.frac_bits
+    low, high = log_rate.smallest, log_rate.largest
+    floor, ceiling = _reach(count, bits)
+    inside = floor <= low and high <= ceiling
+    return SamplerAccuracy(
+        population=population.name,
+        max_count=count,
+        low=low,
+        high=high,
+        total_variation=total_variation(low, high, count, bits) if inside else 1.0,
+        limit=_total_variation_limit(count),
+        tail=tail(min(high, LARGEST_LOG_RATE << bits), count, bits),
     )
 
 
-def _stability_message(network: IntegerNetwork, eigenvalue: float) -> str:
-    bits = network.connections[0].bits
-    return (
-        f"lateral connection of {bits} bits: its smallest eigenvalue is {eigenvalue:.3f} of the "
-        f"largest entry, below -{EIGENVALUE_TOLERANCE}: rounding would feed itself and diverge. "
-        f"Take --weight-bits 8, or --topology predictive, which stays stable at low widths"
-    )
+def _total_variation_limit(max_count: int) -> float:
+    fitting = [limit for most, limit in TOTAL_VARIATION_LIMITS if max_count <= most]
+    return fitting[0] if fitting else LOOSEST_TOTAL_VARIATION
 
 
-# ------------------------------------------------------------------------------------- ranges
+def _reach(max_count: int, frac_bits: int) -> tuple[int, int]:
+    """Log-rates that the sampler's rule is defined for, and whose tail is small."""
+    return LOWEST_POTENTIAL << frac_bits, max(largest_potential(max_count, frac_bits), 0)
 
 
-def _rows(network: IntegerNetwork) -> Iterator[RangeRow]:
-    emitted = {network.latents.name: (0, network.latents.table.max_count)}
-    for hop in network.schedule:
-        target = network.population(hop.target)
-        low = np.zeros(target.size, np.int64)
-        high = np.zeros(target.size, np.int64)
-        for name in hop.connections:
-            connection = network.connection(name)
-            accumulated = _accumulate(connection, emitted[connection.source])
-            yield _row(connection.name, "accumulator", *accumulated)
-            least, most = (shift(side, connection.exponent) for side in accumulated)
-            yield _row(connection.name, "after its exponent", least, most)
-            low, high = low + least, high + most
-        if isinstance(target, ErrorPopulation):
-            yield from _error_rows(network, target, low, high)
-            emitted[target.name] = (-target.message_limit, target.message_limit)
-        else:
-            yield from _poisson_rows(network, target, low, high)
+def _judge_sampler(population: Population, found: SamplerAccuracy) -> None:
+    if population.sampler is None:
+        return
+    unit = 2.0**-population.sampler.frac_bits
+    floor, ceiling = _reach(found.max_count, population.sampler.frac_bits)
+    name, count = found.population, found.max_count
+    if found.low < floor:
+        raise _refused(
+            f"{name}: log-rates can reach {found.low * unit:.4g}, expected at least "
+            f"{LOWEST_POTENTIAL}, the lowest that the sampler draws from",
+            "clip",
+        )
+    if found.high > ceiling:
+        raise _refused(
+            f"{name}: log-rates can reach {found.high * unit:.4g}, where {found.tail:.2g} of all "
+            f"counts exceed {count}; expected at most {ceiling * unit:.4g}, where {MAX_TAIL:g} do",
+            "counts",
+        )
+    if found.total_variation > found.limit:
+        raise _refused(
+            f"{name}: the sampler's total variation from Poisson is {found.total_variation:.2e} "
+            f"for counts to {count}, expected at most {found.limit:g}",
+            "narrower",
+        )
 
 
-def _accumulate(connection: Connection, message: tuple[int, int]) -> tuple[Ints, Ints]:
-    weight = connection.weight.astype(np.int64)
-    positive = np.where(weight > 0, weight, 0).sum(axis=1)
-    negative = np.where(weight < 0, weight, 0).sum(axis=1)
-    low, high = message
-    # Zero is reached too: partial sums start there.
-    return (
-        np.minimum(positive * low + negative * high, 0),
-        np.maximum(positive * high + negative * low, 0),
-    )
+def _refused(fact: str, remedy: str) -> CertificateError:
+    return CertificateError(f"{fact}; {REMEDIES[remedy]}", remedy)
 
 
-def _error_rows(
-    network: IntegerNetwork, p: ErrorPopulation, low: Ints, high: Ints
-) -> Iterator[RangeRow]:
-    x_low, x_high = network.input.integer_range()
-    error_low, error_high = np.minimum(x_low + low, x_low), np.maximum(x_high + high, x_high)
-    yield _row(p.name, "error", error_low, error_high)
-    half = 1 << (p.gain_shift - 1)
-    product_low = np.minimum(error_low * p.gain, 0)
-    product_high = np.maximum(error_high * p.gain, 0) + half
-    yield _row(p.name, "multiplier output", product_low, product_high, MULTIPLIER_BITS)
-    limit = np.array([p.message_limit])
-    yield _row(p.name, "graded spike", -limit, limit)
-
-
-def _poisson_rows(
-    network: IntegerNetwork, p: PoissonPopulation, low: Ints, high: Ints
-) -> Iterator[RangeRow]:
-    drive_low, drive_high = _drive_range(network, p)
-    yield _row(p.name, "drive", drive_low, drive_high)
-    inhibition = p.diagonal.astype(np.int64) * p.table.max_count
-    yield _row(p.name, "self-inhibition", -inhibition, np.zeros_like(inhibition))
-    # Any order of these additions stays between the sums of all negative and all positive terms.
-    total_low = np.minimum(drive_low, 0) - np.maximum(p.leak, 0) - np.maximum(inhibition, 0) + low
-    total_high = (
-        np.maximum(drive_high, 0) + np.maximum(-p.leak, 0) + np.maximum(-inhibition, 0) + high
-    )
-    yield _row(p.name, "potential change", total_low, total_high)
-    yield _row(
-        p.name,
-        "potential before its clamp",
-        np.array([p.u_min + p.du_min]),
-        np.array([p.u_max + p.du_max]),
-    )
-
-
-def _drive_range(network: IntegerNetwork, p: PoissonPopulation) -> tuple[Ints, Ints]:
-    zero = np.zeros(p.size, np.int64)
-    drive = network.drive
-    if drive is None or drive.target != p.name:
-        return zero, zero
-    weight = drive.weight.astype(np.int64)
-    corners = [weight * side for side in network.input.integer_range()]
-    low = shift(np.minimum(*corners).sum(axis=1), -drive.shift)
-    high = shift(np.maximum(*corners).sum(axis=1), -drive.shift)
-    return np.clip(low, -drive.limit, drive.limit), np.clip(high, -drive.limit, drive.limit)
-
-
-def _row(
-    where: str, quantity: str, low: Ints, high: Ints, limit_bits: int = ACCUMULATOR_BITS
-) -> RangeRow:
-    widest = int(np.argmax(np.maximum(high, -low - 1)))
-    bits = max(int(low.min() + 1).bit_length(), int(high.max()).bit_length()) + 1
-    if int(low.min()) >= 0:
-        bits = int(high.max()).bit_length() + 1
-    place = f"{where}[{widest}]" if len(low) > 1 else where
-    return RangeRow(place, quantity, int(low.min()), int(high.max()), bits, limit_bits)
-
-
-# ---------------------------------------------------------------------------------- stability
-
-
-def _smallest_eigenvalue(network: IntegerNetwork) -> float | None:
-    """Of the inhibition matrix (diagonal and mantissas together), over its largest entry."""
-    latents = network.latents
-    recurrent = [c for c in network.connections if c.source == c.target == latents.name]
-    if not recurrent:
-        return None
-    matrix = np.diag(latents.diagonal.astype(np.float64))
-    for connection in recurrent:
-        matrix -= connection.weight.astype(np.float64) * 2.0**connection.exponent
-    largest = float(np.abs(matrix).max())
-    symmetric = (matrix + matrix.T) / 2
-    return float(np.linalg.eigvalsh(symmetric)[0]) / max(largest, 1.0)
+def _spare_bits(row: Range) -> int:
+    return row.limit_bits - row.bits

@@ -36,3 +36,11 @@ def eigenvalues(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     """Eigenvalues of the symmetric part, ascending."""
     values: NDArray[np.float64] = np.linalg.eigvalsh((matrix + matrix.T) / 2)
     return values
+
+
+def smallest_eigenvalue(network: IntegerNetwork) -> float | None:
+    """Of the inhibition matrix, over its largest entry (at least 1); None without a matrix."""
+    matrix = inhibition_matrix(network)
+    if matrix is None:
+        return None
+    return float(eigenvalues(matrix)[0]) / max(float(np.abs(matrix).max()), 1.0)

@@ -29,12 +29,32 @@ class NetworkError(PvaeNeuroError, ValueError):
 
 
 class CertificateError(PvaeNeuroError, ValueError):
-    """A network for which range or stability cannot be proved."""
+    """A network for which range, sampler or stability cannot be proved.
+
+    Attributes
+    ----------
+    remedy : str or None
+        What to do about it, for a caller that has its own words for it:
+
+        * ``narrower``: a lower largest count, fewer fractional bits or fewer weight bits,
+        * ``predictive``: 8-bit weights, or the circuit without recurrent connections,
+        * ``inputs``: inputs of a smaller range,
+        * ``counts``: a larger largest count, or a lower clamp of the potential,
+        * ``clip``: a program that clips its variable.
+    """
+
+    def __init__(self, message: str, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.remedy = remedy
 
 
 class EngineError(PvaeNeuroError, RuntimeError):
     """An engine that failed, or gave no answer in its time."""
 
 
-class EngineUnavailableError(PvaeNeuroError, ImportError):
-    """An engine or a feature whose optional dependency is not installed here."""
+class MissingDependencyError(PvaeNeuroError, ImportError):
+    """A feature whose optional dependency is not installed here."""
+
+
+class EngineUnavailableError(MissingDependencyError):
+    """An engine that cannot run here, because a dependency or a device is missing."""

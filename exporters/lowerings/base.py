@@ -21,10 +21,18 @@ class Lowering(ABC):
         Of the circuit; ``--topology`` on the command line.
     families : tuple of str
         Model families that it takes.
+    multiplied_out : bool
+        Whether products of the model's arrays become weights, so that float rounding differs from
+        that of the model's own formulas.
     """
 
     name: ClassVar[str]
     families: ClassVar[tuple[str, ...]]
+    multiplied_out: ClassVar[bool] = False
+
+    def takes(self, model: SavedModel) -> bool:
+        """Whether :meth:`check` lets the model pass."""
+        return model.config.family in self.families and model.config.inner_updates == 1
 
     def check(self, model: SavedModel) -> None:
         """Raise :class:`ModelFileError` if the model cannot be lowered to this circuit."""

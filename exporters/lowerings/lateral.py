@@ -23,7 +23,7 @@ from pvae_neuro.exporters.lowerings.linear import (
     wide_readout,
 )
 from pvae_neuro.exporters.scales import Scales, best_exponent, fit_exponent, mantissas, saturated
-from pvae_neuro.exporters.spectrum import eigenvalues, inhibition_matrix
+from pvae_neuro.exporters.spectrum import eigenvalues, inhibition_matrix, smallest_eigenvalue
 from pvae_neuro.network import (
     Activation,
     Choice,
@@ -54,6 +54,7 @@ class Lateral(Lowering):
 
     name = "lateral"
     families = ("ipvae-linear",)
+    multiplied_out = True
 
     def circuit(self, model: SavedModel, dtype: str = "float32") -> FloatCircuit:
         """The model in real numbers."""
@@ -162,10 +163,8 @@ def _drive(model: SavedModel, scales: Scales) -> tuple[Encoding, Choice]:
 def _eigenvalues(network: IntegerNetwork, inhibition: NDArray[np.float64]) -> Measurements:
     scale = 1.0 / max(float(np.abs(inhibition).max()), 1.0)
     real = eigenvalues(inhibition)
-    rounded = inhibition_matrix(network)
-    smallest = None if rounded is None else float(eigenvalues(rounded)[0]) * scale
     return Measurements(
-        smallest_eigenvalue=smallest,
+        smallest_eigenvalue=smallest_eigenvalue(network),
         smallest_eigenvalue_float=float(real[0]) * scale,
         largest_eigenvalue_float=float(real[-1]) * scale,
     )
@@ -205,10 +204,12 @@ def raise_diagonal(network: IntegerNetwork, fraction: float) -> IntegerNetwork:
         f"added to every self-inhibition, {100 * fraction:.0f} % of the smallest eigenvalue that "
         f"rounding left: without it the network is unstable"
     )
-    return replace(
+    loaded = replace(
         network,
         populations=tuple(
             replace(p, constants=constants) if p is latents else p for p in network.populations
         ),
         choices=(*network.choices, Choice("diagonal load", added, why)),
     )
+    measured = replace(network.measurements, smallest_eigenvalue=smallest_eigenvalue(loaded))
+    return replace(loaded, measurements=measured)

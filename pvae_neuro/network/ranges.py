@@ -2,14 +2,14 @@
 
 Every operation of every activation is followed by interval arithmetic, accumulators by the sums of
 their rows' negative and positive terms. The bounds of variables are an invariant: no iteration
-leaves them. It is searched from the initial values upwards, and if that does not settle, from the
-declared widths downwards; either way it is then checked, so the result is a proof.
+leaves them. It is searched from the initial values upwards; sides that do not settle go to the
+declared widths, and from there downwards. Then it is checked, so the result is a proof.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pvae_neuro.network.schedule import Activation
 
 PASSES_UPWARDS = 12
+PASSES_WIDENING = 32
 PASSES_DOWNWARDS = 3
 HOST_WIDTH = 64
 FLOAT_WIDTH = 54
@@ -40,8 +41,12 @@ class Range:
 
     Attributes
     ----------
+    part : {"connection", "program", "variable", "host"}
+        Kind of thing that the word belongs to; the host works outside the neurons.
     where : str
-        Population, connection or host part, with the neuron that attains the range.
+        Connections that add up, ``population.program``, ``population.variable``, or host part.
+    neuron : int or None
+        Which neuron attains the range; None where all share it.
     quantity : str
         Which word.
     low, high : int
@@ -52,12 +57,25 @@ class Range:
         Signed width that there is.
     """
 
+    part: str
     where: str
+    neuron: int | None
     quantity: str
     low: int
     high: int
     bits: int
     limit_bits: int
+
+    @property
+    def place(self) -> str:
+        """Where, with the neuron that attains the range."""
+        return self.where if self.neuron is None else f"{self.where}[{self.neuron}]"
+
+    def __str__(self) -> str:
+        return (
+            f"{self.place}: {self.quantity} can reach [{self.low}, {self.high}], {self.bits} "
+            f"bits; expected at most {self.limit_bits}"
+        )
 
     @property
     def fits(self) -> bool:
@@ -67,7 +85,6 @@ class Range:
 
 Bounds = dict[str, Interval]
 """Intervals of variables, by ``population.variable``."""
-Report = Callable[[str, str, Interval, int], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,11 +99,14 @@ class Ranges:
         Every word: accumulators, received sums, results of operations, variables, host sums.
     unbounded : tuple of str
         Variables for which no invariant was found; empty for a network that may run.
+    log_rates : dict of str to Interval
+        What each population that draws counts draws them of.
     """
 
     variables: Bounds
     rows: tuple[Range, ...]
     unbounded: tuple[str, ...]
+    log_rates: Bounds
 
     def faults(self) -> Iterator[str]:
         """Yield one message for each variable or word that is not proved to fit."""
@@ -97,10 +117,22 @@ class Ranges:
             )
         for row in self.rows:
             if not row.fits:
-                yield (
-                    f"{row.where}: {row.quantity} can reach [{row.low}, {row.high}], {row.bits} "
-                    f"bits; expected at most {row.limit_bits}"
-                )
+                yield str(row)
+
+
+@dataclass
+class _Report:
+    """Collects rows while an iteration is followed."""
+
+    rows: list[Range] = field(default_factory=list)
+    log_rates: Bounds = field(default_factory=dict)
+
+    def add(self, part: str, where: str, quantity: str, interval: Interval, limit: int) -> None:
+        """Keep the range of a word."""
+        low, high = interval
+        widest = int(np.argmax(np.maximum(high, -low - 1))) if len(low) > 1 else None
+        ends = interval.smallest, interval.largest, interval.bits, limit
+        self.rows.append(Range(part, where, widest, quantity, *ends))
 
 
 def prove_ranges(circuit: Circuit) -> Ranges:
@@ -111,51 +143,61 @@ def prove_ranges(circuit: Circuit) -> Ranges:
     for population in circuit.populations:
         for variable in population.variables:
             initial.setdefault(f"{population.name}.{variable.name}", point(variable.initial))
-    bounds, settled = _upwards(circuit, initial)
-    if not settled:
-        bounds = _downwards(circuit, initial)
+    bounds = _invariant(circuit, initial)
     # The check: one more iteration from these bounds stays within them.
-    rows: list[Range] = []
-
-    def report(where: str, quantity: str, interval: Interval, limit: int) -> None:
-        rows.append(_row(where, quantity, interval, limit))
-
+    report = _Report()
     after = _iterate(circuit, bounds, report)
     unbounded = [name for name, interval in after.items() if not bounds[name].contains(interval)]
     for population in circuit.populations:
         for variable in population.variables:
             name = f"{population.name}.{variable.name}"
-            rows.append(_row(name, "variable", bounds[name], variable.bits))
-    rows.extend(_host_rows(circuit, bounds))
-    return Ranges(bounds, tuple(rows), tuple(unbounded))
+            report.add("variable", name, "variable", bounds[name], variable.bits)
+    _add_host_rows(circuit, bounds, report)
+    return Ranges(bounds, tuple(report.rows), tuple(unbounded), report.log_rates)
 
 
-def _upwards(circuit: Circuit, bounds: Bounds) -> tuple[Bounds, bool]:
+def _invariant(circuit: Circuit, initial: Bounds) -> Bounds:
+    """Bounds that hold the initial values and that no iteration leaves, where there are such."""
+    bounds = initial
     for _ in range(PASSES_UPWARDS):
         after = _iterate(circuit, bounds)
-        if all(bounds[name].contains(interval) for name, interval in after.items()):
-            return bounds, True
+        if _holds(bounds, after):
+            return bounds
         bounds = {name: hull(bounds[name], after[name]) for name in bounds}
-    return bounds, False
-
-
-def _downwards(circuit: Circuit, initial: Bounds) -> Bounds:
-    bounds = dict(initial)
-    for population in circuit.populations:
-        for variable in population.variables:
-            if not population.is_input:
-                half = np.array([1 << (variable.bits - 1)], np.int64)
-                bounds[f"{population.name}.{variable.name}"] = Interval(-half, half - 1)
+    bounds = _widened(circuit, bounds)
     for _ in range(PASSES_DOWNWARDS):
         after = _iterate(circuit, bounds)
         smaller = {name: hull(initial[name], after[name]) for name in bounds}
-        if not all(bounds[name].contains(smaller[name]) for name in bounds):
+        if not _holds(bounds, smaller):
             return bounds
         bounds = smaller
     return bounds
 
 
-def _iterate(circuit: Circuit, bounds: Bounds, report: Report | None = None) -> Bounds:
+def _widened(circuit: Circuit, bounds: Bounds) -> Bounds:
+    """Let each side that still grows go to its variable's declared width, and no other side."""
+    for _ in range(PASSES_WIDENING):
+        after = _iterate(circuit, bounds)
+        if _holds(bounds, after):
+            return bounds
+        bounds = {name: _grown(circuit, name, bounds[name], after[name]) for name in bounds}
+    return bounds
+
+
+def _grown(circuit: Circuit, name: str, before: Interval, after: Interval) -> Interval:
+    population, _, variable = name.partition(".")
+    half = 1 << (circuit.population_of[population].variable(variable).bits - 1)
+    return Interval(
+        np.where(after.low < before.low, np.minimum(before.low, -half), before.low),
+        np.where(after.high > before.high, np.maximum(before.high, half - 1), before.high),
+    )
+
+
+def _holds(bounds: Bounds, after: Bounds) -> bool:
+    return all(bounds[name].contains(interval) for name, interval in after.items())
+
+
+def _iterate(circuit: Circuit, bounds: Bounds, report: _Report | None = None) -> Bounds:
     """Bounds that hold at any time during and after an iteration from these.
 
     A variable may be set more than once in an iteration, and ``final`` follows the last one; what
@@ -172,7 +214,7 @@ def _iterate(circuit: Circuit, bounds: Bounds, report: Report | None = None) -> 
 
 
 def _activate(
-    circuit: Circuit, activation: Activation, bounds: Bounds, report: Report | None
+    circuit: Circuit, activation: Activation, bounds: Bounds, report: _Report | None
 ) -> Bounds:
     population = circuit.population_of[activation.population]
     program = population.program(activation.program)
@@ -191,15 +233,18 @@ def _activate(
             text = OPERATIONS[i.operation].text.format(*i.arguments)
             if i.operation == "mul":
                 product = product_interval(arguments[0], arguments[1])
-                report(where, f"{i.result} = {text}, product", product, PRODUCT_WIDTH)
+                report.add(
+                    "program", where, f"{i.result} = {text}, product", product, PRODUCT_WIDTH
+                )
             for amount in _amounts(i.operation, arguments):
-                report(where, f"{i.result} = {text}, amount of the shift", amount, 6)
-            report(where, f"{i.result} = {text}", result, WORD_WIDTH)
+                report.add("program", where, f"{i.result} = {text}, amount of the shift", amount, 6)
+            report.add("program", where, f"{i.result} = {text}", result, WORD_WIDTH)
         values[i.result] = result
     if report is not None:
         for output in program.outputs:
             bits = population.variable(output.variable).bits
-            report(where, f"{output.variable} <- {output.value}", values[output.value], bits)
+            stored = f"{output.variable} <- {output.value}"
+            report.add("program", where, stored, values[output.value], bits)
     return {f"{population.name}.{o.variable}": values[o.value] for o in program.outputs}
 
 
@@ -212,7 +257,7 @@ def _amounts(operation: str, arguments: list[Interval]) -> list[Interval]:
 
 
 def _draw(
-    population: Population, where: str, potential: Interval, report: Report | None
+    population: Population, where: str, potential: Interval, report: _Report | None
 ) -> Interval:
     sampler = population.sampler
     if sampler is None:
@@ -223,12 +268,15 @@ def _draw(
         limit = max(largest_potential(sampler.max_count, sampler.frac_bits), 0)
         if potential.smallest < floor or potential.largest > limit:
             wide = Interval(np.minimum(potential.low, 0), np.maximum(potential.high, 0))
-            report(where, f"log-rate beyond [{floor}, {limit}] of its sampler", wide, 0)
+            beyond = f"log-rate beyond [{floor}, {limit}] of its sampler"
+            report.add("program", where, beyond, wide, 0)
+        known = report.log_rates.get(population.name, potential)
+        report.log_rates[population.name] = hull(known, potential)
     return OPERATIONS["draw"].interval(sampler.max_count)
 
 
 def _receive(
-    circuit: Circuit, activation: Activation, bounds: Bounds, report: Report | None
+    circuit: Circuit, activation: Activation, bounds: Bounds, report: _Report | None
 ) -> Bounds:
     received: Bounds = {}
     for name, connections in circuit.groups(activation).items():
@@ -241,35 +289,39 @@ def _receive(
         after = shift_bounds(total, point(-exponent))
         if report is not None:
             where = " + ".join(c.name for c in connections)
-            report(where, "accumulator", while_adding, WORD_WIDTH)
+            report.add("connection", where, "accumulator", while_adding, WORD_WIDTH)
             if exponent < 0:
                 # A rounded shift adds half of its unit first.
                 half = Interval(total.low, total.high + (1 << (-exponent - 1)))
-                report(where, "accumulator with half a unit", half, WORD_WIDTH + 8)
-            report(where, "after its exponent", after, WORD_WIDTH)
+                report.add(
+                    "connection", where, "accumulator with half a unit", half, WORD_WIDTH + 8
+                )
+            report.add("connection", where, "after its exponent", after, WORD_WIDTH)
         received[name] = after
     return received
 
 
-def _host_rows(circuit: Circuit, bounds: Bounds) -> Iterator[Range]:
+def _add_host_rows(circuit: Circuit, bounds: Bounds, report: _Report) -> None:
     pixel = circuit.input.interval
-    yield _row("input", "pixel", pixel, 32)
+    report.add("host", "input", "pixel", pixel, 32)
     for encoding in circuit.encodings:
         where = f"{encoding.population}.{encoding.variable}"
-        yield _row(where, "sum of the encoding", encoding.reach(pixel), HOST_WIDTH - 2)
+        report.add("host", where, "sum of the encoding", encoding.reach(pixel), HOST_WIDTH - 2)
     readout = circuit.readout
     if readout is None:
         return
     value = bounds[f"{readout.population}.{readout.variable}"]
     image = _readout_interval(circuit, value)
     # Readouts are computed in floats too, which hold 53 bits and a sign exactly.
-    yield _row("readout", "reconstruction", image, FLOAT_WIDTH)
+    report.add("host", "readout", "reconstruction", image, FLOAT_WIDTH)
     unit = max(circuit.input.frac_bits, readout.frac_bits)
     pixel_shift, image_shift = unit - circuit.input.frac_bits, unit - readout.frac_bits
     largest = max(abs(pixel.smallest), abs(pixel.largest)) << pixel_shift
     largest += max(abs(image.smallest), abs(image.largest)) << image_shift
     total = largest * largest * circuit.input.size
-    yield Range("readout", "squared error", 0, total, signed_bits(0, total), HOST_WIDTH)
+    report.rows.append(
+        Range("host", "readout", None, "squared error", 0, total, signed_bits(0, total), HOST_WIDTH)
+    )
 
 
 def _readout_interval(circuit: Circuit, value: Interval) -> Interval:
@@ -293,10 +345,3 @@ def readout_weight(circuit: Circuit) -> np.ndarray | None:  # type: ignore[type-
     if readout.connection is not None:
         return circuit.connection_of[readout.connection].weight
     return readout.weight
-
-
-def _row(where: str, quantity: str, interval: Interval, limit_bits: int) -> Range:
-    low, high = interval
-    widest = int(np.argmax(np.maximum(high, -low - 1)))
-    label = f"{where}[{widest}]" if len(low) > 1 else where
-    return Range(label, quantity, interval.smallest, interval.largest, interval.bits, limit_bits)
