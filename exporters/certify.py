@@ -105,6 +105,8 @@ class Certificate:
         found: dict[tuple[str, str], Range] = {}
         for row in self.rows:
             key = row.part, row.where
+            if row.part == "shift":  # Constants, which say nothing of room that is left.
+                continue
             if key not in found or _spare_bits(row) < _spare_bits(found[key]):
                 found[key] = row
         return tuple(found.values())

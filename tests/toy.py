@@ -2,37 +2,60 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from pvae_neuro.count_table import build_count_table, largest_potential
 from pvae_neuro.network import (
-    Connection,
-    Drive,
-    ErrorPopulation,
-    Hop,
-    InputEncoding,
+    Activation,
+    Constant,
+    Dense,
+    Encoding,
+    Input,
     IntegerNetwork,
-    PoissonPopulation,
+    OneToOne,
+    Population,
     Readout,
+    Sampler,
+    Variable,
+    shared,
+    transpose_of,
 )
+from pvae_neuro.network.program import Program
+from pvae_neuro.network.sampler import largest_potential
+from pvae_neuro.neurons.error import COMPARE
+from pvae_neuro.neurons.poisson import FIRE, INTEGRATE, INTEGRATE_LATERAL
 
 FRAC_BITS = 12
 
 
-def population(rng: np.random.Generator, latents: int, max_count: int, diagonal: int = 0):
+def latents_of(
+    rng: np.random.Generator,
+    integrate: Program,
+    latents: int,
+    max_count: int,
+    diagonal: int | None = None,
+) -> Population:
     u_min, u_max = -8 << FRAC_BITS, min(largest_potential(max_count, FRAC_BITS), 10 << FRAC_BITS)
     initial = rng.integers(-4 << FRAC_BITS, u_max, latents, dtype=np.int32)
-    return PoissonPopulation(
-        name="latents",
-        initial=initial,
-        leak=rng.integers(0, 1 << 9, latents, dtype=np.int32),
-        diagonal=rng.integers(0, diagonal + 1, latents, dtype=np.int32),
-        frac_bits=FRAC_BITS,
-        u_min=u_min,
-        u_max=u_max,
-        du_min=-8 << FRAC_BITS,
-        du_max=10 << FRAC_BITS,
-        table=build_count_table(FRAC_BITS, u_min, u_max, max_count),
+    constants = [
+        Constant("leak", rng.integers(0, 1 << 9, latents, dtype=np.int32)),
+        Constant("u_min", shared(u_min)),
+        Constant("u_max", shared(u_max)),
+        Constant("du_min", shared(-8 << FRAC_BITS)),
+        Constant("du_max", shared(10 << FRAC_BITS)),
+    ]
+    if diagonal is not None:
+        constants.append(
+            Constant("diagonal", rng.integers(0, diagonal + 1, latents, dtype=np.int32))
+        )
+    return Population(
+        "latents",
+        latents,
+        (Variable("u", initial), Variable("z", shared(0), max(2, max_count.bit_length() + 1))),
+        tuple(constants),
+        (FIRE, integrate),
+        Sampler(max_count, FRAC_BITS),
     )
 
 
@@ -45,23 +68,26 @@ def lateral(
     seed: int = 0, latents: int = 12, pixels: int = 20, max_count: int = 15, bits: int = 8
 ) -> IntegerNetwork:
     rng = np.random.default_rng(seed)
+    population = latents_of(rng, INTEGRATE_LATERAL, latents, max_count, 3 << FRAC_BITS)
+    weight = mantissas(rng, (latents, latents), bits)
+    readout = rng.integers(-900, 900, (pixels, latents), dtype=np.int16)
+    drive = rng.integers(-3000, 5000, (latents, pixels), dtype=np.int32)
+    ones = np.ones(latents, np.int8)
     return IntegerNetwork(
-        topology="lateral",
-        input=InputEncoding(pixels, 0.0, 1.0, 12, (4, pixels // 4)),
-        populations=(population(rng, latents, max_count, diagonal=3 << FRAC_BITS),),
+        name="lateral",
+        input=Input(pixels, 0.0, 1.0, 12, (4, pixels // 4)),
+        encodings=(Encoding("drive", "h", drive, 12, 1 << 20),),
+        populations=(Population("drive", latents, (Variable("h", shared(0)),)), population),
         connections=(
-            Connection(
-                "lateral", "latents", "latents", mantissas(rng, (latents, latents), bits), 3, bits
-            ),
+            OneToOne("drive", "drive", "h", "latents", ones, received_as="drive"),
+            Dense("lateral", "latents", "z", "latents", weight, 3, "lateral"),
         ),
-        schedule=(Hop("latents", ("lateral",)),),
-        readout=Readout("latents", rng.integers(-900, 900, (pixels, latents), dtype=np.int16), 11),
-        drive=Drive(
-            "latents",
-            rng.integers(-3000, 5000, (latents, pixels), dtype=np.int32),
-            shift=12,
-            limit=1 << 20,
+        iteration=(
+            Activation("latents", "fire"),
+            Activation("latents", "integrate", ("drive", "lateral")),
         ),
+        final=(Activation("latents", "fire"),),
+        readout=Readout("latents", "z", readout, None, 11),
     )
 
 
@@ -70,24 +96,67 @@ def predictive(
 ) -> IntegerNetwork:
     rng = np.random.default_rng(seed)
     dictionary = mantissas(rng, (pixels, latents), bits)
+    population = latents_of(rng, INTEGRATE, latents, max_count)
+    errors = Population(
+        "errors",
+        pixels,
+        (Variable("m", shared(0)),),
+        (
+            Constant("gain", rng.integers(1, 1 << 14, pixels, dtype=np.int32)),
+            Constant("gain_shift", shared(12)),
+            Constant("low", shared(-900)),
+            Constant("high", shared(900)),
+        ),
+        (COMPARE,),
+    )
+    prediction = Dense("prediction", "latents", "z", "errors", dictionary, 4, "prediction")
+    feedback = transpose_of(
+        prediction, "feedback", "errors", "m", "latents", exponent=-4, received_as="feedback"
+    )
+    ones = np.ones(pixels, np.int8)
     return IntegerNetwork(
-        topology="predictive",
-        input=InputEncoding(pixels, -1.0, 1.0, 12, (4, pixels // 4)),
-        populations=(
-            population(rng, latents, max_count),
-            ErrorPopulation("errors", rng.integers(1, 1 << 14, pixels, dtype=np.int32), 12, 900),
-        ),
+        name="predictive",
+        input=Input(pixels, -1.0, 1.0, 12, (4, pixels // 4)),
+        encodings=(Encoding("pixels", "x"),),
+        populations=(Population("pixels", pixels, (Variable("x", shared(0)),)), population, errors),
         connections=(
-            Connection("prediction", "latents", "errors", np.negative(dictionary), 4, bits),
-            Connection(
-                "feedback", "errors", "latents", np.ascontiguousarray(dictionary.T), -4, bits
-            ),
+            OneToOne("pixels", "pixels", "x", "errors", ones, received_as="pixel"),
+            prediction,
+            feedback,
         ),
-        schedule=(Hop("errors", ("prediction",)), Hop("latents", ("feedback",))),
-        readout=Readout("latents", dictionary.astype(np.int16), 8),
+        iteration=(
+            Activation("latents", "fire"),
+            Activation("errors", "compare", ("pixels", "prediction")),
+            Activation("latents", "integrate", ("feedback",)),
+        ),
+        final=(Activation("latents", "fire"),),
+        readout=Readout("latents", "z", None, "prediction", 8),
     )
 
 
 def images(network: IntegerNetwork, samples: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    return rng.uniform(network.input.low, network.input.high, (samples, network.input.pixels))
+    return rng.uniform(network.input.low, network.input.high, (samples, network.input.size))
+
+
+def with_constant(network: IntegerNetwork, population: str, **values: object) -> IntegerNetwork:
+    """The network with other values of some constants of a population."""
+
+    def changed(p: Population) -> Population:
+        if p.name != population:
+            return p
+        constants = tuple(
+            replace(c, values=np.atleast_1d(np.asarray(values[c.name], np.int32)))
+            if c.name in values
+            else c
+            for c in p.constants
+        )
+        return replace(p, constants=constants)
+
+    return replace(network, populations=tuple(changed(p) for p in network.populations))
+
+
+def with_connection(network: IntegerNetwork, name: str, **changes: object) -> IntegerNetwork:
+    """The network with a connection changed; connections that share its weights are not."""
+    connections = tuple(replace(c, **changes) if c.name == name else c for c in network.connections)
+    return replace(network, connections=connections)

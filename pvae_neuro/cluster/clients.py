@@ -16,7 +16,8 @@ from importlib.metadata import version
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
-from pvae_neuro.errors import EngineError, EngineUnavailableError, InputError
+from pvae_neuro.errors import EngineError, InputError
+from pvae_neuro.utils.optional import require
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -86,14 +87,8 @@ def own_version() -> str:
 
 
 def require_distributed() -> None:
-    """Raise :class:`EngineUnavailableError` where Dask's ``distributed`` is missing."""
-    try:
-        import distributed  # noqa: F401
-    except ImportError as error:
-        raise EngineUnavailableError(
-            f"--scheduler: expected dask and distributed, got {error}; "
-            f"pip install 'pvae-neuro[cluster]'"
-        ) from error
+    """Raise :class:`MissingDependencyError` where Dask's ``distributed`` is missing."""
+    require("distributed", "cluster", "running on a scheduler")
 
 
 def open_client(options: ConnectionOptions) -> tuple[Client, Close]:

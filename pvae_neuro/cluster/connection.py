@@ -1,8 +1,8 @@
-"""Work on the workers of a Dask scheduler that no lost worker can take along.
+"""Run calls on the workers of a Dask scheduler so that losing a worker loses no work.
 
 Blocks are tasks whose arguments the scheduler keeps until their results are fetched, and what they
-share (a network) is itself the result of a task. So nothing is held by one worker alone: whatever
-a lost worker had is computed again by another.
+share (a network) is itself the result of a task. Whatever a lost worker had is computed again by
+another.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Connection:
     ------
     InputError
         If an option cannot be meant.
-    EngineUnavailableError
+    MissingDependencyError
         If Dask's ``distributed`` is not installed.
     """
 

@@ -16,31 +16,39 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pvae_neuro.cluster.clients import LOCAL, ConnectionOptions
 from pvae_neuro.cluster.connection import Connection
-from pvae_neuro.cluster.worker import run_block
+from pvae_neuro.cluster.worker import run_part
 from pvae_neuro.errors import InputError
-from pvae_neuro.network import IntegerNetwork, check_steps
-from pvae_neuro.sim.engine import Engine, Progress, Record, Recording, engine_names, get_engine
-from pvae_neuro.sim.inputs import encode_inputs
-from pvae_neuro.sim.noise import check_seed
-from pvae_neuro.sim.recorder import check_record
+from pvae_neuro.network import IntegerNetwork
+from pvae_neuro.sim.engine import (
+    MOST_ITERATIONS,
+    Block,
+    BlockResult,
+    Engine,
+    encode_frames,
+    engine_names,
+    get_engine,
+)
+from pvae_neuro.sim.noise import LARGEST_INDEX, check_seed, check_whole
+from pvae_neuro.sim.recording import Record, Recording, recorded_variables, variable_dtype
 from pvae_neuro.sim.trajectory import trajectory_array
+from pvae_neuro.utils.progress import Advance, no_advance
 
 __all__ = ["LOCAL", "ScheduledEngine", "engine_for"]
 
-# A block carries some seconds of work and no more than this in results.
-SAMPLES_PER_BLOCK = 128
-BLOCK_BYTES = 16 << 20
-# Fewer samples make smaller blocks, so that several workers have something to do.
-LEAST_BLOCKS = 16
+# A part carries some seconds of work and no more than this in results.
+SAMPLES_PER_PART = 128
+PART_BYTES = 16 << 20
+# Fewer samples make smaller parts, so that several workers have something to do.
+LEAST_PARTS = 16
 
 _connections: WeakValueDictionary[ConnectionOptions, Connection] = WeakValueDictionary()
 
 
-class ScheduledEngine:
+class ScheduledEngine(Engine):
     """An engine that runs on the workers of a Dask scheduler.
 
     Engines with the same options share one connection, opened at the first run and closed by
@@ -61,7 +69,7 @@ class ScheduledEngine:
     ------
     InputError
         If there is no such engine, or an option cannot be meant.
-    EngineUnavailableError
+    MissingDependencyError
         If Dask's ``distributed`` is not installed.
     """
 
@@ -73,46 +81,72 @@ class ScheduledEngine:
         if block is not None and block < 1:
             raise InputError(f"block: expected at least 1 sample, got {block}")
         self._engine, self._block = engine, block
-        self.name = f"{engine if isinstance(engine, str) else engine.name}@{scheduler}"
+        self._name = f"{engine if isinstance(engine, str) else engine.name}@{scheduler}"
         self._connection = _connect(ConnectionOptions(scheduler, **options))
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """Name of the engine and address of the scheduler."""
+        return self._name
+
+    def unsupported(self, network: IntegerNetwork) -> list[str]:
+        """What the engine on the workers lacks."""
+        return self._local().unsupported(network)
+
+    def _local(self) -> Engine:
+        return get_engine(self._engine) if isinstance(self._engine, str) else self._engine
 
     def run(
         self,
         network: IntegerNetwork,
-        inputs: NDArray[np.floating[Any]],
+        inputs: ArrayLike,
         steps: int,
         seed: int,
         *,
         record: Record = "summary",
         first_sample: int = 0,
-        progress: Progress | None = None,
+        progress: Advance | None = None,
     ) -> Recording:
-        """Run ``steps`` iterations; see :meth:`Engine.run`. Progress is told block by block."""
-        check_steps(steps)
-        check_seed(seed)
-        check_record(record)
-        encode_inputs(network, inputs)  # one clear error before anything travels
+        """Run a network on images; see :meth:`Engine.run`. Progress is told part by part."""
+        steps = check_whole("steps", steps, 1, MOST_ITERATIONS)
+        seed = check_seed(seed)
+        first_sample = check_whole("first_sample", first_sample, 0, LARGEST_INDEX)
+        variables = recorded_variables(network, record)
+        network.require_proof()
+        # One clear error before anything travels.
+        samples, frames, _ = encode_frames(network, inputs).shape
         images = np.asarray(inputs)
-        size = self._block or self._block_size(network, len(images), steps, record)
-        starts = range(0, len(images), size)
+        size = self._block or self._part_size(network, samples, frames * steps, variables)
+        starts = range(0, samples, size)
         calls = (
             (images[first : first + size], steps, seed, record, first_sample + first)
             for first in starts
         )
-        gathered = _Gathered(len(images))
-        for place, block in self.map(run_block, (network, self._engine), calls):
-            gathered.take(starts[place], block)
-            if progress is not None:
-                progress(len(block.readout) * steps)
+        tell = progress or no_advance
+        gathered = _Gathered(samples)
+        for place, part in self.map(run_part, (network, self._engine), calls):
+            first = starts[place]
+            gathered.take(first, part)
+            tell((min(first + size, samples) - first) * frames * steps)
         return gathered.recording()
 
-    def _block_size(self, network: IntegerNetwork, samples: int, steps: int, record: Record) -> int:
-        # A count and a potential of a neuron take 5 bytes, the summaries of an iteration 32.
-        full = 5 * network.latents.size if record == "full" else 0
-        most = BLOCK_BYTES // (steps * (full + 32))
+    def run_block(self, block: Block) -> BlockResult:
+        """Run a block here; only whole runs are spread over workers."""
+        return self._local().run_block(block)
+
+    def _part_size(
+        self, network: IntegerNetwork, samples: int, steps: int, variables: tuple[str, ...]
+    ) -> int:
+        recorded = sum(
+            variable_dtype(network, name).itemsize
+            * network.population_of[name.partition(".")[0]].size
+            for name in variables
+        )
+        # The figures of an iteration take 32 bytes.
+        most = max(1, PART_BYTES // (steps * (recorded + 32)))
         # An engine that runs samples side by side says how many.
         least = getattr(self._engine, "batch", 1)
-        return max(least, min(SAMPLES_PER_BLOCK, most, -(-samples // LEAST_BLOCKS)))
+        return max(least, min(SAMPLES_PER_PART, most, -(-samples // LEAST_PARTS)))
 
     def map(
         self, function: Callable[..., Any], shared: object, calls: Iterable[tuple[Any, ...]]
@@ -156,13 +190,13 @@ def engine_for(name: str | Engine, scheduler: str | None = None, **options: Any)
     ------
     InputError
         If there is no such engine, or an option cannot be meant.
-    EngineUnavailableError
+    MissingDependencyError
         If a dependency is missing.
     """
     if scheduler is not None:
         return ScheduledEngine(name, scheduler, **options)
     if options:
-        raise InputError(f"{', '.join(options)}: expected --scheduler with it, got none")
+        raise InputError(f"{', '.join(options)}: expected a scheduler with it, got none")
     return get_engine(name) if isinstance(name, str) else name
 
 
@@ -174,23 +208,28 @@ def _connect(options: ConnectionOptions) -> Connection:
 
 
 class _Gathered:
-    """Blocks of samples, put together as one recording."""
+    """Parts of a run, put together as one recording."""
 
     def __init__(self, samples: int) -> None:
         self._samples = samples
         self._values: dict[str, Any] = {}
 
-    def take(self, first: int, block: Recording) -> None:
-        rows = slice(first, first + len(block.readout))
-        for field in fields(block):
-            value = getattr(block, field.name)
-            if not isinstance(value, np.ndarray):
+    def take(self, first: int, part: Recording) -> None:
+        for field in fields(part):
+            value = getattr(part, field.name)
+            if isinstance(value, dict):
+                known = self._values.setdefault(field.name, {})
+                for name, array in value.items():
+                    self._place(known, name, first, array)
+            elif isinstance(value, np.ndarray):
+                self._place(self._values, field.name, first, value)
+            else:
                 self._values[field.name] = value
-                continue
-            if field.name not in self._values:
-                shape = (self._samples, *value.shape[1:])
-                self._values[field.name] = trajectory_array(shape, value.dtype)
-            self._values[field.name][rows] = value
+
+    def _place(self, known: dict[str, Any], name: str, first: int, array: NDArray[Any]) -> None:
+        if name not in known:
+            known[name] = trajectory_array((self._samples, *array.shape[1:]), array.dtype)
+        known[name][first : first + len(array)] = array
 
     def recording(self) -> Recording:
         return Recording(**self._values)

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from pvae_neuro.errors import EngineError
 from pvae_neuro.network import IntegerNetwork
-from pvae_neuro.sim.engine import Engine, Record, Recording, get_engine
-from pvae_neuro.sim.fast.team import set_threads
+from pvae_neuro.sim.engine import Engine, get_engine
+from pvae_neuro.sim.recording import Record, Recording
 
-# Engines have threads or processes of their own, so a worker runs one block at a time.
+# Engines have threads or processes of their own, so a worker runs one part at a time.
 _one_at_a_time = threading.Lock()
 
 
@@ -45,7 +45,7 @@ def call(expected_version: str, function: Callable[..., Any], *arguments: Any) -
         return function(*arguments)
 
 
-def run_block(
+def run_part(
     subject: tuple[IntegerNetwork, str | Engine],
     images: NDArray[np.floating[Any]],
     steps: int,
@@ -53,15 +53,15 @@ def run_block(
     record: Record,
     first_sample: int,
 ) -> Recording:
-    """Run one block of samples; see :meth:`Engine.run`.
+    """Run a part of the samples; see :meth:`Engine.run`.
 
     Parameters
     ----------
     subject : tuple of (IntegerNetwork, str or Engine)
-        The same object for all blocks of a worker, so that engines plan once.
-    images : float [B, M]
+        The same object for all parts of a worker, so that engines compile once.
+    images : float [B, M] or [B, F, M]
     steps, seed : int
-    record : {"last", "summary", "full"}
+    record : {"last", "summary", "full"} or list of str
     first_sample : int
     """
     network, engine = subject
@@ -72,5 +72,7 @@ def run_block(
 def _limit_threads() -> None:
     """Let compiled kernels use as many threads as the worker was given."""
     from distributed import get_worker
+
+    from pvae_neuro.sim.fast.team import set_threads
 
     set_threads(get_worker().state.nthreads)

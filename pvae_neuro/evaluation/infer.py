@@ -14,10 +14,10 @@ from torch import Tensor
 from pvae_neuro.errors import InputError
 from pvae_neuro.models.base import Iteration, Model, State
 from pvae_neuro.models.registry import model_from_saved
-from pvae_neuro.network import check_steps
 from pvae_neuro.saved.model_file import SavedModel
-from pvae_neuro.sim.engine import Progress
-from pvae_neuro.sim.noise import check_seed
+from pvae_neuro.sim.engine import MOST_ITERATIONS
+from pvae_neuro.sim.noise import check_seed, check_whole
+from pvae_neuro.utils.progress import Advance
 
 SAMPLES_PER_BLOCK = 250
 
@@ -107,7 +107,7 @@ def infer(
     restart: bool = False,
     average: int = 1,
     observe: Observer | None = None,
-    progress: Progress | None = None,
+    progress: Advance | None = None,
 ) -> Trace:
     """Infer with exact samples.
 
@@ -138,8 +138,8 @@ def infer(
     InputError
         If there are no inputs, they do not fit the model, or steps or seed are no such numbers.
     """
-    check_steps(steps)
-    check_seed(seed)
+    steps = check_whole("steps", steps, 1, MOST_ITERATIONS)
+    seed = check_seed(seed)
     if isinstance(model, SavedModel):
         model = model_from_saved(model)
     frames = _Still(inputs) if isinstance(inputs, np.ndarray) else inputs

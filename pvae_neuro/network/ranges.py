@@ -41,8 +41,9 @@ class Range:
 
     Attributes
     ----------
-    part : {"connection", "program", "variable", "host"}
-        Kind of thing that the word belongs to; the host works outside the neurons.
+    part : {"connection", "program", "shift", "variable", "host"}
+        Kind of thing that the word belongs to: ``shift`` is the amount of a program's shift; the
+        host works outside the neurons.
     where : str
         Connections that add up, ``population.program``, ``population.variable``, or host part.
     neuron : int or None
@@ -237,7 +238,7 @@ def _activate(
                     "program", where, f"{i.result} = {text}, product", product, PRODUCT_WIDTH
                 )
             for amount in _amounts(i.operation, arguments):
-                report.add("program", where, f"{i.result} = {text}, amount of the shift", amount, 6)
+                report.add("shift", where, f"{i.result} = {text}, amount of the shift", amount, 6)
             report.add("program", where, f"{i.result} = {text}", result, WORD_WIDTH)
         values[i.result] = result
     if report is not None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.errors import EngineUnavailableError, InputError
+from pvae_neuro.errors import InputError
+from pvae_neuro.utils.optional import require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -151,7 +152,7 @@ def new_axes() -> Axes:
 
     Raises
     ------
-    EngineUnavailableError
+    MissingDependencyError
         If matplotlib is not installed.
     """
     require_matplotlib()
@@ -162,13 +163,8 @@ def new_axes() -> Axes:
 
 
 def require_matplotlib() -> None:
-    """Refuse, with the remedy, where matplotlib is missing."""
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise EngineUnavailableError(
-            "figures need matplotlib: pip install 'pvae-neuro[report]'"
-        ) from error
+    """Raise :class:`MissingDependencyError` where matplotlib is missing."""
+    require("matplotlib.figure", "report", "figures")
 
 
 def as_images(

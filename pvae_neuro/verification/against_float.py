@@ -1,27 +1,27 @@
-"""Tier 2 of the evidence: integers near the float model, under the same random words.
+"""Compare integers with the float circuit, under the same random words.
 
 The two trajectories share every random word, so per sample their errors are strongly correlated
 and the paired difference has a small standard error. A check passes if the mean difference lies
 within the allowance plus three standard errors of that difference. The allowance is what 8-bit
-networks are held to, or, if larger, what the artifact itself declares from its calibration.
+networks are held to, or, if larger, what was measured of the artifact at export.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.float_model import FloatModel
-from pvae_neuro.network import IntegerNetwork
-from pvae_neuro.sim.engine import Recording
+from pvae_neuro.errors import InputError
+from pvae_neuro.network import FloatCircuit, IntegerNetwork
+from pvae_neuro.network.float_circuit import Words
+from pvae_neuro.network.interpreter import Values
+from pvae_neuro.sim.recording import Recording
 
 Floats = NDArray[np.float64]
-DECLARED_MSE = "declared mse difference, percent"
-DECLARED_ZEROS = "declared zeros difference, points"
-DECLARED_AGREEMENT = "declared count agreement"
 STANDARD_ERRORS = 3.0
 
 
@@ -44,61 +44,30 @@ class Tolerances:
     agreement: float = 0.98
 
     def widened(self, network: IntegerNetwork) -> Tolerances:
-        """Return these, or what the network declares of itself where that is wider."""
-        declared = {choice.name: choice.value for choice in network.choices}
+        """Return these, or what was measured of the network at export where that is wider."""
+        measured = network.measurements
         return Tolerances(
-            max(self.mse_percent, declared.get(DECLARED_MSE, 0.0)),
-            max(self.zeros_points, declared.get(DECLARED_ZEROS, 0.0)),
-            min(self.agreement, declared.get(DECLARED_AGREEMENT, 1.0)),
+            max(self.mse_percent, measured.mse_percent or 0.0),
+            max(self.zeros_points, measured.zeros_points or 0.0),
+            self.agreement
+            if measured.agreement is None
+            else min(self.agreement, measured.agreement),
         )
-
-
-@dataclass(frozen=True, eq=False)
-class FloatTrajectory:
-    """What the float model did on a block of samples.
-
-    Attributes
-    ----------
-    counts : float32 [B, T + 1, K]
-        The last one is the readout.
-    potentials : float32 [B, T, K]
-        After each update, log-rate.
-    """
-
-    counts: NDArray[np.float32]
-    potentials: NDArray[np.float32]
-
-
-def run_float(
-    model: FloatModel, images: NDArray[np.floating[Any]], words: NDArray[np.uint16]
-) -> FloatTrajectory:
-    """Run the float model on the words of T + 1 steps.
-
-    Parameters
-    ----------
-    model : FloatModel
-    images : float [B, M]
-    words : uint16 [B, T + 1, K]
-    """
-    pairs = list(model.iterate(np.asarray(images, np.float32), words))
-    return FloatTrajectory(
-        np.stack([z for z, _ in pairs], axis=1), np.stack([u for _, u in pairs[:-1]], axis=1)
-    )
 
 
 @dataclass
 class FloatCheck:
-    """Comparison of the integer network with the float model, block by block.
+    """Comparison of an integer network with its float circuit, block by block.
 
     Attributes
     ----------
     tolerances : Tolerances
     mse_float, mse_integer : list of float64 [B, T]
-        Squared error summed over pixels, after each update.
+        Squared error summed over pixels, by the counts drawn after each iteration.
     zeros_float, zeros_integer : list of float64 [B, T]
-        Share of neurons silent after each update.
+        Share of these counts that are zero.
     agreement : list of float64 [B]
-        Share of equal counts.
+        Share of equal counts over all steps.
     """
 
     tolerances: Tolerances = field(default_factory=Tolerances)
@@ -110,27 +79,57 @@ class FloatCheck:
 
     def add(
         self,
-        model: FloatModel,
+        circuit: FloatCircuit,
         images: NDArray[np.floating[Any]],
-        trajectory: FloatTrajectory,
+        words: Words,
         recording: Recording,
+        observe: Callable[[int, Values], None],
     ) -> None:
-        """Take a block: the float trajectory and a full recording of the same samples."""
-        if recording.counts is None or recording.squared_error is None:
-            raise ValueError("the float check needs a full recording")
-        counts = np.concatenate([recording.counts, recording.readout[:, None]], axis=1)
-        reconstruction = trajectory.counts[:, 1:] @ model.dictionary.T
-        error = (np.asarray(images, np.float32)[:, None] - reconstruction) ** 2
-        self.mse_float.append(error.sum(axis=2, dtype=np.float64))
-        self.mse_integer.append(recording.squared_error * recording.error_unit)
-        self.zeros_float.append((trajectory.counts[:, 1:] == 0).mean(axis=2))
+        """Run the float circuit on a block and compare.
+
+        Parameters
+        ----------
+        circuit : FloatCircuit
+        images : float [B, M]
+        words : dict of str to uint16 [B, T + 1, n]
+        recording : Recording
+            Full, of the same samples.
+        observe : callable
+            Shown each step and the circuit's state after it.
+
+        Raises
+        ------
+        InputError
+            If the recording is not full, or the network has no readout.
+        """
+        source, squared_error = recording.source, recording.squared_error
+        if source is None or squared_error is None:
+            raise InputError("float check: expected a full recording of a network with a readout")
+        counts = recording[source]
+        x = np.asarray(images, circuit.dtype)
+        mse = np.zeros(squared_error.shape)
+        zeros = np.zeros(squared_error.shape)
+        equal = np.zeros(len(x))
+        for step, state in enumerate(circuit.run(x, words, mse.shape[1])):
+            z = state[source]
+            equal += (z == counts[:, step]).mean(axis=1)
+            # The counts that one iteration begins with read out the one before.
+            if step:
+                error = (x - circuit.reconstruct(state)) ** 2
+                mse[:, step - 1] = error.sum(axis=1, dtype=np.float64)
+                zeros[:, step - 1] = (z == 0).mean(axis=1)
+            observe(step, state)
+        self.mse_float.append(mse)
+        self.mse_integer.append(squared_error * recording.error_unit)
+        self.zeros_float.append(zeros)
         self.zeros_integer.append((counts[:, 1:] == 0).mean(axis=2))
-        self.agreement.append((trajectory.counts == counts).mean(axis=(1, 2)))
+        self.agreement.append(equal / counts.shape[1])
 
     def result(self) -> FloatResult:
         """Return the figures and the verdict."""
         mse = np.concatenate(self.mse_float), np.concatenate(self.mse_integer)
         zeros = np.concatenate(self.zeros_float), np.concatenate(self.zeros_integer)
+        agreement = np.concatenate(self.agreement)
         return FloatResult(
             mse_float=mse[0].mean(axis=0),
             mse_integer=mse[1].mean(axis=0),
@@ -138,8 +137,8 @@ class FloatCheck:
             zeros_float=zeros[0].mean(axis=0),
             zeros_integer=zeros[1].mean(axis=0),
             zeros_error=_standard_error(zeros[1][:, -1] - zeros[0][:, -1]),
-            agreement=float(np.concatenate(self.agreement).mean()),
-            agreement_error=_standard_error(np.concatenate(self.agreement)),
+            agreement=float(agreement.mean()),
+            agreement_error=_standard_error(agreement),
             samples=len(mse[0]),
             tolerances=self.tolerances,
         )
@@ -151,9 +150,16 @@ def _standard_error(values: Floats) -> float:
     return float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
+def _percent(part: float, whole: float) -> float:
+    """``100 part / whole``; of nothing, nothing is 0 % and anything else is infinite."""
+    if whole == 0.0:
+        return float(np.copysign(np.inf, part)) if part else 0.0
+    return float(100 * part / whole)
+
+
 @dataclass(frozen=True, eq=False)
 class FloatResult:
-    """Figures of a float check; arrays are per iteration, after the update.
+    """Figures of a float check; arrays are per iteration, by the counts drawn after it.
 
     Attributes
     ----------
@@ -180,7 +186,7 @@ class FloatResult:
     @property
     def mse_percent(self) -> float:
         """Relative difference of the MSE after the last iteration, percent, signed."""
-        return float(100 * (self.mse_integer[-1] / self.mse_float[-1] - 1))
+        return _percent(float(self.mse_integer[-1] - self.mse_float[-1]), self.mse_float[-1])
 
     @property
     def zeros_points(self) -> float:
@@ -190,7 +196,7 @@ class FloatResult:
     @property
     def bounds(self) -> Tolerances:
         """Allowance plus three standard errors."""
-        mse_error = 100 * self.mse_error / float(self.mse_float[-1])
+        mse_error = _percent(self.mse_error, self.mse_float[-1])
         return Tolerances(
             self.tolerances.mse_percent + STANDARD_ERRORS * mse_error,
             self.tolerances.zeros_points + STANDARD_ERRORS * 100 * self.zeros_error,

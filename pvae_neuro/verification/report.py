@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pvae_neuro.errors import EngineUnavailableError
 from pvae_neuro.exporters.certify import Certificate
-from pvae_neuro.network import IntegerNetwork
+from pvae_neuro.network import IntegerNetwork, Population
 from pvae_neuro.plots import parity as plots
 from pvae_neuro.utils.files import atomic_path
+from pvae_neuro.utils.optional import require
 from pvae_neuro.verification.verify import ParityReport, Traces
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class ReportPart:
     sha256 : str
         Of the artifact; empty where there is no file.
     title : str
-        Heading; the topology where empty.
+        Heading; the circuit's name where empty.
     """
 
     report: ParityReport
@@ -72,7 +72,7 @@ def write_report(
 
     Raises
     ------
-    EngineUnavailableError
+    MissingDependencyError
         If jinja2 or matplotlib is not installed.
     InputError
         If the file cannot be written.
@@ -83,20 +83,9 @@ def write_report(
 
 
 def require_report() -> None:
-    """Refuse, with the remedy, where a dependency of the page is missing.
-
-    Raises
-    ------
-    EngineUnavailableError
-        Names the dependency.
-    """
+    """Raise :class:`MissingDependencyError` where a dependency of the page is missing."""
     plots.require_matplotlib()
-    try:
-        import jinja2  # noqa: F401
-    except ImportError as error:
-        raise EngineUnavailableError(
-            "the HTML report needs jinja2: pip install 'pvae-neuro[report]'"
-        ) from error
+    require("jinja2", "report", "the HTML report")
 
 
 def render_report(parts: Sequence[ReportPart], *, title: str = "Parity report") -> str:
@@ -113,9 +102,11 @@ def render_report(parts: Sequence[ReportPart], *, title: str = "Parity report") 
         HTML that refers to nothing outside itself.
     """
     require_report()
-    from jinja2 import Environment, StrictUndefined
+    import jinja2
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
     text = Path(__file__).with_name(TEMPLATE).read_text(encoding="utf-8")
     return environment.from_string(text).render(
         title=title,
@@ -140,36 +131,42 @@ def _view(part: ReportPart) -> dict[str, Any]:
 
 
 def _network_rows(network: IntegerNetwork) -> list[tuple[str, str, str]]:
-    latents = network.latents
     low, high = network.input.low, network.input.high
     rows = [
         (
             "input",
-            f"{network.input.pixels} pixels",
+            f"{network.input.size} pixels",
             f"declared range [{low:g}, {high:g}], {network.input.frac_bits} fractional bits",
         )
     ]
     for p in network.populations:
-        kind = "Poisson neurons" if p is latents else "error neurons"
-        rows.append((p.name, f"{p.size} {kind}", ""))
-    rows.append(
-        (
-            "potential u",
-            f"{latents.frac_bits} fractional bits",
-            f"clamped to [{latents.u_min / 2**latents.frac_bits:.3g}, "
-            f"{latents.u_max / 2**latents.frac_bits:.3g}], counts up to {latents.table.max_count}, "
-            f"sampler table {latents.table.size_bytes / 1024:.0f} KiB",
-        )
-    )
+        programs = ", ".join(program.name for program in p.programs) or "set by the host"
+        rows.append((p.name, f"{p.size} neurons", programs))
+    rows += [_sampler_row(network, population) for population in network.drawing]
     rows += [
         (
             c.name,
-            f"{c.source} → {c.target}, {c.weight.shape[0]} × {c.weight.shape[1]}",
-            f"{c.bits}-bit weights, exponent {c.exponent:+d}",
+            f"{c.source}.{c.variable} → {c.target}.{c.received_as}, {c.kind}",
+            f"{' × '.join(map(str, c.weight.shape))} weights, exponent {c.exponent:+d}"
+            + ("" if c.shared is None else f", those of {c.shared.connection}"),
         )
         for c in network.connections
     ]
     return rows
+
+
+def _sampler_row(network: IntegerNetwork, population: Population) -> tuple[str, str, str]:
+    sampler = population.sampler
+    log_rate = network.ranges.log_rates.get(population.name)
+    if sampler is None or log_rate is None:
+        return population.name, "random words", ""
+    unit = 2.0**-sampler.frac_bits
+    return (
+        f"log-rate of {population.name}",
+        f"{sampler.frac_bits} fractional bits",
+        f"within [{log_rate.smallest * unit:.3g}, {log_rate.largest * unit:.3g}], counts up to "
+        f"{sampler.max_count}, drawn by inversion",
+    )
 
 
 def _figures(traces: Traces) -> list[dict[str, str]]:

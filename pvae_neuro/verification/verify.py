@@ -1,14 +1,14 @@
-"""Proof that engines and float model agree: the three tiers of evidence in one report.
+"""Verify that engines and the float circuit agree: three tiers of evidence in one report.
 
-1. Integer against integer: every count and potential of every step, equal (integers.py).
+1. Integer against integer: every variable of every population and step, equal (integers.py).
 2. Integer against float under the same random words: within a bound (against_float.py).
-3. The sampler against Poisson: exact total variation over the range of u in use, at most 1e-3.
+3. The sampler against Poisson: exact total variation over every log-rate that can be reached.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -16,40 +16,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.count_table import MAX_TOTAL_VARIATION
 from pvae_neuro.errors import InputError
-from pvae_neuro.float_model import FloatModel
-from pvae_neuro.network import IntegerNetwork, check_steps
-from pvae_neuro.network import ImageShape
+from pvae_neuro.exporters.certify import Certificate, examine
+from pvae_neuro.exporters.lowerings import LOWERINGS
+from pvae_neuro.network import FloatCircuit, ImageShape, IntegerNetwork
+from pvae_neuro.network.interpreter import Values
 from pvae_neuro.saved.model_file import SavedModel
-from pvae_neuro.sim.engine import Engine, Recording, get_engine
-from pvae_neuro.sim.noise import noise
-from pvae_neuro.verification.against_float import (
-    FloatCheck,
-    FloatResult,
-    FloatTrajectory,
-    Tolerances,
-    run_float,
-)
+from pvae_neuro.sim.engine import MOST_ITERATIONS, Engine, get_engine
+from pvae_neuro.sim.noise import check_whole, population_noise
+from pvae_neuro.sim.recording import Recording, variable_dtype
+from pvae_neuro.utils.progress import StageProgress, no_stages
+from pvae_neuro.verification.against_float import FloatCheck, FloatResult, Tolerances
 from pvae_neuro.verification.integers import PairCheck
 
-StageProgress = Callable[[str, int, int], None]
 FLOAT_STAGE = "float"
 TRACED_SAMPLES = 8
-# Full trajectories of all engines of one block stay below this.
+# Full recordings of all engines of one block stay below this.
 BLOCK_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, eq=False)
 class Traces:
-    """Trajectories of the first samples, for figures.
+    """Trajectories of the latents of the first samples, for figures.
 
     Attributes
     ----------
     inputs, reconstruction_float, reconstruction_integer : float [n, M]
     counts_float, counts_integer : [n, T, K]
     potentials_float, potentials_integer : float [n, T, K]
-        Log-rate, after each update.
+        Log-rate, after each iteration.
     mse_float, mse_integer, zeros_float, zeros_integer : float64 [T]
         Over all samples.
     image_shape : tuple of int or None
@@ -76,14 +71,15 @@ class ParityReport:
     Attributes
     ----------
     topology : str
+        Name of the circuit.
     samples, steps, seed : int
     seconds : dict of str to float
         Wall time per engine.
     pairs : tuple of PairCheck
     float_result : FloatResult or None
         None where no float model was given.
-    total_variation : float
-        Of the sampler from Poisson, largest over the range of u.
+    total_variation, total_variation_limit : float
+        Of the sampler from Poisson, largest over every log-rate that can be reached.
     traces : Traces or None
     """
 
@@ -95,6 +91,7 @@ class ParityReport:
     pairs: tuple[PairCheck, ...]
     float_result: FloatResult | None
     total_variation: float
+    total_variation_limit: float
     traces: Traces | None
 
     @property
@@ -112,10 +109,10 @@ class ParityReport:
         ]
         if self.float_result is not None:
             found += self.float_result.failures()
-        if self.total_variation > MAX_TOTAL_VARIATION:
+        if self.total_variation > self.total_variation_limit:
             found.append(
                 f"sampler: total variation {self.total_variation:.2e} from Poisson, bound "
-                f"{MAX_TOTAL_VARIATION}"
+                f"{self.total_variation_limit:g}"
             )
         return found
 
@@ -135,8 +132,8 @@ class ParityReport:
             ),
             "sampler": {
                 "max_total_variation": self.total_variation,
-                "limit": MAX_TOTAL_VARIATION,
-                "passed": self.total_variation <= MAX_TOTAL_VARIATION,
+                "limit": self.total_variation_limit,
+                "passed": self.total_variation <= self.total_variation_limit,
             },
         }
 
@@ -152,21 +149,23 @@ def verify(
     tolerances: Tolerances | None = None,
     progress: StageProgress | None = None,
 ) -> ParityReport:
-    """Run the same samples, steps and seed everywhere, and compare.
+    """Run the same samples, iterations and seed everywhere, and compare.
 
     Parameters
     ----------
     network : IntegerNetwork
     model : SavedModel or None
-        The float model that the network was quantized from; None leaves tier 2 out.
+        The float model that the network was lowered from; None leaves tier 2 out.
     inputs : float [N, M]
         Images in the declared range.
-    steps, seed : int
+    steps : int
+        Iterations.
+    seed : int
     engines : sequence of str or Engine
         Names, or engines themselves.
     tolerances : Tolerances, optional
-        Allowances of tier 2, taken as they are; the default is widened to what the network
-        declares of itself.
+        Allowances of tier 2, taken as they are; the default is widened to what was measured of the
+        network at export.
     progress : callable, optional
         Told (stage, image-iterations done, of how many); a stage is an engine's name or "float".
 
@@ -177,42 +176,60 @@ def verify(
     Raises
     ------
     InputError
-        If there are no inputs or no engines, or the model is of another size.
+        If there are no inputs or no engines, or the network was not lowered from this model.
     EngineError, EngineUnavailableError
         If an engine fails or is missing.
     """
-    check_steps(steps)
+    steps = check_whole("steps", steps, 1, MOST_ITERATIONS)
     if not len(inputs) or not engines:
         raise InputError(
             f"verify: expected at least one image and one engine, got {len(inputs)} and "
             f"{len(engines)}"
         )
-    if model is not None:
-        _check_sizes(network, model)
     loaded = [get_engine(e) if isinstance(e, str) else e for e in engines]
-    run = _Verification(network, model, loaded, steps, seed, progress)
-    run.check.tolerances = tolerances or Tolerances().widened(network)
+    circuit = None if model is None else float_circuit(network, model)
+    check = FloatCheck(tolerances or Tolerances().widened(network))
+    run = _Verification(network, circuit, check, loaded, steps, seed, progress or no_stages)
     block = _block_size(network, steps, len(loaded))
     for first in range(0, len(inputs), block):
         run.block(np.asarray(inputs[first : first + block]), first, len(inputs))
-    return run.report(len(inputs))
+    return run.report(len(inputs), examine(network))
 
 
-def _check_sizes(network: IntegerNetwork, model: SavedModel) -> None:
-    ours = network.input.pixels, network.latents.size
-    theirs = model.config.pixels, model.config.latents
+def float_circuit(network: IntegerNetwork, model: SavedModel) -> FloatCircuit:
+    """Circuit of the model in real numbers, of the network's kind.
+
+    Raises
+    ------
+    InputError
+        If no lowering makes such networks, or the model is of another size.
+    """
+    if network.family is None or network.name not in LOWERINGS:
+        raise InputError(
+            f"verify: the network {network.name!r} was lowered from no model of this package, so "
+            f"there is no float circuit to compare it with; expected no model"
+        )
+    circuit = LOWERINGS[network.name].circuit(model)
+    ours, theirs = _sizes(network), _sizes(circuit)
     if ours != theirs:
         raise InputError(
             f"verify: expected the float model of a network with {ours[0]} pixels and {ours[1]} "
             f"latents, got one with {theirs[0]} and {theirs[1]}; give the model it was exported "
             f"from"
         )
+    return circuit
+
+
+def _sizes(circuit: IntegerNetwork | FloatCircuit) -> tuple[int, int]:
+    return circuit.input.size, sum(p.size for p in circuit.drawing)
 
 
 def _block_size(network: IntegerNetwork, steps: int, engines: int) -> int:
-    # A count and a potential take 5 bytes, a float step 8 more.
-    per_sample = (steps + 1) * network.latents.size * (5 * engines + 8)
-    return max(1, BLOCK_BYTES // per_sample)
+    per_step = sum(
+        variable_dtype(network, name).itemsize * network.population_of[name.partition(".")[0]].size
+        for name in network.variables
+    )
+    return max(1, BLOCK_BYTES // ((steps + 1) * per_step * engines))
 
 
 class _Verification:
@@ -221,27 +238,26 @@ class _Verification:
     def __init__(
         self,
         network: IntegerNetwork,
-        model: SavedModel | None,
+        circuit: FloatCircuit | None,
+        check: FloatCheck,
         engines: list[Engine],
         steps: int,
         seed: int,
-        progress: StageProgress | None,
+        progress: StageProgress,
     ) -> None:
-        self.network, self.engines, self.steps, self.seed = network, engines, steps, seed
-        self.model = None if model is None else FloatModel(model)
-        self.progress = progress
+        self.network, self.circuit, self.check, self.engines = network, circuit, check, engines
+        self.steps, self.seed, self.progress = steps, seed, progress
         self.pairs = [PairCheck(a.name, b.name) for a, b in combinations(engines, 2)]
-        self.check = FloatCheck()
         self.seconds = {engine.name: 0.0 for engine in engines}
         self.done = dict.fromkeys([*self.seconds, FLOAT_STAGE], 0)
-        self.first: tuple[NDArray[np.floating[Any]], Recording, FloatTrajectory] | None = None
+        self.traced: dict[str, NDArray[Any]] = {}
 
     def block(self, images: NDArray[np.floating[Any]], first: int, total: int) -> None:
         recordings = [self._run(engine, images, first, total) for engine in self.engines]
         for pair, (a, b) in zip(self.pairs, combinations(recordings, 2), strict=True):
             pair.add(self.network, a, b, first)
-        if self.model is not None:
-            self._compare_float(self.model, images, recordings[0], first, total)
+        if self.circuit is not None:
+            self._compare_float(self.circuit, images, recordings[0], first, total)
 
     def _run(
         self, engine: Engine, images: NDArray[np.floating[Any]], first: int, total: int
@@ -261,57 +277,82 @@ class _Verification:
 
     def _compare_float(
         self,
-        model: FloatModel,
+        circuit: FloatCircuit,
         images: NDArray[np.floating[Any]],
         recording: Recording,
         first: int,
         total: int,
     ) -> None:
-        places = range(first, first + len(images))
-        words = noise(self.seed, self.steps + 1, places, self.network.latents.size)
-        trajectory = run_float(model, images, words)
-        self.check.add(model, images, trajectory, recording)
-        self._tell(FLOAT_STAGE, len(images) * self.steps, total)
-        if self.first is None:
-            self.first = images, recording, trajectory
+        samples, steps = range(first, first + len(images)), range(self.steps + 1)
+        words = {
+            p.name: population_noise(p, self.seed, steps, samples) for p in self.network.drawing
+        }
+        states: list[Values] = []
+
+        def observe(step: int, state: Values) -> None:
+            if step < self.steps:
+                self._tell(FLOAT_STAGE, len(images), total)
+            if not self.traced:
+                states.append({name: v[:TRACED_SAMPLES].copy() for name, v in state.items()})
+
+        self.check.add(circuit, images, words, recording, observe)
+        if not self.traced:
+            self.traced = _traced(self.network, circuit, images, states, recording)
 
     def _tell(self, stage: str, done: int, samples: int) -> None:
         self.done[stage] += done
-        if self.progress is not None:
-            self.progress(stage, self.done[stage], samples * self.steps)
+        self.progress(stage, self.done[stage], samples * self.steps)
 
-    def report(self, samples: int) -> ParityReport:
-        result = self.check.result() if self.model is not None else None
+    def report(self, samples: int, certificate: Certificate) -> ParityReport:
+        result = self.check.result() if self.circuit is not None else None
         return ParityReport(
-            topology=self.network.topology,
+            topology=self.network.name,
             samples=samples,
             steps=self.steps,
             seed=self.seed,
             seconds=self.seconds,
             pairs=tuple(self.pairs),
             float_result=result,
-            total_variation=float(self.network.latents.table.total_variation().max()),
+            total_variation=certificate.total_variation,
+            total_variation_limit=certificate.total_variation_limit,
             traces=None if result is None else self._traces(result),
         )
 
     def _traces(self, result: FloatResult) -> Traces | None:
-        if self.first is None or self.model is None:
-            return None
-        images, recording, trajectory = self.first
-        n = slice(0, TRACED_SAMPLES)
-        if recording.counts is None or recording.potentials is None:
+        if not self.traced:
             return None
         return Traces(
-            inputs=images[n],
-            reconstruction_float=trajectory.counts[n, -1] @ self.model.dictionary.T,
-            reconstruction_integer=recording.reconstruction[n],
-            counts_float=trajectory.counts[n, :-1],
-            counts_integer=recording.counts[n],
-            potentials_float=trajectory.potentials[n],
-            potentials_integer=recording.potentials[n] / 2.0**self.network.latents.frac_bits,
+            **self.traced,
             mse_float=result.mse_float,
             mse_integer=result.mse_integer,
             zeros_float=result.zeros_float,
             zeros_integer=result.zeros_integer,
             image_shape=self.network.input.image_shape,
         )
+
+
+def _traced(
+    network: IntegerNetwork,
+    circuit: FloatCircuit,
+    images: NDArray[np.floating[Any]],
+    states: list[Values],
+    recording: Recording,
+) -> dict[str, NDArray[Any]]:
+    """Trajectories of the latents of the first samples: fields of :class:`Traces` by name."""
+    latents, source = network.latents, recording.source
+    potential = "" if latents is None else f"{latents.name}.u"
+    if latents is None or source is None or potential not in network.variables:
+        return {}
+    if latents.sampler is None or recording.reconstruction is None:
+        return {}
+    rows = slice(0, TRACED_SAMPLES)
+    unit = 2.0**-latents.sampler.frac_bits
+    return {
+        "inputs": images[rows],
+        "reconstruction_float": circuit.reconstruct(states[-1]),
+        "reconstruction_integer": recording.reconstruction[rows],
+        "counts_float": np.stack([state[source] for state in states[:-1]], axis=1),
+        "counts_integer": recording[source][rows, :-1].copy(),
+        "potentials_float": np.stack([state[potential] for state in states[:-1]], axis=1),
+        "potentials_integer": recording[potential][rows, :-1] * unit,
+    }
