@@ -89,7 +89,7 @@ ABSENT = Contender("absent", not_installed, lambda setting: None)
 def test_nothing_that_can_run_is_an_error():
     with pytest.raises(InputError, match="no contender can run here: absent: not installed"):
         run_bench(replace(TINY, engines=("absent",)), contenders={"absent": ABSENT})
-    with pytest.raises(InputError, match="engines: expected one of .*'warp'"):
+    with pytest.raises(InputError, match=r"engines: expected one of .*'warp'"):
         run_bench(replace(TINY, engines=("warp",)))
 
 

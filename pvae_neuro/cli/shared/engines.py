@@ -111,9 +111,7 @@ def _choose(names: list[str], scheduler: str | None, options: dict[str, Any]) ->
     takes = {name: engine_options(name) for name in names if name != AUTO}
     for option in given:
         if not any(option in taken for taken in takes.values()):
-            raise InputError(
-                f"{FLAGS[option]}: engine {', '.join(names)} does not have this option"
-            )
+            raise InputError(f"{FLAGS[option]}: not an option of the engine {', '.join(names)}")
     return EngineChoice(
         tuple(
             None

@@ -1,0 +1,57 @@
+"""The examples of the guides run, and do what the pages say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pvae_neuro.errors import EngineError
+from pvae_neuro.exporters import lowerings
+from pvae_neuro.network import Convolution
+from pvae_neuro.sim.reference import ReferenceEngine
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def run_page(name):
+    """Run the Python of a page, block after block; return its names."""
+    text = (DOCS / name).read_text("utf-8")
+    names = {}
+    for block in re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+        exec(compile(block, name, "exec"), names)
+    return names
+
+
+def test_engine(monkeypatch):
+    names = run_page("engines.md")
+    engine, network, digits = names["BlasEngine"](), names["network"], names["digits"]
+    mine, right = (
+        one.run(network, digits[:5], 6, 7, record="full", first_sample=3)
+        for one in (engine, ReferenceEngine())
+    )
+    for name in network.variables:
+        assert np.array_equal(mine[name], right[name])
+    assert np.array_equal(mine.squared_error, right.squared_error)
+    with pytest.raises(EngineError, match="does not run frames"):
+        engine.run(network, np.stack([digits[:2]] * 2, axis=1), 2, 0)
+    monkeypatch.setattr(type(network), "connection_kinds", frozenset({Convolution.kind}))
+    with pytest.raises(EngineError, match="does not have the connection kind 'convolution'"):
+        engine.run(network, digits[:1], 2, 0)
+
+
+def test_lowering(monkeypatch):
+    monkeypatch.setattr(lowerings, "LOWERINGS", dict(lowerings.LOWERINGS))
+    names = run_page("lowerings.md")
+    network, digits = names["network"], names["digits"]
+    assert "threshold" in names["pn"].listing(network)
+    plain = names["pn"].quantize(names["model"], digits)
+    errors = [
+        ReferenceEngine().run(one, digits[:16], 32, 0).squared_error[:, -1].mean()
+        / 4.0 ** max(one.input.frac_bits, one.readout.frac_bits)
+        for one in (plain, network)
+    ]
+    # Messages that are not sent cost nothing: the page says so.
+    assert errors[1] == pytest.approx(errors[0], rel=0.05)
