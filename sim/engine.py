@@ -210,7 +210,8 @@ class Engine(ABC):
             block = Block(
                 network=network,
                 inputs=_encoded(network, part),
-                iterations=steps,
+                # Without an input nothing tells frames apart.
+                iterations=steps if network.encodings else steps * x.shape[1],
                 samples=range(first_sample + first, first_sample + first + len(part)),
                 seed=seed,
                 first_step=0,

@@ -44,7 +44,7 @@ def run_program(
     dict of str to [B, n]
         New values of the variables that the program sets.
     """
-    known: Values = {c.name: c.values for c in population.constants}
+    known: Values = {c.name: _wide(c.values) for c in population.constants}
     known.update(values)
     known.update(literals)
     for i in program.instructions:
@@ -52,3 +52,8 @@ def run_program(
         known[i.result] = formula(*(known[a] for a in i.arguments))
     shape = next(iter(values.values())).shape
     return {o.variable: np.broadcast_to(known[o.value], shape) for o in program.outputs}
+
+
+def _wide(values: NDArray[Any]) -> NDArray[Any]:
+    """Constants are stored in 32 bits; what is computed of two of them alone may need more."""
+    return values.astype(np.int64) if values.dtype == np.int32 else values
