@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pvae_neuro.errors import CertificateError
+from pvae_neuro.exporters.remedies import refused
 from pvae_neuro.exporters.spectrum import smallest_eigenvalue
 from pvae_neuro.network import IntegerNetwork, Interval, Population, Range
 from pvae_neuro.network.sampler import (
@@ -30,14 +30,6 @@ LOOSEST_TOTAL_VARIATION = 1e-3
 EIGENVALUE_TOLERANCE = 1.0
 # Far beyond every count; `exp` of it is still a number.
 LARGEST_LOG_RATE = 64
-
-REMEDIES = {
-    "narrower": "lower the largest count, the fractional bits or the weight bits",
-    "predictive": "take 8-bit weights, or a circuit without recurrent connections",
-    "inputs": "declare a smaller input range, or scale the inputs down",
-    "counts": "raise the largest count, or clamp the potential lower",
-    "clip": "let its programs clip it",
-}
 
 
 @dataclass(frozen=True)
@@ -126,18 +118,18 @@ def certify(network: IntegerNetwork) -> Certificate:
     """
     certificate = examine(network)
     for name in certificate.unbounded:
-        raise _refused(f"{name}: its programs do not keep it within a range", "clip")
+        raise refused(f"{name}: its programs do not keep it within a range", "clip")
     for sampler in certificate.samplers:
         _judge_sampler(network.population_of[sampler.population], sampler)
     for row in certificate.rows:
         if not row.fits:
-            raise _refused(str(row), "inputs" if row.part == "host" else "narrower")
+            raise refused(str(row), "inputs" if row.part == "host" else "narrower")
     # Only where a lowering knows that the exact matrix is positive semidefinite is a negative
     # eigenvalue a fault of rounding; a network of somebody's own may be excitatory on purpose.
     lowered = network.measurements.smallest_eigenvalue_float is not None
     eigenvalue = certificate.eigenvalue
     if lowered and eigenvalue is not None and eigenvalue < -EIGENVALUE_TOLERANCE:
-        raise _refused(
+        raise refused(
             f"recurrent inhibition: its smallest eigenvalue is {eigenvalue:.3f} of its largest "
             f"entry, expected at least -{EIGENVALUE_TOLERANCE}; rounded like this it excites "
             f"itself and diverges",
@@ -196,27 +188,23 @@ def _judge_sampler(population: Population, found: SamplerAccuracy) -> None:
     floor, ceiling = _reach(found.max_count, population.sampler.frac_bits)
     name, count = found.population, found.max_count
     if found.low < floor:
-        raise _refused(
+        raise refused(
             f"{name}: log-rates can reach {found.low * unit:.4g}, expected at least "
             f"{LOWEST_POTENTIAL}, the lowest that the sampler draws from",
             "clip",
         )
     if found.high > ceiling:
-        raise _refused(
+        raise refused(
             f"{name}: log-rates can reach {found.high * unit:.4g}, where {found.tail:.2g} of all "
             f"counts exceed {count}; expected at most {ceiling * unit:.4g}, where {MAX_TAIL:g} do",
             "counts",
         )
     if found.total_variation > found.limit:
-        raise _refused(
+        raise refused(
             f"{name}: the sampler's total variation from Poisson is {found.total_variation:.2e} "
             f"for counts to {count}, expected at most {found.limit:g}",
             "narrower",
         )
-
-
-def _refused(fact: str, remedy: str) -> CertificateError:
-    return CertificateError(f"{fact}; {REMEDIES[remedy]}", remedy)
 
 
 def _spare_bits(row: Range) -> int:

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from models import random_images, random_model
 
 from pvae_neuro.errors import CertificateError
-from pvae_neuro.exporters.certify import REMEDIES, certify, examine
+from pvae_neuro.exporters.certify import certify, examine
 from pvae_neuro.exporters.quantize import QuantizeConfig, quantize
+from pvae_neuro.exporters.remedies import REMEDIES
 from pvae_neuro.exporters.spectrum import eigenvalues, inhibition_matrix
 from pvae_neuro.network import Activation, Measurements, Program, Sampler, Variable, shared, trace
 from pvae_neuro.sim.reference import iterate, receive

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.errors import CertificateError
 from pvae_neuro.evaluation.evaluate import evaluate
-from pvae_neuro.exporters.certify import REMEDIES
 from pvae_neuro.exporters.lowerings.lateral import raise_diagonal
+from pvae_neuro.exporters.remedies import refused
 from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.saved.model_file import SavedModel
 
@@ -84,11 +83,10 @@ def stabilize(
                 stability_iterations=steps,
             )
             return replace(raised, measurements=measured)
-    raise CertificateError(
+    raise refused(
         f"recurrent inhibition: after {steps} iterations on {len(images)} images the integer "
         f"network's MSE is {percent:+.1f} % of float's (standard error {error:.2g} %), expected at "
-        f"most {EXCESS_PERCENT} %: it is unstable, whatever its diagonal; "
-        f"{REMEDIES['predictive']}",
+        f"most {EXCESS_PERCENT} %: it is unstable, whatever its diagonal",
         "predictive",
     )
 
