@@ -47,7 +47,7 @@ def missing_for_loihi2() -> list[str]:
             "no board is selected (lava.utils.loihi.use_ethernet_host or use_slurm_host)"
         )
     missing.append(
-        "PoissonNeurons and ErrorNeurons have ProcessModels for the CPU only: each needs an "
+        "Neurons has a ProcessModel for the CPU only: each population's programs need an "
         "NcProcessModel in Loihi 2 microcode, with a pseudo-random source on the chip, and the "
         "record needs probes"
     )

@@ -7,28 +7,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from lava.proc.dense.process import Dense
+from lava.proc.dense.process import Dense as LavaDense
 from numpy.typing import ArrayLike, NDArray
 
 from pvae_neuro.errors import InputError, NetworkError
-from pvae_neuro.network import (
-    Connection,
-    Hop,
-    IntegerNetwork,
-    PoissonPopulation,
-    Population,
-    check_steps,
-)
-from pvae_neuro.sim.lava.batch import Batch, state_shape
-from pvae_neuro.sim.lava.batched_dense.process import BatchedDense
+from pvae_neuro.network import Connection, Dense, IntegerNetwork
+from pvae_neuro.sim.engine import MOST_ITERATIONS
 from pvae_neuro.sim.lava.dense import exact_dense
-from pvae_neuro.sim.lava.error.process import ErrorNeurons
-from pvae_neuro.sim.lava.inputs import check_batch, input_values
-from pvae_neuro.sim.lava.poisson.process import PoissonNeurons
-from pvae_neuro.sim.lava.supported import check_supported, largest_message, phase_of
+from pvae_neuro.sim.lava.exchange import Job, check_batch, state_shape
+from pvae_neuro.sim.lava.plan import Plan, plan_network
+from pvae_neuro.sim.lava.processes.neurons.process import Neurons
+from pvae_neuro.sim.lava.processes.synapses.process import Synapses
+from pvae_neuro.sim.lava.supported import lacking
+from pvae_neuro.sim.lava.timing import Timing
+from pvae_neuro.sim.noise import check_seed, check_whole
+from pvae_neuro.sim.readout import reconstruct
 
 # Lava carries the value of a Var as a float64.
-_LARGEST_INDEX = 1 << 53
+_LARGEST_INDEX = (1 << 53) - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,42 +34,66 @@ class LavaNetwork:
     Attributes
     ----------
     network : IntegerNetwork
-        The program.
-    populations : mapping of str to PoissonNeurons or ErrorNeurons
-    connections : mapping of str to Dense or BatchedDense
-        Lava's stock process where ``batch`` is 1.
-    steps_per_iteration : int
-        Lava steps that one iteration takes: one per hop.
+    populations : mapping of str to Neurons
+        All but the inputs that their targets hold.
+    connections : mapping of str to Dense or Synapses
+        Lava's stock process for dense connections where ``batch`` is 1. Connections from inputs
+        that their targets hold have no process.
+    timing : Timing
+        When activations act.
     batch : int
-        Samples B side by side; above 1 the state of a population has the shape [B, neurons].
+        Samples B side by side; above 1 variables have the shape [B, n].
     """
 
     network: IntegerNetwork
-    populations: Mapping[str, PoissonNeurons | ErrorNeurons]
-    connections: Mapping[str, Dense | BatchedDense]
-    steps_per_iteration: int
+    populations: Mapping[str, Neurons]
+    connections: Mapping[str, LavaDense | Synapses]
+    timing: Timing
     batch: int = 1
 
     @property
-    def latents(self) -> PoissonNeurons:
-        """Poisson population that the readout reads."""
-        return self.populations[self.network.latents.name]
+    def latents(self) -> Neurons:
+        """The population that the readout reads; without a readout, the first that draws.
+
+        Raises
+        ------
+        NetworkError
+            If there is neither.
+        """
+        latents = self.network.latents
+        if latents is None:
+            raise NetworkError(f"network {self.network.name!r}: no population draws or is read out")
+        return self.populations[latents.name]
 
     @property
-    def errors(self) -> ErrorNeurons | None:
-        """Population that compares the input with the prediction; None where there is none."""
-        found = (p for p in self.populations.values() if isinstance(p, ErrorNeurons))
-        return next(found, None)
+    def parts(self) -> tuple[Neurons, ...]:
+        """One process of each part of the network that no connection joins; run them all."""
+        joined = {name: {name} for name in self.populations}
+        for name in self.connections:
+            c = self.network.connection_of[name]
+            both = joined[c.source] | joined[c.target]
+            joined.update(dict.fromkeys(both, both))
+        firsts = {min(group) for group in joined.values()}
+        return tuple(process for name, process in self.populations.items() if name in firsts)
+
+    @property
+    def steps_per_iteration(self) -> int:
+        """Lava steps from one iteration to the next."""
+        return self.timing.period
 
     def steps(self, iterations: int) -> int:
-        """Lava steps from the start of a sample to the counts that follow ``iterations`` updates.
+        """Lava steps from the start of a sample to the end of ``final`` after so many iterations.
+
+        If the network was not told the number of iterations, ``final`` does not run; but the
+        population that begins an iteration has then begun the next one, which comes to the same
+        where ``final`` is the beginning of an iteration.
 
         Raises
         ------
         InputError
-            If ``iterations`` is below 1.
+            If ``iterations`` is not a whole number of at least 1.
         """
-        return check_steps(iterations) * self.steps_per_iteration + 1
+        return self.timing.steps(check_whole("iterations", iterations, 1, MOST_ITERATIONS))
 
     def set_input(self, image: ArrayLike) -> None:
         """Set the image or images, before the first run or between runs.
@@ -86,46 +106,51 @@ class LavaNetwork:
         Raises
         ------
         InputError
-            If the shape does not fit.
+            If shape or range does not fit.
         """
-        pixels = self.network.input.encode(image)
-        expected = state_shape(self.network.input.pixels, self.batch)
-        if pixels.shape != expected:
-            raise InputError(f"image: expected shape {expected}, got {pixels.shape}")
-        for name, values in input_values(self.network, np.atleast_2d(pixels)).items():
-            process = self.populations[name]
-            var = process.x if isinstance(process, ErrorNeurons) else process.drive
-            _set(var, values.reshape(var.shape))
+        given = np.asarray(image)
+        expected = state_shape(self.network.input.size, self.batch)
+        if given.shape != expected:
+            raise InputError(f"image: expected shape {expected}, got {given.shape}")
+        x = self.network.input.encode(self.network.input.check(np.atleast_2d(given)))
+        for encoding in self.network.encodings:
+            values = encoding.apply(x)
+            if encoding.population in self.populations:
+                process = self.populations[encoding.population]
+                _set(process.variable(encoding.variable), values)
+            self._set_held(f"{encoding.population}.{encoding.variable}", values)
 
-    def reset(self, sample: int = 0) -> None:
-        """Begin a sample with the next step: potentials and noise start anew.
+    def _set_held(self, variable: str, values: NDArray[Any]) -> None:
+        for process in self.populations.values():
+            plan: Plan = process.proc_params["plan"]
+            for connection, held in plan.held.items():
+                if held == variable:
+                    _set(process.held_input(connection), values)
+
+    def reset(self, sample: int = 0, iterations: int | None = None) -> None:
+        """Begin a sample with the next step: variables and noise start anew.
 
         Parameters
         ----------
         sample : int
             Index of the (first) sample in the noise, below 2**53.
+        iterations : int, optional
+            Iterations after which ``final`` runs, or 0: never; by default as before.
         """
-        if not 0 <= sample < _LARGEST_INDEX:
-            raise InputError(f"sample: expected an index in [0, 2**53), got {sample}")
-        _set(self.latents.sample, np.array([sample]))
+        check_whole("sample", sample, 0, _LARGEST_INDEX)
         for process in self.populations.values():
+            _set(process.sample, np.array([sample]))
             _set(process.step, np.array([0]))
+            if iterations is not None:
+                check_whole("iterations", iterations, 0, MOST_ITERATIONS)
+                _set(process.iterations, np.array([iterations]))
 
     def reconstruct(self, counts: ArrayLike) -> NDArray[np.float32]:
-        """Reconstruction from counts.
+        """Read values [..., n] of the readout's variable out: float32 [..., M].
 
-        Parameters
-        ----------
-        counts : int [..., K]
-            For instance ``latents.z.get()``.
-
-        Returns
-        -------
-        float32 [..., M]
+        For instance of ``latents.z.get()``.
         """
-        readout = self.network.readout
-        product = np.asarray(counts, np.float64) @ readout.weight.T.astype(np.float64)
-        return (product * 2.0**-readout.frac_bits).astype(np.float32)
+        return reconstruct(self.network, np.asarray(counts))
 
 
 def build_lava(
@@ -133,13 +158,13 @@ def build_lava(
     *,
     seed: int = 0,
     sample: int = 0,
+    iterations: int = 0,
     batch: int = 1,
-    files: Batch | None = None,
+    job: Job | None = None,
 ) -> LavaNetwork:
     """Build the network out of Lava Processes, ready to be connected further and run.
 
-    Run any of them with ``Loihi2SimCfg(select_tag="fixed_pt")`` for the program's integers, or
-    ``"floating_pt"`` for the same circuit without rounding.
+    Run any of them with ``Loihi2SimCfg(select_tag="fixed_pt")``.
 
     Parameters
     ----------
@@ -148,10 +173,12 @@ def build_lava(
         Key of the noise.
     sample : int
         Index of the first sample in the noise.
+    iterations : int
+        Iterations after which ``final`` runs; 0: never, the iteration goes on for ever.
     batch : int
-        Samples side by side. Above 1 the connections are :class:`BatchedDense`, for the CPU alone;
-        with 1 they are Lava's stock ``Dense``.
-    files : Batch, optional
+        Samples side by side. Above 1 all connections are :class:`Synapses`, for the CPU alone;
+        with 1 the dense ones are Lava's stock ``Dense``.
+    job : Job, optional
         For the engine: samples to run through without a word from outside.
 
     Raises
@@ -159,80 +186,60 @@ def build_lava(
     NetworkError
         If Lava cannot run the network exactly; names the part.
     InputError
-        If the seed or the batch does not fit.
+        If a number does not fit.
     """
+    check_seed(seed)
     check_batch(batch)
-    check_supported(network)
+    check_whole("sample", sample, 0, _LARGEST_INDEX)
+    check_whole("iterations", iterations, 0, MOST_ITERATIONS)
+    network.require_proof()
+    missing = lacking(network)
+    if missing:
+        raise NetworkError("; ".join(missing))
+    plans = plan_network(network)
+    bounds = network.ranges.variables
     populations = {
-        p.name: _population(network, p, seed, sample, batch, files) for p in network.populations
-    }
-    connections = {c.name: _connection(network, c, batch) for c in network.connections}
-    for hop in network.schedule:
-        _connect(network, hop, populations, connections)
-    return LavaNetwork(network, populations, connections, len(network.schedule), batch)
-
-
-def _population(
-    network: IntegerNetwork,
-    population: Population,
-    seed: int,
-    sample: int,
-    batch: int,
-    files: Batch | None,
-) -> PoissonNeurons | ErrorNeurons:
-    incoming = [c.exponent for c in network.connections if c.target == population.name]
-    first, second = (*incoming, 0, 0)[:2]
-    period = len(network.schedule)
-    if isinstance(population, PoissonPopulation):
-        return PoissonNeurons(
-            population,
-            exponents=(first, second),
-            period=period,
+        name: Neurons(
+            network.population_of[name],
+            plan,
+            {
+                v.name: bounds[f"{name}.{v.name}"]
+                for v in network.population_of[name].variables
+            },
             seed=seed,
             sample=sample,
+            iterations=iterations,
             batch=batch,
-            files=files,
+            job=job,
         )
-    return ErrorNeurons(
-        population,
-        exponents=(first, second),
-        period=period,
-        phase=phase_of(network, population.name),
-        batch=batch,
-        files=files,
-    )
+        for name, plan in plans.items()
+    }
+    connections: dict[str, LavaDense | Synapses] = {}
+    for name, plan in plans.items():
+        for port in plan.ports:
+            for connection in (network.connection_of[c] for c in port.connections):
+                synapses = connections[connection.name] = _synapses(connection, batch)
+                source = populations[connection.source]
+                getattr(source, f"{connection.variable}_out").connect(synapses.s_in)
+                synapses.a_out.connect(getattr(populations[name], port.name))
+    timing = next(iter(plans.values())).timing
+    return LavaNetwork(network, populations, connections, timing, batch)
 
 
-def _connection(
-    network: IntegerNetwork, connection: Connection, batch: int
-) -> Dense | BatchedDense:
-    if batch == 1:
+def _synapses(connection: Connection, batch: int) -> LavaDense | Synapses:
+    if batch == 1 and isinstance(connection, Dense):
         return exact_dense(connection)
-    limit = largest_message(network.population(connection.source))
-    return BatchedDense(connection.weight, message_limit=limit, batch=batch, name=connection.name)
-
-
-def _connect(
-    network: IntegerNetwork,
-    hop: Hop,
-    populations: Mapping[str, PoissonNeurons | ErrorNeurons],
-    connections: Mapping[str, Dense | BatchedDense],
-) -> None:
-    target = populations[hop.target]
-    incoming = [c.name for c in network.connections if c.target == hop.target]
-    for name, port in zip(incoming, (target.a_in, target.a_in_fine), strict=False):
-        dense = connections[name]
-        populations[network.connection(name).source].s_out.connect(dense.s_in)
-        dense.a_out.connect(port)
+    return Synapses(connection, batch=batch)
 
 
 def _set(var: Any, value: NDArray[Any]) -> None:
     """Set a Var: its initial value before the network is compiled, its present one after."""
+    fitting = value.reshape(var.shape)
     if var.process.runtime is None:
-        var.init = value
+        var.init = fitting
         return
     try:
-        var.set(value)
+        var.set(fitting)
     except RuntimeError as error:
         raise NetworkError(
             f"{var.process.name}.{var.name}: Lava takes new values before the first run and "

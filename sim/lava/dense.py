@@ -1,4 +1,4 @@
-"""Stock ``Dense`` connections that deliver exactly the program's integers.
+"""Stock ``Dense`` connections that deliver exactly the network's integers.
 
 Lava's fixed-point ``Dense`` clips mantissas beyond 8 bits, drops the lowest bit of a matrix of
 mixed sign, and turns graded messages into booleans unless told their width; none of it is
@@ -9,23 +9,21 @@ ProcessModel will hold is computed beforehand by Lava's own functions and compar
 from __future__ import annotations
 
 import numpy as np
-from lava.proc.dense.process import Dense
+from lava.proc.dense.process import Dense as LavaDense
 from lava.utils.weightutils import clip_weights, determine_sign_mode, truncate_weights
 
 from pvae_neuro.errors import NetworkError
-from pvae_neuro.network import ACCUMULATOR_BITS, Connection
+from pvae_neuro.network import Dense
+from pvae_neuro.network.operations import WORD_WIDTH
 
 WEIGHT_BITS = 8
 HELD_EXPONENT = -1
 
 
-def exact_dense(connection: Connection) -> Dense:
-    """Stock ``Dense`` whose output is ``connection.weight @ emitted``, one step later.
+def exact_dense(connection: Dense) -> LavaDense:
+    """Stock ``Dense`` whose output is ``connection.weight @ sent``, one step later.
 
-    Parameters
-    ----------
-    connection : Connection
-        Its exponent is left to the target population.
+    Its exponent is left to the target.
 
     Raises
     ------
@@ -40,13 +38,13 @@ def exact_dense(connection: Connection) -> Dense:
         raise NetworkError(
             f"connection {connection.name!r}: Lava's Dense would hold "
             f"{kept[row, column] >> 1} instead of mantissa {connection.weight[row, column]} at "
-            f"[{row}, {column}]; quantize to 8 bits, mantissas in +-127"
+            f"[{row}, {column}]; mantissas must lie in +-127"
         )
-    return Dense(
+    return LavaDense(
         weights=held,
         weight_exp=HELD_EXPONENT,
         num_weight_bits=WEIGHT_BITS,
         sign_mode=sign_mode,
-        num_message_bits=ACCUMULATOR_BITS,
+        num_message_bits=WORD_WIDTH,
         name=connection.name,
     )

@@ -9,28 +9,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pvae_neuro.errors import EngineUnavailableError, InputError
-from pvae_neuro.network import IntegerNetwork, check_steps
-from pvae_neuro.sim.engine import Progress, Record, Recording
-from pvae_neuro.sim.inputs import encode_inputs
+from pvae_neuro.network import IntegerNetwork
+from pvae_neuro.sim.engine import Block, BlockResult, Engine
 from pvae_neuro.sim.lava.available import missing_for_loihi2, require_lava
-from pvae_neuro.sim.lava.batch import Batch
-from pvae_neuro.sim.lava.inputs import check_batch, input_values
-from pvae_neuro.sim.lava.job import Job
+from pvae_neuro.sim.lava.exchange import MOST_SAMPLES, Job, check_batch
 from pvae_neuro.sim.lava.supervisor import Supervisor
-from pvae_neuro.sim.lava.supported import check_supported
-from pvae_neuro.sim.noise import check_seed
-from pvae_neuro.sim.recorder import Recorder
+from pvae_neuro.sim.lava.supported import lacking
+from pvae_neuro.sim.readout import Summary, summarize
+from pvae_neuro.sim.recording import variable_dtype
+from pvae_neuro.sim.trajectory import trajectory_array
 
 DEFAULT_TIMEOUT = 120.0
+# Values of a summary's counts that are looked at together.
+SUMMARY_VALUES = 1 << 22
 
 
-class LavaEngine:
+class LavaEngine(Engine):
     """Lava's CPU simulation of Loihi 2, in processes of its own.
 
-    The populations are this package's Processes; the connections are Lava's stock ``Dense`` in its
-    bit-accurate model, or with ``batch`` above 1 this package's ``BatchedDense``, which delivers
-    the same integers for many samples at a time. See :class:`~pvae_neuro.sim.engine.Engine` for
-    ``run``.
+    Populations are this package's ``Neurons``; dense connections are Lava's stock ``Dense`` in its
+    bit-accurate model. Other kinds, and with ``batch`` above 1 all of them, are this package's
+    ``Synapses``, which deliver the same integers.
 
     Parameters
     ----------
@@ -44,7 +43,7 @@ class LavaEngine:
     Raises
     ------
     InputError
-        If ``timeout`` is not positive or ``batch`` not an integer of at least 1.
+        If ``timeout`` is not positive or ``batch`` not a whole number of at least 1.
     """
 
     name = "lava"
@@ -55,66 +54,84 @@ class LavaEngine:
         self.timeout = timeout
         self.batch = check_batch(batch)
 
-    def run(
-        self,
-        network: IntegerNetwork,
-        inputs: NDArray[np.floating[Any]],
-        steps: int,
-        seed: int,
-        *,
-        record: Record = "summary",
-        first_sample: int = 0,
-        progress: Progress | None = None,
-    ) -> Recording:
-        """Run ``steps`` iterations; see :meth:`Engine.run`."""
+    def require(self) -> None:
+        """Raise unless Lava can run here."""
         require_lava()
-        check_supported(network)
-        check_steps(steps)
-        check_seed(seed)
-        if first_sample < 0:
-            raise InputError(f"first_sample: expected at least 0, got {first_sample}")
-        pixels = encode_inputs(network, inputs)
-        recorder = Recorder(network, pixels, steps, record)
-        if len(pixels) > 0:
-            with Supervisor() as supervisor:
-                batch = Batch(
-                    str(supervisor.folder),
-                    len(pixels),
-                    steps,
-                    network.latents.size,
-                    width=even_width(len(pixels), self.batch),
-                )
-                for population, values in input_values(network, pixels).items():
-                    batch.write_input(population, values)
-                Job(network, batch, seed, first_sample).write()
-                self._collect(supervisor, batch, recorder, progress)
-        return recorder.finish()
 
-    def _collect(
-        self, supervisor: Supervisor, batch: Batch, recorder: Recorder, progress: Progress | None
-    ) -> None:
-        """Run a job and gather its blocks."""
-        counter = batch.create_progress()
+    def unsupported(self, network: IntegerNetwork) -> list[str]:
+        """What a network needs and Lava cannot do exactly."""
+        return [*super().unsupported(network), *lacking(network)]
+
+    def block_size(self, network: IntegerNetwork, steps: int, record: tuple[str, ...]) -> int:
+        """All samples at once: starting Lava takes seconds; large records lie on disk."""
+        return MOST_SAMPLES
+
+    def summarize(
+        self, network: IntegerNetwork, x: NDArray[np.int32], counts: NDArray[Any], max_count: int
+    ) -> Summary:
+        """Figures of a block, some samples at a time."""
+        size = max(1, SUMMARY_VALUES // (counts.shape[1] * (counts.shape[2] + x.shape[-1])))
+        starts = range(0, len(counts), size)
+        parts = [
+            summarize(network, x[i : i + size], counts[i : i + size], max_count) for i in starts
+        ]
+        columns = zip(*parts, strict=True)
+        return Summary(*(None if c[0] is None else np.concatenate(c) for c in columns))
+
+    def run_block(self, block: Block) -> BlockResult:
+        """Run all samples in a worker process; see :meth:`Engine.run_block`."""
+        with Supervisor() as supervisor:
+            job = Job(
+                folder=str(supervisor.folder),
+                network=block.network,
+                seed=block.seed,
+                first_sample=block.samples.start,
+                first_step=block.first_step,
+                samples=len(block.samples),
+                frames=block.frames,
+                iterations=block.iterations,
+                record=block.record,
+                dtypes={
+                    name: variable_dtype(block.network, name).name
+                    for name in block.network.variables
+                },
+                width=even_width(len(block.samples), self.batch),
+            )
+            job.write(block.inputs)
+            return self._collect(supervisor, job, block)
+
+    def _collect(self, supervisor: Supervisor, job: Job, block: Block) -> BlockResult:
+        """Run a job and gather its pieces."""
+        counter = job.open_progress()
         told = 0
 
         def poll() -> int:
             nonlocal told
             done = int(counter[0])
-            if progress is not None and done > told:
-                progress(done - told)
+            if done > told:
+                block.advance(done - told)
             told = done
             return done
 
+        last = {
+            name: np.zeros((job.samples, job.size(name)), dtype)
+            for name, dtype in job.dtypes.items()
+        }
+        variables = {
+            name: trajectory_array((job.samples, block.steps, job.size(name)), job.dtypes[name])
+            for name in job.record
+        }
         command = [sys.executable, "-m", "pvae_neuro.sim.lava.worker"]
-        supervisor.start([*command, batch.folder, supervisor.token])
+        supervisor.start([*command, job.folder, supervisor.token])
         for line in supervisor.reports(poll, self.timeout):
             kind, _, number = line.partition(" ")
-            if kind == "block":
-                first = batch.rows(int(number)).start
-                for piece in batch.take_block(int(number)).pieces(batch.samples_per_piece):
-                    recorder.add(first, piece.counts, piece.potentials)
-                    first += len(piece.counts)
+            if kind == "piece":
+                rows = job.rows(int(number))
+                for target, values in zip((last, variables), job.take(int(number)), strict=True):
+                    for name, array in values.items():
+                        target[name][rows.start : rows.stop] = array
         poll()
+        return BlockResult(last, variables)
 
 
 def even_width(samples: int, most: int) -> int:
@@ -123,30 +140,25 @@ def even_width(samples: int, most: int) -> int:
     return -(-samples // passes)
 
 
-class Loihi2Engine:
+class Loihi2Engine(Engine):
     """Loihi 2 hardware; refuses, with the reasons, where it is not there.
 
     Nothing in this package has run on a chip. The network that
     :func:`~pvae_neuro.sim.lava.build_lava` builds is the graph to run there, with Lava's
-    ``Loihi2HwCfg`` instead of ``Loihi2SimCfg``, once both populations have an NcProcessModel.
+    ``Loihi2HwCfg`` instead of ``Loihi2SimCfg``, once the populations have an NcProcessModel.
     """
 
     name = "loihi2"
 
-    def run(
-        self,
-        network: IntegerNetwork,
-        inputs: NDArray[np.floating[Any]],
-        steps: int,
-        seed: int,
-        *,
-        record: Record = "summary",
-        first_sample: int = 0,
-        progress: Progress | None = None,
-    ) -> Recording:
+    def require(self) -> None:
         """Raise :class:`EngineUnavailableError` with everything that is missing."""
         require_lava()
         reasons = "; ".join(missing_for_loihi2())
         raise EngineUnavailableError(
             f"loihi2: cannot run on hardware: {reasons}. Engine 'lava' simulates the same graph"
         )
+
+    def run_block(self, block: Block) -> BlockResult:
+        """Raise: :meth:`require` refuses first."""
+        self.require()
+        raise EngineUnavailableError("loihi2: cannot run on hardware")

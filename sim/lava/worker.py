@@ -3,7 +3,7 @@
 Usage: python -m pvae_neuro.sim.lava.worker FOLDER TOKEN STATUS
 
 Reads the job from its private folder and writes lines to the file descriptor STATUS:
-``ready`` when Lava has compiled the network, and ``block I`` when the samples of block I are on
+``ready`` when Lava has compiled the network, and ``piece I`` when the records of piece I are on
 disk.
 """
 
@@ -21,7 +21,7 @@ from multiprocessing import shared_memory
 from pathlib import Path
 from typing import Any
 
-from pvae_neuro.sim.lava.job import Job, read_job
+from pvae_neuro.sim.lava.exchange import Job, read_job
 
 WATCH_SECONDS = 0.2
 FAILED = 3
@@ -67,7 +67,7 @@ def _fail(reason: str) -> None:
 
 
 def run(job: Job, status: int) -> None:
-    """Run every block of a job.
+    """Run every piece of a job.
 
     Parameters
     ----------
@@ -80,21 +80,23 @@ def run(job: Job, status: int) -> None:
 
     from pvae_neuro.sim.lava.build import build_lava
 
-    files = job.batch
     lava = build_lava(
-        job.network, seed=job.seed, sample=job.first_sample, batch=files.width, files=files
+        job.network, seed=job.seed, sample=job.first_sample, batch=job.width, job=job
     )
-    latents = lava.latents
-    latents.create_runtime(
-        Loihi2SimCfg(select_tag="fixed_pt"), compile_config={"pypy_channel_size": CHANNEL_SLOTS}
-    )
-    actors = latents.runtime._messaging_infrastructure.actors
+    actors: list[Any] = []
+    for process in lava.parts:
+        process.create_runtime(
+            Loihi2SimCfg(select_tag="fixed_pt"),
+            compile_config={"pypy_channel_size": CHANNEL_SLOTS},
+        )
+        actors += process.runtime._messaging_infrastructure.actors
     threading.Thread(target=watch_actors, args=(actors,), daemon=True).start()
     os.write(status, b"ready\n")
-    for block in range(files.blocks):
-        steps = files.passes(block) * lava.steps(files.iterations)
-        latents.run(RunSteps(num_steps=steps))
-        os.write(status, f"block {block}\n".encode())
+    for piece in range(job.pieces):
+        steps = job.passes(piece) * lava.steps(job.total_iterations)
+        for process in lava.parts:
+            process.run(RunSteps(num_steps=steps))
+        os.write(status, f"piece {piece}\n".encode())
 
 
 def main(arguments: list[str]) -> None:

@@ -1,1 +1,0 @@
-"""Connection that carries several samples at a time, as a Lava Process."""

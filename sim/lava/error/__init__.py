@@ -1,1 +1,0 @@
-"""Error neurons as a Lava Process."""

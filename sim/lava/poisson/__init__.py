@@ -1,1 +1,0 @@
-"""Poisson neurons as a Lava Process."""
