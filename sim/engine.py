@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from inspect import signature
 from typing import Any, ClassVar
@@ -135,11 +135,42 @@ class Engine(ABC):
         ]
         return found
 
+    def encode(self, network: IntegerNetwork, x: NDArray[np.int32]) -> dict[str, NDArray[np.int32]]:
+        """Values of the inputs' variables for encoded frames [B, F, M]: int32 [F, B, n] by name.
+
+        An engine may compute the same integers faster; so for the next three.
+        """
+        frames = np.ascontiguousarray(x.swapaxes(0, 1))
+        return {
+            f"{e.population}.{e.variable}": np.stack(
+                [e.apply(frame).astype(np.int32) for frame in frames]
+            )
+            for e in network.encodings
+        }
+
+    def run_summarized(
+        self, block: Block, x: NDArray[np.int32], counts: str, max_count: int
+    ) -> tuple[BlockResult, readout.Summary]:
+        """Run a block, and make figures of every iteration from the variable ``counts``.
+
+        ``x`` holds the encoded frames, int32 [B, F, M].
+        """
+        record = tuple(dict.fromkeys((*block.record, counts)))
+        result = self.run_block(replace(block, record=record))
+        frames, steps = x.shape[1], block.steps - 1
+        target = x[:, 0] if frames == 1 else np.repeat(x, steps // frames, axis=1)
+        values = result.variables[counts]
+        return result, self.summarize(block.network, target, values, max_count)
+
     def summarize(
         self, network: IntegerNetwork, x: NDArray[np.int32], counts: NDArray[Any], max_count: int
     ) -> readout.Summary:
-        """Figures of a block from its counts; an engine may compute the same integers faster."""
+        """Figures of a block from its counts."""
         return readout.summarize(network, x, counts, max_count)
+
+    def reconstruct(self, network: IntegerNetwork, values: NDArray[Any]) -> NDArray[np.float32]:
+        """Read values [N, n] of the readout's variable out: float32 [N, M]."""
+        return readout.reconstruct(network, values)
 
     def block_size(self, network: IntegerNetwork, steps: int, record: tuple[str, ...]) -> int:
         """Samples that run at once: as many as keep what is recorded within ``BLOCK_BYTES``."""
@@ -209,22 +240,22 @@ class Engine(ABC):
             part = x[first : first + size]
             block = Block(
                 network=network,
-                inputs=_encoded(network, part),
+                inputs=self.encode(network, part),
                 # Without an input nothing tells frames apart.
                 iterations=steps if network.encodings else steps * x.shape[1],
                 samples=range(first_sample + first, first_sample + first + len(part)),
                 seed=seed,
                 first_step=0,
-                record=asked,
+                record=variables,
                 advance=progress or (lambda _: None),
             )
-            result = self.run_block(block)
             summary = None
-            if counts_of is not None:
-                target = part[:, 0] if x.shape[1] == 1 else np.repeat(part, steps, axis=1)
-                summary = self.summarize(network, target, result.variables[counts_of], max_count)
+            if counts_of is None:
+                result = self.run_block(block)
+            else:
+                result, summary = self.run_summarized(block, part, counts_of, max_count)
             recorder.add(first, result.last, result.variables, summary)
-        return recorder.finish()
+        return recorder.finish(self.reconstruct)
 
     def require_support(self, network: IntegerNetwork) -> None:
         """Raise unless the network is proved and this engine has all that it needs."""
@@ -242,17 +273,6 @@ def encode_frames(network: IntegerNetwork, inputs: ArrayLike) -> NDArray[np.int3
         checked = network.input.check(images.reshape(-1, size))
         return network.input.encode(checked).reshape(samples, frames, size)
     return network.input.encode(network.input.check(images))[:, None]
-
-
-def _encoded(network: IntegerNetwork, x: NDArray[np.int32]) -> dict[str, NDArray[np.int32]]:
-    """Values of the inputs' variables for encoded frames [B, F, M], by frame."""
-    frames = np.ascontiguousarray(x.swapaxes(0, 1))
-    return {
-        f"{e.population}.{e.variable}": np.stack(
-            [e.apply(frame).astype(np.int32) for frame in frames]
-        )
-        for e in network.encodings
-    }
 
 
 def _asked(

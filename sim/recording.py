@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -167,8 +167,10 @@ class Recorder:
                 if values is not None:
                     array[rows] = values
 
-    def finish(self) -> Recording:
-        """Return the recording."""
+    def finish(
+        self, reconstruct: Callable[[IntegerNetwork, NDArray[Any]], NDArray[np.float32]] = reconstruct
+    ) -> Recording:
+        """Return the recording; ``reconstruct`` reads the last values out."""
         network = self._network
         readout = network.readout
         source = None if readout is None else f"{readout.population}.{readout.variable}"

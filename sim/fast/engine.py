@@ -3,204 +3,185 @@
 from __future__ import annotations
 
 import time
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.network import IntegerNetwork, check_steps
-from pvae_neuro.sim.engine import Progress, Record, Recording
-from pvae_neuro.sim.fast.feedback import run_feedback
+from pvae_neuro.network import IntegerNetwork
+from pvae_neuro.sim.engine import Block, BlockResult, Engine, Progress
+from pvae_neuro.sim.fast.drive import encode
+from pvae_neuro.sim.fast.kernel import Records, Samples, advance
 from pvae_neuro.sim.fast.plan import Plan, plan_for
-from pvae_neuro.sim.fast.readout import Records
-from pvae_neuro.sim.fast.recurrent import run_recurrent
-from pvae_neuro.sim.fast.team import Kernel, Team
-from pvae_neuro.sim.inputs import encode_inputs
-from pvae_neuro.sim.noise import check_seed
-from pvae_neuro.sim.recorder import check_record, error_unit
-from pvae_neuro.sim.trajectory import trajectory_array
+from pvae_neuro.sim.fast.readout import read_values
+from pvae_neuro.sim.fast.team import Kernel, Team, default_threads
+from pvae_neuro.sim.noise import check_whole
+from pvae_neuro.sim.readout import Summary
+from pvae_neuro.sim.recording import variable_dtype
 
-# Samples that share one call of a kernel, and the time a call may take before control returns to
+# Samples that share one call of the kernel, and the time a call may take before control returns to
 # Python for progress and Ctrl-C.
 SAMPLES_PER_BLOCK = 512
 SECONDS_PER_CALL = 0.2
-# Trajectories of one block, before they are handed to the recording.
-TRAJECTORY_BYTES = 128 << 20
+# What is recorded of one block, before it is handed to the recording.
+BLOCK_BYTES = 128 << 20
 FIRST_STEPS = 16
 GROWTH = 8
+MOST_THREADS = 1024
+TYPES = (np.dtype(np.uint8), np.dtype(np.int16), np.dtype(np.int32))
 
 
-class _Samples(NamedTuple):
-    """State of a block of samples.
+class FastEngine(Engine):
+    """Compiled engine.
 
-    Attributes
+    Parameters
     ----------
-    u : int32 [B, K]
-    drive : int32 [B, K]
-        Leak already subtracted.
-    encoded, target : int32 [B, M]
-        Inputs, and the same in the unit of the readout.
+    threads : int, optional
+        By default ``NUMBA_NUM_THREADS``, else all cores.
     """
 
-    u: NDArray[np.int32]
-    drive: NDArray[np.int32]
-    encoded: NDArray[np.int32]
-    target: NDArray[np.int32]
+    name: ClassVar[str] = "fast"
 
+    def __init__(self, threads: int | None = None) -> None:
+        if threads is not None:
+            check_whole("threads", threads, 1, MOST_THREADS)
+        self._threads = threads
 
-class _Noise(NamedTuple):
-    """Which words the block draws: those of samples ``first_sample`` and on."""
+    @property
+    def threads(self) -> int:
+        """Threads that a run uses."""
+        return default_threads() if self._threads is None else self._threads
 
-    seed: np.uint64
-    first_sample: int
+    def block_size(self, network: IntegerNetwork, steps: int, record: tuple[str, ...]) -> int:
+        """Samples that run at once."""
+        per_step = 32  # Figures of a summary.
+        for name in record:
+            size = network.population_of[name.partition(".")[0]].size
+            per_step += size * variable_dtype(network, name).itemsize
+        return int(np.clip(BLOCK_BYTES // (per_step * steps), 1, SAMPLES_PER_BLOCK))
 
+    def encode(
+        self, network: IntegerNetwork, x: NDArray[np.int32]
+    ) -> dict[str, NDArray[np.int32]]:
+        """Values of the inputs' variables; see :meth:`Engine.encode`."""
+        frames = x.swapaxes(0, 1)
+        return {
+            f"{e.population}.{e.variable}": np.stack(
+                [encode(network, e, frame, self.threads) for frame in frames]
+            )
+            for e in network.encodings
+        }
 
-class FastEngine:
-    """Compiled engine; see :class:`~pvae_neuro.sim.engine.Engine` for ``run``."""
+    def run_block(self, block: Block) -> BlockResult:
+        """Run a block; see :meth:`Engine.run_block`."""
+        plan = plan_for(block.network)
+        return self._run(plan, block, np.zeros((len(block.samples), 1, 0), np.int32))[0]
 
-    name = "fast"
+    def run_summarized(
+        self, block: Block, x: NDArray[np.int32], counts: str, max_count: int
+    ) -> tuple[BlockResult, Summary]:
+        """Run a block and make its figures as it goes; see :meth:`Engine.run_summarized`."""
+        plan = plan_for(block.network)
+        if not plan.reads_out:
+            return super().run_summarized(block, x, counts, max_count)
+        result, records = self._run(plan, block, x << plan.target_left)
+        spikes, active, saturated = np.moveaxis(records.sums[:, :-1], 2, 0)
+        return result, Summary(spikes, active, saturated, records.error[:, 1:])
 
-    def run(
-        self,
-        network: IntegerNetwork,
-        inputs: NDArray[np.floating[Any]],
-        steps: int,
-        seed: int,
-        *,
-        record: Record = "summary",
-        first_sample: int = 0,
-        progress: Progress | None = None,
-    ) -> Recording:
-        """Run ``steps`` iterations; see :meth:`Engine.run`."""
-        check_steps(steps)
-        check_seed(seed)
-        check_record(record)
+    def reconstruct(
+        self, network: IntegerNetwork, values: NDArray[Any]
+    ) -> NDArray[np.float32]:
+        """Read values out; see :meth:`Engine.reconstruct`."""
         plan = plan_for(network)
-        pixels = encode_inputs(network, inputs)
-        out = _Output(network, len(pixels), steps, record)
-        size = _block_size(network, steps, record)
-        for first in range(0, len(pixels), size):
-            encoded = pixels[first : first + size]
-            records = _records(plan, len(encoded), steps, record)
-            noise = _Noise(np.uint64(seed), first_sample + first)
-            with Team(len(encoded)) as team:
-                samples = _samples(plan, encoded, team)
-                kernel = _kernel(plan, samples, records, noise, steps)
-                _advance(team, kernel, len(encoded), steps, progress)
-            out.take(first, samples, records)
-        return out.recording()
+        if not plan.reads_out or network.readout is None:
+            return super().reconstruct(network, values)
+        image = np.empty((len(values), network.input.size), np.int32)
+        wide = values.astype(np.int32)
+
+        def share(first: int, last: int, start: int, stop: int) -> None:
+            read_values(plan.readout, wide, image, first, last)
+
+        with Team(len(values), self.threads) as team:
+            team.run(share, 0, 0)
+        return (image * 2.0**-network.readout.frac_bits).astype(np.float32)
+
+    def _run(
+        self, plan: Plan, block: Block, target: NDArray[np.int32]
+    ) -> tuple[BlockResult, Records]:
+        samples = _samples(plan, block, target)
+        records = _records(plan, block, target.shape[2] > 0)
+
+        def kernel(first: int, last: int, start: int, stop: int) -> None:
+            advance(plan.code, samples, records, plan.readout, first, last, start, stop)
+
+        with Team(len(block.samples), self.threads) as team:
+            _advance(team, kernel, len(block.samples), block.steps, block.advance)
+        return _result(plan, block, samples, records), records
 
 
-def _block_size(network: IntegerNetwork, steps: int, record: Record) -> int:
-    """Samples per block: as many as threads like, fewer where their trajectories are long."""
-    if record != "full":
-        return SAMPLES_PER_BLOCK
-    per_sample = (steps + 1) * network.latents.size * 5
-    return max(1, min(SAMPLES_PER_BLOCK, TRAJECTORY_BYTES // per_sample))
-
-
-def _samples(plan: Plan, encoded: NDArray[np.int32], team: Team) -> _Samples:
-    latents = plan.network.latents
-    drive = np.empty((len(encoded), latents.size), np.int32)
-
-    def share(first: int, last: int, start: int, stop: int) -> None:
-        drive[first:last] = plan.drive(encoded[first:last]) - latents.leak
-
-    team.run(share, 0, 0)
-    return _Samples(
-        u=np.tile(latents.initial, (len(encoded), 1)),
-        drive=drive,
-        encoded=encoded,
-        target=encoded << plan.target_left,
+def _samples(plan: Plan, block: Block, target: NDArray[np.int32]) -> Samples:
+    code, count = plan.code, len(block.samples)
+    cells = int(code.sizes[0])
+    inputs = np.zeros((block.frames, count, cells), np.int32)
+    for name, values in block.inputs.items():
+        place = plan.places[name]
+        inputs[:, :, place : place + values.shape[2]] = values
+    return Samples(
+        state=np.tile(code.cells[: code.sizes[1]], (count, 1)),
+        inputs=inputs,
+        target=target,
+        seed=np.uint64(block.seed),
+        first_sample=block.samples.start,
+        first_step=block.first_step,
+        iterations=block.iterations,
+        steps=block.steps,
+        target_iterations=(block.steps - 1) // target.shape[1],
     )
 
 
-def _records(plan: Plan, samples: int, steps: int, record: Record) -> Records:
-    size = plan.network.latents.size
-    full = steps + 1 if record == "full" else 0
+def _records(plan: Plan, block: Block, summary: bool) -> Records:
+    network, count, steps = block.network, len(block.samples), block.steps
+    widths = [0, 0, 0]
+    which = []
+    for name in block.record:
+        kind = TYPES.index(variable_dtype(network, name))
+        size = network.population_of[name.partition(".")[0]].size
+        which.append((kind, plan.places[name], widths[kind], size))
+        widths[kind] += size
+    arrays = [
+        np.empty((count, steps, width), dtype) for width, dtype in zip(widths, TYPES, strict=True)
+    ]
+    summarized = steps if summary else 0
     return Records(
-        sums=np.zeros((samples, steps + 1, 3), np.int64),
-        error=np.zeros((samples, 0 if record == "last" else steps + 1), np.int64),
-        last=np.zeros((samples, size), np.uint8),
-        image=np.zeros((samples, plan.network.input.pixels), np.int32),
-        counts=np.zeros((samples, full, size), np.uint8),
-        potentials=np.zeros((samples, full, size), np.int32),
+        *arrays,
+        which=np.array(which, np.int64).reshape(-1, 4),
+        sums=np.zeros((count, summarized, 3), np.int64),
+        error=np.zeros((count, summarized), np.int64),
     )
 
 
-def _kernel(plan: Plan, samples: _Samples, records: Records, noise: _Noise, updates: int) -> Kernel:
-    """Return what advances samples ``first`` to ``last`` from step ``start`` to ``stop``."""
-
-    def recurrent(first: int, last: int, start: int, stop: int) -> None:
-        run_recurrent(
-            samples, plan.rows, plan.neurons, plan.sampler, plan.readout, records, noise,
-            first, last, start, stop, updates,
-        )  # fmt: skip
-
-    def with_feedback(first: int, last: int, start: int, stop: int) -> None:
-        run_feedback(
-            samples, plan.rows, plan.feedback, plan.neurons, plan.sampler, plan.readout, records,
-            noise, first, last, start, stop, updates,
-        )  # fmt: skip
-
-    return recurrent if plan.feedback is None else with_feedback
+def _result(plan: Plan, block: Block, samples: Samples, records: Records) -> BlockResult:
+    network = block.network
+    last = {}
+    for name in network.variables:
+        place, size = plan.places[name], network.population_of[name.partition(".")[0]].size
+        last[name] = samples.state[:, place : place + size].astype(variable_dtype(network, name))
+    arrays = (records.bytes, records.words, records.longs)
+    variables = {
+        name: arrays[kind][:, :, first : first + size]
+        for name, (kind, _, first, size) in zip(block.record, records.which.tolist(), strict=True)
+    }
+    return BlockResult(last, variables)
 
 
-def _advance(
-    team: Team, kernel: Kernel, samples: int, steps: int, progress: Progress | None
-) -> None:
-    done, chunk = 0, min(FIRST_STEPS, steps + 1)
-    while done <= steps:
+def _advance(team: Team, kernel: Kernel, samples: int, steps: int, progress: Progress) -> None:
+    done, chunk = 0, min(FIRST_STEPS, steps)
+    while done < steps:
         start = time.perf_counter()
-        stop = min(done + chunk, steps + 1)
+        stop = min(done + chunk, steps)
         team.run(kernel, done, stop)
-        if progress is not None:
-            progress(samples * (min(stop, steps) - done))
+        progress(samples * (min(stop, steps - 1) - done))
         elapsed = time.perf_counter() - start
         # Follow the measured speed, but grow gently: the first call may include compilation.
         chunk = int(np.clip(SECONDS_PER_CALL / elapsed * (stop - done), 1, GROWTH * chunk))
         done = stop
-
-
-class _Output:
-    """Gathers blocks into a recording."""
-
-    def __init__(self, network: IntegerNetwork, samples: int, steps: int, record: Record) -> None:
-        size = network.latents.size
-        self.network, self.record = network, record
-        self.readout = np.zeros((samples, size), np.uint8)
-        self.final = np.zeros((samples, size), np.int32)
-        self.reconstruction = np.zeros((samples, network.input.pixels), np.float32)
-        summaries = record != "last"
-        self.sums = np.zeros((3, samples, steps), np.int64) if summaries else None
-        self.error = np.zeros((samples, steps), np.int64) if summaries else None
-        full = record == "full"
-        shape = (samples, steps, size)
-        self.counts = trajectory_array(shape, np.uint8) if full else None
-        self.potentials = trajectory_array(shape, np.int32) if full else None
-
-    def take(self, first: int, samples: _Samples, records: Records) -> None:
-        rows = slice(first, first + len(samples.u))
-        self.readout[rows], self.final[rows] = records.last, samples.u
-        self.reconstruction[rows] = records.image * 2.0**-self.network.readout.frac_bits
-        if self.sums is not None and self.error is not None:
-            self.sums[:, rows] = np.moveaxis(records.sums[:, :-1], 2, 0)
-            self.error[rows] = records.error[:, 1:]
-        if self.counts is not None and self.potentials is not None:
-            self.counts[rows] = records.counts[:, :-1]
-            self.potentials[rows] = records.potentials[:, :-1]
-
-    def recording(self) -> Recording:
-        spikes, active, saturated = (None,) * 3 if self.sums is None else self.sums
-        return Recording(
-            readout=self.readout,
-            final=self.final,
-            reconstruction=self.reconstruction,
-            error_unit=error_unit(self.network),
-            spikes=spikes,
-            active=active,
-            saturated=saturated,
-            squared_error=self.error,
-            counts=self.counts,
-            potentials=self.potentials,
-        )

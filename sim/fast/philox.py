@@ -35,11 +35,12 @@ def _wide_product(typing_context: Any, a: Any, b: Any) -> Any:
     return signature, generate
 
 
-@nb.njit(inline="always")
-def fill_words(raw, seed, step, sample):  # type: ignore[no-untyped-def]
-    """Fill ``raw`` (uint64, length a multiple of 4) with the raw words of one step and sample."""
-    for block in range(raw.shape[0] // 4):
-        c0, c1, c2, c3 = np.uint64(block + 1), np.uint64(step), np.uint64(sample), np.uint64(0)
+@nb.njit
+def fill_words(raw, blocks, seed, step, sample, stream, first):  # type: ignore[no-untyped-def]
+    """Fill ``raw`` (uint64) with ``blocks`` blocks of one step and sample, from number ``first``."""
+    for block in range(blocks):
+        c0, c1 = np.uint64(first + block + 1), np.uint64(step)
+        c2, c3 = np.uint64(sample), np.uint64(stream)
         k0, k1 = np.uint64(seed), np.uint64(0)
         for _ in range(10):
             high_0, low_0 = _wide_product(_MULTIPLIER_0, c0)

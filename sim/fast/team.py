@@ -12,8 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from types import TracebackType
 
-from pvae_neuro.errors import InputError
-
 # Advances samples first to last from step start to stop.
 Kernel = Callable[[int, int, int, int], None]
 
@@ -21,34 +19,10 @@ Kernel = Callable[[int, int, int, int], None]
 SHARES_PER_THREAD = 8
 
 
-class _Setting:
-    threads: int | None = None
-
-
-def threads() -> int:
-    """Threads that the ``fast`` engine uses: as set, else ``NUMBA_NUM_THREADS``, else all cores."""
-    if _Setting.threads is not None:
-        return _Setting.threads
+def default_threads() -> int:
+    """``NUMBA_NUM_THREADS`` where it is set, else as many as there are cores."""
     variable = os.environ.get("NUMBA_NUM_THREADS", "")
     return int(variable) if variable.isdigit() and int(variable) > 0 else _cores()
-
-
-def threads_asked_for() -> int | None:
-    """What was set last, None for the default."""
-    return _Setting.threads
-
-
-def set_threads(count: int | None) -> None:
-    """Set the number of threads of the ``fast`` engine; None goes back to the default.
-
-    Raises
-    ------
-    InputError
-        If the count is below one.
-    """
-    if count is not None and count < 1:
-        raise InputError(f"threads: expected at least 1, got {count}")
-    _Setting.threads = count
 
 
 def _cores() -> int:
@@ -62,11 +36,11 @@ class Team:
 
     Parameters
     ----------
-    samples : int
+    samples, threads : int
     """
 
-    def __init__(self, samples: int) -> None:
-        members = min(threads(), samples)
+    def __init__(self, samples: int, threads: int) -> None:
+        members = min(threads, samples)
         shares = min(members * SHARES_PER_THREAD, samples) if members > 1 else 1
         edges = [samples * share // shares for share in range(shares + 1)]
         self._shares = list(pairwise(edges))

@@ -25,7 +25,6 @@ from numba.extending import intrinsic
 BYTE_LANES = 128
 WORD_LANES = 16
 PAIR_LANES = 64
-THRESHOLDS_TOGETHER = 16
 _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 
 
@@ -67,22 +66,6 @@ def shift_right(typing_context: Any, value: Any, places: Any) -> Any:
     return types.int32(
         types.int32, types.int32
     ), lambda context, builder, signature, arguments: builder.ashr(*arguments)
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def count_below(typing_context: Any, thresholds: Any, place: Any, word: Any) -> Any:
-    """How many of ``thresholds[place : place + THRESHOLDS_TOGETHER]``, uint16, the word exceeds."""
-    signature = types.int32(thresholds, types.int64, types.uint16)
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        thresholds, place, word = arguments
-        base = _data(context, builder, signature.args[0], thresholds)
-        line = _line(builder, base, place, _I16, THRESHOLDS_TOGETHER)
-        below = builder.icmp_unsigned("<", line, _splat(builder, word, THRESHOLDS_TOGETHER))
-        mask = builder.bitcast(below, ir.IntType(THRESHOLDS_TOGETHER))
-        return builder.zext(builder.ctpop(mask), _I32)
-
-    return signature, generate
 
 
 def _zeros(sums: _Sums) -> Any:
@@ -137,7 +120,7 @@ def add_byte_rows(
 def add_word_rows(
     typing_context: Any, sums: Any, weight: Any, place0: Any, place1: Any, pair: Any
 ) -> Any:
-    """``sums[i] + z0 * weight[place0 + i] + z1 * weight[place1 + i]``: int16 rows, uint8 counts."""
+    """``sums[i] + z0 * weight[place0 + i] + z1 * weight[place1 + i]``: int16 rows, int16 values."""
     signature = _WORD_SUMS(_WORD_SUMS, weight, types.int64, types.int64, types.int32)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -174,6 +157,36 @@ def add_pairs(typing_context: Any, sums: Any, weight: Any, place: Any, pair: Any
             for first in range(0, 2 * PAIR_LANES, 16)
         ]
         return builder.add(sums, _join(builder, products))
+
+    return signature, generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def call_loop(
+    typing_context: Any,
+    address: Any,
+    cells: Any,
+    words: Any,
+    word: Any,
+    given: Any,
+    first: Any,
+    size: Any,
+) -> Any:
+    """Call a compiled loop with its cells, its words from ``word`` on and its arguments."""
+    wide = types.int64
+    signature = types.void(wide, cells, words, wide, given, wide, wide)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address, cells, words, word, given, first, size = arguments
+        base, noise, places = (
+            _data(context, builder, signature.args[i], array)
+            for i, array in ((1, cells), (2, words), (4, given))
+        )
+        noise, places = builder.gep(noise, [word]), builder.gep(places, [first])
+        kind = ir.FunctionType(ir.VoidType(), [base.type, noise.type, places.type, _I64])
+        function = builder.inttoptr(address, kind.as_pointer())
+        builder.call(function, [base, noise, places, size])
+        return context.get_dummy_value()
 
     return signature, generate
 

@@ -1,0 +1,93 @@
+"""Weights as the kernel reads them.
+
+A dense connection has two ways, chosen by the interval of what it sends: values of 0 .. 255 are
+events, of which only the active neurons' rows are read; others are multiplied in 16-bit digits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pvae_neuro.network import Connection, Dense, Interval
+from pvae_neuro.sim.fast.vectors import BYTE_LANES, PAIR_LANES
+
+CACHE_LINE = 64
+LARGEST_BYTE = 255
+INT16_MAX = (1 << 15) - 1
+# Sums of any connection are padded to this.
+SUMS_TOGETHER = max(BYTE_LANES, PAIR_LANES)
+
+
+def sends_events(connection: Connection, sent: Interval) -> bool:
+    """Whether a connection adds the rows of active neurons: a dense one, of small counts."""
+    small = sent.smallest >= 0 and sent.largest <= LARGEST_BYTE
+    return isinstance(connection, Dense) and small
+
+
+def digits_of(sent: Interval) -> int:
+    """Number of 16-bit digits of a sent value."""
+    return 1 if sent.smallest >= -INT16_MAX - 1 and sent.largest <= INT16_MAX else 2
+
+
+def event_rows(weight: NDArray[np.int8]) -> NDArray[np.int8]:
+    """One row for each source, padded to ``BYTE_LANES``: int8 [sources, width]."""
+    return pad(weight.T, 1, BYTE_LANES)
+
+
+def digit_blocks(weight: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Blocks of targets; for each pair of sources their weights side by side.
+
+    int8 [ceil(targets / PAIR_LANES), ceil(sources / 2), 2 PAIR_LANES]
+    """
+    padded = pad(pad(weight, 0, PAIR_LANES), 1, 2)
+    blocks = padded.reshape(-1, PAIR_LANES, padded.shape[1] // 2, 2).swapaxes(1, 2)
+    return blocks.reshape(len(blocks), blocks.shape[1], -1)
+
+
+class Weights:
+    """All weights of a network in one array; those that connections share are laid out once."""
+
+    def __init__(self) -> None:
+        self._segments: dict[Any, int] = {}
+        self._parts: list[NDArray[np.int8]] = []
+        self._end = 0
+
+    def segment(self, weight: NDArray[np.int8], layout: Callable[[Any], NDArray[np.int8]]) -> int:
+        """Where weights in some layout begin."""
+        memory = weight.__array_interface__["data"]
+        key = (layout, memory, weight.shape, weight.strides)
+        if key not in self._segments:
+            self._segments[key] = self._end
+            laid_out = layout(weight).reshape(-1)
+            self._parts.append(pad(laid_out, 0, CACHE_LINE))
+            self._end += len(self._parts[-1])
+        return self._segments[key]
+
+    def array(self) -> NDArray[np.int8]:
+        """All weights."""
+        return aligned(np.concatenate([*self._parts, np.zeros(CACHE_LINE, np.int8)]))
+
+
+def padded_size(size: int, multiple: int) -> int:
+    """Size, rounded up to a multiple."""
+    return -(-size // multiple) * multiple
+
+
+def pad(weight: NDArray[Any], axis: int, multiple: int) -> NDArray[Any]:
+    """Add zeros along an axis, up to a multiple."""
+    more = [(0, 0)] * weight.ndim
+    more[axis] = (0, -weight.shape[axis] % multiple)
+    return np.pad(weight, more)
+
+
+def aligned(values: NDArray[Any]) -> NDArray[Any]:
+    """Copy to an address that a cache line begins at: a load across two lines costs two."""
+    raw = np.empty(values.nbytes + CACHE_LINE, np.uint8)
+    first = -raw.ctypes.data % CACHE_LINE
+    copy = raw[first : first + values.nbytes].view(values.dtype).reshape(values.shape)
+    copy[...] = values
+    return copy
