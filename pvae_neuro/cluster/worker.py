@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pvae_neuro.errors import EngineError
 from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.sim.engine import Engine, get_engine
+from pvae_neuro.sim.fast.team import limited_threads
 from pvae_neuro.sim.recording import Record, Recording
 
 # Engines have threads or processes of their own, so a worker runs one part at a time.
@@ -40,8 +41,10 @@ def call(expected_version: str, function: Callable[..., Any], *arguments: Any) -
             f"a worker joined with pvae-neuro {own_version()}, expected {expected_version}; "
             f"install the same version on both"
         )
-    with _one_at_a_time:
-        _limit_threads()
+    from distributed import get_worker
+
+    # Compiled kernels use as many threads as the worker was given.
+    with _one_at_a_time, limited_threads(get_worker().state.nthreads):
         return function(*arguments)
 
 
@@ -67,12 +70,3 @@ def run_part(
     network, engine = subject
     runner = get_engine(engine) if isinstance(engine, str) else engine
     return runner.run(network, images, steps, seed, record=record, first_sample=first_sample)
-
-
-def _limit_threads() -> None:
-    """Let compiled kernels use as many threads as the worker was given."""
-    from distributed import get_worker
-
-    from pvae_neuro.sim.fast.team import set_threads
-
-    set_threads(get_worker().state.nthreads)

@@ -7,8 +7,10 @@ wait without spinning, so that other libraries keep their cores, and may be star
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import pairwise
 from types import TracebackType
 
@@ -19,8 +21,24 @@ Kernel = Callable[[int, int, int, int], None]
 SHARES_PER_THREAD = 8
 
 
+_limit: ContextVar[int | None] = ContextVar("threads of the fast engine", default=None)
+
+
+@contextmanager
+def limited_threads(count: int) -> Iterator[None]:
+    """Let engines that are not told otherwise use so many threads, in this context alone."""
+    token = _limit.set(count)
+    try:
+        yield
+    finally:
+        _limit.reset(token)
+
+
 def default_threads() -> int:
-    """``NUMBA_NUM_THREADS`` where it is set, else as many as there are cores."""
+    """As limited, else ``NUMBA_NUM_THREADS`` where it is set, else as many as there are cores."""
+    limit = _limit.get()
+    if limit is not None:
+        return limit
     variable = os.environ.get("NUMBA_NUM_THREADS", "")
     return int(variable) if variable.isdigit() and int(variable) > 0 else _cores()
 
