@@ -26,7 +26,6 @@ from pvae_neuro.errors import InputError
 
 if TYPE_CHECKING:
     from pvae_neuro.network import IntegerNetwork
-    from pvae_neuro.sim.engine import Engine
 
 
 @guarded
@@ -67,12 +66,12 @@ def evaluate(
     choice = choose_engine(engine, scheduler, timeout=timeout, batch=lava_batch)
     read = read_subject(model)
     subject: SavedModel | IntegerNetwork = read if isinstance(read, SavedModel) else read.network
-    runner: Engine | None = None
     if isinstance(subject, SavedModel):
         if engine != AUTO:
             raise InputError(
                 f"--engine: a float model runs on no engine, got {engine!r}; export it first"
             )
+        runner = choice.workers()
         declared = declared_input(subject.config)
     else:
         runner = choice.engine(subject)

@@ -75,8 +75,11 @@ def export(
         {
             "path": str(output), "sha256": result.sha256, "topology": topology,
             "certificate": result.certificate.to_dict(),
+            "unsupported_engines": result.unsupported,
         },
     )  # fmt: skip
     out = console(json, quiet)
     out.print(certificate_table(result.certificate))
+    for engine, reasons in result.unsupported.items():
+        say(out, f"engine {engine} does not run this network: {'; '.join(reasons)}")
     say(out, f"{output}: {topology}, sha256 {result.sha256}")

@@ -53,6 +53,10 @@ class EngineChoice:
                 found.setdefault(one.name, one)
         return [self._scheduled(engine) for engine in found.values()]
 
+    def workers(self) -> Engine | None:
+        """The workers of the scheduler, for a float model; None without one."""
+        return None if self.scheduler is None else self._scheduled(get_engine("reference"))
+
     def _scheduled(self, engine: Engine) -> Engine:
         if self.scheduler is None:
             return engine
