@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 from lava.magma.core.run_conditions import RunSteps
 from lava.magma.core.run_configs import Loihi2SimCfg
-from lava_step import lateral, predictive
 
 from pvae_neuro.artifact import load_artifact
+from pvae_neuro.bench.networks import TOPOLOGIES, pinned_network
 from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.sim.lava import LavaNetwork, build_lava
 from pvae_neuro.sim.lava.worker import CHANNEL_SLOTS
@@ -75,7 +75,7 @@ def milliseconds(circuit: LavaNetwork, iterations: int, sample: int) -> float:
 def compare(network: IntegerNetwork, batch: int, iterations: int, turns: int) -> Comparison:
     """Run both circuits in turn."""
     encoding = network.input
-    shape = batch, encoding.pixels
+    shape = batch, encoding.size
     images = np.random.default_rng(0).uniform(encoding.low, encoding.high, shape)
     stock, batched = started(network, images, 1), started(network, images, batch)
     result = Comparison()
@@ -113,8 +113,8 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=9)
     options = parser.parse_args()
     networks = {path.name: load_artifact(path).network for path in options.model} or {
-        "lateral": lateral(options.neurons, options.pixels),
-        "predictive": predictive(options.neurons, options.pixels),
+        topology: pinned_network(topology, options.neurons, options.pixels, 0.12)
+        for topology in TOPOLOGIES
     }
     results = {
         name: compare(network, options.batch, options.iterations, options.turns).summary()

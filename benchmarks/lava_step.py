@@ -21,77 +21,20 @@ from lava.magma.core.run_configs import Loihi2SimCfg
 from lava.proc.dense.process import Dense
 from lava.proc.lif.process import LIF
 
-from pvae_neuro.count_table import build_count_table, largest_potential
-from pvae_neuro.network import (
-    Connection,
-    Drive,
-    ErrorPopulation,
-    Hop,
-    InputEncoding,
-    IntegerNetwork,
-    PoissonPopulation,
-    Readout,
-)
+from pvae_neuro.bench.networks import pinned_network
 from pvae_neuro.sim.lava import build_lava
 
-FRAC_BITS = 12
 MESSAGE_BITS = 24
+ACTIVITY = 0.12
+TOPOLOGIES = ("lateral", "predictive")
+LARGEST_MANTISSA = 9
 Step = Callable[[int], None]
 
 
-def latents(neurons: int, max_count: int = 15) -> PoissonPopulation:
-    u_min, u_max = -8 << FRAC_BITS, largest_potential(max_count, FRAC_BITS)
-    return PoissonPopulation(
-        name="latents",
-        initial=np.full(neurons, -2 << FRAC_BITS, np.int32),
-        leak=np.full(neurons, 40, np.int32),
-        diagonal=np.full(neurons, 1 << 10, np.int32),
-        frac_bits=FRAC_BITS,
-        u_min=u_min,
-        u_max=u_max,
-        du_min=-8 << FRAC_BITS,
-        du_max=8 << FRAC_BITS,
-        table=build_count_table(FRAC_BITS, u_min, u_max, max_count),
-    )
-
-
-def mantissas(rng: np.random.Generator, rows: int, columns: int) -> Any:
-    return rng.integers(-9, 10, (rows, columns)).astype(np.int8)
-
-
-def lateral(neurons: int, pixels: int) -> IntegerNetwork:
-    rng = np.random.default_rng(0)
-    weight = mantissas(rng, neurons, neurons)
-    return IntegerNetwork(
-        topology="lateral",
-        input=InputEncoding(pixels, 0.0, 1.0, 12),
-        populations=(latents(neurons),),
-        connections=(Connection("lateral", "latents", "latents", weight, 1, 8),),
-        schedule=(Hop("latents", ("lateral",)),),
-        readout=Readout("latents", np.zeros((pixels, neurons), np.int16), 11),
-        drive=Drive("latents", np.zeros((neurons, pixels), np.int32), 12, 1 << 20),
-    )
-
-
-def predictive(neurons: int, pixels: int) -> IntegerNetwork:
-    dictionary = mantissas(np.random.default_rng(0), pixels, neurons)
-    gain = np.full(pixels, 100, np.int32)
-    return IntegerNetwork(
-        topology="predictive",
-        input=InputEncoding(pixels, 0.0, 1.0, 12),
-        populations=(latents(neurons), ErrorPopulation("errors", gain, 12, 900)),
-        connections=(
-            Connection("prediction", "latents", "errors", np.negative(dictionary), 2, 8),
-            Connection("feedback", "errors", "latents", np.ascontiguousarray(dictionary.T), -4, 8),
-        ),
-        schedule=(Hop("errors", ("prediction",)), Hop("latents", ("feedback",))),
-        readout=Readout("latents", dictionary.astype(np.int16), 8),
-    )
-
-
 def stock(neurons: int, message_bits: int) -> Any:
-    """Recurrent LIF and Dense, weights as in the lateral network, driven to fire."""
-    weight = mantissas(np.random.default_rng(0), neurons, neurons).astype(np.int32) * 2
+    """Recurrent LIF and Dense, driven to fire; 0 bits of messages are binary spikes."""
+    largest, rng = LARGEST_MANTISSA, np.random.default_rng(0)
+    weight = rng.integers(-largest, largest + 1, (neurons, neurons)).astype(np.int32) * 2
     lif = LIF(shape=(neurons,), bias_mant=10, bias_exp=6, vth=100, du=4095, dv=400)
     dense = Dense(weights=weight, weight_exp=-1, num_message_bits=message_bits)
     lif.s_out.connect(dense.s_in)
@@ -111,18 +54,18 @@ def seconds(run: Step, steps: int) -> float:
 
 
 def var_costs(process: Any, neurons: int) -> dict[str, float]:
-    start = time.perf_counter()
-    process.drive.set(np.zeros(neurons))
-    wide = time.perf_counter() - start
+    """Seconds of setting and getting Vars between runs."""
+    wide = timed(lambda: process.u.set(np.zeros(neurons)))
     process.step.set(np.zeros(1))
-    start_get = time.perf_counter()
-    process.z.get()
-    got = time.perf_counter() - start_get
-    start = time.perf_counter()
-    for _ in range(20):
-        process.step.set(np.zeros(1))
-    one = (time.perf_counter() - start) / 20
+    got = timed(process.z.get)
+    one = timed(lambda: [process.step.set(np.zeros(1)) for _ in range(20)]) / 20
     return {f"Var.set of {neurons}": wide, f"Var.get of {neurons}": got, "Var.set of 1": one}
+
+
+def timed(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
 
 
 def main() -> None:
@@ -134,8 +77,8 @@ def main() -> None:
     options = parser.parse_args()
     neurons, pixels = options.neurons, options.pixels
     ours = {
-        "lateral": build_lava(lateral(neurons, pixels)),
-        "predictive": build_lava(predictive(neurons, pixels)),
+        topology: build_lava(pinned_network(topology, neurons, pixels, ACTIVITY))
+        for topology in TOPOLOGIES
     }
     hops = {name: network.steps_per_iteration for name, network in ours.items()}
     processes = {

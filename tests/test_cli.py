@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -56,9 +57,25 @@ def test_inspect_describes_the_file(cli, files):
     content = json.loads(out)
     assert code == 0
     assert content["topology"] == "lateral"
-    assert content["connections"][0]["bits"] == 8
+    u, z = content["populations"][1]["variables"]
+    assert (u["name"], z["name"], z["low"]) == ("u", "z", 0)
+    assert u["low"] < 0 < u["high"] < 1 << (u["bits"] - 1)
+    assert {c["kind"] for c in content["connections"]} == {"one_to_one", "dense"}
+    assert content["iteration"][0] == "latents.fire"
+    assert content["certificate"]["rows"]
     assert content["choices"]
     assert content["sha256"] in err
+
+
+def test_inspect_prints_the_listing(cli, files):
+    from pvae_neuro.artifact import load_artifact
+    from pvae_neuro.network import listing
+
+    code, out, _ = cli("inspect", files / "predictive.onnx", "--program")
+    assert code == 0
+    assert out == listing(load_artifact(files / "predictive.onnx").network)
+    code, out, _ = cli("inspect", files / "predictive.onnx", "--program", "--json", "-")
+    assert "program compare(pixel, prediction)" in json.loads(out)["listing"]
 
 
 def test_run_writes_what_the_engine_computes(cli, files, tmp_path):
@@ -74,9 +91,26 @@ def test_run_writes_what_the_engine_computes(cli, files, tmp_path):
     assert "6 samples, 5 iterations" in out
     with np.load(tmp_path / "out.npz") as written:
         assert sorted(written.files) == ["counts", "potentials", "reconstruction"]
-        assert np.array_equal(written["counts"], expected.counts)
-        assert np.array_equal(written["potentials"], expected.potentials)
+        assert np.array_equal(written["counts"], expected["latents.z"][:, :-1])
+        assert np.array_equal(written["potentials"], expected["latents.u"][:, :-1])
         assert np.array_equal(written["reconstruction"], expected.reconstruction)
+
+
+@pytest.mark.parametrize("record", ["errors.m", "full", "latents.z, errors.m"])
+def test_run_writes_further_variables(cli, files, tmp_path, record):
+    from pvae_neuro.artifact import load_artifact
+
+    network = load_artifact(files / "predictive.onnx").network
+    out = tmp_path / "out.npz"
+    command = ("run", files / "predictive.onnx", "-i", files / "x.npy", "-o", out, "--steps", 3)
+    assert cli(*command, "--record", record)[0] == 0
+    expected = ReferenceEngine().run(network, np.load(files / "x.npy"), 3, 0, record="full")
+    with np.load(out) as written:
+        assert sorted(written.files) == ["counts", "errors.m", "potentials", "reconstruction"]
+        assert np.array_equal(written["errors.m"], expected["errors.m"])
+    code, _, err = cli(*command, "--record", "errors.q")
+    assert code == 2
+    assert "'errors.q'" in err
 
 
 def test_run_takes_images_with_two_axes_and_any_output_name(cli, files, tmp_path):
@@ -127,6 +161,43 @@ def test_verify_fails_with_exit_code_1_and_names_the_place(cli, files, monkeypat
     assert "FAILED" in out
     assert "step" in err
     assert "neuron" in err
+
+
+def test_an_engine_that_was_asked_for_is_never_left_out(cli, files, monkeypatch):
+    from pvae_neuro.sim import engine
+
+    monkeypatch.setitem(engine.ENGINES, "extra", "test_cli:Extra")
+    monkeypatch.setitem(sys.modules, "test_cli", sys.modules[__name__])
+    monkeypatch.setattr(engine, "BY_SPEED", ("reference",))
+    code, out, err = cli(
+        "verify", files / "lateral.onnx", "-i", files / "x.npy", "--engines", "auto,extra"
+    )
+    assert code == 0, err
+    assert "reference = extra" in out
+
+
+class Extra(ReferenceEngine):
+    name = "extra"
+
+
+def test_auto_says_which_engine_it_passes_over(cli, files, tmp_path, monkeypatch):
+    from pvae_neuro.sim import engine
+
+    monkeypatch.setitem(engine.ENGINES, "broken", "test_cli:Broken")
+    monkeypatch.setitem(sys.modules, "test_cli", sys.modules[__name__])
+    monkeypatch.setattr(engine, "BY_SPEED", ("broken", "reference"))
+    arguments = ("-i", files / "x.npy", "--steps", 2)
+    for verb in (("run", "-o", tmp_path / "o.npz"), ("evaluate",), ("verify",)):
+        code, _, err = cli(verb[0], files / "lateral.onnx", *arguments, *verb[1:])
+        assert code == 0
+        assert "engine broken is not used: it fails on this machine: no such luck" in err
+
+
+class Broken(ReferenceEngine):
+    name = "broken"
+
+    def run_block(self, block):
+        raise RuntimeError("no such luck")
 
 
 def test_evaluate_float_and_integer(cli, files, tmp_path):
@@ -190,6 +261,47 @@ def test_train_writes_a_model(cli, tmp_path):
     )  # fmt: skip
     assert (code, out, err) == (0, "", "")
     assert (tmp_path / "m.safetensors").is_file()
+
+
+def test_of_several_training_processes_the_first_alone_speaks(cli, tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    from pvae_neuro.training import ranks
+
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "x.npy", rng.random((20, 6, 5)).astype(np.float32))
+    monkeypatch.setattr(ranks, "is_first_process", lambda: False)
+    code, out, _ = cli(
+        "train", "--dataset", tmp_path / "x.npy", "-o", tmp_path / "m.safetensors",
+        "--latents", 8, "--steps", 2, "--epochs", 1, "--device", "cpu",
+        "--json", tmp_path / "train.json",
+    )  # fmt: skip
+    assert (code, out) == (0, "")
+    assert not (tmp_path / "train.json").exists()
+
+
+def test_bench_prints_a_table_and_writes_json(cli, tmp_path):
+    from pvae_neuro.bench import config
+
+    code, out, _ = cli(
+        "bench", "--engines", "reference", "--model", "absent.onnx", "--json", tmp_path / "b.json"
+    )
+    assert code == 2
+    monkeypatch = pytest.MonkeyPatch()
+    with monkeypatch.context() as patched:
+        small = config.BenchConfig(
+            latents=(8,), batches=(2,), activities=(0.2,), pixels=9,
+            rules=config.Rules(repeats=2, min_seconds=1e-4),
+        )  # fmt: skip
+        patched.setattr(
+            config.BenchConfig,
+            "quick",
+            classmethod(lambda cls, **changes: replace(small, **changes)),
+        )
+        code, out, _ = cli("bench", "--engines", "reference", "--json", tmp_path / "b.json")
+    assert code == 0
+    assert "reference" in out
+    content = json.loads((tmp_path / "b.json").read_text())
+    assert content["cases"][0]["measurements"][0]["engine"] == "reference"
 
 
 def test_the_installed_command_starts_quickly_and_without_heavy_imports():

@@ -183,9 +183,9 @@ def test_checkpoint_with_code_in_its_pickle(out, refused, tmp_path):
         (("--weight-bits", 9), "2 to 8"),
         (("--weight-bits", 1), "2 to 8"),
         (("--frac-bits", 3), "4 to 16"),
-        (("--max-count", 0), "1 to 127"),
+        (("--max-count", 0), "1 to 255"),
         (("--topology", "ring"), "lateral, predictive"),
-        (("--stability-steps", 0), "at least 1"),
+        (("--stability-steps", 0), "steps: expected 1 to"),
     ],
 )
 def test_exports_that_cannot_be(files, out, refused, options, expected):
@@ -205,11 +205,16 @@ def test_export_without_calibration_inputs(files, out, refused):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (("--steps", 0), "at least 1 iteration"),
-        (("--seed", -1), "[0, 2**64)"),
-        (("--seed", 1 << 64), "[0, 2**64)"),
+        (("--steps", 0), "steps: expected 1 to"),
+        (("--seed", -1), "seed: expected 0 to 18446744073709551615"),
+        (("--seed", 1 << 64), "seed: expected 0 to 18446744073709551615"),
         (("ENGINE", "lavaa"), "expected one of"),
         (("ENGINE", "lava", "--timeout", 0), "timeout"),
+        (
+            ("ENGINE", "reference", "--timeout", 5),
+            "--timeout: not an option of the engine reference",
+        ),
+        (("--lava-batch", 8), "--lava-batch: not an option of the engine auto"),
     ],
 )
 def test_numbers_and_names(files, out, refused, verb, options, expected):
@@ -238,6 +243,20 @@ def test_evaluate_needs_one_source(files, refused):
     assert "--dataset" in refused("evaluate", files / "lateral.onnx")
 
 
+def test_a_float_model_takes_no_engine(files, out, refused):
+    command = ("evaluate", files / "model.safetensors", "-i", files / "x.npy", "--json", out / "e")
+    line = refused(*command, "--engine", "reference")
+    assert "--engine: a float model runs on no engine, got 'reference'" in line
+
+
+def test_errors_of_the_library_get_flags_here(files, out, refused):
+    line = refused(
+        "export", files / "model.safetensors", "--calibrate", files / "x.npy", "-o", out / "m.onnx",
+        "--max-count", 1, "--frac-bits", 16, "--topology", "lateral",
+    )  # fmt: skip
+    assert "--max-count" in line
+
+
 def test_lava_missing(files, out, refused, monkeypatch):
     from pvae_neuro.sim.lava import available
 
@@ -259,9 +278,7 @@ def test_lava_on_a_newer_python(files, out, refused, monkeypatch):
 
 
 def test_onnxruntime_missing(files, out, refused, monkeypatch):
-    from pvae_neuro.cli.shared import engines
-
-    monkeypatch.setattr(engines, "_found", lambda name: False)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
     command = ("run", files / "lateral.onnx", "-i", files / "x.npy", "-o", out / "o.npz")
     assert "pvae-neuro[onnx-runtime]" in refused(*command, "--engine", "onnx")
 
