@@ -8,7 +8,6 @@ have are computed once. Most neurons reach none: a first look at one threshold e
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,14 +22,21 @@ from pvae_neuro.network.sampler import (
 )
 
 Ints = NDArray[np.int64]
-# Thresholds of 4 bytes each; a sampler that needs more follows its rule instead.
-MOST_THRESHOLDS = 1 << 25
+# Thresholds of 8 bytes each; a sampler that needs more follows its rule instead.
+MOST_THRESHOLDS = 1 << 24
+# Neurons for which bisection over all keys takes less time than another level.
+FEW = 256
+# A threshold is at most 2**16.
+_KEY_BITS = 17
 _POTENTIALS_PER_BLOCK = 1 << 13
 _SAMPLED_ROWS = 256
 
 
 class ThresholdDraw:
     """Draws counts of potentials within a range.
+
+    All thresholds lie in one sorted array of keys, row * 2**17 + threshold, a row for each
+    potential. The first of each row lie together besides.
 
     Parameters
     ----------
@@ -41,7 +47,7 @@ class ThresholdDraw:
 
     def __init__(self, low: int, high: int, max_count: int, frac_bits: int) -> None:
         self._low = low
-        self._first, self._start, self._thresholds = _thresholds(low, high, max_count, frac_bits)
+        self._first, self._start, self._keys = _thresholds(low, high, max_count, frac_bits)
 
     def __call__(self, potential: Ints, word: NDArray[np.int32], out: Ints) -> None:
         """Draw the count of each potential by its word, into ``out``; all of one shape."""
@@ -50,15 +56,17 @@ class ThresholdDraw:
         counts = out.reshape(-1)
         counts.fill(0)
         firing = np.flatnonzero(words >= self._first.take(row))
-        if not firing.size:
-            return
-        words = words.take(firing)
-        first = self._start.take(row.take(firing))
-        place = first + 1
-        # A row ends with a threshold that no word reaches.
-        while (more := words >= self._thresholds.take(place)).any():
-            place += more
-        counts[firing] = place - first
+        row = row.take(firing)
+        start = self._start.take(row)
+        key = (row << _KEY_BITS) + words.take(firing)
+        # Counts of 1 are the most; level by level while many are left, then by bisection.
+        level = 1
+        while firing.size > FEW:
+            more = np.flatnonzero(key >= self._keys.take(start + level))
+            counts[firing] = level
+            firing, start, key = firing.take(more), start.take(more), key.take(more)
+            level += 1
+        counts[firing] = self._keys.searchsorted(key, "right") - start
 
 
 class RuleDraw:
@@ -106,8 +114,8 @@ def _expected_thresholds(low: int, high: int, max_count: int, frac_bits: int) ->
 @lru_cache(maxsize=4)
 def _thresholds(
     low: int, high: int, max_count: int, frac_bits: int
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """First threshold and start of each row, int32 and int64; and all rows, int32, one by one.
+) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
+    """First threshold of each row, where its keys start, and all keys.
 
     A row holds the thresholds that a word can reach, and one that none can.
     """
@@ -119,6 +127,6 @@ def _thresholds(
         kept = np.arange(max_count + 1) <= reached[:, None]
         first.append(table[:, 0])
         lengths.append(reached + 1)
-        rows.append(table[kept])
+        rows.append((table + ((u - low) << _KEY_BITS)[:, None])[kept])
     length = np.concatenate(lengths)
     return np.concatenate(first), np.cumsum(length) - length, np.concatenate(rows)
