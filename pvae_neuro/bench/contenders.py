@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -19,7 +20,8 @@ from pvae_neuro.bench.config import Case
 from pvae_neuro.bench.timing import Entry, Run
 from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.saved.model_file import SavedModel
-from pvae_neuro.sim.engine import Record, engine_options, get_engine
+from pvae_neuro.sim.engine import engine_options, get_engine
+from pvae_neuro.sim.recording import Record
 from pvae_neuro.utils.optional import require
 
 
@@ -182,7 +184,5 @@ def blas_threads(threads: int) -> Iterator[None]:
     if find_spec("threadpoolctl") is None:
         yield
         return
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(limits=threads, user_api="blas"):
+    with import_module("threadpoolctl").threadpool_limits(limits=threads, user_api="blas"):
         yield

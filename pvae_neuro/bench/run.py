@@ -26,7 +26,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,9 @@ from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.sim.engine import fastest_engine
 from pvae_neuro.utils.progress import StageProgress, no_stages
+
+if TYPE_CHECKING:
+    from pvae_neuro.artifact import Artifact
 
 SCHEMA_VERSION = 2
 _BASELINES = ("pytorch", "reference")
@@ -200,6 +203,8 @@ class _Bench:
         self, config: BenchConfig, contenders: Mapping[str, Contender], baseline: str
     ) -> None:
         self.config, self.contenders, self.baseline = config, contenders, baseline
+        # Read first: a file that does not fit is refused before any timing.
+        self._artifacts = {path: _load(path) for path in config.models}
         self._kept: tuple[object, IntegerNetwork] | None = None
 
     def run(self, case: Case, progress: StageProgress) -> CaseResult:
@@ -256,9 +261,7 @@ class _Bench:
 
     def _network(self, case: Case) -> IntegerNetwork:
         if case.model is not None:
-            from pvae_neuro.artifact import load_artifact
-
-            return load_artifact(case.model).network
+            return self._artifacts[case.model].network
         if case.topology is None or case.latents is None or case.activity is None:
             raise InputError(f"case {case}: expected a model or topology, latents and activity")
         seed, pixels = self.config.seed, self.config.pixels
@@ -268,7 +271,8 @@ class _Bench:
         if case.model is None:
             return random_images(network, case.batch, self.config.seed)
         if self.config.images is None:
-            images = _golden_images(case.model, network)
+            golden = self._artifacts[case.model].golden.pixels
+            images = golden.astype(np.float64) * 2.0**-network.input.frac_bits
         else:
             images = _read_images(self.config.images, network)
         return np.resize(images, (case.batch, network.input.size)).astype(np.float32)
@@ -307,11 +311,10 @@ def _neurons(network: IntegerNetwork) -> int:
     return network.latents.size
 
 
-def _golden_images(path: str, network: IntegerNetwork) -> NDArray[np.float64]:
-    """The inputs of an artifact's golden vector."""
+def _load(path: str) -> Artifact:
     from pvae_neuro.artifact import load_artifact
 
-    return load_artifact(path).golden.pixels.astype(np.float64) * 2.0**-network.input.frac_bits
+    return load_artifact(path)
 
 
 def _read_images(path: str, network: IntegerNetwork) -> NDArray[np.float64]:
