@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.errors import InputError
+from pvae_neuro.errors import InputError, ModelFileError
 from pvae_neuro.network import FloatCircuit
 from pvae_neuro.network.sampler import WORDS
 
@@ -24,7 +24,7 @@ class Calibration:
     ----------
     potential : float
         Largest membrane potential (log-rate) of the latents.
-    count : int
+    count : float
         Largest spike count.
     error : float64 [M]
         Largest absolute reconstruction error per pixel, units of the input.
@@ -33,7 +33,7 @@ class Calibration:
     """
 
     potential: float
-    count: int
+    count: float
     error: NDArray[np.float64]
     images: int
     steps: int
@@ -56,6 +56,8 @@ def calibrate(
     ------
     InputError
         If the inputs have the wrong shape or there are none.
+    ModelFileError
+        If the circuit leaves the finite numbers.
     """
     inputs = np.asarray(inputs)
     if inputs.ndim != 2 or inputs.shape[1] != circuit.input.size or not len(inputs):
@@ -71,7 +73,15 @@ def calibrate(
         )
         for p in circuit.drawing
     }
-    return _extremes(circuit, images, words)
+    # What overflows is reported below, once.
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = _extremes(circuit, images, words)
+    if not np.isfinite([found.potential, found.count, *found.error]).all():
+        raise ModelFileError(
+            f"circuit {circuit.name!r}: in real numbers it overflows on the calibration images; "
+            f"its numbers are too large"
+        )
+    return found
 
 
 def _extremes(
@@ -80,10 +90,11 @@ def _extremes(
     latents = circuit.drawing[0]
     u_name, z_name = f"{latents.name}.u", f"{latents.name}.z"
     potential = float(np.max(latents.variable("u").initial))
-    count = 0
+    count = 0.0
     error = np.abs(images).max(axis=0).astype(np.float64)
     for state in circuit.run(images, words):
-        potential = max(potential, float(state[u_name].max()))
-        count = max(count, int(state[z_name].max()))
+        # `np.maximum` keeps what is not a number.
+        potential = float(np.maximum(potential, state[u_name].max()))
+        count = float(np.maximum(count, state[z_name].max()))
         error = np.maximum(error, np.abs(images - circuit.reconstruct(state)).max(axis=0))
     return Calibration(potential, count, error, len(images), CALIBRATION_STEPS)

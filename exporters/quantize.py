@@ -85,7 +85,9 @@ def quantize(
     ------
     InputError
         If an option or the calibration inputs are out of range.
-    NetworkError
+    ModelFileError
+        If the circuit does not take the model, or its numbers are beyond use.
+    CertificateError, NetworkError
         If a number of the model does not fit any scale.
     """
     config = config or QuantizeConfig()
@@ -100,8 +102,8 @@ def quantize(
 
 def _max_count(config: QuantizeConfig, calibration: Calibration) -> tuple[int, Choice]:
     seen = (
-        f"largest potential {calibration.potential:.2f} and largest count {calibration.count} on "
-        f"{calibration.images} calibration inputs over {calibration.steps} iterations"
+        f"largest potential {calibration.potential:.2f} and largest count {calibration.count:.0f} "
+        f"on {calibration.images} calibration inputs over {calibration.steps} iterations"
     )
     if config.max_count is not None:
         return config.max_count, Choice("max_count", config.max_count, f"asked for; {seen}")

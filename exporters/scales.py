@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pvae_neuro.exporters.remedies import refused
 from pvae_neuro.network import Choice
+from pvae_neuro.network.operations import LARGEST_SHIFT
 from pvae_neuro.network.population import WORD_MAX
 
 SATURATED_FRACTION = 1 / 2000
@@ -43,21 +46,23 @@ class Scales:
         """Largest mantissa of a weight."""
         return (1 << (self.weight_bits - 1)) - 1
 
-    @property
-    def largest_leak(self) -> int:
-        """Largest leak that leaves room for the rest of a potential change in 24 bits."""
-        return WORD_MAX // 2
-
 
 def fit_exponent(values: NDArray[np.float64], mantissa_max: int) -> int:
     """Smallest e such that every ``rint(value / 2**e)`` lies within the mantissa range."""
     largest = float(np.abs(values).max())
     if largest == 0.0:
         return 0
-    exponent = int(np.floor(np.log2(largest / mantissa_max)))
-    while np.rint(largest / 2.0**exponent) > mantissa_max:
+    exponent = math.floor(math.log2(largest) - math.log2(mantissa_max))
+    # The logarithms are rounded: the smallest exponent may be one off either way.
+    while _rounded(largest, exponent - 1) <= mantissa_max:
+        exponent -= 1
+    while _rounded(largest, exponent) > mantissa_max:
         exponent += 1
     return exponent
+
+
+def _rounded(value: float, exponent: int) -> int:
+    return round(math.ldexp(value, -exponent))
 
 
 def best_exponent(values: NDArray[np.float64], mantissa_max: int, least: int) -> int:
@@ -80,13 +85,45 @@ def mantissas(
     values: NDArray[np.float64], exponent: int, mantissa_max: int | None = None
 ) -> NDArray[np.float64]:
     """Round to mantissas of unit 2**exponent, half to even; saturate where a limit is given."""
-    rounded: NDArray[np.float64] = np.rint(values / 2.0**exponent)
+    with np.errstate(over="ignore"):
+        rounded: NDArray[np.float64] = np.rint(np.ldexp(values, -exponent))
     return rounded if mantissa_max is None else np.clip(rounded, -mantissa_max, mantissa_max)
 
 
 def saturated(values: NDArray[np.float64], exponent: int, mantissa_max: int) -> int:
     """How many mantissas saturate."""
-    return int((np.abs(np.rint(values / 2.0**exponent)) > mantissa_max).sum())
+    return int((np.abs(mantissas(values, exponent)) > mantissa_max).sum())
+
+
+def words(values: NDArray[np.float64], what: str, largest: int = WORD_MAX) -> NDArray[np.int32]:
+    """Rounded numbers as integers of 32 bits.
+
+    Raises
+    ------
+    CertificateError
+        If one of them exceeds ``largest``; names ``what`` it is.
+    """
+    reach = float(np.abs(values).max())
+    if not reach <= largest:  # Not-a-number fits nothing either.
+        raise refused(f"{what}: reaches {reach:.4g}, expected at most {largest}", "narrower")
+    return values.astype(np.int32)
+
+
+def check_exponent(exponent: int, what: str, largest: int = LARGEST_SHIFT) -> int:
+    """Return an exponent or a shift that lies within ``+-largest``.
+
+    Raises
+    ------
+    CertificateError
+        If it does not; names ``what`` it is.
+    """
+    if abs(exponent) > largest:
+        raise refused(
+            f"{what}: a power of two of {exponent} is needed, expected -{largest} to {largest}; "
+            f"the model's numbers are too far apart",
+            "narrower",
+        )
+    return exponent
 
 
 def row_reach(weight: NDArray[np.integer[Any]]) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+import numpy as np
+
 from pvae_neuro.errors import ModelFileError
 from pvae_neuro.exporters.calibrate import Calibration
 from pvae_neuro.exporters.scales import Scales
@@ -35,7 +37,10 @@ class Lowering(ABC):
         return model.config.family in self.families and model.config.inner_updates == 1
 
     def check(self, model: SavedModel) -> None:
-        """Raise :class:`ModelFileError` if the model cannot be lowered to this circuit."""
+        """Raise :class:`ModelFileError` if the model cannot be lowered to this circuit.
+
+        Its family and its numbers are checked.
+        """
         if model.config.family not in self.families:
             raise ModelFileError(
                 f"circuit {self.name!r}: expected a model of family {' or '.join(self.families)}, "
@@ -46,6 +51,12 @@ class Lowering(ABC):
                 f"circuit {self.name!r}: expected 1 inner update per step, got "
                 f"{model.config.inner_updates}"
             )
+        for name, array in model.arrays.items():
+            if not np.isfinite(array).all():
+                raise ModelFileError(
+                    f"circuit {self.name!r}: array {name!r} holds NaN or infinity; its training "
+                    f"diverged"
+                )
 
     @abstractmethod
     def circuit(self, model: SavedModel, dtype: str = "float32") -> FloatCircuit:

@@ -22,7 +22,15 @@ from pvae_neuro.exporters.lowerings.linear import (
     step_over_variance,
     wide_readout,
 )
-from pvae_neuro.exporters.scales import Scales, best_exponent, fit_exponent, mantissas, saturated
+from pvae_neuro.exporters.scales import (
+    Scales,
+    best_exponent,
+    check_exponent,
+    fit_exponent,
+    mantissas,
+    saturated,
+    words,
+)
 from pvae_neuro.exporters.spectrum import eigenvalues, inhibition_matrix, smallest_eigenvalue
 from pvae_neuro.network import (
     Activation,
@@ -39,12 +47,14 @@ from pvae_neuro.network import (
     Variable,
     shared,
 )
+from pvae_neuro.network.population import WORD_MAX
 from pvae_neuro.neurons.poisson import INTEGRATE_LATERAL
 from pvae_neuro.saved.model_file import SavedModel
 
 # Width of the drive's mantissas, sign included: it never runs on the chip.
 DRIVE_BITS = 24
-# The drive is a potential change; this many units of u are beyond every clamp.
+# The drive is a potential change; this many units of u are beyond every clamp. Half of all words
+# stay for what else a neuron receives.
 DRIVE_LIMIT_UNITS = 256
 INPUT = "drive"
 
@@ -84,19 +94,24 @@ class Lateral(Lowering):
         """The model in integers; this circuit has no messages to scale by calibration."""
         self.check(model)
         inhibition = lateral_weights(model) * 2.0**scales.frac_bits
-        diagonal = np.rint(np.diag(inhibition)).astype(np.int32)
+        diagonal = words(np.rint(np.diag(inhibition)), "self-inhibition")
         off_diagonal = inhibition - np.diag(np.diag(inhibition))
         # A left shift alone reaches the neuron: finer weights than one unit of u would be lost.
         exponent = best_exponent(off_diagonal, scales.mantissa_max, least=0)
+        check_exponent(exponent, "lateral weights")
         weight = -mantissas(off_diagonal, exponent, scales.mantissa_max)
         encoding, drive_choice = _drive(model, scales)
+        image = input_of(model, scales.input_frac_bits)
+        # Spikes may excite where the dictionary's elements oppose each other.
+        excitation = np.maximum(weight, 0).sum(axis=1) * scales.max_count * 2.0**exponent
+        received = encoding.interval(image.interval).high + excitation.astype(np.int64)
         network = IntegerNetwork(
             name=self.name,
-            input=input_of(model, scales.input_frac_bits),
+            input=image,
             encodings=(encoding,),
             populations=(
                 _drive_population(model, 0),
-                integer_latents(model, scales, INTEGRATE_LATERAL, diagonal),
+                integer_latents(model, scales, INTEGRATE_LATERAL, received, diagonal),
             ),
             connections=(
                 _drive_connection(model),
@@ -104,7 +119,7 @@ class Lateral(Lowering):
             ),
             iteration=_ITERATION,
             final=_FINAL,
-            readout=wide_readout(model),
+            readout=wide_readout(model, scales),
             choices=(
                 *scales.choices,
                 Choice(
@@ -154,8 +169,9 @@ def _drive(model: SavedModel, scales: Scales) -> tuple[Encoding, Choice]:
     unit = 2.0 ** (scales.frac_bits - scales.input_frac_bits)
     weight = step_over_variance(model) * model.dictionary.T.astype(np.float64) * unit
     shift = max(1, min(62, -fit_exponent(weight, (1 << (DRIVE_BITS - 1)) - 1)))
-    limit = DRIVE_LIMIT_UNITS << scales.frac_bits
-    encoding = Encoding(INPUT, "h", mantissas(weight, -shift).astype(np.int32), shift, limit)
+    limit = min(DRIVE_LIMIT_UNITS << scales.frac_bits, (WORD_MAX + 1) // 2)
+    rounded = words(mantissas(weight, -shift), "drive weights", (1 << (DRIVE_BITS - 1)) - 1)
+    encoding = Encoding(INPUT, "h", rounded, shift, limit)
     why = f"largest shift that keeps the drive's mantissas within {DRIVE_BITS} bits"
     return encoding, Choice("drive shift", shift, why)
 

@@ -2,26 +2,61 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.exporters.scales import Scales, fit_exponent, mantissas
+from pvae_neuro.errors import ModelFileError
+from pvae_neuro.exporters.remedies import refused
+from pvae_neuro.exporters.scales import Scales, check_exponent, fit_exponent, mantissas, words
 from pvae_neuro.network import Constant, Input, Population, Readout, Sampler, Variable, shared
+from pvae_neuro.network.host import INT32_MAX
 from pvae_neuro.network.program import Program
-from pvae_neuro.network.sampler import largest_potential
+from pvae_neuro.network.sampler import LOWEST_POTENTIAL, largest_potential
 from pvae_neuro.neurons.poisson import FIRE
 from pvae_neuro.saved.model_file import SavedModel
 
 LATENTS = "latents"
 READOUT_BITS = 16
+LARGEST_READOUT_SHIFT = 40
+SQUARED_ERROR_BITS = 62
 
 
 def step_over_variance(model: SavedModel) -> NDArray[np.float64]:
     """Gain of an error in the potential, ``eta / sigma**2``: float64 [M]."""
-    gain: NDArray[np.float64] = model.step_size / model.variance.astype(np.float64)
+    gain: NDArray[np.float64] = step_size(model) / model.variance.astype(np.float64)
     return gain
+
+
+def step_size(model: SavedModel) -> float:
+    """Step size of the update.
+
+    Raises
+    ------
+    ModelFileError
+        If it is beyond every number.
+    """
+    with np.errstate(over="ignore"):
+        step = model.step_size
+    if not np.isfinite(step):
+        raise ModelFileError(
+            f"model: its step size, exp({float(model.log_step_size):g}), is beyond every number; "
+            f"its training diverged"
+        )
+    return step
+
+
+def leak_per_step(model: SavedModel) -> NDArray[np.float64]:
+    """Leak of the potential in one update, ``eta b``: float64 [K], infinite where it overflows."""
+    step = step_size(model)
+    if step == 0.0:
+        return np.zeros(model.config.latents)
+    with np.errstate(over="ignore"):
+        leak: NDArray[np.float64] = step * model.leak
+    return leak
 
 
 def float_latents(
@@ -31,7 +66,7 @@ def float_latents(
     config = model.config
     floor = float(config.floor_u)
     constants = [
-        Constant("leak", (model.step_size * model.leak).astype(np.float64)),
+        Constant("leak", leak_per_step(model)),
         Constant("u_min", shared(floor)),
         Constant("u_max", shared(float(config.clamp_u))),
         Constant("du_min", shared(floor)),
@@ -53,18 +88,28 @@ def integer_latents(
     model: SavedModel,
     scales: Scales,
     integrate: Program,
+    received: NDArray[np.integer[Any]],
     diagonal: NDArray[np.int32] | None = None,
 ) -> Population:
-    """Poisson population in integers; the potential has the unit 2**-frac_bits."""
+    """Poisson population in integers; the potential has the unit 2**-frac_bits.
+
+    Parameters
+    ----------
+    model : SavedModel
+    scales : Scales
+    integrate : Program
+    received : int [K]
+        Most that all terms but the leak can add to a potential in one step.
+    diagonal : int32 [K], optional
+    """
     real = float_latents(model, integrate)
     unit = 2.0**scales.frac_bits
-    ends = {name: round(float(real.constant(name)[0]) * unit) for name in _CLAMPS}
-    ends["u_max"] = min(ends["u_max"], largest_potential(scales.max_count, scales.frac_bits))
+    ends = _clamps(real, scales)
     initial = np.clip(np.rint(real.variable("u").initial * unit), ends["u_min"], ends["u_max"])
-    # A leak beyond the largest step acts as that step; it must not wrap when it is rounded.
-    reach = ends["du_max"] - ends["du_min"]
-    leak = np.clip(np.rint(real.constant("leak") * unit), -reach, scales.largest_leak)
-    constants = [Constant("leak", leak.astype(np.int32))]
+    # A leak at which the change is its lower clamp, whatever else comes, acts as any larger one.
+    enough = np.maximum(received, 0) - ends["du_min"]
+    leak = words(np.minimum(np.rint(real.constant("leak") * unit), enough), f"{LATENTS}.leak")
+    constants = [Constant("leak", leak)]
     constants += [Constant(name, shared(value)) for name, value in ends.items()]
     if diagonal is not None:
         constants.append(Constant("diagonal", diagonal))
@@ -77,19 +122,62 @@ def integer_latents(
     )
 
 
+def _clamps(real: Population, scales: Scales) -> dict[str, int]:
+    """Clamps of the potential and of its change."""
+    floor = float(real.constant("u_min")[0])
+    if floor < LOWEST_POTENTIAL:
+        raise refused(
+            f"{LATENTS}: the potential's lower clamp is {floor:g}, expected at least "
+            f"{LOWEST_POTENTIAL}, the lowest that the sampler draws from",
+            "clip",
+        )
+    unit = 2.0**scales.frac_bits
+    # Far beyond every word, and still exact.
+    far = 2.0**40
+    ends = {name: round(min(far, float(real.constant(name)[0]) * unit)) for name in _CLAMPS}
+    ends["u_max"] = min(ends["u_max"], largest_potential(scales.max_count, scales.frac_bits))
+    # A change over the whole range of the potential acts as any larger one.
+    ends["du_max"] = min(ends["du_max"], ends["u_max"] - ends["u_min"])
+    return ends
+
+
 _CLAMPS = ("u_min", "u_max", "du_min", "du_max")
 
 
 def input_of(model: SavedModel, frac_bits: int = 0) -> Input:
-    """Images over the model's declared range."""
+    """Images over the model's declared range.
+
+    Raises
+    ------
+    CertificateError
+        If pixels of that range in units of 2**-frac_bits exceed 32 bits.
+    """
     config = model.config
+    low, high = float(config.input_low), float(config.input_high)
+    largest = max(abs(low), abs(high)) * 2.0**frac_bits
+    if frac_bits and largest > INT32_MAX:
+        raise refused(
+            f"pixels: inputs of [{low:g}, {high:g}] reach {largest:.4g} in units of "
+            f"2^-{frac_bits}, expected at most {INT32_MAX}",
+            "inputs",
+        )
     shape = None if config.image_shape is None else tuple(config.image_shape)
-    return Input(config.pixels, float(config.input_low), float(config.input_high), frac_bits, shape)
+    return Input(config.pixels, low, high, frac_bits, shape)
 
 
-def wide_readout(model: SavedModel) -> Readout:
-    """16-bit dictionary for the host, finer than any weight on the chip."""
+def wide_readout(model: SavedModel, scales: Scales) -> Readout:
+    """16-bit dictionary for the host, finer than any weight on the chip.
+
+    Its unit is the finest at which 16 bits hold every entry and 63 bits every squared error.
+    """
     dictionary = model.dictionary.astype(np.float64)
+    reach = float(np.abs(dictionary).sum(axis=1).max()) * scales.max_count
+    reach += max(abs(model.config.input_low), abs(model.config.input_high))
+    # The reach squared and summed over pixels, in units of 4**exponent; one bit is rounding's.
+    least = math.ceil(math.log2(reach) + (math.log2(len(dictionary)) - SQUARED_ERROR_BITS) / 2)
     exponent = fit_exponent(dictionary, (1 << (READOUT_BITS - 1)) - 1)
+    # Below the finest unit of a readout all that is left of a weight is zero.
+    exponent = max(-LARGEST_READOUT_SHIFT, least, exponent)
+    check_exponent(exponent, "readout", LARGEST_READOUT_SHIFT)
     weight = mantissas(dictionary, exponent).astype(np.int16)
     return Readout(LATENTS, "z", weight, None, -exponent)

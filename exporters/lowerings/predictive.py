@@ -8,6 +8,7 @@ predictive coding.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,13 +23,16 @@ from pvae_neuro.exporters.lowerings.linear import (
     integer_latents,
     step_over_variance,
 )
+from pvae_neuro.exporters.remedies import refused
 from pvae_neuro.exporters.scales import (
     Scales,
     best_exponent,
+    check_exponent,
     fit_exponent,
     mantissas,
     row_reach,
     saturated,
+    words,
 )
 from pvae_neuro.network import (
     Activation,
@@ -38,6 +42,7 @@ from pvae_neuro.network import (
     Dense,
     Encoding,
     FloatCircuit,
+    Input,
     IntegerNetwork,
     OneToOne,
     Population,
@@ -46,6 +51,7 @@ from pvae_neuro.network import (
     shared,
     transpose_of,
 )
+from pvae_neuro.network.operations import LARGEST_SHIFT
 from pvae_neuro.network.population import WORD_MAX
 from pvae_neuro.neurons.error import COMPARE
 from pvae_neuro.neurons.poisson import INTEGRATE
@@ -96,22 +102,28 @@ class Predictive(Lowering):
         weight = mantissas(dictionary, weight_exponent, scales.mantissa_max).astype(np.int8)
         # The error lives in the finer unit of input and weights.
         input_bits = max(scales.input_frac_bits, -weight_exponent)
-        found = _messages(model, scales, calibration, weight, weight_exponent, input_bits)
+        prediction_exponent = check_exponent(input_bits + weight_exponent, "prediction")
+        image = input_of(model, input_bits)
+        _check_pixels(image)
+        largest_error = _largest_error(image, weight, prediction_exponent, scales.max_count)
+        found = _messages(
+            model, scales, calibration, weight, weight_exponent, input_bits, largest_error
+        )
+        reach = np.abs(weight.astype(np.int64)).sum(axis=0) * found.limit
+        received = np.ceil(np.ldexp(reach, -found.message_bits)).astype(np.int64)
         errors = _error_population(
             model, found.gain, shared(found.gain_shift), found.limit, shared(0)
         )
         return IntegerNetwork(
             name=self.name,
-            input=input_of(model, input_bits),
+            input=image,
             encodings=(Encoding(INPUT, "x"),),
             populations=(
                 _input_population(model, 0),
-                integer_latents(model, scales, INTEGRATE),
+                integer_latents(model, scales, INTEGRATE, received),
                 errors,
             ),
-            connections=_connections(
-                model, weight, input_bits + weight_exponent, -found.message_bits
-            ),
+            connections=_connections(model, weight, prediction_exponent, -found.message_bits),
             iteration=_ITERATION,
             final=_FINAL,
             readout=Readout(LATENTS, "z", None, "prediction", -weight_exponent),
@@ -192,6 +204,29 @@ class _Messages:
     choices: tuple[Choice, ...]
 
 
+def _check_pixels(image: Input) -> None:
+    """Raise :class:`CertificateError` if a pixel is no word in the unit of its error."""
+    largest = max(-image.interval.smallest, image.interval.largest)
+    if largest > WORD_MAX:
+        raise refused(
+            f"pixels: they reach {largest} in the unit of the dictionary's mantissas, "
+            f"2^-{image.frac_bits}, expected at most {WORD_MAX}; weights are too small for such "
+            f"inputs",
+            "inputs",
+        )
+
+
+def _largest_error(
+    image: Input, weight: NDArray[np.int8], exponent: int, max_count: int
+) -> NDArray[np.float64]:
+    """Largest error that a pixel can show, over all images and counts: float64 [M]."""
+    wide = weight.astype(np.float64)
+    above = np.ldexp(np.maximum(wide, 0.0).sum(axis=1) * max_count, exponent)
+    below = np.ldexp(np.minimum(wide, 0.0).sum(axis=1) * max_count, exponent)
+    pixel = image.interval
+    return np.maximum(above - pixel.smallest, pixel.largest - below)
+
+
 def _messages(
     model: SavedModel,
     scales: Scales,
@@ -199,6 +234,7 @@ def _messages(
     weight: NDArray[np.int8],
     weight_exponent: int,
     input_bits: int,
+    largest_error: NDArray[np.float64],
 ) -> _Messages:
     # A pixel that no mantissa reaches can neither be predicted nor change a potential.
     live = np.any(weight != 0, axis=1)
@@ -207,9 +243,17 @@ def _messages(
     # Largest message for which no row of the feedback can overflow 24 bits.
     limit = (WORD_MAX - ROUNDING_ROOM) // max(1, row_reach(weight.T))
     largest = float((push * calibration.error).max())
-    message_bits = int(np.floor(np.log2(limit / largest))) if largest > 0.0 else 0
-    gain = push * 2.0 ** (message_bits - input_bits)
-    gain_shift = max(1, -fit_exponent(gain, (1 << (GAIN_BITS - 1)) - 1))
+    # The largest message of all, before its clamp, must be a word too.
+    extreme = float((push * np.ldexp(largest_error, -input_bits)).max())
+    message_bits = LARGEST_SHIFT
+    for most, reached in ((limit, largest), (WORD_MAX - ROUNDING_ROOM, extreme)):
+        if reached > 0.0:
+            message_bits = min(message_bits, math.floor(math.log2(most) - math.log2(reached)))
+    check_exponent(message_bits, "messages")
+    gain = np.ldexp(push, message_bits - input_bits)
+    # Beyond the widest shift a gain so small moves no message by half a unit.
+    fitting = -fit_exponent(gain, (1 << (GAIN_BITS - 1)) - 1)
+    gain_shift = min(LARGEST_SHIFT, max(1, fitting))
     choices = (
         Choice(
             "message limit",
@@ -220,9 +264,10 @@ def _messages(
             "message unit",
             2.0**-message_bits,
             f"finest unit, in potential units per weight, in which the largest weighted error "
-            f"{largest:.4g} of calibration stays below the message limit",
+            f"{largest:.4g} of calibration stays below the message limit, and that of any input "
+            f"and counts, {extreme:.4g}, within 24 bits",
         ),
         Choice("gain shift", gain_shift, f"largest that keeps the gains within {GAIN_BITS} bits"),
     )
-    rounded = mantissas(gain, -gain_shift).astype(np.int32)
+    rounded = words(mantissas(gain, -gain_shift), "gains of the errors")
     return _Messages(rounded, gain_shift, limit, message_bits, choices)
