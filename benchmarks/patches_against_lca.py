@@ -24,7 +24,7 @@ from rich.console import Console
 
 import pvae_neuro as pn
 from pvae_neuro.data.images import Images
-from pvae_neuro.experiments.latents import interpolate
+from pvae_neuro.experiments.shared.measures import interpolate
 from pvae_neuro.training.config import TrainConfig
 from pvae_neuro.training.train import TrainOptions, checkpoint_path, recipe, train
 from pvae_neuro.utils.files import atomic_path

@@ -11,21 +11,18 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from pvae_neuro.data.images import Images
+from pvae_neuro.data import Images
 from pvae_neuro.errors import InputError
 from pvae_neuro.evaluation.infer import infer
 from pvae_neuro.experiments import (
     amortization_gap,
     convergence,
-    latents,
     mnist_table,
-    published,
     rate_distortion,
-    shared_dictionary,
-    trainings,
 )
-from pvae_neuro.experiments.context import Context
-from pvae_neuro.experiments.result import ExperimentResult
+from pvae_neuro.experiments.shared import families, measures, published, recipes
+from pvae_neuro.experiments.shared.context import Context
+from pvae_neuro.experiments.shared.result import ExperimentResult
 from pvae_neuro.models.registry import model_entry, model_names
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.training.config import TrainConfig
@@ -48,9 +45,11 @@ class _Small(Context):
         labels = np.arange(100) % 10 if dataset == "mnist" else None
         return Images(pixels, labels, (side, side), low, 1.0, dataset)
 
-    def trained(self, key: str, images: Images, config: TrainConfig) -> SavedModel:
+    def trained(
+        self, key: str, images: Images, config: TrainConfig, start: SavedModel | None = None
+    ) -> SavedModel:
         small = {"latents": 8, "steps": 2, "epochs": 1, "batch_size": 40, "windows": 1}
-        return super().trained(key, images, config.model_copy(update=small))
+        return super().trained(key, images, config.model_copy(update=small), start)
 
 
 @pytest.fixture
@@ -85,11 +84,11 @@ def test_convergence_reads_the_published_moments(context, monkeypatch):
     assert result.checks[horizon] == (curves["mse"][15] <= curves["mse"][1])
 
 
-def test_stopped_experiment_takes_up_its_parts(context, monkeypatch):
+def test_a_stopped_experiment_continues_with_its_parts(context, monkeypatch):
     monkeypatch.setattr(convergence, "TIMES", (3,))
     monkeypatch.setattr(convergence, "NONLINEAR", ())
     first = convergence.run(context)
-    monkeypatch.setattr(latents, "infer", _refuse)
+    monkeypatch.setattr(Context, "infer", _refuse)
     assert convergence.run(context).curves == first.curves
 
 
@@ -146,19 +145,19 @@ def test_amortization_gap_keeps_one_dictionary(context):
     _written(context, result)
     ways = {row.name.split(",")[0] for row in result.rows}
     assert ways == {"encoder", "iterative Poisson", "LCA"}
-    shared = trainings.patches_model(context, "pvae-linear", beta=1.0)
-    dictionary = shared_dictionary.dictionary_of(shared)
-    images = context.images(trainings.PATCHES, "train")
-    around = shared_dictionary.poisson_on(context, images, dictionary, 8.0)
+    shared = recipes.patches_model(context, "pvae-linear", beta=1.0)
+    dictionary = amortization_gap.dictionary_of(shared)
+    images = context.images(recipes.PATCHES, "train")
+    around = amortization_gap.poisson_on(context, images, dictionary, 8.0)
     np.testing.assert_array_equal(around.dictionary, dictionary)
-    norms = np.linalg.norm(shared_dictionary.lca_on(dictionary, 0.1).arrays["dictionary"], axis=0)
+    norms = np.linalg.norm(amortization_gap.lca_on(dictionary, 0.1).arrays["dictionary"], axis=0)
     np.testing.assert_allclose(norms, 1.0, rtol=1e-5)
 
 
 def test_dictionary_is_what_the_decoder_adds(context):
-    model = trainings.patches_model(context, "pvae-linear", beta=1.0)
+    model = recipes.patches_model(context, "pvae-linear", beta=1.0)
     stored = model.arrays["decoder.dictionary"]
-    np.testing.assert_array_equal(shared_dictionary.dictionary_of(model), stored)
+    np.testing.assert_array_equal(amortization_gap.dictionary_of(model), stored)
 
 
 def test_lca_on_a_correlated_dictionary_settles():
@@ -166,8 +165,8 @@ def test_lca_on_a_correlated_dictionary_settles():
     base = random.normal(size=(16, 1))
     dictionary = (base + 0.1 * random.normal(size=(16, 64))).astype(np.float32)
     inputs = random.normal(size=(8, 16)).astype(np.float32)
-    trace = infer(shared_dictionary.lca_on(dictionary, 0.1), inputs, 400)
-    # With the common step of 0.1 the membranes of such alike atoms would swing ever wider.
+    trace = infer(amortization_gap.lca_on(dictionary, 0.1), inputs, 400)
+    # With the usual step of 0.1 potentials of such similar atoms would oscillate ever more.
     assert trace.change.max() == trace.change[0]
     assert trace.change[-1] < 0.1 * trace.change[0]
     assert trace.mse[-1] < trace.mse[0]
@@ -179,9 +178,9 @@ def test_recipes_name_families_and_settings_that_exist(context, monkeypatch):
     for quick in (True, False):
         context.quick = quick
         for name in model_names():
-            trainings.mnist_model(context, name)
+            recipes.mnist_model(context, name)
     assert [config.model for config in asked] == 2 * list(model_names())
-    own = {*trainings._QUICK_MNIST_OF, *trainings._FULL_MNIST_OF, *trainings._QUICK_IMAGES_OF}
+    own = {*recipes._QUICK_MNIST_OF, *recipes._FULL_MNIST_OF, *recipes._QUICK_IMAGES_OF}
     assert own <= set(model_names())
     full = next(c for c in asked[len(model_names()) :] if c.model == "ipvae-linear")
     assert (full.steps, full.beta, full.latents, full.epochs) == (128, 128.0, 512, 400)
@@ -189,14 +188,14 @@ def test_recipes_name_families_and_settings_that_exist(context, monkeypatch):
 
 def test_published_parameters_agree_with_the_registry():
     for name, row in published.MNIST_TABLE.items():
-        if row.same_architecture:
-            assert model_entry(name).published_parameters == row.parameters
-        assert row.mse == pytest.approx(784 * row.mse_pixel, rel=1e-3)
+        if row["same_architecture"]:
+            assert model_entry(name).published_parameters == row["parameters"]
+        assert row["mse"] == pytest.approx(784 * row["mse_pixel"], rel=1e-3)
 
 
 def test_published_best_distances_follow_from_their_points():
     best = {
-        name: min(latents.distance(point.r2, point.zeros) for point in points)
+        name: min(measures.distance(point["r2"], point["zeros"]) for point in points)
         for name, points in published.RATE_DISTORTION.items()
     }
     assert best["ipvae-linear"] == pytest.approx(0.284, abs=2e-3)
@@ -206,38 +205,42 @@ def test_published_best_distances_follow_from_their_points():
 
 def test_interpolation_is_linear_and_never_leaves_the_sweep():
     points = [(0.8, 0.6), (0.4, 1.0)]
-    assert latents.interpolate(points, 0.6) == pytest.approx(0.8)
-    assert latents.interpolate(points, 0.4) == 1.0
-    assert latents.interpolate(points, 0.39) is None
-    assert latents.interpolate([], 0.5) is None
+    assert measures.interpolate(points, 0.6) == pytest.approx(0.8)
+    assert measures.interpolate(points, 0.4) == 1.0
+    assert measures.interpolate(points, 0.39) is None
+    assert measures.interpolate([], 0.5) is None
 
 
 def test_sparsity_spans_nothing_to_all():
     one_hot = np.eye(5)
-    assert latents.sparsity(one_hot, 0) == pytest.approx(1.0)
-    assert latents.sparsity(one_hot, 1) == pytest.approx(1.0)
-    assert latents.sparsity(np.ones((4, 3)), 0) == pytest.approx(0.0)
+    assert measures.sparsity(one_hot, 0) == pytest.approx(1.0)
+    assert measures.sparsity(one_hot, 1) == pytest.approx(1.0)
+    assert measures.sparsity(np.ones((4, 3)), 0) == pytest.approx(0.0)
     # A latent that never responds has no sparsity; signs do not matter.
     mixed = np.array([[1.0, 0.0], [-1.0, 0.0]])
-    assert latents.sparsity(mixed, 0) == pytest.approx(0.0)
-    assert math.isnan(latents.sparsity(np.zeros((3, 2)), 0))
+    assert measures.sparsity(mixed, 0) == pytest.approx(0.0)
+    assert math.isnan(measures.sparsity(np.zeros((3, 2)), 0))
     with pytest.raises(InputError, match="at least 2 responses along axis 0, got 1"):
-        latents.sparsity(np.ones((1, 3)), 0)
+        measures.sparsity(np.ones((1, 3)), 0)
 
 
 def test_classification_reads_separable_latents():
     random = np.random.default_rng(1)
     labels = np.arange(200) % 2
     rows = (labels[:, None] * 3.0 + random.normal(size=(200, 4))).astype(np.float32)
-    accuracy = latents.classification_accuracy(rows[:150], labels[:150], rows[150:], labels[150:])
+    accuracy = measures.classification_accuracy(rows[:150], labels[:150], rows[150:], labels[150:])
     assert accuracy > 0.9
-    scaled = latents.classification_accuracy(
+    scaled = measures.classification_accuracy(
         100 * rows[:150], labels[:150], 100 * rows[150:], labels[150:]
     )
     assert scaled == pytest.approx(accuracy)
 
 
+def test_every_family_has_its_entry():
+    assert set(families.FAMILIES) == set(model_names())
+
+
 def test_amortized_families_infer_once():
-    assert latents.iterations_of("pvae-conv", 1000) == 1
-    assert latents.iterations_of("ipvae-linear", 1000) == 1000
-    assert latents.iterations_of("iavae", 20) == 20
+    assert families.iterations_of("pvae-conv", 1000) == 1
+    assert families.iterations_of("ipvae-linear", 1000) == 1000
+    assert families.iterations_of("iavae", 20) == 20

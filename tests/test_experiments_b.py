@@ -18,16 +18,15 @@ from pvae_neuro.data import Images
 from pvae_neuro.errors import InputError
 from pvae_neuro.experiments import (
     features,
-    gratings_shown,
     non_stationary,
     ood,
-    ood_sets,
     sample_efficiency,
     tuning,
 )
-from pvae_neuro.experiments.context import Context
-from pvae_neuro.experiments.gabor import Gabor, fit_gabor, fit_gabors
-from pvae_neuro.experiments.responses import (
+from pvae_neuro.experiments.shared import gratings
+from pvae_neuro.experiments.shared.context import Context
+from pvae_neuro.experiments.shared.gabor import Gabor, fit_gabor, fit_gabors
+from pvae_neuro.experiments.tuning import (
     ContrastResponse,
     circular_variance,
     fit_contrast_response,
@@ -110,7 +109,7 @@ def test_explained_variance_is_what_the_image_of_the_fit_explains() -> None:
 
 
 def test_orientation_is_that_of_the_gratings() -> None:
-    grating = gratings_shown._gratings(
+    grating = gratings.gratings_for(
         signed_model(16), orientation=30.0, spatial_frequency=0.15, frames=1
     )
     found = fit_gabor(grating.frame(0)[0].reshape(16, 16))
@@ -181,11 +180,11 @@ def test_neighbours_name_clusters_and_guess_noise() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 4, 400)
     clusters = (5.0 * np.eye(4)[labels] + rng.normal(size=(400, 4))).astype(np.float32)
-    told = []
+    done = []
     found = sample_efficiency.accuracies(
-        clusters, labels, 3, 0, counts=(20, 200), progress=told.append
+        clusters, labels, 3, 0, counts=(20, 200), advance=done.append
     )
-    assert [len(found[20]), len(found[200])] == [3, 1] and sum(told) == 4
+    assert [len(found[20]), len(found[200])] == [3, 1] and sum(done) == 4
     assert np.mean(found[20]) > 0.9
     noise = rng.normal(size=(400, 4)).astype(np.float32)
     assert sample_efficiency.accuracies(noise, labels, 3, 0, counts=(200,))[200][0] < 0.5
@@ -194,9 +193,7 @@ def test_neighbours_name_clusters_and_guess_noise() -> None:
 
 
 def test_the_claim_of_five_times_compares_few_poisson_labels_with_many_gaussian_ones() -> None:
-    poisson, gaussian = (
-        sample_efficiency.Setting(law, 10, "conv") for law in ("poisson", "gaussian")
-    )
+    poisson, gaussian = (sample_efficiency.Setting(law, 10) for law in ("poisson", "gaussian"))
     found = {poisson: {"labels_200": 0.81}, gaussian: {"labels_1000": 0.80}}
     assert list(sample_efficiency._checks(found).values()) == [True]
     found[gaussian]["labels_1000"] = 0.82
@@ -236,7 +233,7 @@ def test_motions_make_frames_for_all_iterations(motion: non_stationary.Motion) -
 # Tuning
 
 
-PROTOCOL = gratings_shown.Protocol(6, (0.1, 0.2), (0.0, 0.25, 0.5, 0.75, 1.0), 4, 1, 2, 12, 5)
+PROTOCOL = gratings.Protocol(6, (0.1, 0.2), (0.0, 0.25, 0.5, 0.75, 1.0), 4, 1, 2, 12, 5)
 
 
 @pytest.fixture
@@ -266,7 +263,7 @@ def test_figures_and_drawing_of_the_population(measured: dict) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure()
-    tuning.draw_tuning(measured, figure)
+    tuning._draw(measured, figure)
     assert len(figure.axes) == 6
     assert all(ax.get_xlabel() and ax.get_ylabel() for ax in figure.axes)
 
@@ -285,7 +282,7 @@ def test_sets_that_are_absent_are_left_out_with_the_reason(
         return digits
 
     monkeypatch.setattr(Context, "images", images)
-    shown = ood_sets.shown_sets(context, 5, (90.0,))
+    shown = ood.read_sets(context, 5, (90.0,))
     assert list(shown.sets) == ["upright digits", "turned by 90°"]
     assert [note.split(" ")[0] for note in shown.notes] == ["Omniglot", "EMNIST", "natural"]
     turned = shown.sets["turned by 90°"].pixels.reshape(-1, 28, 28)
@@ -296,15 +293,15 @@ def test_sets_that_are_absent_are_left_out_with_the_reason(
 def test_errors_are_shares_of_the_variance_and_classes_are_read(context: Context) -> None:
     pytest.importorskip("sklearn", reason="classification needs scikit-learn")
     model, digits = settling_model(), digits_like(30)
-    shown = ood_sets.Shown(
-        {ood_sets.UPRIGHT: digits, "turned by 90°": digits_like(30, 5)},
-        {0.0: ood_sets.UPRIGHT, 90.0: "turned by 90°"},
+    shown = ood.ImageSets(
+        {ood.UPRIGHT: digits, "turned by 90°": digits_like(30, 5)},
+        {0.0: ood.UPRIGHT, 90.0: "turned by 90°"},
     )
     found = ood._measure(context, "toy", model, shown, digits_like(60, 3))
     figures = ood._figures(found, shown)
-    assert figures["steps"] == 48 == len(found["errors"][ood_sets.UPRIGHT])
-    assert figures["upright"] == found["errors"][ood_sets.UPRIGHT][-1] > 0
-    assert found["accuracy"].keys() == {ood_sets.UPRIGHT, "turned by 90°"}
+    assert figures["steps"] == 48 == len(found["errors"][ood.UPRIGHT])
+    assert figures["upright"] == found["errors"][ood.UPRIGHT][-1] > 0
+    assert found["accuracy"].keys() == {ood.UPRIGHT, "turned by 90°"}
     assert ood._panels(shown) == ["turned by 90°"]
 
 
@@ -331,10 +328,10 @@ def test_elements_are_fitted_and_drawn(context: Context) -> None:
     model = signed_model()
     fits = features._fit(context, "toy", model)
     assert fits == features._fit(context, "toy", model)
-    row = features._patches_row("toy", model, fits)
-    assert row.figures["gabor"] == 1.0
-    assert row.figures["frequency"] == pytest.approx(0.2, abs=0.02)
-    checks = features._checks({"ipvae-linear": model}, {"ipvae-linear": fits})
+    figures = features._gabor_figures(fits)
+    assert figures["gabor"] == 1.0
+    assert figures["frequency"] == pytest.approx(0.2, abs=0.02)
+    checks = features._checks(model, fits)
     assert list(checks.values())[1:] == [True, True]
     figure = Figure(figsize=(9, 6), layout="constrained")
     features._draw(random_model(), model, {"ipvae-linear": fits}, figure)

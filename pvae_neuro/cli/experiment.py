@@ -51,14 +51,14 @@ def experiment(
     Stopped runs go on where they stopped: give the same --out.
     """
     check_outputs(json)
-    from pvae_neuro.experiments.registry import experiment_entry, experiment_names
+    from pvae_neuro.experiments.registry import experiment_names, experiment_summary
 
     if name is None:
         _list(json, quiet)
         return
     names = experiment_names() if name == ALL else (name,)
     for each in names:
-        experiment_entry(each)
+        experiment_summary(each)
     if out is None:
         raise InputError(f"experiment {name}: expected a folder for its files: --out DIR")
     if seed < 0:
@@ -81,8 +81,7 @@ def _run(
     from rich.console import Console
 
     from pvae_neuro.cli.shared.progress import stages
-    from pvae_neuro.experiments.context import Context
-    from pvae_neuro.experiments.registry import run_experiment
+    from pvae_neuro.experiments import Context, run_experiment
 
     started = time.monotonic()
     with stages(f"{name}: ", quiet) as tell:
@@ -99,11 +98,11 @@ def _run(
 
 
 def _list(json: Path | None, quiet: bool) -> None:
-    from pvae_neuro.experiments.registry import experiment_entry, experiment_names
+    from pvae_neuro.experiments.registry import experiment_names, experiment_summary
 
-    entries = [experiment_entry(name) for name in experiment_names()]
-    write_json(json, [{"name": entry.name, "summary": entry.summary} for entry in entries])
+    summaries = {name: experiment_summary(name) for name in experiment_names()}
+    write_json(json, [{"name": name, "summary": text} for name, text in summaries.items()])
     table = plain_table("experiments", "name", "what it shows")
-    for entry in entries:
-        table.add_row(entry.name, entry.summary)
+    for name, text in summaries.items():
+        table.add_row(name, text)
     console(json, quiet).print(table)

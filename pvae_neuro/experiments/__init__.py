@@ -1,6 +1,7 @@
-"""The papers' experiments, each a file; ``pvae-neuro experiment NAME`` runs them."""
+"""The papers' experiments, one file each; ``shared/`` holds what several of them use."""
 
 from pvae_neuro.experiments.registry import experiment_names, run_experiment
-from pvae_neuro.experiments.result import ExperimentResult
+from pvae_neuro.experiments.shared.context import Context
+from pvae_neuro.experiments.shared.result import ExperimentResult
 
-__all__ = ["ExperimentResult", "experiment_names", "run_experiment"]
+__all__ = ["Context", "ExperimentResult", "experiment_names", "run_experiment"]

@@ -2,37 +2,35 @@
 
 The dictionary is the one that an amortized Poisson VAE with a linear encoder learned on whitened
 patches at β = 1. With it, latents are inferred by that encoder; by iterative Poisson inference,
-whose leaks, step size, variances and initial potentials are trained while the dictionary stands
-still; and by LCA over its penalty λ, atoms scaled to unit norm. Where the same dictionary serves a
-better reconstruction at equal sparsity, the encoder, not the dictionary, was the limit.
+whose leaks, step size, variances and initial potentials are trained while the dictionary is fixed;
+and by LCA over its penalty λ, with atoms scaled to unit norm. If another way reconstructs better
+with the same dictionary at equal sparsity, then the encoder was the limit, not the dictionary.
 
-The encoder's curve over β lets every β have the dictionary that it learned itself, which favours
-the encoder. Error is that of the posterior mean; sparsity is that of the means, over images
-(lifetime) and over latents (population), in the sense of Vinje and Gallant.
+The encoder's curve over β uses the dictionary that was learned at each β, which favours the
+encoder. The error is that of the posterior mean; sparsity is that of the means, over images
+(lifetime) and over latents (population), after Vinje and Gallant.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
-from pvae_neuro.experiments import published
-from pvae_neuro.experiments.context import Context, budget_of
-from pvae_neuro.experiments.drawing import color_of, label_axes, legend_below
-from pvae_neuro.experiments.latents import (
-    infer_shown,
-    interpolate,
-    iterations_of,
-    sparsity,
-    weights_digest,
-)
-from pvae_neuro.experiments.result import Column, ExperimentResult, Row
-from pvae_neuro.experiments.shared_dictionary import dictionary_of, lca_on, poisson_on
-from pvae_neuro.experiments.trainings import PATCHES, QUICK_PATCHES, patches_model
-from pvae_neuro.saved.model_file import Float32, SavedModel
+from pvae_neuro.data import Images
+from pvae_neuro.experiments.shared import published
+from pvae_neuro.experiments.shared.context import Context, budget_of
+from pvae_neuro.experiments.shared.families import iterations_of
+from pvae_neuro.experiments.shared.measures import interpolate, sparsity
+from pvae_neuro.experiments.shared.recipes import EXACT, PATCHES, QUICK_PATCHES, patches_model
+from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
+from pvae_neuro.experiments.shared.style import color_of, label_axes, legend_below
+from pvae_neuro.models.registry import build_model, model_from_saved
+from pvae_neuro.saved.model_file import Float32, ModelConfig, SavedModel
+from pvae_neuro.training.train import recipe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,59 +38,41 @@ if TYPE_CHECKING:
 
 ENCODER, ITERATIVE, SPARSE = "encoder", "iterative Poisson", "LCA"
 SHARED_BETA = 1.0
-"""β of the P-VAE whose dictionary all share."""
+"""β of the P-VAE whose dictionary is shared."""
 
-_COLORS = {ENCODER: "pvae", ITERATIVE: "ipvae", SPARSE: "lca"}
+_FAMILIES = {ENCODER: "pvae-linear", ITERATIVE: "ipvae-linear", SPARSE: "lca"}
 _COLUMNS = [
     Column("mse_mean", "MSE of the mean, summed", ".1f"),
     Column("lifetime", "lifetime sparsity", ".3f"),
     Column("population", "population sparsity", ".3f"),
     Column("zeros", "zeros", ".3f"),
 ]
+_HORIZON = 16
+# Fraction of the learning rate at which a dictionary does not change.
+_FIXED = 1e-9
 
 
 @dataclass(frozen=True)
 class Point:
-    """One way to infer at one setting.
-
-    Attributes
-    ----------
-    way : str
-        :data:`ENCODER`, :data:`ITERATIVE` or :data:`SPARSE`.
-    setting : float
-        β, or λ of LCA.
-    figures : dict of str to float
-    budget : str
-        Of the training behind it.
-    """
+    """One way to infer at one setting."""
 
     way: str
+    """:data:`ENCODER`, :data:`ITERATIVE` or :data:`SPARSE`."""
+
     setting: float
+    """β, or λ of LCA."""
+
     figures: dict[str, float]
     budget: str
 
     @property
     def title(self) -> str:
-        """Way and setting, as a row is named."""
+        """Name of the row."""
         return f"{self.way}, {'λ' if self.way == SPARSE else 'β'} = {self.setting:g}"
 
 
 def run(context: Context) -> ExperimentResult:
-    """Train the P-VAEs, infer with one dictionary in three ways, and compare.
-
-    Parameters
-    ----------
-    context : Context
-
-    Returns
-    -------
-    ExperimentResult
-
-    Raises
-    ------
-    InputError
-        If the patches are absent.
-    """
+    """Train the P-VAEs, infer with one dictionary in three ways, and compare."""
     patches = context.images(PATCHES, "test", context.choose(400, None)).pixels
     shared = patches_model(context, "pvae-linear", beta=SHARED_BETA)
     dictionary = dictionary_of(shared)
@@ -106,7 +86,7 @@ def run(context: Context) -> ExperimentResult:
         "amortization-gap",
         "One dictionary, three ways to infer",
         _COLUMNS,
-        [Row(p.title, p.figures, *_published(p)) for p in points],
+        [_row(point) for point in points],
         partial(_draw, points),
         curves={"mse_at_the_encoders_lifetime_sparsity": gaps},
         notes=_notes(context, len(patches), gaps),
@@ -121,7 +101,7 @@ def run(context: Context) -> ExperimentResult:
 def _encoder(context: Context, patches: Float32) -> list[Point]:
     points = []
     for beta in context.choose((0.2, 0.6, 1.0, 1.5), (0.01, 0.2, 0.4, 0.6, 0.8, 1.0, 1.5, 4.0)):
-        context.tell(f"train the encoder, β = {beta:g}", 0, 1)
+        context.progress(f"train the encoder, β = {beta:g}", 0, 1)
         model = patches_model(context, "pvae-linear", beta=beta)
         points.append(_point(context, ENCODER, beta, model, patches, 1, budget_of(model)))
     return points
@@ -130,23 +110,23 @@ def _encoder(context: Context, patches: Float32) -> list[Point]:
 def _iterative(context: Context, patches: Float32, dictionary: Float32) -> list[Point]:
     points = []
     images = context.images(PATCHES, "train", context.choose(QUICK_PATCHES, None))
+    steps = context.choose(200, 1000)
     for beta in context.choose((8.0, 24.0, 64.0), (4.0, 8.0, 16.0, 24.0, 48.0, 64.0, 128.0)):
-        context.tell(f"train iterative inference, β = {beta:g}", 0, 1)
+        context.progress(f"train iterative inference, β = {beta:g}", 0, 1)
         model = poisson_on(context, images, dictionary, beta)
-        steps = context.choose(200, 1000)
         points.append(_point(context, ITERATIVE, beta, model, patches, steps, budget_of(model)))
     return points
 
 
 def _sparse(context: Context, patches: Float32, dictionary: Float32, budget: str) -> list[Point]:
-    points = []
-    for penalty in context.choose(
+    steps = context.choose(300, 900)
+    penalties = context.choose(
         (0.01, 0.1, 0.5, 1.0, 2.0), (0.001, 0.1, 0.3, 0.5, 0.7, 1.0, 2.0, 4.0)
-    ):
-        model = lca_on(dictionary, penalty)
-        steps = context.choose(300, 900)
-        points.append(_point(context, SPARSE, penalty, model, patches, steps, budget))
-    return points
+    )
+    return [
+        _point(context, SPARSE, penalty, lca_on(dictionary, penalty), patches, steps, budget)
+        for penalty in penalties
+    ]
 
 
 def _point(
@@ -161,7 +141,7 @@ def _point(
     count = iterations_of(model.config.family, steps)
 
     def compute() -> dict[str, Any]:
-        trace = infer_shown(context, f"infer, {way} {setting:g}", model, patches, count)
+        trace = context.infer(f"infer, {way} {setting:g}", model, patches, count)
         return {
             "mse_mean": float(trace.mse_mean[-1]),
             "lifetime": sparsity(trace.mean, axis=0),
@@ -169,11 +149,58 @@ def _point(
             "zeros": float(trace.zeros[-1]),
         }
 
-    figures = context.part(
-        way.replace(" ", "-"), compute, weights=weights_digest(model), steps=count,
-        images=len(patches), setting=setting,
-    )  # fmt: skip
+    figures = context.cached(way, model, compute, steps=count, images=len(patches), setting=setting)
     return Point(way, setting, figures, budget)
+
+
+def dictionary_of(model: SavedModel) -> Float32:
+    """What each latent of a linear decoder without bias adds to the reconstruction, [M, K]."""
+    with torch.no_grad():
+        atoms = model_from_saved(model).decode(torch.eye(model.config.latents))
+    return np.ascontiguousarray(atoms.numpy().T)
+
+
+def poisson_on(context: Context, images: Images, dictionary: Float32, beta: float) -> SavedModel:
+    """A linear iterative Poisson VAE with this dictionary [M, K]; all other parameters trained."""
+    config = recipe(
+        "ipvae-linear", latents=dictionary.shape[1], steps=_HORIZON, beta=beta, seed=context.seed,
+        **EXACT, dictionary_rate=_FIXED, learning_rate=3e-2, batch_size=100,
+        epochs=context.choose(2, 20),
+    )  # fmt: skip
+    sizes = ModelConfig(
+        family=config.model, pixels=images.pixels.shape[1], latents=config.latents,
+        steps=config.steps, beta=config.beta, input_low=images.low, input_high=images.high,
+        image_shape=images.image_shape,
+    )  # fmt: skip
+    untrained = build_model(sizes, torch.Generator().manual_seed(config.seed)).to_saved()
+    # Starting with a step size of 1 / λmax of ΦᵀΦ keeps inference stable; training improves it.
+    step = np.array(-np.log(max(_largest_eigenvalue(dictionary), 1.0)), np.float32)
+    start = _with_arrays(untrained, dictionary=dictionary, log_step_size=step)
+    trained = context.trained(f"patches-poisson-on-pvae-b{beta:g}", images, config, start)
+    # Training moved the dictionary by rounding at most: put the very same one back.
+    return _with_arrays(trained, dictionary=dictionary)
+
+
+def lca_on(dictionary: Float32, penalty: float) -> SavedModel:
+    """LCA with penalty λ and the atoms of a dictionary [M, K], scaled to unit norm."""
+    norms = np.linalg.norm(dictionary, axis=0)
+    atoms = (dictionary / np.where(norms > 0, norms, 1.0)).astype(np.float32)
+    # Potentials oscillate with steps above 2 / λmax; half of that leaves a margin.
+    step = min(0.1, 1.0 / _largest_eigenvalue(atoms))
+    config = ModelConfig(
+        family="lca", pixels=len(atoms), latents=atoms.shape[1], steps=1, beta=1.0,
+        input_low=-1.0, input_high=1.0, architecture={"lambda_": penalty, "step": step},
+    )  # fmt: skip
+    return SavedModel(config, {"dictionary": atoms})
+
+
+def _largest_eigenvalue(dictionary: Float32) -> float:
+    """λmax of ΦᵀΦ."""
+    return float(np.linalg.norm(dictionary, ord=2)) ** 2
+
+
+def _with_arrays(model: SavedModel, **arrays: Float32) -> SavedModel:
+    return replace(model, arrays={**model.arrays, **arrays})
 
 
 def _gaps(points: list[Point]) -> dict[str, Any]:
@@ -187,12 +214,10 @@ def _gaps(points: list[Point]) -> dict[str, Any]:
 
 
 def _beats(points: list[Point], way: str, gaps: dict[str, Any]) -> bool:
-    """Whether a way's sweep has less error at the encoder's sparsity, or at more than that."""
-    sparsity_of_encoder = _shared_encoder(points).figures["lifetime"]
+    """Whether a way reaches less error at the encoder's lifetime sparsity or a higher one."""
+    least = _shared_encoder(points).figures["lifetime"]
     errors = [
-        p.figures["mse_mean"]
-        for p in points
-        if p.way == way and p.figures["lifetime"] >= sparsity_of_encoder
+        p.figures["mse_mean"] for p in points if p.way == way and p.figures["lifetime"] >= least
     ]
     errors += [] if gaps[way] is None else [gaps[way]]
     return min(errors, default=np.inf) < gaps[ENCODER]
@@ -202,27 +227,24 @@ def _shared_encoder(points: list[Point]) -> Point:
     return next(p for p in points if (p.way, p.setting) == (ENCODER, SHARED_BETA))
 
 
-def _published(point: Point) -> tuple[dict[str, float], str, str]:
-    known = {ENCODER: published.PVAE_SWEEP, SPARSE: published.LCA_ON_PVAE}.get(point.way, [])
-    theirs = next((p for p in known if p.setting == point.setting), None)
-    if theirs is None:
-        return {}, point.budget, ""
-    figures = {"mse_mean": theirs.mse, "lifetime": theirs.sparsity}
-    return figures, point.budget, published.SPARSE_CODING_BUDGET
+def _row(point: Point) -> Row:
+    theirs = published.SPARSE_CODING.get(point.way, {}).get(point.setting, {})
+    budget = published.SPARSE_CODING_BUDGET if theirs else ""
+    return Row(point.title, point.figures, theirs, point.budget, budget)
 
 
 def _notes(context: Context, patches: int, gaps: dict[str, Any]) -> list[str]:
-    told = ", ".join(
-        f"{way} {value:.1f}" if value is not None else f"{way}: its sweep does not reach there"
+    errors = ", ".join(
+        f"{way} {value:.1f}" if value is not None else f"{way}: not reached by its settings"
         for way, value in gaps.items()
     )
     return [
         f"{patches:,} held-out patches. At the lifetime sparsity of the encoder that learned the "
-        f"shared dictionary (β = {SHARED_BETA:g}), MSE of the mean: {told}.",
+        f"shared dictionary (β = {SHARED_BETA:g}), MSE of the mean: {errors}.",
         "Encoders at other β have dictionaries of their own, as published.",
         "Published patches are van Hateren's; ours are of other photographs, whitened to unit "
         "variance. Iterative Poisson inference on the dictionary of a P-VAE was not published.",
-        *(["Quick version: trainings of seconds, not of hours."] if context.quick else []),
+        *context.choose(["Quick version: trainings of seconds, not of hours."], []),
     ]
 
 
@@ -230,10 +252,13 @@ def _draw(points: list[Point], figure: Figure) -> None:
     axes = figure.subplots(1, 2, sharey=True)
     titles = {"lifetime": "over images", "population": "over latents"}
     for ax, (key, title) in zip(axes, titles.items(), strict=True):
-        for way in (ENCODER, ITERATIVE, SPARSE):
+        for way in _FAMILIES:
             _draw_way(ax, [p for p in points if p.way == way], key)
         label_axes(ax, f"{key} sparsity", "MSE of the mean, summed over pixels", title)
-    _draw_published(axes[0])
+    for way, settings in published.SPARSE_CODING.items():
+        curve = [(row["lifetime"], row["mse_mean"]) for row in settings.values()]
+        axes[0].plot(*zip(*curve, strict=True), color=color_of(_FAMILIES[way]), ls="--", lw=1.0,
+                     marker="o", ms=5, mfc="white", label=f"{way}, published")  # fmt: skip
     axes[0].set_ylim(bottom=0.0)
     axes[1].set_ylabel("")
     legend_below(figure, list(axes), columns=3)
@@ -241,18 +266,11 @@ def _draw(points: list[Point], figure: Figure) -> None:
 
 def _draw_way(ax: Axes, points: list[Point], key: str) -> None:
     way = points[0].way
-    color = color_of(_COLORS[way])
+    color = color_of(_FAMILIES[way])
     curve = sorted((p.figures[key], p.figures["mse_mean"]) for p in points)
     label = f"{way}, own dictionaries" if way == ENCODER else f"{way}, shared dictionary"
     ax.plot(*zip(*curve, strict=True), color=color, marker="o", ms=6, lw=1.8, label=label)
     if way == ENCODER:
-        shared = next(p for p in points if p.setting == SHARED_BETA)
-        place = shared.figures[key], shared.figures["mse_mean"]
-        ax.plot(*place, "*", color=color, ms=16, mec="white", label="encoder, shared dictionary")
-
-
-def _draw_published(ax: Axes) -> None:
-    for way, points in ((ENCODER, published.PVAE_SWEEP), (SPARSE, published.LCA_ON_PVAE)):
-        curve = [(p.sparsity, p.mse) for p in points]
-        ax.plot(*zip(*curve, strict=True), color=color_of(_COLORS[way]), ls="--", lw=1.0,
-                marker="o", ms=5, mfc="white", label=f"{way}, published")  # fmt: skip
+        shared = _shared_encoder(points).figures
+        ax.plot(shared[key], shared["mse_mean"], "*", color=color, ms=16, mec="white",
+                label="encoder, shared dictionary")  # fmt: skip

@@ -1,11 +1,11 @@
-"""Inference past its training horizon (arXiv:2410.19315, figure 3).
+"""Inference beyond its training horizon (arXiv:2410.19315, figure 3).
 
-Models are trained on whitened patches over windows of T = 16 iterations and then infer for 1,000:
-R² of the reconstruction from samples and from posterior means, share of zeros, and the norm of the
-update ‖Δu‖ are read after each. The iterative Poisson VAE must gain sparsity long after its
-reconstruction has settled. Iterations are counted from 0, so t = 15 ends the training horizon.
+Models are trained on whitened patches over windows of T = 16 iterations and then infer for 1,000.
+After each iteration we read R² of the reconstruction from samples and from posterior means, the
+share of zeros, and the norm of the update ‖Δu‖. The iterative Poisson VAE must become sparser long
+after its reconstruction has settled. Iterations count from 0, so t = 15 ends the training horizon.
 
-The claim that error does not grow past the horizon is made for every decoder of the iterative
+The claim that error does not grow beyond the horizon is made for every decoder of the iterative
 Poisson VAE; those with an MLP and a convolutional decoder are the models of ``mnist-table``.
 """
 
@@ -16,12 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pvae_neuro.experiments import published
-from pvae_neuro.experiments.context import Context, budget_of
-from pvae_neuro.experiments.drawing import OURS, PUBLISHED, color_of, label_axes, legend_below
-from pvae_neuro.experiments.latents import curves_of, infer_shown, weights_digest
-from pvae_neuro.experiments.result import Column, ExperimentResult, Row
-from pvae_neuro.experiments.trainings import PATCHES, mnist_model, patches_model
+from pvae_neuro.experiments.shared import published
+from pvae_neuro.experiments.shared.context import Context, budget_of
+from pvae_neuro.experiments.shared.recipes import PATCHES, mnist_model, patches_model
+from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
+from pvae_neuro.experiments.shared.style import (
+    GUIDE,
+    OURS,
+    PUBLISHED,
+    color_of,
+    label_axes,
+    legend_below,
+)
 from pvae_neuro.saved.model_file import Float32, SavedModel
 
 if TYPE_CHECKING:
@@ -32,6 +38,8 @@ BETAS = {"ipvae-linear": 24.0, "igvae": 8.0, "igvae-relu": 8.0}
 """Families on patches, and their KL weights: the published ones of this figure."""
 
 NONLINEAR = ("ipvae-mlp", "ipvae-conv")
+"""Iterative Poisson VAEs on MNIST."""
+
 HORIZON = 16
 TIMES = (7, 15, 63, 127, 255, 999)
 
@@ -43,54 +51,38 @@ _COLUMNS = [
     Column("mse", "MSE, summed over pixels", ".2f"),
 ]
 
-_QUICK_NOTES = [
-    "Quick version: trainings of seconds on 256 latents. They hardly move the initial potentials, "
-    "which lie low, so that the zeros of the iterative Poisson VAE fall to their level instead of "
-    "rising to it."
-]
+_CURVES = ("mse", "mse_mean", "r2", "r2_mean", "zeros", "change")
 
 Curves = dict[str, list[float]]
 
 
 def run(context: Context) -> ExperimentResult:
-    """Train, infer for 1,000 iterations, and compare with the published curves.
-
-    Parameters
-    ----------
-    context : Context
-
-    Returns
-    -------
-    ExperimentResult
-
-    Raises
-    ------
-    InputError
-        If the patches or MNIST are absent.
-    """
+    """Train, infer for 1,000 iterations, and compare with the published curves."""
     steps = max(TIMES) + 1
     patches = context.images(PATCHES, "test", context.choose(200, 2000)).pixels
     digits = context.images("mnist", "test", context.choose(50, 1000)).pixels
     curves: dict[str, Curves] = {}
     rows: list[Row] = []
     checks: dict[str, bool] = {}
-    for place, name in enumerate((*BETAS, *NONLINEAR)):
-        context.tell(f"train {name}", place, len(BETAS) + len(NONLINEAR))
+    names = (*BETAS, *NONLINEAR)
+    for i, name in enumerate(names):
+        context.progress(f"train {name}", i, len(names))
         on_patches = name in BETAS
         model = _train(context, name)
-        found = _follow(context, name, model, patches if on_patches else digits, steps)
-        curves[name] = found
+        curves[name] = _infer(context, name, model, patches if on_patches else digits, steps)
         horizon = model.config.steps
-        rows += _rows(name, model, found, TIMES if on_patches else (horizon - 1, steps - 1))
-        if name.startswith("ipvae"):
-            holds = found["mse"][-1] <= found["mse"][horizon - 1]
-            checks[f"{name}: MSE after {steps:,} iterations ≤ MSE after T = {horizon}"] = holds
+        times = TIMES if on_patches else (horizon - 1, steps - 1)
+        rows += _rows(name, model, curves[name], times)
+        if name in ("ipvae-linear", *NONLINEAR):
+            mse = curves[name]["mse"]
+            claim = f"{name}: MSE after {steps:,} iterations ≤ MSE after T = {horizon}"
+            checks[claim] = mse[-1] <= mse[horizon - 1]
     checks["ipvae-linear leaves more latents at zero than igvae-relu after 1,000 iterations"] = (
         curves["ipvae-linear"]["zeros"][-1] > curves["igvae-relu"]["zeros"][-1]
     )
     return ExperimentResult(
         "convergence",
-        "Inference past its training horizon",
+        "Inference beyond its training horizon",
         _COLUMNS,
         rows,
         partial(_draw, curves),
@@ -106,13 +98,12 @@ def _train(context: Context, name: str) -> SavedModel:
     return mnist_model(context, name)
 
 
-def _follow(context: Context, name: str, model: SavedModel, inputs: Float32, steps: int) -> Curves:
+def _infer(context: Context, name: str, model: SavedModel, inputs: Float32, steps: int) -> Curves:
     def compute() -> dict[str, Any]:
-        return curves_of(infer_shown(context, f"infer {name}", model, inputs, steps))
+        trace = context.infer(f"infer {name}", model, inputs, steps)
+        return {key: getattr(trace, key).tolist() for key in _CURVES}
 
-    return context.part(
-        name, compute, weights=weights_digest(model), images=len(inputs), steps=steps
-    )
+    return context.cached(name, model, compute, images=len(inputs), steps=steps)
 
 
 def _rows(name: str, model: SavedModel, curves: Curves, times: tuple[int, ...]) -> list[Row]:
@@ -121,7 +112,7 @@ def _rows(name: str, model: SavedModel, curves: Curves, times: tuple[int, ...]) 
         Row(
             f"{name}, t = {time}",
             {column.key: curves[column.key][time] for column in _COLUMNS},
-            _published(theirs[time]) if time in theirs else {},
+            theirs.get(time, {}),
             budget_of(model),
             published.PATCHES_BUDGET if time in theirs else "",
         )
@@ -129,11 +120,12 @@ def _rows(name: str, model: SavedModel, curves: Curves, times: tuple[int, ...]) 
     ]
 
 
-def _published(moment: published.Convergence) -> dict[str, float]:
-    return {"r2": moment.r2, "zeros": moment.zeros, "change": moment.change}
-
-
 def _notes(context: Context, patches: int, digits: int) -> list[str]:
+    quick = (
+        "Quick version: trainings of seconds on 256 latents. They hardly change the initial "
+        "potentials, which are low, so that the zeros of the iterative Poisson VAE fall to their "
+        "final level instead of rising to it."
+    )
     return [
         f"{patches:,} held-out patches, {digits:,} MNIST test digits; iterations count from 0.",
         "Published patches are van Hateren's; ours are of other photographs, whitened to unit "
@@ -142,7 +134,7 @@ def _notes(context: Context, patches: int, digits: int) -> list[str]:
         f"{' and '.join(NONLINEAR)} are trained and tested on MNIST, as in mnist-table.",
         *published.UNVERIFIED["convergence"],
         *published.UNVERIFIED["decoders"],
-        *(_QUICK_NOTES if context.quick else []),
+        *context.choose([quick], []),
     ]
 
 
@@ -156,7 +148,7 @@ def _draw(curves: dict[str, Curves], figure: Figure) -> None:
     for ax, (key, (ylabel, title)) in zip(axes, shown.items(), strict=True):
         for name in BETAS:
             _draw_family(ax, name, curves[name][key], key)
-        ax.axvline(HORIZON, color="#94a3b8", lw=1, ls=":", label="training horizon T")
+        ax.axvline(HORIZON, color=GUIDE, lw=1, ls=":", label="training horizon T")
         ax.set_xscale("log")
         label_axes(ax, "iteration", ylabel, title)
     axes[0].set_ylim(-0.1, 1.0)
@@ -169,6 +161,6 @@ def _draw_family(ax: Axes, name: str, series: list[float], key: str) -> None:
     color = color_of(name)
     ax.plot(np.arange(1, len(series) + 1), series, color=color, label=name, **OURS)
     theirs = published.CONVERGENCE[name]
-    values = [_published(moment)[key] for moment in theirs.values()]
-    places = [time + 1 for time in theirs]
-    ax.plot(places, values, color=color, label=f"{name}, published", **PUBLISHED)
+    times = [time + 1 for time in theirs]
+    values = [row[key] for row in theirs.values()]
+    ax.plot(times, values, color=color, label=f"{name}, published", **PUBLISHED)

@@ -1,16 +1,16 @@
-"""Trained on MNIST, shown something else (arXiv:2410.19315, figures 14 to 16).
+"""Models trained on MNIST and tested on other images (arXiv:2410.19315, figures 14 to 16).
 
-Every family learns upright digits, and is then shown digits turned by several angles, characters of
-other alphabets, and natural patches. Two questions:
+Every family learns upright digits and is then tested on digits turned by several angles, on
+characters of other alphabets, and on natural patches. Two questions:
 
 - How well does it reconstruct them, iteration by iteration? The error is squared, of one sample of
-  the latents, and a share of the variance of the set, so that sets compare: 1 is the error of the
-  set's mean image. An encoder gives what it learned to give; inference that descends an error of
-  its own can go on descending where no encoder has been.
-- Does a class still read off the latents? A logistic regression learns it from latents of upright
-  training digits, and is asked about turned ones.
+  the latents, divided by the variance of the set, so that sets compare: 1 is the error of the set's
+  mean image. An encoder is limited to what it learned; iterative inference can go on reducing its
+  error on images that no encoder has seen.
+- Do the latents still tell the class? A logistic regression learns it from the latents of upright
+  training digits and is tested on those of turned ones.
 
-Published is the order of reconstructions alone: amortized worse than iterative amortized, that
+Only the order of the reconstructions is published: amortized worse than iterative amortized, that
 worse than semi-amortized, and iterative Poisson best.
 """
 
@@ -18,42 +18,51 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pvae_neuro.data import Images
+from pvae_neuro.data import Images, crop_patches_to, rotate_images, tile_patches
 from pvae_neuro.errors import InputError
-from pvae_neuro.evaluation.infer import Float64, Trace
-from pvae_neuro.experiments import published
-from pvae_neuro.experiments.context import Context, budget_of
-from pvae_neuro.experiments.latents import (
-    classification_accuracy,
-    infer_shown,
-    is_amortized,
-    iterations_of,
-    weights_digest,
-)
-from pvae_neuro.experiments.ood_figure import draw_ood
-from pvae_neuro.experiments.ood_sets import EMNIST, NATURAL, OMNIGLOT, UPRIGHT, Shown, shown_sets
-from pvae_neuro.experiments.result import Column, ExperimentResult, Row
-from pvae_neuro.experiments.trainings import mnist_model
+from pvae_neuro.evaluation.infer import Trace
+from pvae_neuro.experiments.shared import published
+from pvae_neuro.experiments.shared.context import Context, budget_of
+from pvae_neuro.experiments.shared.families import FAMILIES, is_amortized, iterations_of
+from pvae_neuro.experiments.shared.measures import classification_accuracy
+from pvae_neuro.experiments.shared.recipes import PATCHES, mnist_model
+from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
+from pvae_neuro.experiments.shared.style import color_of, label_axes, legend_below
 from pvae_neuro.models.registry import model_names
+from pvae_neuro.plots.parity import INK
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.zoo import load_pretrained
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 AMORTIZED = "amortized"
 PUBLISHED_ORDER = (AMORTIZED, "iavae", "savae", "ipvae-linear")
 """From the worst reconstruction to the best; the first stands for the best amortized family."""
 
 SHIPPED = "shipped model"
-TURNED = "turned digits"
+UPRIGHT, TURNED = "upright digits", "turned digits"
+OMNIGLOT, EMNIST, NATURAL = "Omniglot", "EMNIST", "natural patches"
+OMNIGLOT_FILE = "omniglot_small1.npz"
+"""A part of Omniglot, below the data folder, used where torchvision's is absent."""
+
+_SIDE = 28
 _QUICK_ANGLES = (30.0, 60.0, 90.0)
-_FULL_ANGLES = tuple(15.0 * place for place in range(1, 13))
+_FULL_ANGLES = tuple(15.0 * i for i in range(1, 13))
+# Number of last iterations over which latents are averaged for the regression.
 _AVERAGED = 16
-"""Of how many of the last iterations the regression sees the average."""
+# Families that are drawn beside the best encoder of each kind; the others are in the table.
+_DRAWN = ("ipvae-linear", "savae", "iavae", "igvae", "lca")
+# Upper end of the error axes, if a model diverges.
+_HIGHEST = 15.0
 
 _KEYS = {
     UPRIGHT: "upright", TURNED: "turned", OMNIGLOT: "omniglot", EMNIST: "emnist",
@@ -67,93 +76,151 @@ _COLUMNS = [
 ]
 
 Found = dict[str, Any]
+"""Of one family: ``steps``, ``errors`` by set and iteration, ``accuracy`` by set."""
+
+
+@dataclass
+class ImageSets:
+    """Sets of images 28 x 28 in [0, 1], and why others are missing."""
+
+    sets: dict[str, Images] = field(default_factory=dict)
+
+    angles: dict[float, str] = field(default_factory=dict)
+    """Rotation in degrees, counter-clockwise, and the name of the set of digits turned by it; 0
+    for the upright ones."""
+
+    notes: list[str] = field(default_factory=list)
+    """Sources and absences."""
 
 
 def run(context: Context) -> ExperimentResult:
-    """Train every family on MNIST and show it what it does not know.
-
-    Parameters
-    ----------
-    context : Context
-
-    Returns
-    -------
-    ExperimentResult
-
-    Raises
-    ------
-    InputError
-        If MNIST is absent.
-    EngineUnavailableError
-        If scikit-learn or SciPy is not installed.
-    """
-    angles = context.choose(_QUICK_ANGLES, _FULL_ANGLES)
-    shown = shown_sets(context, context.choose(60, 1000), angles)
+    """Train every family on MNIST and test it on images of other kinds."""
+    tested = read_sets(
+        context, context.choose(60, 1000), context.choose(_QUICK_ANGLES, _FULL_ANGLES)
+    )
     train = context.images("mnist", "train", context.choose(400, 10_000))
     names = model_names()
     found: dict[str, Found] = {}
     rows = []
-    for place, name in enumerate((*names, SHIPPED)):
-        context.tell(f"train {name}", place, len(names) + 1)
+    for i, name in enumerate((*names, SHIPPED)):
+        context.progress(f"train {name}", i, len(names) + 1)
         model = load_pretrained() if name == SHIPPED else mnist_model(context, name)
-        found[name] = _measure(context, name, model, shown, train)
-        rows.append(Row(name, _figures(found[name], shown), budget=budget_of(model)))
+        found[name] = _measure(context, name, model, tested, train)
+        rows.append(Row(name, _figures(found[name], tested), budget=budget_of(model)))
     return ExperimentResult(
         "ood",
-        "Trained on MNIST, shown something else",
+        "Trained on MNIST, tested on other images",
         [c for c in _COLUMNS if any(c.key in row.figures for row in rows)],
         rows,
-        partial(draw_ood, found, list(shown.angles), _panels(shown)),
+        partial(_draw, found, list(tested.angles), _panels(tested)),
         curves=found,
-        notes=[_best_of_all(rows), *_notes(context, shown, len(train.pixels))],
+        notes=[_best_of_all(rows), *_notes(context, tested, len(train.pixels))],
         checks=_checks({row.name: row.figures for row in rows}),
         size=(9.0, 5.8),
     )
 
 
-def _measure(context: Context, name: str, model: SavedModel, shown: Shown, train: Images) -> Found:
+def read_sets(context: Context, count: int, angles: tuple[float, ...]) -> ImageSets:
+    """Read all sets that are available, at most ``count`` images of each.
+
+    MNIST is required; other sets are left out with the reason in the notes.
+    """
+    tested = ImageSets()
+    digits = context.images("mnist", "test", count)
+    tested.sets[UPRIGHT] = digits
+    tested.angles[0.0] = UPRIGHT
+    for angle in angles:
+        name = f"turned by {angle:g}°"
+        tested.sets[name] = rotate_images(digits, angle)
+        tested.angles[angle] = name
+    characters = {OMNIGLOT: ("omniglot", OMNIGLOT_FILE), EMNIST: ("emnist",)}
+    for name, sources in characters.items():
+        images = _first_available(context, sources)
+        if images is None:
+            files = ", ".join(sources)
+            tested.notes.append(f"{name} is left out: not in the data folder ({files}).")
+        else:
+            tested.sets[name] = _spread(images, count)
+            tested.notes.append(f"{name}: {images.name}.")
+    _add_natural(context, tested, count)
+    return tested
+
+
+def _first_available(context: Context, sources: tuple[str, ...]) -> Images | None:
+    for source in sources:
+        try:
+            return context.images(source, "test")
+        except InputError:
+            continue
+    return None
+
+
+def _add_natural(context: Context, tested: ImageSets, count: int) -> None:
+    photographs = _first_available(context, ("cifar10",))
+    patches = None if photographs else _first_available(context, (PATCHES,))
+    if photographs is not None:
+        images = crop_patches_to(photographs, _SIDE)
+        note = f"{NATURAL}: crops of CIFAR-10, grey; published: of ImageNet32."
+    elif patches is not None:
+        images = tile_patches(patches, _SIDE, context.seed)
+        note = (
+            f"{NATURAL}: mosaics of four whitened 16x16 patches, cut to 28x28, each stretched to "
+            "[0, 1]; published: grey ImageNet32, cropped."
+        )
+    else:
+        tested.notes.append(f"{NATURAL} are left out: neither CIFAR-10 nor {PATCHES} was found.")
+        return
+    tested.sets[NATURAL] = _spread(images, count)
+    tested.notes.append(note)
+
+
+def _spread(images: Images, count: int) -> Images:
+    """Images evenly from the whole of a set, which is ordered by class."""
+    total = len(images.pixels)
+    return images.select(np.linspace(0, total - 1, min(count, total)).astype(np.int64))
+
+
+def _measure(
+    context: Context, name: str, model: SavedModel, tested: ImageSets, train: Images
+) -> Found:
     steps = iterations_of(model.config.family, context.choose(48, 512))
-    # An encoder only samples again: as many samples as the others' average has.
+    # More iterations of an encoder only sample again: as many samples as the others average.
     reading = max(steps, _AVERAGED)
 
-    def compute() -> dict[str, Any]:
-        read = partial(_read, context, name, model)
-        traces = {key: read(key, images, reading) for key, images in shown.sets.items()}
-        errors = {
-            key: _plain(trace.mse[:steps] / trace.variance[:steps]) for key, trace in traces.items()
-        }
-        learned = read("training digits", train, reading)
-        accuracy = _accuracies(context, learned, train, traces, shown)
-        return {"steps": steps, "errors": errors, "accuracy": accuracy}
+    def infer(title: str, images: Images) -> Trace:
+        return context.infer(f"{name}: {title}", model, images.pixels, reading, _AVERAGED)
 
-    return context.part(
-        name.replace(" ", "-"), compute, weights=weights_digest(model), steps=reading,
-        sets={key: len(images.pixels) for key, images in shown.sets.items()},
-        train=len(train.pixels),
+    def compute() -> dict[str, Any]:
+        traces = {key: infer(key, images) for key, images in tested.sets.items()}
+        learned = infer("training digits", train)
+        return {
+            "steps": steps,
+            "errors": {key: _errors(trace, steps) for key, trace in traces.items()},
+            "accuracy": _accuracies(context, learned, train, traces, tested),
+        }
+
+    return context.cached(
+        name, model, compute, steps=reading, train=len(train.pixels),
+        sets={key: len(images.pixels) for key, images in tested.sets.items()},
     )  # fmt: skip
 
 
-def _read(
-    context: Context, name: str, model: SavedModel, title: str, images: Images, steps: int
-) -> Trace:
-    return infer_shown(context, f"{name}: {title}", model, images.pixels, steps, _AVERAGED)
-
-
-def _plain(curve: Float64) -> list[float]:
-    """Errors for JSON; what overflowed becomes the largest number."""
-    return [value if math.isfinite(value) else sys.float_info.max for value in curve.tolist()]
+def _errors(trace: Trace, steps: int) -> list[float]:
+    """Errors by iteration; what overflowed becomes the largest float, for JSON."""
+    curve = (trace.mse[:steps] / trace.variance[:steps]).tolist()
+    return [value if math.isfinite(value) else sys.float_info.max for value in curve]
 
 
 def _accuracies(
-    context: Context, learned: Trace, train: Images, traces: dict[str, Trace], shown: Shown
+    context: Context, learned: Trace, train: Images, traces: dict[str, Trace], tested: ImageSets
 ) -> dict[str, float]:
     """Accuracy by the name of the set, for digits upright and turned."""
     if train.labels is None:
-        raise InputError(f"{train.name}: expected labels, which a regression learns; got none")
+        raise InputError(f"{train.name}: expected labels for a regression to learn, got none")
     found = {}
-    for name in shown.angles.values():
-        context.tell(f"classify {name}", 0, 1)
-        labels = shown.sets[name].labels
+    for name in tested.angles.values():
+        context.progress(f"classify {name}", 0, 1)
+        labels = tested.sets[name].labels
         if labels is not None and np.isfinite(traces[name].z_average).all():
             found[name] = classification_accuracy(
                 learned.z_average, train.labels, traces[name].z_average, labels,
@@ -162,9 +229,9 @@ def _accuracies(
     return found
 
 
-def _figures(found: Found, shown: Shown) -> dict[str, float]:
+def _figures(found: Found, tested: ImageSets) -> dict[str, float]:
     last = {name: curve[-1] for name, curve in found["errors"].items()}
-    turned = [name for angle, name in shown.angles.items() if angle]
+    turned = [name for angle, name in tested.angles.items() if angle]
     last[TURNED] = float(np.mean([last[name] for name in turned]))
     figures = {key: last[name] for name, key in _KEYS.items() if name in last}
     accuracy = found["accuracy"]
@@ -175,28 +242,9 @@ def _figures(found: Found, shown: Shown) -> dict[str, float]:
     return {**figures, "steps": float(found["steps"])}
 
 
-def _panels(shown: Shown) -> list[str]:
-    """Sets whose errors are drawn over iterations."""
-    largest = shown.angles[max(shown.angles)]
-    return [largest, *(name for name in (OMNIGLOT, NATURAL) if name in shown.sets)]
-
-
 def contenders(figures: dict[str, dict[str, float]], key: str) -> dict[str, float]:
-    """Errors of those that the published order ranks; the best encoder stands for all encoders.
-
-    Parameters
-    ----------
-    figures : dict of str to dict
-        Figures by family.
-    key : str
-        Of the error.
-
-    Returns
-    -------
-    dict of str to float
-        By the names of :data:`PUBLISHED_ORDER`.
-    """
-    encoders = [values[key] for name, values in figures.items() if is_amortized(name)]
+    """Errors ``key`` of those in :data:`PUBLISHED_ORDER`, from the figures by family."""
+    encoders = [v[key] for name, v in figures.items() if name in FAMILIES and is_amortized(name)]
     best = {AMORTIZED: min(encoders, default=math.nan)}
     return best | {name: figures[name][key] for name in PUBLISHED_ORDER[1:]}
 
@@ -206,18 +254,18 @@ def _checks(figures: dict[str, dict[str, float]]) -> dict[str, bool]:
     for name, key in _KEYS.items():
         if name == UPRIGHT or key not in figures[PUBLISHED_ORDER[-1]]:
             continue
-        ranked = contenders(figures, key)
-        best = min(ranked, key=lambda n: ranked[n])
+        errors = contenders(figures, key)
+        best = min(errors, key=errors.__getitem__)
         checks[f"{name}: iterative Poisson reconstructs best"] = best == PUBLISHED_ORDER[-1]
         order = " > ".join(PUBLISHED_ORDER)
         checks[f"{name}: errors in the published order, {order}"] = all(
-            ranked[worse] > ranked[better] for worse, better in pairwise(PUBLISHED_ORDER)
+            errors[worse] > errors[better] for worse, better in pairwise(PUBLISHED_ORDER)
         )
     return checks
 
 
 def _best_of_all(rows: list[Row]) -> str:
-    """Which family reconstructs each set best, published contender or not."""
+    """Which family reconstructs each set best, ranked in the papers or not."""
     families = {row.name: row.figures for row in rows if row.name != SHIPPED}
     best = []
     for title, key in _KEYS.items():
@@ -227,21 +275,77 @@ def _best_of_all(rows: list[Row]) -> str:
     return f"Best of all families: {', '.join(best)}."
 
 
-def _notes(context: Context, shown: Shown, train: int) -> list[str]:
+def _notes(context: Context, tested: ImageSets, train: int) -> list[str]:
+    quick = (
+        f"Quick version: {len(tested.sets[UPRIGHT].pixels)} images of each set, trainings of "
+        "seconds; accuracies have a standard error of several points."
+    )
     return [
-        "Errors are squared, after the last iteration, by the variance of each set about its mean "
-        f"image; `{TURNED}` is the mean over the angles. The best amortized family stands for all "
-        "of them in the checks; published contenders alone are ranked there.",
+        "Errors are squared, after the last iteration, divided by the variance of each set about "
+        f"its mean image; `{TURNED}` is the mean over the angles. Checks rank only the families of "
+        "the published order; there the best amortized family stands for all of them.",
         f"The regression learns from {train:,} upright training digits, latents averaged over the "
         f"last {_AVERAGED} iterations (of an encoder: over {_AVERAGED} samples).",
-        *shown.notes,
+        *tested.notes,
         *published.UNVERIFIED["ood"],
-        "Families have different budgets, in the table; the shipped model was trained for longer "
-        "than all others and takes no part in the checks.",
-        *(
-            [f"Quick version: {len(shown.sets[UPRIGHT].pixels)} images of each set, trainings of "
-             "seconds; accuracies have a standard error of several points."]
-            if context.quick
-            else []
-        ),
-    ]  # fmt: skip
+        "Families have different budgets, which the table gives; the shipped model was trained for "
+        "longer than all others and takes no part in the checks.",
+        *context.choose([quick], []),
+    ]
+
+
+def _panels(tested: ImageSets) -> list[str]:
+    """Sets whose errors are drawn over iterations."""
+    largest = tested.angles[max(tested.angles)]
+    return [largest, *(name for name in (OMNIGLOT, NATURAL) if name in tested.sets)]
+
+
+def _draw(found: dict[str, Found], angles: list[float], panels: list[str], figure: Figure) -> None:
+    """Draw errors over iterations for ``panels``, errors and accuracy over angles for the rest."""
+    names = [*(name for name in _DRAWN if name in found), *_best_encoders(found, panels[0])]
+    top, bottom = figure.subfigures(2, 1, height_ratios=(1.0, 1.12))
+    upper = top.subplots(1, len(panels), squeeze=False)[0]
+    for ax, panel in zip(upper, panels, strict=True):
+        _draw_iterations(ax, found, names, panel)
+    upper[0].set_ylabel("error / variance", fontsize=9)
+    upper[-1].plot([], [], color=INK, ls="--", lw=1.4, label="one pass")
+    upper[-1].legend(frameon=False, fontsize=8, loc="lower left")
+    lower = bottom.subplots(1, 2)
+    # Digits, upright and turned, are the first sets, in the order of the angles.
+    turned = list(found[names[0]]["errors"])[: len(angles)]
+    for name in names:
+        style: dict[str, Any] = {"color": color_of(name), "ms": 4, "label": name}
+        errors = [found[name]["errors"][key][-1] for key in turned]
+        lower[0].plot(angles, np.minimum(errors, _HIGHEST), "o-", **style)
+        accuracy = [found[name]["accuracy"].get(key, np.nan) for key in turned]
+        lower[1].plot(angles, accuracy, "o-", **style)
+    label_axes(lower[0], "angle of the digits, °", "error / variance", "reconstruction")
+    label_axes(lower[1], "angle of the digits, °", "accuracy", "logistic regression, upright")
+    lower[0].set_ylim(bottom=0.0)
+    lower[1].set_ylim(0.0, 1.0)
+    legend_below(bottom, list(lower), columns=7)
+
+
+def _best_encoders(found: dict[str, Found], panel: str) -> list[str]:
+    """The Poisson encoder and the Gaussian one with the smallest error."""
+    best: dict[str, str] = {}
+    for name in sorted(found, key=lambda n: found[n]["errors"][panel][-1]):
+        encoder = FAMILIES[name].encoder if name in FAMILIES else None
+        if encoder is not None:
+            best.setdefault(encoder, name)
+    return [best[encoder] for encoder in ("Poisson", "Gaussian") if encoder in best]
+
+
+def _draw_iterations(ax: Axes, found: dict[str, Found], names: list[str], panel: str) -> None:
+    curves = {name: np.array(found[name]["errors"][panel]) for name in names}
+    highest = max(float(curve[-1]) for curve in curves.values() if np.isfinite(curve[-1]))
+    for name, curve in curves.items():
+        if len(curve) == 1:
+            # One pass has no iterations to draw over: a dashed level.
+            ax.axhline(float(curve[0]), color=color_of(name), ls="--", lw=1.4)
+        else:
+            ax.plot(np.arange(1, len(curve) + 1), curve, color=color_of(name), lw=1.6)
+    ax.set_xscale("log")
+    ax.set_xlim(1, max(len(curve) for curve in curves.values()))
+    ax.set_ylim(0.0, 1.15 * min(highest, _HIGHEST))
+    label_axes(ax, "iteration", "", panel)

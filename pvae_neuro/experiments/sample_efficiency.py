@@ -1,19 +1,18 @@
-"""Nearest neighbours with few labels (arXiv:2405.14473, tables 3 and 5): the claim of five times.
+"""Nearest neighbours with few labels (arXiv:2405.14473, tables 3 and 5).
 
 An amortized Poisson VAE and an amortized Gaussian one with the same kinds of networks (linear
-decoders) learn MNIST without its labels. A digit is then named by its five nearest neighbours
-(Euclidean, each one vote) among 200, 1,000 or 5,000 labelled ones, in the space of what the encoder
-says: log-rates of the Poisson latents, means of the Gaussian ones. What the papers compared is not
-known; columns of their own have the same in one sample of the latents. Labelled digits are drawn
-from the first half of the test set, again and again, and the second half is named; with 5,000 the
-whole half is labelled, and there is one draw alone.
+decoders) learn MNIST without labels. A digit is then classified by its five nearest neighbours
+(Euclidean, one vote each) among 200, 1,000 or 5,000 labelled ones, in the space of the encoder's
+output: log-rates of the Poisson latents, means of the Gaussian ones. In which space the papers
+compared is not known; further columns give the same for one sample of the latents. Labelled digits
+are drawn repeatedly from the first half of the test set, and the second half is classified; with
+5,000 the whole first half is labelled, so there is one draw only.
 
-The claim is that 200 labels do for Poisson latents what 1,000 do for Gaussian ones.
+The claim is that 200 labels suffice for Poisson latents where Gaussian ones need 1,000.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -21,15 +20,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.data.images import Images
-from pvae_neuro.errors import EngineUnavailableError, InputError
-from pvae_neuro.experiments import published
-from pvae_neuro.experiments.context import Context, budget_of
-from pvae_neuro.experiments.drawing import OURS, PUBLISHED, color_of, label_axes, legend_below
-from pvae_neuro.experiments.latents import infer_shown, telling, weights_digest
-from pvae_neuro.experiments.result import Column, ExperimentResult, Row
-from pvae_neuro.experiments.trainings import mnist_model
+from pvae_neuro.data import Images
+from pvae_neuro.errors import InputError
+from pvae_neuro.experiments.shared import published
+from pvae_neuro.experiments.shared.context import Context, budget_of
+from pvae_neuro.experiments.shared.recipes import mnist_model
+from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
+from pvae_neuro.experiments.shared.style import (
+    OURS,
+    PUBLISHED,
+    color_of,
+    label_axes,
+    legend_below,
+)
 from pvae_neuro.saved.model_file import Float32, SavedModel
+from pvae_neuro.utils.optional import require
+from pvae_neuro.utils.progress import Advance, no_advance
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,80 +44,66 @@ if TYPE_CHECKING:
 LABELS = (200, 1000, 5000)
 FEW, MANY = LABELS[0], LABELS[1]
 NEIGHBOURS = 5
-LAWS = {"poisson": "pvae", "gaussian": "gvae"}
-"""Law of the latents as the published table names it, and the families that have it."""
+FAMILIES = {"poisson": "pvae-conv", "gaussian": "gvae-conv"}
+"""Families by the distribution of their latents, as the published table names it."""
 
-_COLUMNS = [Column(f"labels_{count}", f"accuracy, {count:,} labels", ".3f") for count in LABELS]
-_SAMPLED = [Column(f"sampled_{count}", f"of one sample, {count:,}", ".3f") for count in LABELS[:2]]
-_SPREADS = [Column(f"sd_{count}", f"sd, {count:,}", ".3f") for count in LABELS[:2]]
+_COLUMNS = [
+    *(Column(f"labels_{count}", f"accuracy, {count:,} labels", ".3f") for count in LABELS),
+    *(Column(f"sd_{count}", f"sd, {count:,}", ".3f") for count in (FEW, MANY)),
+    *(Column(f"sampled_{count}", f"of one sample, {count:,}", ".3f") for count in (FEW, MANY)),
+]
+
+# The exact loss needs a linear decoder. Under it latents that carry little at first do not
+# collapse, as they do under samples. Both families get a linear decoder, so that they differ in
+# their distributions alone.
+_ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "poisson": {"decoder": "linear", "estimator": "exact"},
+    "gaussian": {"decoder": "linear"},
+}
+_QUICK_RATES = {"poisson": 3e-3, "gaussian": 2e-3}
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One model.
-
-    Attributes
-    ----------
-    law : str
-        Of the latents, a key of :data:`LAWS`.
-    latents : int
-        K.
-    encoder : str
-        Kind of its encoder.
-    """
+    """One model."""
 
     law: str
+    """Distribution of the latents, a key of :data:`FAMILIES`."""
+
     latents: int
-    encoder: str
+    """K."""
 
     @property
     def family(self) -> str:
         """Name of the model family."""
-        return f"{LAWS[self.law]}-{self.encoder}"
+        return FAMILIES[self.law]
 
     @property
     def title(self) -> str:
-        """Family and number of latents, as a row is named."""
+        """Name of the row."""
         return f"{self.family}, K = {self.latents}"
 
 
-def settings(quick: bool) -> list[Setting]:
-    """Models that are compared; the quick version leaves the largest K out."""
-    sizes = (10, 50) if quick else (10, 50, 100)
-    return [Setting(law, size, "conv") for size in sizes for law in LAWS]
+Found = dict[Setting, dict[str, float]]
 
 
 def run(context: Context) -> ExperimentResult:
-    """Train both VAEs at every K, draw labelled digits, and name the others.
-
-    Parameters
-    ----------
-    context : Context
-
-    Returns
-    -------
-    ExperimentResult
-
-    Raises
-    ------
-    InputError
-        If MNIST is absent, or holds too few digits.
-    EngineUnavailableError
-        If scikit-learn is not installed.
-    """
+    """Train both VAEs at every K, draw labelled digits, and classify the others."""
     digits = context.images("mnist", "test")
-    compared = settings(context.quick)
-    rows, found = [], {}
-    for place, setting in enumerate(compared):
-        context.tell(f"train {setting.title}", place, len(compared))
+    compared = [
+        Setting(law, size) for size in context.choose((10, 50), (10, 50, 100)) for law in FAMILIES
+    ]
+    rows = []
+    found: Found = {}
+    for i, setting in enumerate(compared):
+        context.progress(f"train {setting.title}", i, len(compared))
         model = _train(context, setting)
-        figures = _measure(context, setting, model, digits)
-        found[setting] = figures
-        rows.append(_row(setting, figures, budget_of(model)))
+        found[setting] = _measure(context, setting, model, digits)
+        rows.append(_row(setting, found[setting], budget_of(model)))
     return ExperimentResult(
         "sample-efficiency",
         "Nearest neighbours with few labels",
-        [*_COLUMNS, *_SPREADS, *_SAMPLED],
+        _COLUMNS,
         rows,
         partial(_draw, found),
         notes=_notes(context),
@@ -120,45 +112,39 @@ def run(context: Context) -> ExperimentResult:
 
 
 def _train(context: Context, setting: Setting) -> SavedModel:
-    # The exact loss needs a linear decoder, and counts that carry little at first do not collapse
-    # under it as they do under samples. Both sides have one, so that their laws alone differ.
-    exact = {"estimator": "exact"} if setting.law == "poisson" else {}
-    changes: dict[str, Any] = context.choose(
-        {
-            "epochs": 10, "dictionary_rate": 1.0,
-            "learning_rate": 3e-3 if setting.law == "poisson" else 2e-3,
-        },
-        {},
-    )  # fmt: skip
-    networks = {"decoder": "linear", **context.choose({"channels": (16, 32)}, {}), **exact}
+    quick: dict[str, Any] = {
+        "epochs": 10, "dictionary_rate": 1.0, "learning_rate": _QUICK_RATES[setting.law],
+    }  # fmt: skip
+    channels = context.choose({"channels": (16, 32)}, {})
     return mnist_model(
-        context, setting.family, latents=setting.latents, architecture=networks, **changes
-    )
+        context, setting.family, latents=setting.latents,
+        architecture={**_ARCHITECTURES[setting.law], **channels}, **context.choose(quick, {}),
+    )  # fmt: skip
 
 
 def _measure(
     context: Context, setting: Setting, model: SavedModel, digits: Images
 ) -> dict[str, float]:
-    draws, few = context.choose(10, 100), LABELS[:2]
+    draws, few = context.choose(10, 100), (FEW, MANY)
 
     def compute() -> dict[str, Any]:
-        trace = infer_shown(context, f"encode, {setting.title}", model, digits.pixels, 1)
+        trace = context.infer(f"encode, {setting.title}", model, digits.pixels, 1)
         codes = np.log(trace.mean + 1e-12) if setting.law == "poisson" else trace.mean
-        total = draws * (len(LABELS) - 1 + len(few)) + 1
-        progress = telling(context, f"neighbours, {setting.title}", total)
-        name = partial(
-            accuracies, labels=_labels(digits), draws=draws, seed=context.seed, progress=progress
+        total = 2 * len(few) * draws + 1
+        advance = context.advance(f"neighbours, {setting.title}", total)
+        classify = partial(
+            accuracies, labels=_labels(digits), draws=draws, seed=context.seed, advance=advance
         )
-        found, sampled = name(codes), name(trace.z, counts=few)
+        found, sampled = classify(codes), classify(trace.z, counts=few)
         return {
             **{f"labels_{count}": float(np.mean(values)) for count, values in found.items()},
             **{f"sd_{count}": float(np.std(values)) for count, values in found.items()},
             **{f"sampled_{count}": float(np.mean(values)) for count, values in sampled.items()},
         }
 
-    return context.part(
-        f"{setting.family}-k{setting.latents}", compute,
-        weights=weights_digest(model), draws=draws, digits=len(digits.pixels), sampled=few,
+    return context.cached(
+        f"{setting.family}-k{setting.latents}", model, compute,
+        draws=draws, digits=len(digits.pixels), sampled=few,
     )  # fmt: skip
 
 
@@ -169,35 +155,23 @@ def accuracies(
     seed: int,
     *,
     counts: tuple[int, ...] = LABELS,
-    progress: Callable[[int], None] | None = None,
+    advance: Advance = no_advance,
 ) -> dict[int, list[float]]:
-    """Accuracy of nearest neighbours over draws of labelled samples from the first half.
+    """Accuracy of nearest neighbours on the second half of the samples, by count and draw.
 
     Parameters
     ----------
     codes : float32 [N, K]
-        What neighbours are near in.
+        The space in which distances are measured.
     labels : int64 [N]
     draws : int
-        How often labelled samples are drawn; once where all of the first half is labelled.
+        How often labelled samples are drawn from the first half; once where all of it is labelled.
     seed : int
-        Of the draws. The same samples are drawn for every model.
+        Of the draws, which are the same for every model.
     counts : tuple of int
         Numbers of labelled samples.
-    progress : callable, optional
-        Told draws done since the last call.
-
-    Returns
-    -------
-    dict of int to list of float
-        Share of the second half that is named rightly, by count and draw.
-
-    Raises
-    ------
-    InputError
-        If half of the samples are fewer than the largest count.
-    EngineUnavailableError
-        If scikit-learn is not installed.
+    advance : callable
+        Takes the draws done since its last call.
     """
     half = len(codes) // 2
     if half < max(counts):
@@ -211,80 +185,75 @@ def accuracies(
         for draw in range(1 if count == half else draws):
             chosen = np.random.default_rng([seed, count, draw]).permutation(half)[:count]
             found[count].append(_accuracy(codes, labels, chosen, half))
-            if progress is not None:
-                progress(1)
+            advance(1)
     return found
 
 
 def _accuracy(
     codes: Float32, labels: NDArray[np.int64], chosen: NDArray[np.int64], half: int
 ) -> float:
-    try:
-        from sklearn.neighbors import KNeighborsClassifier
-    except ImportError as error:
-        raise EngineUnavailableError(
-            "nearest neighbours need scikit-learn: pip install scikit-learn"
-        ) from error
-    # Trees gain nothing in so many dimensions.
-    neighbours = KNeighborsClassifier(n_neighbors=NEIGHBOURS, algorithm="brute")
+    sklearn = require("sklearn.neighbors", "experiments", "nearest neighbours")
+    # Search trees gain nothing in so many dimensions.
+    neighbours = sklearn.KNeighborsClassifier(n_neighbors=NEIGHBOURS, algorithm="brute")
     neighbours.fit(codes[chosen], labels[chosen])
     return float(neighbours.score(codes[half:], labels[half:]))
 
 
 def _labels(digits: Images) -> NDArray[np.int64]:
     if digits.labels is None:
-        raise InputError(f"{digits.name}: expected labels, which neighbours hand on; got none")
+        raise InputError(f"{digits.name}: expected labels to classify by, got none")
     return digits.labels
 
 
-def _row(setting: Setting, figures: dict[str, float], budget: str) -> Row:
+def _published(setting: Setting) -> dict[str, float]:
     theirs = published.SAMPLE_EFFICIENCY[setting.law][setting.latents]
-    named = {f"labels_{count}": value for count, value in theirs.items()}
-    return Row(setting.title, figures, named, budget, "MNIST, convolutional encoder")
+    return {f"labels_{count}": theirs[f"labels_{count}"] for count in LABELS}
 
 
-def _checks(found: dict[Setting, dict[str, float]]) -> dict[str, bool]:
+def _row(setting: Setting, figures: dict[str, float], budget: str) -> Row:
+    budgets = budget, "MNIST, convolutional encoder"
+    return Row(setting.title, figures, _published(setting), *budgets)
+
+
+def _checks(found: Found) -> dict[str, bool]:
     checks = {}
-    for setting, figures in found.items():
-        if setting.law != "poisson":
-            continue
-        rival = Setting("gaussian", setting.latents, setting.encoder)
+    for size in dict.fromkeys(setting.latents for setting in found):
+        poisson, gaussian = Setting("poisson", size), Setting("gaussian", size)
         claim = (
-            f"K = {setting.latents}: {setting.family} with {FEW} labels is no worse than "
-            f"{rival.family} with {MANY:,}"
+            f"K = {size}: {poisson.family} with {FEW} labels is no worse than "
+            f"{gaussian.family} with {MANY:,}"
         )
-        checks[claim] = figures[f"labels_{FEW}"] >= found[rival][f"labels_{MANY}"]
+        few, many = found[poisson][f"labels_{FEW}"], found[gaussian][f"labels_{MANY}"]
+        checks[claim] = few >= many
     return checks
 
 
 def _notes(context: Context) -> list[str]:
+    quick = (
+        "Quick version: encoders of half as many feature maps, 10 epochs on 20,000 digits, "
+        "without K = 100."
+    )
     return [
         f"{NEIGHBOURS} nearest neighbours, Euclidean, in log-rates (Poisson) and means (Gaussian); "
         f"mean and standard deviation over {context.choose(10, 100)} draws of labelled digits "
         "from the first half of the test set, tested on the second half; one draw of 5,000.",
-        "Published Gaussian accuracies fall as K grows. Ours do so in samples, where latents that "
-        "carry nothing are noise, and rise in means; how the published ones were read is "
+        "Published Gaussian accuracies fall as K grows. Ours fall in samples, where latents that "
+        "carry nothing add noise, and rise in means; how the published ones were read is "
         "unverified.",
-        f"Published figures: {published.PVAE_SOURCE}; their decoders and epochs are unverified.",
-        *(
-            [
-                "Quick version: encoders of half as many feature maps, 10 epochs on 20,000 digits, "
-                "without K = 100."
-            ]
-            if context.quick
-            else []
-        ),
+        "Published figures: arXiv:2405.14473, released data frames; their decoders and epochs are "
+        "unverified.",
+        *context.choose([quick], []),
     ]
 
 
-def _draw(found: dict[Setting, dict[str, float]], figure: Figure) -> None:
+def _draw(found: Found, figure: Figure) -> None:
     sizes = sorted({setting.latents for setting in found})
     axes = figure.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
     for ax, size in zip(axes, sizes, strict=True):
         for setting, figures in found.items():
             if setting.latents == size:
                 _draw_setting(ax, setting, figures)
-        _draw_claim(ax, found, size)
+        _draw_claim(ax, found[Setting("gaussian", size)])
         ax.set_xscale("log")
         ax.set_xticks(LABELS, [f"{count:,}" for count in LABELS])
         ax.minorticks_off()
@@ -299,15 +268,12 @@ def _draw_setting(ax: Axes, setting: Setting, figures: dict[str, float]) -> None
     spreads = [figures[f"sd_{count}"] for count in LABELS]
     style = {**OURS, "marker": "o", "ms": 6, "capsize": 3, "color": color}
     ax.errorbar(LABELS, means, yerr=spreads, label=setting.family, **style)
-    theirs = published.SAMPLE_EFFICIENCY[setting.law][setting.latents]
     label = f"{setting.law.capitalize()}, published"
-    ax.plot(LABELS, [theirs[n] for n in LABELS], color=color, label=label, **PUBLISHED)
+    ax.plot(LABELS, list(_published(setting).values()), color=color, label=label, **PUBLISHED)
 
 
-def _draw_claim(ax: Axes, found: dict[Setting, dict[str, float]], size: int) -> None:
-    """A level line at what the Gaussian latents need many labels for."""
-    for setting, figures in found.items():
-        if (setting.law, setting.latents) == ("gaussian", size):
-            level = figures[f"labels_{MANY}"]
-            ax.plot([FEW, MANY], [level, level], color=color_of(setting.family), lw=1, ls=":",
-                    label=f"Gaussian with {MANY:,}")  # fmt: skip
+def _draw_claim(ax: Axes, gaussian: dict[str, float]) -> None:
+    """A level line at the accuracy for which the Gaussian latents need many labels."""
+    level, color = gaussian[f"labels_{MANY}"], color_of(FAMILIES["gaussian"])
+    label = f"Gaussian with {MANY:,}"
+    ax.plot([FEW, MANY], [level, level], color=color, lw=1, ls=":", label=label)

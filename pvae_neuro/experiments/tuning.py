@@ -1,32 +1,33 @@
-"""Gratings shown to a model of natural patches: orientation, contrast, and when neurons respond.
+"""Responses to gratings of a model of natural patches: orientation, contrast, and latency.
 
 **Orientation.** Gratings of every orientation and spatial frequency drift for one cycle before
-responses count and for another one while they do. A response is the rate, in spikes an iteration,
-averaged over that cycle, less that to a grey field. At its best frequency a neuron has a tuning
-curve, with a circular variance and a half width.
+responses count and for another one while they do. A response is the rate, in spikes per iteration,
+averaged over that cycle, minus the rate under a grey field. At its best frequency a neuron has a
+tuning curve, with a circular variance and a half width.
 
-**Contrast.** The same gratings at rising contrasts; each neuron is read at its best orientation
-and frequency, and the Naka-Rushton function fitted.
+**Contrast.** The same gratings with rising contrasts; each neuron is read at its best orientation
+and frequency, and the Naka-Rushton function is fitted.
 
-**Latency.** Gratings that stand still come on at the first iteration, in several phases; each
-neuron is read in its best one, averaged over repetitions. Latency is the time from the onset to
-half of the largest rise. In arXiv:2410.19315, figure 8, it falls as contrast rises, as in V1: the
-drive of a membrane potential is proportional to contrast, the way it has to go is not.
+**Latency.** Standing gratings appear at the first iteration, in several phases; each neuron is read
+at its best one, averaged over repetitions. Latency is the time from the onset to half of the
+largest rise. In arXiv:2410.19315, figure 8, it falls as contrast rises, as in V1: the drive of a
+membrane potential is proportional to contrast, and the distance to its threshold is not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.experiments import published
-from pvae_neuro.experiments.context import Context, budget_of
-from pvae_neuro.experiments.gratings_shown import (
+from pvae_neuro.errors import InputError
+from pvae_neuro.experiments.shared import published
+from pvae_neuro.experiments.shared.context import Context, budget_of
+from pvae_neuro.experiments.shared.gratings import (
     AMPLITUDE,
     FRAMES_PER_CYCLE,
     FULL,
@@ -36,21 +37,21 @@ from pvae_neuro.experiments.gratings_shown import (
     drifting_rates,
     standing_courses,
 )
-from pvae_neuro.experiments.latents import weights_digest
-from pvae_neuro.experiments.natural import natural_model
-from pvae_neuro.experiments.responses import (
-    Float64,
-    circular_variance,
-    fit_contrast_response,
-    half_width,
-    time_to_half,
-)
-from pvae_neuro.experiments.result import Column, ExperimentResult, Row
-from pvae_neuro.experiments.tuning_figure import draw_tuning
-from pvae_neuro.saved.model_file import SavedModel
+from pvae_neuro.experiments.shared.recipes import gabor_like_model
+from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
+from pvae_neuro.experiments.shared.style import GUIDE, color_of, label_axes
+from pvae_neuro.plots.parity import INK
+from pvae_neuro.saved.model_file import LINEAR_FAMILY, SavedModel
+from pvae_neuro.utils.optional import require
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Float64 = NDArray[np.float64]
 
 RESPONSIVE = 0.05
-"""Spikes an iteration above grey, from which on a neuron counts as responsive."""
+"""Spikes per iteration above grey from which a neuron counts as responsive."""
 
 LATENCY_CONTRASTS = (0.125, 0.25, 0.5, 1.0)
 
@@ -65,47 +66,31 @@ _COLUMNS = [
       for c in LATENCY_CONTRASTS),
 ]  # fmt: skip
 
-
 Found = dict[str, Any]
 
 
 def run(context: Context) -> ExperimentResult:
-    """Show gratings, and read tuning curves, contrast responses and latencies.
+    """Show gratings, and read tuning curves, contrast responses and latencies."""
+    context.progress("train on natural patches", 0, 1)
+    model = gabor_like_model(context)
+    protocol = context.choose(QUICK, FULL)
 
-    Parameters
-    ----------
-    context : Context
+    def measure(key: str, compute: Callable[..., Found], *before: Found) -> Found:
+        return context.cached(
+            key, model, partial(compute, context, model, protocol, *before),
+            protocol=asdict(protocol), amplitude=AMPLITUDE,
+        )  # fmt: skip
 
-    Returns
-    -------
-    ExperimentResult
-
-    Raises
-    ------
-    InputError
-        If the patches are absent.
-    """
-    context.tell("train on natural patches", 0, 1)
-    model = natural_model(context)
-    protocol: Protocol = context.choose(QUICK, FULL)
-    digest = weights_digest(model)
-
-    def kept(key: str, measure: Callable[..., Found], *before: Found) -> Found:
-        compute = partial(measure, context, model, protocol, *before)
-        return context.part(
-            key, compute, weights=digest, protocol=asdict(protocol), amplitude=AMPLITUDE
-        )
-
-    found = kept("orientation", _orientation)
-    found |= kept("contrast", _contrast, found)
-    found |= kept("latency", _latency, found)
+    found = measure("orientation", _orientation)
+    found |= measure("contrast", _contrast, found)
+    found |= measure("latency", _latency, found)
     figures = _figures(found)
     return ExperimentResult(
         "tuning",
         "Tuning to gratings, contrast response and its latency",
         _COLUMNS,
         [Row(model.config.family, figures, budget=budget_of(model))],
-        partial(draw_tuning, found),
+        partial(_draw, found),
         curves=found,
         notes=_notes(context, protocol, found),
         checks=_checks(found, figures),
@@ -113,9 +98,12 @@ def run(context: Context) -> ExperimentResult:
     )
 
 
+# What is shown
+
+
 def _orientation(context: Context, model: SavedModel, protocol: Protocol) -> Found:
     degrees, frequencies = protocol.degrees, np.array(protocol.frequencies)
-    # One grating more, of no contrast: the grey field.
+    # One more grating, of no contrast: the grey field.
     angle = np.append(np.repeat(degrees, len(frequencies)), 0.0)
     wave = np.append(np.tile(frequencies, len(degrees)), frequencies[0])
     contrast = np.append(np.ones(len(degrees) * len(frequencies)), 0.0)
@@ -124,9 +112,10 @@ def _orientation(context: Context, model: SavedModel, protocol: Protocol) -> Fou
         orientation=angle, spatial_frequency=wave, contrast=contrast,
     )  # fmt: skip
     grey = rates[-1]
-    # [K, orientations, frequencies], in spikes an iteration above grey.
+    # [K, orientations, frequencies], in spikes per iteration above grey.
     above = (rates[:-1] - grey).T.reshape(-1, len(degrees), len(frequencies))
-    curves, best = _at_best_frequency(above)
+    best = above.max(axis=1).argmax(axis=1)
+    curves = above[np.arange(len(above)), :, best]
     peak = curves.max(axis=1)
     chosen = np.flatnonzero(peak >= RESPONSIVE)
     chosen = chosen[np.argsort(-peak[chosen], kind="stable")]
@@ -141,12 +130,6 @@ def _orientation(context: Context, model: SavedModel, protocol: Protocol) -> Fou
         "circular_variance": circular_variance(rectified, degrees).tolist(),
         "half_width": [half_width(curve, degrees) for curve in rectified],
     }
-
-
-def _at_best_frequency(above: Float64) -> tuple[Float64, NDArray[np.int64]]:
-    """Tuning curves at each neuron's best frequency, [K, A], and its place among them, [K]."""
-    best = above.max(axis=1).argmax(axis=1)
-    return above[np.arange(len(above)), :, best], best
 
 
 def _contrast(context: Context, model: SavedModel, protocol: Protocol, found: Found) -> Found:
@@ -167,20 +150,14 @@ def _contrast(context: Context, model: SavedModel, protocol: Protocol, found: Fo
     }
 
 
-def _most_responsive(found: Found, count: int) -> tuple[NDArray[np.int64], Float64, Float64]:
-    keys = ("neurons", "best_degrees", "best_frequency")
-    neurons, angle, wave = (np.array(found[key][:count]) for key in keys)
-    return neurons.astype(np.int64), angle, wave
-
-
 def _latency(context: Context, model: SavedModel, protocol: Protocol, found: Found) -> Found:
     neurons, angle, wave = _most_responsive(found, protocol.neurons)
     read = partial(standing_courses, context, model=model, iterations=protocol.iterations)
-    phase = _best_phase(read, Standing(neurons, angle, wave, np.zeros(len(angle))), protocol.phases)
+    shown = Standing(neurons, angle, wave, np.zeros(len(angle)))
+    phased = replace(shown, phase=_best_phase(read, shown, protocol.phases))
     courses = read(
-        "latency", shown=Standing(neurons, angle, wave, phase), contrasts=LATENCY_CONTRASTS,
-        repetitions=protocol.repetitions,
-    )  # fmt: skip
+        "latency", shown=phased, contrasts=LATENCY_CONTRASTS, repetitions=protocol.repetitions
+    )
     base = np.exp(model.arrays["initial_potential"][neurons].astype(np.float64))
     latencies = [
         [time_to_half(course, float(start)) for course in rows]
@@ -193,14 +170,141 @@ def _latency(context: Context, model: SavedModel, protocol: Protocol, found: Fou
     }
 
 
+def _most_responsive(found: Found, count: int) -> tuple[NDArray[np.int64], Float64, Float64]:
+    """Neurons, and their best orientations and frequencies."""
+    keys = ("neurons", "best_degrees", "best_frequency")
+    neurons, angle, wave = (np.array(found[key][:count]) for key in keys)
+    return neurons.astype(np.int64), angle, wave
+
+
 def _best_phase(read: Callable[..., Float64], shown: Standing, count: int) -> Float64:
-    """The phase in which each neuron responds most, in degrees, [G]."""
+    """The phase at which each neuron responds most, in degrees, [G]."""
     phases = np.arange(count) * (360.0 / count)
-    every = replace(shown.repeated(count, 1), phase=np.tile(phases, len(shown.neurons)))
-    courses = read("best phase", shown=every, contrasts=(1.0,))
+    phased = replace(shown.repeated(count, 1), phase=np.tile(phases, len(shown.neurons)))
+    courses = read("best phase", shown=phased, contrasts=(1.0,))
     responses = courses.mean(axis=(1, 2)).reshape(-1, count)
     best: Float64 = phases[responses.argmax(axis=1)]
     return best
+
+
+# Measures of a neuron's responses, as physiology defines them
+
+
+def circular_variance(responses: NDArray[np.floating[Any]], degrees: Float64) -> Float64:
+    """Circular variance of orientation tuning (Ringach, Shapley, Hawken 2002).
+
+    ``1 - |Σ r exp(2 i θ)| / Σ r``, doi:10.1523/JNEUROSCI.22-13-05639.2002: 0 where one orientation
+    alone drives the neuron, 1 where all do alike, NaN where nothing responds.
+
+    ``responses`` [n, A] are not negative; ``degrees`` [A] are even over 180 or 360 degrees.
+    """
+    phasor = np.exp(2j * np.radians(degrees))
+    total = responses.sum(axis=1, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        variance: Float64 = 1.0 - np.abs(responses @ phasor) / total
+    return np.where(total > 0, variance, np.nan)
+
+
+def half_width(responses: NDArray[np.floating[Any]], degrees: Float64) -> float:
+    """Half the width of a tuning curve [A] at half of its height, in degrees.
+
+    The curve is periodic over 180 degrees and linear between the orientations, which are rising and
+    even. The result is 90 where the curve never falls to half on either side, NaN where it has no
+    height.
+    """
+    peak = int(np.argmax(responses))
+    height = float(responses[peak])
+    if height <= 0:
+        return float("nan")
+    spacing = 180.0 / len(degrees)
+    right = np.roll(np.asarray(responses, np.float64), -peak) / height
+    left = np.roll(right[::-1], 1)
+    found = [width for width in map(_samples_to_half, (right, left)) if width is not None]
+    return min(90.0, spacing * float(np.mean(found))) if found else 90.0
+
+
+def _samples_to_half(curve: Float64) -> float | None:
+    """Samples, with a fraction, after which a curve that starts at 1 falls to a half."""
+    below = np.flatnonzero(curve < 0.5)
+    if not len(below):
+        return None
+    after = int(below[0])
+    before = float(curve[after - 1])
+    return after - 1 + (before - 0.5) / (before - float(curve[after]))
+
+
+@dataclass(frozen=True)
+class ContrastResponse:
+    """Fit of ``R(c) = base + gain c^n / (c^n + c50^n)`` (Naka, Rushton 1966)."""
+
+    base: float
+    gain: float
+
+    exponent: float
+    """n."""
+
+    half_contrast: float
+    """c50."""
+
+    explained: float
+    """Fraction of the variance over contrasts."""
+
+    def at(self, contrast: NDArray[np.floating[Any]]) -> Float64:
+        """Response to contrasts."""
+        values = np.array([self.base, self.gain, self.exponent, np.log(self.half_contrast)])
+        return _naka_rushton(values, np.asarray(contrast, np.float64))
+
+
+def fit_contrast_response(
+    contrasts: Float64, responses: NDArray[np.floating[Any]]
+) -> ContrastResponse:
+    """Fit the Naka-Rushton function to responses at four or more contrasts by least squares."""
+    if contrasts.shape != responses.shape or contrasts.ndim != 1 or len(contrasts) < 4:
+        raise InputError(
+            f"contrast response: expected one response for each of at least 4 contrasts, got "
+            f"{list(responses.shape)} for {list(contrasts.shape)}"
+        )
+    scale = max(float(np.ptp(responses)), 1e-12)
+    target = np.asarray(responses, np.float64) / scale
+    start = np.array([target.min(), 1.0, 2.0, np.log(0.3)])
+    low, high = np.array([-0.5, 0.0, 0.3, np.log(0.01)]), np.array([np.inf, 5.0, 10.0, np.log(3.0)])
+
+    def residual(values: Float64) -> Float64:
+        return _naka_rushton(values, contrasts) - target
+
+    optimize = require("scipy.optimize", "train", "fits")
+    solution = optimize.least_squares(residual, start, bounds=(low - 1e-9, high))
+    base, gain, exponent, log_half = (float(v) for v in solution.x)
+    variance = float(((target - target.mean()) ** 2).sum())
+    explained = 1.0 - 2.0 * float(solution.cost) / variance if variance > 0 else 0.0
+    return ContrastResponse(
+        base * scale, gain * scale, exponent, float(np.exp(log_half)), explained
+    )
+
+
+def _naka_rushton(values: Float64, contrasts: Float64) -> Float64:
+    base, gain, exponent, log_half = values
+    raised = contrasts**exponent
+    curve: Float64 = base + gain * raised / (raised + np.exp(exponent * log_half))
+    return curve
+
+
+def time_to_half(course: NDArray[np.floating[Any]], base: float) -> float:
+    """Iterations from the onset until a response first reaches half of its largest rise.
+
+    ``course`` [T] is the response after each iteration, ``base`` the one before the onset. Linear
+    between iterations; NaN where nothing rises.
+    """
+    rise = np.concatenate([[0.0], np.asarray(course, np.float64) - base])
+    largest = float(rise.max())
+    if largest <= 0:
+        return float("nan")
+    after = int(np.flatnonzero(rise >= largest / 2)[0])
+    step = rise[after] - rise[after - 1]
+    return float(after - 1 + (largest / 2 - rise[after - 1]) / step)
+
+
+# Figures, checks and notes
 
 
 def _figures(found: Found) -> dict[str, float]:
@@ -215,8 +319,8 @@ def _figures(found: Found) -> dict[str, float]:
             for key in ("half_contrast", "exponent", "explained")
         },
         **{
-            f"latency_{contrast:g}": float(np.nanmedian(latencies[:, place]))
-            for place, contrast in enumerate(found["latency_contrasts"])
+            f"latency_{contrast:g}": float(np.nanmedian(latencies[:, i]))
+            for i, contrast in enumerate(found["latency_contrasts"])
         },
     }
 
@@ -242,12 +346,89 @@ def _notes(context: Context, protocol: Protocol, found: Found) -> list[str]:
     read = min(protocol.neurons, len(found["neurons"]))
     return [
         f"{len(found['neurons'])} of {found['latents']} neurons respond with at least "
-        f"{RESPONSIVE:g} spikes an iteration above grey at contrast 1; contrast and latency are of "
-        f"the {read} most responsive ones.",
+        f"{RESPONSIVE:g} spikes per iteration above grey at contrast 1; contrast response and "
+        f"latency are of the {read} most responsive ones.",
         f"Contrast 1 is an amplitude of {AMPLITUDE:g} standard deviations of natural patches; a "
         f"cycle of drift is {FRAMES_PER_CYCLE} frames of {protocol.steps_per_frame} iterations.",
-        "Latencies are medians over neurons, in iterations, from initial potentials on. A c50 near "
-        "or above 1 says that responses do not saturate within the range of contrasts.",
+        "Latencies are medians over neurons, in iterations, starting from the initial potentials. "
+        "A c50 near or above 1 means that responses do not saturate within the range of contrasts.",
         *published.UNVERIFIED["tuning"],
-        *(["Quick version: 64 latents, a training of a minute."] if context.quick else []),
+        *context.choose(["Quick version: 64 latents, a training of a minute."], []),
     ]
+
+
+# The figure: single neurons behind the medians of the population
+
+_COLOR = color_of(LINEAR_FAMILY)
+_FAINT: dict[str, Any] = {"color": GUIDE, "lw": 0.6, "alpha": 0.35}
+_SHOWN = 60
+
+
+def _draw(found: Found, figure: Figure) -> None:
+    axes = figure.subplots(2, 3)
+    _draw_curves(axes[0, 0], found)
+    _draw_histogram(axes[0, 1], found["circular_variance"], np.linspace(0, 1, 21))
+    label_axes(axes[0, 1], "circular variance", "neurons", "selectivity")
+    _draw_histogram(axes[0, 2], found["half_width"], np.linspace(0, 90, 19))
+    label_axes(axes[0, 2], "half width at half height, °", "neurons", "width of tuning")
+    _draw_contrast(axes[1, 0], found)
+    _draw_courses(axes[1, 1], found)
+    _draw_latencies(axes[1, 2], found)
+    for ax in axes.flat:
+        ax.legend(frameon=False, fontsize=8)
+    # Room for the legend above the curves.
+    axes[1, 1].legend(frameon=False, fontsize=7, ncols=2, loc="upper center")
+
+
+def _draw_curves(ax: Axes, found: Found) -> None:
+    degrees, curves = np.array(found["degrees"]), np.array(found["curves"])
+    spacing = 180.0 / len(degrees)
+    offsets = (np.arange(len(degrees)) - len(degrees) // 2) * spacing
+    centered = np.stack([np.roll(c, len(c) // 2 - int(c.argmax())) / c.max() for c in curves])
+    ax.plot(offsets, centered[:_SHOWN].T, **_FAINT)
+    ax.plot(offsets, np.median(centered, axis=0), color=_COLOR, lw=2, label="median")
+    ax.set_xticks([-90, -45, 0, 45, 90])
+    label_axes(ax, "orientation from the best, °", "response / best", "orientation tuning")
+
+
+def _draw_histogram(ax: Axes, values: list[float], bins: Any) -> None:
+    numbers = np.array(values, np.float64)
+    numbers = numbers[np.isfinite(numbers)]
+    ax.hist(numbers, bins, color=_COLOR, alpha=0.75)
+    ax.axvline(float(np.median(numbers)), color=INK, lw=1.2, ls="--", label="median")
+
+
+def _draw_contrast(ax: Axes, found: Found) -> None:
+    contrasts, responses = np.array(found["contrasts"]), np.array(found["contrast_responses"])
+    fine = np.geomspace(contrasts[1] / 2, 1.0, 100)
+    fitted = np.stack([ContrastResponse(**fit).at(fine) for fit in found["contrast_fits"]])
+    ax.plot(fine, fitted[:_SHOWN].T, **_FAINT)
+    ax.plot(fine, np.median(fitted, axis=0), color=_COLOR, lw=2, label="median of fits")
+    # A logarithmic axis has no contrast 0.
+    ax.plot(contrasts[1:], np.median(responses, axis=0)[1:], "o", color=_COLOR, label="median")
+    ax.set_xscale("log")
+    ax.set_ylim(0, 1.1 * float(np.percentile(responses.max(axis=1), 90)))
+    label_axes(ax, "contrast", "rate, spikes/iteration", "contrast response")
+
+
+def _draw_courses(ax: Axes, found: Found) -> None:
+    courses = np.array(found["courses"])
+    for i, (contrast, course) in enumerate(zip(found["latency_contrasts"], courses, strict=True)):
+        strength = 0.3 + 0.7 * (i + 1) / len(courses)
+        times = np.arange(1, len(course) + 1)
+        label = f"contrast {contrast:g}"
+        ax.plot(times, course, color=_COLOR, alpha=strength, lw=1.6, label=label)
+    ax.set_ylim(0, 1.4 * float(courses.max()))
+    label_axes(ax, "iterations since onset", "mean rate, spikes/iteration", "after the onset")
+
+
+def _draw_latencies(ax: Axes, found: Found) -> None:
+    contrasts, latencies = found["latency_contrasts"], np.array(found["latencies"], np.float64)
+    ax.plot(contrasts, latencies[:_SHOWN].T, **_FAINT)
+    low, median, high = np.nanpercentile(latencies, [25, 50, 75], axis=0)
+    ax.fill_between(contrasts, low, high, color=_COLOR, alpha=0.2, lw=0, label="quartiles")
+    ax.plot(contrasts, median, "o-", color=_COLOR, lw=2, label="median")
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(contrasts, [f"{c:g}" for c in contrasts])
+    ax.set_ylim(0, 1.15 * float(np.nanpercentile(latencies, 95)))
+    label_axes(ax, "contrast", "time to half maximum, iterations", "latency")

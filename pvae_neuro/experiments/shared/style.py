@@ -1,28 +1,19 @@
-"""How figures of experiments look: one colour a family, ours filled, published open and dashed."""
+"""The common look of figures: a colour per family; ours filled, published hollow and dashed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from pvae_neuro.experiments.shared.families import FAMILIES
 from pvae_neuro.plots.parity import INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_COLORS = {
-    "ipvae": "#c2410c",
-    "igvae": "#2563a8",
-    "igvae-relu": "#0f9488",
-    "pvae": "#d9a006",
-    "gvae": "#7b8794",
-    "pc": "#8b5fbf",
-    "ipc": "#b83280",
-    "lca": "#3f7d20",
-    "savae": "#5d4037",
-    "iavae": "#d16ba5",
-}
+GUIDE = "#94a3b8"
+"""Colour of reference lines and of single neurons behind a median."""
 
 OURS: dict[str, Any] = {"ls": "-", "lw": 1.8}
 PUBLISHED: dict[str, Any] = {"ls": (0, (3, 2)), "lw": 1.0, "marker": "o", "ms": 5, "mfc": "white"}
@@ -30,20 +21,12 @@ PUBLISHED: dict[str, Any] = {"ls": (0, (3, 2)), "lw": 1.0, "marker": "o", "ms": 
 
 
 def color_of(family: str) -> str:
-    """Colour of a family: its own, or that of the family it begins with."""
-    if family in _COLORS:
-        return _COLORS[family]
-    return _COLORS.get(family.split("-", maxsplit=1)[0], INK)
+    """Colour of a model family."""
+    return FAMILIES[family].color
 
 
 def label_axes(ax: Axes, xlabel: str, ylabel: str, title: str = "") -> None:
-    """Name both axes, with units, and drop the frame's upper and right sides.
-
-    Parameters
-    ----------
-    ax : Axes
-    xlabel, ylabel, title : str
-    """
+    """Name both axes, with units, and remove the upper and right sides of the frame."""
     ax.set_xlabel(xlabel, fontsize=9, color=INK)
     ax.set_ylabel(ylabel, fontsize=9, color=INK)
     if title:
@@ -56,16 +39,7 @@ def label_axes(ax: Axes, xlabel: str, ylabel: str, title: str = "") -> None:
 
 
 def legend_below(figure: Figure, axes: Sequence[Axes], columns: int = 6) -> None:
-    """One legend for all axes, under them; each label once.
-
-    Parameters
-    ----------
-    figure : Figure
-        With constrained layout.
-    axes : sequence of Axes
-        Whose labelled artists it lists.
-    columns : int
-    """
+    """One legend for all axes, under them, each label once; needs constrained layout."""
     entries: dict[str, Any] = {}
     for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):

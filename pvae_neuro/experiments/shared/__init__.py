@@ -1,0 +1,1 @@
+"""What several experiments use: context, results, recipes, published figures, measures, figures."""

@@ -1,0 +1,47 @@
+"""What experiments must know of each model family: its colour, and whether it has an encoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Family:
+    """One model family."""
+
+    color: str
+    """In figures."""
+
+    encoder: str | None = None
+    """Distribution of the latents of an amortized family, whose encoder infers in one pass."""
+
+
+FAMILIES = {
+    "ipvae-linear": Family("#c2410c"),
+    "ipvae-mlp": Family("#c2410c"),
+    "ipvae-conv": Family("#c2410c"),
+    "ipvae-hierarchical": Family("#c2410c"),
+    "igvae": Family("#2563a8"),
+    "igvae-relu": Family("#0f9488"),
+    "pvae-linear": Family("#d9a006", "Poisson"),
+    "pvae-mlp": Family("#d9a006", "Poisson"),
+    "pvae-conv": Family("#d9a006", "Poisson"),
+    "gvae-linear": Family("#7b8794", "Gaussian"),
+    "gvae-mlp": Family("#7b8794", "Gaussian"),
+    "gvae-conv": Family("#7b8794", "Gaussian"),
+    "pc": Family("#8b5fbf"),
+    "ipc": Family("#b83280"),
+    "lca": Family("#3f7d20"),
+    "savae": Family("#5d4037"),
+    "iavae": Family("#d16ba5"),
+}
+
+
+def is_amortized(family: str) -> bool:
+    """Whether inference is one pass, so that further iterations only sample again."""
+    return FAMILIES[family].encoder is not None
+
+
+def iterations_of(family: str, steps: int) -> int:
+    """Iterations to infer with: ``steps``, or one where inference is one pass."""
+    return 1 if is_amortized(family) else steps
