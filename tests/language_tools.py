@@ -170,7 +170,9 @@ class Scalar:
                 new[o.variable].append(known[o.value])
         self.state |= {f"{p.name}.{name}": values for name, values in new.items()}
 
-    def compute(self, p: Population, operation: str, arguments: list[int], n: int, step: int) -> int:
+    def compute(
+        self, p: Population, operation: str, arguments: list[int], n: int, step: int
+    ) -> int:
         if operation == "word":
             return int(self.words[p.name][step][n])
         if operation == "draw":
@@ -237,9 +239,7 @@ def small_parts(**changes: Any) -> dict[str, Any]:
     parts: dict[str, Any] = {
         "name": "small",
         "input": Input(6, 0.0, 1.0, 4, (2, 3)),
-        "encodings": (
-            Encoding("drive", "x", np.ones((3, 6), np.int32), shift=1, limit=100),
-        ),
+        "encodings": (Encoding("drive", "x", np.ones((3, 6), np.int32), shift=1, limit=100),),
         "populations": (
             Population("drive", 3, (Variable("x", shared(0)),)),
             Population(

@@ -188,9 +188,12 @@ def _widened(circuit: Circuit, bounds: Bounds) -> Bounds:
 def _grown(circuit: Circuit, name: str, before: Interval, after: Interval) -> Interval:
     population, _, variable = name.partition(".")
     half = 1 << (circuit.population_of[population].variable(variable).bits - 1)
+    # Beyond the declared width it may still settle; then it is known how wide it must be.
+    low = np.where(before.low > -half, -half, after.low)
+    high = np.where(before.high < half - 1, half - 1, after.high)
     return Interval(
-        np.where(after.low < before.low, np.minimum(before.low, -half), before.low),
-        np.where(after.high > before.high, np.maximum(before.high, half - 1), before.high),
+        np.where(after.low < before.low, low, before.low),
+        np.where(after.high > before.high, high, before.high),
     )
 
 
