@@ -20,10 +20,10 @@ from pvae_neuro.evaluation.evaluate import Evaluation as Evaluation
 from pvae_neuro.evaluation.evaluate import evaluate as evaluate
 from pvae_neuro.evaluation.infer import Trace as Trace
 from pvae_neuro.evaluation.infer import infer as infer
+from pvae_neuro.experiments import Context as Context
 from pvae_neuro.experiments import ExperimentResult as ExperimentResult
 from pvae_neuro.experiments import experiment_names as experiment_names
 from pvae_neuro.experiments import run_experiment as run_experiment
-from pvae_neuro.experiments.context import Context as Context
 from pvae_neuro.export import ExportResult as ExportResult
 from pvae_neuro.export import export_model as export_model
 from pvae_neuro.exporters.certify import Certificate as Certificate

@@ -1,4 +1,4 @@
-"""One figure that shows a model of any family at work: what it sees, learns and reaches when."""
+"""One figure of a model: reconstructions, curves by iteration, and decoder elements."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from pvae_neuro.evaluation.infer import Trace, infer
 from pvae_neuro.models.base import Iteration, Model
 from pvae_neuro.models.registry import model_from_saved
-from pvae_neuro.plots import parity as plots
+from pvae_neuro.plots import parity
 from pvae_neuro.saved.model_file import SavedModel
-from pvae_neuro.sim.engine import Progress
+from pvae_neuro.utils.optional import require
+from pvae_neuro.utils.progress import Advance
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
@@ -26,39 +27,21 @@ ELEMENTS_PER_ROW = 16
 
 
 def elements(model: Model | SavedModel) -> Float32:
-    """What one unit of each latent adds to the reconstruction, most kurtotic first.
+    """What one unit of each latent adds to the reconstruction, [K, M], most kurtotic first.
 
     For a linear decoder these are the columns of its dictionary.
-
-    Parameters
-    ----------
-    model : Model or SavedModel
-
-    Returns
-    -------
-    float32 [K, M]
-        In units of the input.
     """
     module = model_from_saved(model) if isinstance(model, SavedModel) else model
     with torch.no_grad():
         size = module.config.latents
         ones = torch.eye(size, device=next(module.parameters()).device)
-        found = (module.decode(ones) - module.decode(torch.zeros_like(ones))).cpu().numpy()
-    order: NDArray[np.int64] = np.argsort(-kurtosis(found), kind="stable")
-    return np.asarray(found[order], np.float32)
+        added = (module.decode(ones) - module.decode(torch.zeros_like(ones))).cpu().numpy()
+    order: NDArray[np.int64] = np.argsort(-kurtosis(added), kind="stable")
+    return np.asarray(added[order], np.float32)
 
 
 def kurtosis(values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Excess kurtosis of each row; zero for a row without variance.
-
-    Parameters
-    ----------
-    values : float [n, M]
-
-    Returns
-    -------
-    float64 [n]
-    """
+    """Excess kurtosis of each row of [n, M]; zero for a row without variance."""
     centered = values - values.mean(axis=1, keepdims=True, dtype=np.float64)
     variance = (centered**2).mean(axis=1)
     fourth = (centered**4).mean(axis=1)
@@ -71,55 +54,39 @@ def plot_model(
     images: Float32,
     steps: int = 128,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Advance | None = None,
 ) -> Figure:
-    """Draw inputs and reconstructions, figures by iteration, and decoder elements.
+    """Draw inputs and reconstructions, curves by iteration, and decoder elements.
 
-    Parameters
-    ----------
-    model : SavedModel
-        Of any family.
-    images : float32 [N, M]
-        The first ten are shown; the curves are over all of them.
-    steps : int
-        Iterations.
-    seed : int
-    progress : callable, optional
-        Told image-iterations done since the last call.
-
-    Returns
-    -------
-    Figure
-        Not tied to pyplot; save it by ``figure.savefig``.
+    The curves are over all images [N, M]; the first ten are shown. The figure does not belong to
+    pyplot: save it by ``figure.savefig``.
 
     Raises
     ------
-    EngineUnavailableError
+    MissingDependencyError
         If matplotlib or torch is not installed.
     InputError
         If the images do not fit the model.
     """
-    plots.require_matplotlib()
-    from matplotlib.figure import Figure
-
+    figures = require("matplotlib.figure", "report", "figures")
     module = model_from_saved(model)
     shown = _Shown(steps)
     trace = infer(module, images, steps, seed, observe=shown, progress=progress)
-    figure = Figure(figsize=(11, 9), layout="constrained")
+    figure: Figure = figures.Figure(figsize=(11, 9), layout="constrained")
     config = model.config
     figure.suptitle(f"{config.family}, {config.latents} latents, {len(images)} images")
     top, bottom = figure.subfigures(2, 1, height_ratios=(1.1, 1.0))
     left, right = top.subfigures(1, 2, width_ratios=(1.2, 1.0))
     rows = {"input": images[:SHOWN_IMAGES], **shown.rows}
     shape = config.image_shape
-    plots.image_grid({k: plots.as_images(v, shape) for k, v in rows.items()}, left.subplots())
+    parity.image_grid({k: parity.as_images(v, shape) for k, v in rows.items()}, left.subplots())
     _draw_curves(right, trace)
     _draw_elements(bottom, elements(module), shape)
     return figure
 
 
 class _Shown:
-    """Reconstructions of the first images, at iterations that double."""
+    """Observer of inference: reconstructions of the first images at iterations 1, 4, 16, …."""
 
     def __init__(self, steps: int) -> None:
         doubling = {min(2**power, steps) for power in range(0, 11, 2)} | {steps}
@@ -135,22 +102,23 @@ class _Shown:
 def _draw_curves(figure: SubFigure, trace: Trace) -> None:
     upper, lower = figure.subplots(2, 1, sharex=True)
     values = {"from samples": trace.r2, "from means": trace.r2_mean}
-    plots.by_iteration(values, upper, ylabel="R²")
-    plots.by_iteration({"zeros": trace.zeros}, lower, ylabel="share of zeros")
+    parity.by_iteration(values, upper, ylabel="R²")
+    parity.by_iteration({"zeros": trace.zeros}, lower, ylabel="share of zeros")
     upper.set_ylim(max(-0.1, min(0.0, float(np.nanmin(trace.r2)))), 1.0)
     upper.set_xlabel("")
     for ax in (upper, lower):
         ax.set_xscale("log")
 
 
-def _draw_elements(figure: SubFigure, found: Float32, shape: tuple[int, ...] | None) -> None:
-    shown = found[:SHOWN_ELEMENTS]
-    # Each on its own scale: what matters is where it lies, not how strong it is.
+def _draw_elements(figure: SubFigure, added: Float32, shape: tuple[int, ...] | None) -> None:
+    shown = added[:SHOWN_ELEMENTS]
+    # Each on its own scale: its shape matters here, not its strength.
     scaled = shown / np.maximum(np.abs(shown).max(axis=1, keepdims=True), 1e-12)
     count = min(ELEMENTS_PER_ROW, len(scaled))
     rows = [scaled[first : first + count] for first in range(0, len(scaled) - count + 1, count)]
-    grids = {" " * place: plots.as_images(row, shape) for place, row in enumerate(rows)}
-    ax = plots.image_grid(grids, figure.subplots())
+    # Rows without a name: keys of blanks only keep them apart.
+    grids = {" " * i: parity.as_images(row, shape) for i, row in enumerate(rows)}
+    ax = parity.image_grid(grids, figure.subplots())
     ax.set_title("decoder elements, most kurtotic first", fontsize=10, loc="left")
     if ax.images[0].cmap is not None:
         ax.images[0].set_clim(-1, 1)

@@ -12,14 +12,15 @@ def json_text(content: Any) -> str:
 
     Numbers that are not finite become null, because JSON has no way to write them.
     """
-    return json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
+    return json.dumps(finite(content), indent=2, allow_nan=False) + "\n"
 
 
-def _finite(content: Any) -> Any:
+def finite(content: Any) -> Any:
+    """The same plain values with None for numbers that are not finite; keys become text."""
     if isinstance(content, dict):
-        return {str(key): _finite(value) for key, value in content.items()}
+        return {str(key): finite(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
-        return [_finite(value) for value in content]
+        return [finite(value) for value in content]
     if isinstance(content, float) and not math.isfinite(content):
         return None
     return content
