@@ -5,39 +5,61 @@ As a pytest plugin (``-p faulty_engines``) it makes them known by name.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from contextlib import AbstractContextManager
 from unittest.mock import patch
 
 import numpy as np
 
+from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.sim import engine, reference
+from pvae_neuro.sim.engine import Block, BlockResult
 from pvae_neuro.sim.reference import ReferenceEngine
 
 
-class WeightOffByOne(ReferenceEngine):
-    """One mantissa of the connection that drives the latents is off by one."""
+class Faulty(ReferenceEngine):
+    """The reference with something replaced while it runs a block."""
+
+    def fault(self, network: IntegerNetwork) -> AbstractContextManager:
+        raise NotImplementedError
+
+    def run_block(self, block: Block) -> BlockResult:
+        with self.fault(block.network):
+            return super().run_block(block)
+
+
+class WeightOffByOne(Faulty):
+    """One mantissa of what the latents receive is off by one."""
 
     name = "weight_off_by_one"
 
-    def run(self, network, inputs, steps, seed, **options):
-        *others, last = network.connections
-        counts = ReferenceEngine().run(network, inputs, steps, seed, record="full").counts
-        # Onto a neuron that is awake, from a source that spikes: elsewhere nothing could show.
-        busy = np.argsort(counts.sum(axis=(0, 1)))[::-1]
-        target, source = busy[0], busy[1] if last.source == network.latents.name else 0
-        weight = last.weight.copy()
-        weight[target, source] += -1 if weight[target, source] == 127 else 1
-        faulty = replace(network, connections=(*others, replace(last, weight=weight)))
-        return super().run(faulty, inputs, steps, seed, **options)
+    def fault(self, network):
+        received = reference.receive
+
+        def off(net, activation, state):
+            values = received(net, activation, state)
+            name = activation.connections[-1] if activation.connections else ""
+            if activation.population == net.latents.name and name:
+                connection = net.connection_of[name]
+                sent = state[f"{connection.source}.{connection.variable}"]
+                values = dict(values)
+                # One more unit of weight from the source that sends most.
+                busiest = np.abs(sent).sum(axis=0).argmax()
+                values[connection.received_as] = values[connection.received_as].copy()
+                values[connection.received_as][:, 0] += sent[:, busiest] << max(
+                    connection.exponent, 0
+                )
+            return values
+
+        return patch.object(reference, "receive", off)
 
 
-class NoiseWordChanged(ReferenceEngine):
+class NoiseWordChanged(Faulty):
     """One random word of one step of one neuron is another."""
 
     name = "noise_word_changed"
 
-    def run(self, network, inputs, steps, seed, **options):
-        drawn = reference.noise
+    def fault(self, network):
+        drawn = reference.population_noise
 
         def changed(*place):
             words = drawn(*place)
@@ -45,29 +67,28 @@ class NoiseWordChanged(ReferenceEngine):
             words[0, 1, 0] = 65535
             return words
 
-        with patch.object(reference, "noise", changed):
-            return super().run(network, inputs, steps, seed, **options)
+        return patch.object(reference, "population_noise", changed)
 
 
-class OneStepLate(ReferenceEngine):
-    """What the last hop delivers arrives one iteration late."""
+class OneStepLate(Faulty):
+    """What the last connections of an iteration deliver arrives one iteration late."""
 
     name = "one_step_late"
 
-    def run(self, network, inputs, steps, seed, **options):
+    def fault(self, network):
         received = reference.receive
-        waiting = []
+        waiting: list[dict[str, np.ndarray]] = []
 
-        def late(net, hop, emitted):
-            now = received(net, hop, emitted)
-            if hop is not net.schedule[-1]:
+        def late(net, activation, state):
+            now = received(net, activation, state)
+            if activation is not net.iteration[-1]:
                 return now
             waiting.append(now)
-            same_block = len(waiting) > 1 and waiting[-2].shape == now.shape
-            return waiting[-2] if same_block else np.zeros_like(now)
+            if len(waiting) > 1:
+                return waiting[-2]
+            return {name: np.zeros_like(value) for name, value in now.items()}
 
-        with patch.object(reference, "receive", late):
-            return super().run(network, inputs, steps, seed, **options)
+        return patch.object(reference, "receive", late)
 
 
 for fault in (WeightOffByOne, NoiseWordChanged, OneStepLate):
