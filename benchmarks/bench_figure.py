@@ -31,20 +31,20 @@ def figure(result: BenchResult, batch: int | None = None) -> Figure:
     """A row of two panels for each topology, of synthetic cases; the largest batch by default."""
     from matplotlib.figure import Figure
 
-    cases = [c for c in result.cases if c.model is None]
-    chosen = batch or max((c.batch for c in cases), default=0)
-    threads = max((c.threads for c in cases), default=0)
-    cases = [c for c in cases if c.batch == chosen and c.threads == threads]
+    cases = [c for c in result.cases if c.case.model is None]
+    chosen = batch or max((len(c.case.images) for c in cases), default=0)
+    threads = max((c.case.threads for c in cases), default=0)
+    cases = [c for c in cases if len(c.case.images) == chosen and c.case.threads == threads]
     if not cases:
         raise SystemExit(f"figure: expected synthetic cases of batch {chosen}, got none")
-    topologies = list(dict.fromkeys(c.topology for c in cases))
+    topologies = list(dict.fromkeys(c.case.network.name for c in cases))
     drawn = Figure(
         figsize=(_FIGURE_WIDTH + _LEGEND_WIDTH, _ROW_HEIGHT * len(topologies) + 0.4),
         layout="constrained",
     )
     axes = drawn.subplots(len(topologies), 2, squeeze=False)
     for row, topology in zip(axes, topologies, strict=True):
-        _draw_row(row[0], row[1], [c for c in cases if c.topology == topology])
+        _draw_row(row[0], row[1], [c for c in cases if c.case.network.name == topology])
     _legend(drawn, axes.ravel().tolist())
     plural = "s" * (threads > 1)
     title = f"{result.to_dict()['machine']['processor']}; batch {chosen}, {threads} thread{plural}"
@@ -53,16 +53,16 @@ def figure(result: BenchResult, batch: int | None = None) -> Figure:
 
 
 def _draw_row(left: Axes, right: Axes, cases: list[CaseResult]) -> None:
-    activity = _nearest([c.activity_target or 0.0 for c in cases], _MIDDLE_ACTIVITY)
-    sizes = sorted({c.latents for c in cases})
+    activity = _nearest([c.case.activity_target or 0.0 for c in cases], _MIDDLE_ACTIVITY)
+    sizes = sorted({c.case.latents for c in cases})
     middle = sizes[len(sizes) // 2]
-    topology = cases[0].topology
-    _draw(left, [c for c in cases if c.activity_target == activity], lambda c: c.latents)
+    topology = cases[0].case.network.name
+    _draw(left, [c for c in cases if c.case.activity_target == activity], lambda c: c.case.latents)
     _label(left, "latents K", f"{topology}, {100 * activity:g} % active")
     left.set_xticks(sizes, [f"{size}" for size in sizes])
-    _draw(right, [c for c in cases if c.latents == middle], lambda c: 100 * c.activity)
+    _draw(right, [c for c in cases if c.case.latents == middle], lambda c: 100 * c.case.activity)
     _label(right, "active neurons, %", f"{topology}, K = {middle}")
-    shares = sorted({100 * (c.activity_target or 0.0) for c in cases})
+    shares = sorted({100 * (c.case.activity_target or 0.0) for c in cases})
     right.set_xticks(shares, [f"{share:g}" for share in shares])
     for ax in (left, right):
         ax.minorticks_off()

@@ -6,11 +6,13 @@ fires, so these cells are left to their own dynamics.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 
-from pvae_neuro.bench.contenders import Contender, Setting
+from pvae_neuro.bench.cases import Case
+from pvae_neuro.bench.contenders import Contender
 from pvae_neuro.bench.timing import Entry
 from pvae_neuro.errors import MissingDependencyError
 
@@ -24,12 +26,12 @@ def require(*modules: str) -> None:
             raise MissingDependencyError(f"{module} is not installed; pip install {module}")
 
 
-def snntorch_step(setting: Setting) -> Entry:
+def snntorch_step(case: Case, stack: ExitStack) -> Entry:
     """``snntorch.RLeaky`` with a dense recurrent product."""
     torch, snntorch = import_module("torch"), import_module("snntorch")
-    size, batch = setting.workload.network.latents.size, len(setting.workload.images)
-    torch.manual_seed(setting.seed)
-    torch.set_num_threads(setting.case.threads)
+    size, batch = case.network.latents.size, len(case.images)
+    torch.manual_seed(case.seed)
+    torch.set_num_threads(case.threads)
     cell = snntorch.RLeaky(beta=LEAK, linear_features=size, all_to_all=True)
     current = torch.rand(batch, size)
 
@@ -42,12 +44,12 @@ def snntorch_step(setting: Setting) -> Entry:
     return Entry("snntorch", batch, run)
 
 
-def norse_step(setting: Setting) -> Entry:
+def norse_step(case: Case, stack: ExitStack) -> Entry:
     """``norse.torch.LIFRecurrentCell`` with one input feature: the recurrent product alone."""
     torch, norse = import_module("torch"), import_module("norse.torch")
-    size, batch = setting.workload.network.latents.size, len(setting.workload.images)
-    torch.manual_seed(setting.seed)
-    torch.set_num_threads(setting.case.threads)
+    size, batch = case.network.latents.size, len(case.images)
+    torch.manual_seed(case.seed)
+    torch.set_num_threads(case.threads)
     cell = norse.LIFRecurrentCell(1, size)
     current = torch.rand(batch, 1)
 

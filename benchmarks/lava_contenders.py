@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import queue
 import subprocess
 import sys
 import tempfile
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pvae_neuro.bench.contenders import Contender, Setting
+from pvae_neuro.bench.cases import Case
+from pvae_neuro.bench.contenders import Contender
 from pvae_neuro.bench.timing import Entry
 from pvae_neuro.errors import EngineError, EngineUnavailableError
 from pvae_neuro.sim.lava.available import require_lava
@@ -33,40 +35,39 @@ RUN_SECONDS = 600.0
 STOP_SECONDS = 20.0
 
 
-def stock(setting: Setting) -> Entry:
+def stock(case: Case, stack: ExitStack) -> Entry:
     """Lava's own LIF and Dense, one image."""
-    return _entry("lava-stock", setting, 1)
+    return _entry("lava-stock", case, stack, 1)
 
 
-def ours(setting: Setting) -> Entry:
+def ours(case: Case, stack: ExitStack) -> Entry:
     """Our processes, one image."""
-    return _entry("lava", setting, 1)
+    return _entry("lava", case, stack, 1)
 
 
-def batched(setting: Setting) -> Entry:
+def batched(case: Case, stack: ExitStack) -> Entry:
     """Our processes, the images of the case side by side."""
-    if setting.case.batch == 1:
+    if len(case.images) == 1:
         raise EngineUnavailableError("lava-batch: a batch of one image is contender lava")
-    return _entry("lava-batch", setting, setting.case.batch)
+    return _entry("lava-batch", case, stack, len(case.images))
 
 
-def _entry(name: str, setting: Setting, images: int) -> Entry:
-    network, case = setting.workload.network, setting.case
-    folder = setting.stack.enter_context(tempfile.TemporaryDirectory(prefix="pvae-bench-"))
+def _entry(name: str, case: Case, stack: ExitStack, images: int) -> Entry:
+    network = case.network
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="pvae-bench-"))
     path = Path(folder) / "images.npy"
-    np.save(path, setting.workload.images[:images])
+    np.save(path, case.images[:images])
+    network_path = Path(folder) / "network.pickle"
+    network_path.write_bytes(pickle.dumps(network))
     job = {
         "kind": name,
-        "topology": network.name,
-        "latents": network.latents.size,
-        "pixels": network.input.size,
-        "activity": setting.workload.activity if case.activity is None else case.activity,
+        "latents": case.latents,
         "batch": images,
-        "seed": setting.seed,
-        "model": case.model,
+        "seed": case.seed,
+        "network": str(network_path),
         "images": str(path),
     }
-    worker = setting.stack.enter_context(Worker(job))
+    worker = stack.enter_context(Worker(job))
     return Entry(name, images, worker.run)
 
 

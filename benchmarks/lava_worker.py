@@ -2,25 +2,25 @@
 
 Usage: python benchmarks/lava_worker.py JOB
 
-JOB is JSON: kind (``lava-stock``, ``lava``, ``lava-batch``), topology, latents, pixels, activity,
-batch, seed, model, images (a ``.npy`` file). Writes ``ready`` when Lava has compiled the network
-and taken its first steps; then, for each line with a number of iterations on standard input, runs
-them and writes ``done``. Stops Lava at the end of its input.
+JOB is JSON: kind (``lava-stock``, ``lava``, ``lava-batch``), latents, batch, seed, network (a
+pickle), images (a ``.npy`` file). Writes ``ready`` when Lava has compiled the network and taken its
+first steps; then, for each line with a number of iterations on standard input, runs them and writes
+``done``. Stops Lava at the end of its input.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import pickle
 import sys
 import threading
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-
-from pvae_neuro.bench.networks import pinned_network
 
 MESSAGE_BITS = 24
 FIRST_STEPS = 3
@@ -59,21 +59,12 @@ def ours(job: dict[str, Any]) -> tuple[Any, int]:
     """Build our processes; return the latents and the Lava steps of an iteration."""
     from pvae_neuro.sim.lava.build import build_lava
 
-    network = _network(job)
+    # Written by the benchmark that started this process.
+    network = pickle.loads(Path(job["network"]).read_bytes())
     lava = build_lava(network, seed=job["seed"], batch=job["batch"])
     images = np.load(job["images"])
     lava.set_input(images[0] if job["batch"] == 1 else images)
     return lava.latents, lava.steps_per_iteration
-
-
-def _network(job: dict[str, Any]) -> Any:
-    if job["model"] is not None:
-        from pvae_neuro.exporters.onnx import read_onnx
-
-        return read_onnx(job["model"]).network
-    return pinned_network(
-        job["topology"], job["latents"], job["pixels"], job["activity"], job["seed"]
-    )
 
 
 def start(job: dict[str, Any]) -> tuple[Callable[[int], None], Callable[[], None]]:

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from pvae_neuro.bench.config import available_cores
+from pvae_neuro.bench.cases import available_cores
 
 PACKAGES = (
     "pvae-neuro", "numpy", "numba", "llvmlite", "torch", "onnxruntime", "lava-nc", "snntorch",

@@ -1,6 +1,10 @@
 """All contenders side by side: those of ``pvae-neuro bench``, other frameworks, and Lava.
 
 Usage: python benchmarks/side_by_side.py PRESET [--model m.onnx ...] [--json bench.json] ...
+
+``headline`` is what the project claims about its speed: one size (K = 512) on one core and on all,
+Lava included. Its calls last 128 iterations, as evaluations do: an image costs its drive and its
+readout once per call. ``full`` has all sizes, batches, activities and both circuits, on all cores.
 """
 
 from __future__ import annotations
@@ -8,53 +12,59 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import replace
-from functools import partial
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import framework_contenders
 import lava_contenders
+import numpy as np
 from bench_figure import save_figure
 from machine import machine, versions
 from rich.console import Console
 
 from pvae_neuro.bench import contenders
-from pvae_neuro.bench.config import CONTENDERS as SHIPPED
-from pvae_neuro.bench.config import BenchConfig, available_cores
+from pvae_neuro.bench.cases import Case, artifact_cases, available_cores, synthetic_cases
 from pvae_neuro.bench.networks import TOPOLOGIES
-from pvae_neuro.bench.run import run_bench
+from pvae_neuro.bench.run import choose_contenders, run_bench
 from pvae_neuro.bench.timing import Rules
 from pvae_neuro.cli.shared.tables import bench_table
 from pvae_neuro.utils.files import atomic_path
 
-CONTENDERS = {
-    **contenders.CONTENDERS, **framework_contenders.CONTENDERS, **lava_contenders.CONTENDERS
-}  # fmt: skip
-FRAMEWORKS, LAVA = tuple(framework_contenders.CONTENDERS), tuple(lava_contenders.CONTENDERS)
+SHIPPED, FRAMEWORKS = contenders.CONTENDERS, framework_contenders.CONTENDERS
+LAVA = lava_contenders.CONTENDERS
+CONTENDERS = {**SHIPPED, **FRAMEWORKS, **LAVA}
+BATCHES, ACTIVITIES = (1, 64, 256), (0.02, 0.12, 0.5)
 
 
-def headline(**changes: Any) -> BenchConfig:
-    """One size (K = 512) on one core and on all, Lava included.
+@dataclass(frozen=True)
+class Preset:
+    """What is run; no threads are all cores."""
 
-    What the project claims about its speed is read off this one run. Calls last 128 iterations, as
-    evaluations do: an image costs its drive and its readout once per call.
-    """
-    preset = BenchConfig(
-        latents=(512,),
-        topologies=tuple(TOPOLOGIES),
-        threads=tuple(sorted({1, available_cores()})),
-        engines=(*SHIPPED, *FRAMEWORKS, *LAVA),
-        rules=Rules(repeats=7, steps=128, limit_seconds=20.0),
-    )
-    return replace(preset, **changes)
+    latents: tuple[int, ...]
+    batches: tuple[int, ...]
+    topologies: tuple[str, ...]
+    threads: tuple[int, ...]
+    contenders: tuple[str, ...]
+    rules: Rules
 
 
+ALL_CORES = (available_cores(),)
 PRESETS = {
-    "quick": partial(BenchConfig.quick, engines=(*SHIPPED, *FRAMEWORKS)),
-    "full": partial(BenchConfig.full, engines=(*SHIPPED, *FRAMEWORKS)),
-    "headline": headline,
-}
+    "quick": Preset(
+        (128, 512), (64,), ("lateral",), ALL_CORES, (*SHIPPED, *FRAMEWORKS),
+        Rules(repeats=3, limit_seconds=3.0),
+    ),
+    "full": Preset(
+        (128, 512, 2048), BATCHES, tuple(TOPOLOGIES), ALL_CORES, (*SHIPPED, *FRAMEWORKS),
+        Rules(steps=64),
+    ),
+    "headline": Preset(
+        (512,), BATCHES, tuple(TOPOLOGIES), tuple(sorted({1, *ALL_CORES})), tuple(CONTENDERS),
+        Rules(steps=128, limit_seconds=20.0),
+    ),
+}  # fmt: skip
 
 
 def options() -> argparse.Namespace:
@@ -72,37 +82,39 @@ def options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def changes(chosen: argparse.Namespace) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "models": tuple(chosen.model),
-        "float_model": chosen.float_model,
-        "images": chosen.images,
-    }
+def cases(chosen: argparse.Namespace, preset: Preset, threads: tuple[int, ...]) -> Iterator[Case]:
+    images = None
+    if chosen.images is not None:
+        images = np.load(chosen.images).astype(np.float32)
+        images = images.reshape(len(images), -1)
+    real = [
+        case
+        for path in chosen.model
+        for case in artifact_cases(
+            path, preset.batches, threads, float_model=chosen.float_model, images=images
+        )
+    ]
     # Real networks say what synthetic ones of one size would.
-    if chosen.model and chosen.preset == "headline":
-        found["latents"] = ()
-    if chosen.engines is not None:
-        found["engines"] = tuple(name.strip() for name in chosen.engines.split(","))
-    if chosen.threads is not None:
-        found["threads"] = tuple(chosen.threads)
-    return found
-
-
-def configured(chosen: argparse.Namespace) -> BenchConfig:
-    config = PRESETS[chosen.preset](**changes(chosen))
-    names = ("repeats", "steps")
-    rules = {name: getattr(chosen, name) for name in names if getattr(chosen, name) is not None}
-    return replace(config, rules=replace(config.rules, **rules))
+    latents = () if chosen.model and chosen.preset == "headline" else preset.latents
+    synthetic = synthetic_cases(preset.topologies, latents, preset.batches, ACTIVITIES, threads)
+    yield from chain(synthetic, real)
 
 
 def show(case: str, done: int, total: int) -> None:
-    print(f"\r{case:60.60s} {done} of {total}", end="", file=sys.stderr, flush=True)
+    print(f"\r{case:80.80s} {done} of {total}", end="", file=sys.stderr, flush=True)
 
 
 def main() -> None:
     chosen = options()
+    preset = PRESETS[chosen.preset]
+    names = preset.contenders if chosen.engines is None else chosen.engines.split(",")
+    threads = preset.threads if chosen.threads is None else tuple(chosen.threads)
+    changes = {name: getattr(chosen, name) for name in ("repeats", "steps")}
+    rules = replace(preset.rules, **{k: v for k, v in changes.items() if v is not None})
     before = machine()
-    result = run_bench(configured(chosen), show, CONTENDERS)
+    result = run_bench(
+        cases(chosen, preset, threads), choose_contenders(names, CONTENDERS), rules, progress=show
+    )
     content = {**result.to_dict(), "machine": before, "versions": versions()}
     print(file=sys.stderr)
     with atomic_path(chosen.json) as path:

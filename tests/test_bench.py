@@ -12,7 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pvae_neuro.bench.config import BenchConfig, available_cores
+from pvae_neuro.bench.cases import (
+    artifact_cases,
+    available_cores,
+    measured_activity,
+    synthetic_cases,
+)
 from pvae_neuro.bench.contenders import CONTENDERS, Contender
 from pvae_neuro.bench.networks import (
     pinned_float_model,
@@ -20,22 +25,20 @@ from pvae_neuro.bench.networks import (
     pinned_potentials,
     random_images,
 )
-from pvae_neuro.bench.run import measured_activity, run_bench
+from pvae_neuro.bench.run import choose_contenders, run_bench
 from pvae_neuro.bench.timing import Entry, Rules, Spread, TooSlowError, calibrate, interleave
 from pvae_neuro.errors import EngineError, InputError, MissingDependencyError
 from pvae_neuro.sim.engine import get_engine
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 RULES = Rules(repeats=2, min_seconds=1e-4, limit_seconds=60.0)
-TINY = BenchConfig(
-    latents=(24,),
-    batches=(2,),
-    activities=(0.2,),
-    topologies=("lateral", "predictive"),
-    threads=(1,),
-    pixels=16,
-    rules=RULES,
-)
+REFERENCE = choose_contenders(["reference"])
+
+
+def tiny_cases(*topologies):
+    return synthetic_cases(
+        topologies or ("lateral", "predictive"), (24,), (2,), (0.2,), (1,), pixels=16
+    )
 
 
 def skip_if_missing(*names):
@@ -49,12 +52,12 @@ def skip_if_missing(*names):
 @pytest.mark.parametrize("name", CONTENDERS)
 def test_every_contender_runs_alone(name):
     skip_if_missing(name)
-    result = run_bench(replace(TINY, engines=(name,)))
+    result = run_bench(tiny_cases(), choose_contenders([name]), RULES)
     assert result.baseline == name
     for case in result.cases:
         (measurement,) = case.measurements
         assert measurement.engine == name
-        assert measurement.images == case.batch
+        assert measurement.images == 2
         assert measurement.turns == RULES.repeats
         assert 0 < measurement.microseconds.q25 <= measurement.microseconds.median
         assert measurement.ratio == Spread(1.0, 1.0, 1.0)
@@ -62,18 +65,17 @@ def test_every_contender_runs_alone(name):
 
 
 def test_the_result_is_json_with_everything_a_reader_needs():
-    engines = ("reference", "absent")
-    result = run_bench(replace(TINY, engines=engines), contenders={**CONTENDERS, "absent": ABSENT})
+    result = run_bench(tiny_cases(), {**REFERENCE, "absent": ABSENT}, RULES)
     content = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert content["machine"]["cores"] == available_cores()
     assert content["versions"]["numpy"] == np.__version__
-    assert content["config"]["latents"] == [24]
-    assert content["config"]["rules"]["repeats"] == 2
+    assert content["rules"]["repeats"] == 2
     assert content["baseline"] == "reference"
     assert set(content["engines"]) == {"reference"}
     assert content["skipped"] == {"absent": "absent: not installed"}
     assert [case["topology"] for case in content["cases"]] == ["lateral", "predictive"]
     for case in content["cases"]:
+        assert (case["latents"], case["batch"], case["activity_target"]) == (24, 2, 0.2)
         (m,) = case["measurements"]
         assert 0 < m["ratio"]["q25"] <= m["ratio"]["median"] <= m["ratio"]["q75"]
         assert m["steps"] >= 1
@@ -83,19 +85,25 @@ def not_installed():
     raise MissingDependencyError("absent: not installed")
 
 
-ABSENT = Contender("absent", not_installed, lambda setting: None)
+ABSENT = Contender("absent", not_installed, lambda case, stack: None)
 
 
 def test_nothing_that_can_run_is_an_error():
     with pytest.raises(InputError, match="no contender can run here: absent: not installed"):
-        run_bench(replace(TINY, engines=("absent",)), contenders={"absent": ABSENT})
-    with pytest.raises(InputError, match=r"engines: expected one of .*'warp'"):
-        run_bench(replace(TINY, engines=("warp",)))
+        run_bench(tiny_cases(), {"absent": ABSENT}, RULES)
+    with pytest.raises(InputError, match="baseline: expected one of reference; got 'onnx'"):
+        run_bench(tiny_cases(), REFERENCE, RULES, baseline="onnx")
+    with pytest.raises(InputError, match=r"contender: expected one of .*'warp'"):
+        choose_contenders(["warp"])
+    with pytest.raises(InputError, match="at least one"):
+        choose_contenders([])
+    with pytest.raises(InputError, match=r"topology: expected one of .*'ring'"):
+        run_bench(tiny_cases("ring"), REFERENCE, RULES)
 
 
 def test_progress_counts_the_measurements_of_each_case():
     seen = []
-    run_bench(replace(TINY, engines=("reference",)), lambda *step: seen.append(step))
+    run_bench(tiny_cases(), REFERENCE, RULES, progress=lambda *step: seen.append(step))
     assert [(done, total) for _, done, total in seen] == [(1, 2), (2, 2)] * 2
     assert len({case for case, _, _ in seen}) == 2
 
@@ -130,34 +138,12 @@ def test_the_float_model_is_pinned_too():
     assert torch.allclose(u, start, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"topologies": ("ring",)}, "topologies: expected one of .*'ring'"),
-        ({"engines": ()}, "engines: expected at least one"),
-        ({"baseline": "onnx", "engines": ("fast",)}, "baseline: expected one of fast"),
-        ({"threads": (0,)}, "threads: .*at least 1"),
-        ({"threads": (10_000,)}, "threads: expected at most"),
-        ({"latents": ()}, "nothing to run"),
-        ({"activities": (0.0,)}, "activities: expected shares"),
-        ({"batches": (0,)}, "batches: .*at least 1"),
-        ({"rules": Rules(repeats=0)}, "repeats: expected at least 1"),
-        ({"rules": Rules(steps=0)}, "steps: expected at least 1"),
-        ({"rules": Rules(min_seconds=0.0)}, "min_seconds"),
-    ],
-)
-def test_bad_settings_are_refused(changes, message):
-    with pytest.raises(InputError, match=message):
-        replace(TINY, **changes)
-
-
 def test_a_contender_that_cannot_run_a_case_does_not_stop_it():
-    def prepare(setting):
+    def prepare(case, stack):
         raise EngineError("other: not today")
 
-    contenders = {**CONTENDERS, "other": Contender("other", lambda: None, prepare)}
-    config = replace(TINY, engines=("reference", "other"), topologies=("lateral",))
-    (case,) = run_bench(config, contenders=contenders).cases
+    contenders = {**REFERENCE, "other": Contender("other", lambda: None, prepare)}
+    (case,) = run_bench(tiny_cases("lateral"), contenders, RULES).cases
     assert case.skipped == {"other": "other: not today"}
     assert case.measurement("other") is None
     assert case.measurement("reference") is not None
@@ -192,18 +178,20 @@ def test_a_contender_that_fails_in_its_turn_leaves():
 
 def test_a_real_artifact_runs_on_its_golden_inputs(tmp_path):
     from pvae_neuro.artifact import save_artifact
+    from pvae_neuro.saved.model_file import save_model
 
     network = pinned_network("lateral", 12, 20, 0.3)
     path = tmp_path / "toy.onnx"
     save_artifact(network, random_images(network, 2), path)
-    config = replace(
-        TINY, latents=(), models=(str(path),), engines=("reference",), rules=replace(RULES, steps=3)
-    )
-    (case,) = run_bench(config).cases
-    assert (case.model, case.latents, case.pixels) == ("toy.onnx", 12, 20)
-    assert case.activity_target is None
-    assert 0 < case.activity <= 1
-    assert case.measurements[0].steps == 3
+    result = run_bench(artifact_cases(path, (3,), (1,)), REFERENCE, replace(RULES, steps=3))
+    (case,) = result.to_dict()["cases"]
+    assert (case["model"], case["latents"], case["pixels"]) == ("toy.onnx", 12, 20)
+    assert (case["batch"], case["activity_target"]) == (3, None)
+    assert 0 < case["activity"] <= 1
+    assert case["measurements"][0]["steps"] == 3
+    save_model(pinned_float_model(13, 20, 0.3), tmp_path / "other.safetensors")
+    with pytest.raises(InputError, match="expected 12 latents and 20 pixels"):
+        artifact_cases(path, (3,), (1,), float_model=tmp_path / "other.safetensors")
 
 
 def run_script(name, *arguments):
@@ -212,13 +200,13 @@ def run_script(name, *arguments):
 
 
 def test_the_page_of_figures_is_written_from_json(tmp_path):
-    result = run_bench(replace(TINY, latents=(8,), topologies=("lateral",), engines=("reference",)))
+    result = run_bench(tiny_cases("lateral"), REFERENCE, RULES)
     (tmp_path / "bench.json").write_text(json.dumps(result.to_dict()))
     out = tmp_path / "figures.md"
     done = run_script("performance_figures.py", "--bench", tmp_path / "bench.json", "--out", out)
     assert done.returncode == 0, done.stderr
     text = out.read_text()
-    assert "| lateral | 8 | 2 |" in text
+    assert "| lateral | 24 | 2 |" in text
     # Nothing of size 512 was measured, and nothing is made up.
     assert "not measured" in text
     assert "reached |" not in text

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -279,29 +278,27 @@ def test_of_several_training_processes_the_first_alone_speaks(cli, tmp_path, mon
     assert not (tmp_path / "train.json").exists()
 
 
-def test_bench_prints_a_table_and_writes_json(cli, tmp_path):
-    from pvae_neuro.bench import config
+def test_bench_prints_a_table_and_writes_json(cli, tmp_path, monkeypatch):
+    from pvae_neuro.bench import cases
 
-    code, out, _ = cli(
-        "bench", "--engines", "reference", "--model", "absent.onnx", "--json", tmp_path / "b.json"
-    )
-    assert code == 2
-    monkeypatch = pytest.MonkeyPatch()
-    with monkeypatch.context() as patched:
-        small = config.BenchConfig(
-            latents=(8,), batches=(2,), activities=(0.2,), pixels=9,
-            rules=config.Rules(repeats=2, min_seconds=1e-4),
-        )  # fmt: skip
-        patched.setattr(
-            config.BenchConfig,
-            "quick",
-            classmethod(lambda cls, **changes: replace(small, **changes)),
-        )
-        code, out, _ = cli("bench", "--engines", "reference", "--json", tmp_path / "b.json")
+    full_size, result = cases.synthetic_cases, tmp_path / "bench.json"
+    monkeypatch.setattr(
+        cases, "synthetic_cases",
+        lambda *sizes: full_size(("lateral",), (8,), (2,), (0.2,), (1,), pixels=9),
+    )  # fmt: skip
+    code, out, _ = cli("bench", "--engines", "reference", "--json", result)
     assert code == 0
     assert "reference" in out
-    content = json.loads((tmp_path / "b.json").read_text())
+    content = json.loads(result.read_text())
     assert content["cases"][0]["measurements"][0]["engine"] == "reference"
+    for options, expected in (
+        (("--engines", "warp"), "'warp'"),
+        (("--threads", 0), "--threads"),
+        (("--model", tmp_path / "absent.onnx"), "absent.onnx"),
+    ):
+        code, _, err = cli("bench", *options)
+        assert code == 2
+        assert expected in err
 
 
 def test_the_installed_command_starts_quickly_and_without_heavy_imports():

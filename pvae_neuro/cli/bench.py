@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -33,23 +34,32 @@ def bench(
 ) -> None:
     """Time engines and the PyTorch step side by side, as ratios within one run."""
     check_outputs(json)
-    if threads is not None and threads < 1:
-        raise InputError(f"--threads: expected at least 1, got {threads}")
-    from pvae_neuro.bench.config import BenchConfig
-    from pvae_neuro.bench.run import run_bench
+    from pvae_neuro.bench.cases import artifact_cases, available_cores, synthetic_cases
+    from pvae_neuro.bench.contenders import CONTENDERS
+    from pvae_neuro.bench.networks import TOPOLOGIES
+    from pvae_neuro.bench.run import choose_contenders, run_bench
+    from pvae_neuro.bench.timing import Rules
     from pvae_neuro.cli.shared.progress import stages
     from pvae_neuro.cli.shared.tables import bench_table
 
-    changes: dict[str, object] = {}
-    if model is not None:
-        changes["models"] = (str(model),)
-    if engines is not None:
-        changes["engines"] = tuple(name.strip() for name in engines.split(",") if name.strip())
-    if threads is not None:
-        changes["threads"] = (threads,)
-    config = (BenchConfig.full if full else BenchConfig.quick)(**changes)
+    cores = available_cores()
+    if threads is not None and not 1 <= threads <= cores:
+        raise InputError(f"--threads: expected 1 to {cores}, the cores of this machine")
+    names = CONTENDERS if engines is None else [name.strip() for name in engines.split(",")]
+    contenders, counts = choose_contenders(names), (threads or cores,)
+    batches = (1, 64, 256) if full else (64,)
+    # Read first: a file that does not fit is refused before any timing.
+    real = [] if model is None else artifact_cases(model, batches, counts)
+    synthetic = synthetic_cases(
+        tuple(TOPOLOGIES) if full else ("lateral",),
+        (128, 512, 2048) if full else (128, 512),
+        batches,
+        (0.02, 0.12, 0.5),
+        counts,
+    )
+    rules = Rules(steps=64) if full else Rules(repeats=3, limit_seconds=3.0)
     with stages("bench: ", quiet) as progress:
-        result = run_bench(config, progress)
+        result = run_bench(chain(real, synthetic), contenders, rules, progress=progress)
     write_json(json, result.to_dict())
     screen = console(json, quiet)
     screen.print(bench_table(result))

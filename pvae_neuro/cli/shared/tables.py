@@ -152,15 +152,16 @@ def bench_table(result: BenchResult) -> Table:
         "case", "K", "batch", "active", "threads", "contender", "µs", "quartiles", "ratio",
         "quartiles", right=(1, 2, 3, 4, 6, 7, 8, 9),
     )  # fmt: skip
-    for case in result.cases:
+    for measured in result.cases:
+        case = measured.case
         cells = (
-            case.model or case.topology,
+            case.model or case.network.name,
             f"{case.latents}",
-            f"{case.batch}",
+            f"{len(case.images)}",
             f"{100 * case.activity:.1f} %",
             f"{case.threads}",
         )
-        for row, measurement in enumerate(case.measurements):
+        for row, measurement in enumerate(measured.measurements):
             table.add_row(*(cells if row == 0 else [""] * len(cells)), *_bench_cells(measurement))
         table.add_section()
     return table
