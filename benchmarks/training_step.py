@@ -22,9 +22,9 @@ from torch import Tensor
 
 import pvae_neuro as pn
 from pvae_neuro.data import load_images
+from pvae_neuro.models.base import WindowSettings
 from pvae_neuro.models.dynamics import kl_divergence, soft_clamp
 from pvae_neuro.models.poisson.ipvae import IPVAE
-from pvae_neuro.models.poisson.window import run_window
 from pvae_neuro.models.sampling.counter_noise import CounterNoise
 from pvae_neuro.models.sampling.exact_poisson import exact_counts
 from pvae_neuro.models.sampling.relaxed_poisson import sample_counts
@@ -81,22 +81,25 @@ def latent_space(model: IPVAE, x: Tensor, u: Tensor, steps: int, seed: int) -> T
     return loss / steps + drive.constant.mean()
 
 
+def settings(estimator: str, steps: int, seed: int) -> WindowSettings:
+    return WindowSettings(steps, 0.0, TEMPERATURE, ARRIVALS, estimator, CounterNoise(seed))
+
+
 def shared_sample(model: IPVAE, x: Tensor, u: Tensor, steps: int, seed: int) -> Tensor:
     """The sample that reads out drives the next step."""
-    result = run_window(model, x, u, steps, TEMPERATURE, CounterNoise(seed), ARRIVALS)
+    result = model.plain_window(x, (u,), settings("relaxed", steps, seed))
     return result.nll + model.config.beta * result.kl
 
 
 def exact_autograd(model: IPVAE, x: Tensor, u: Tensor, steps: int, seed: int) -> Tensor:
     """Exact counts in place of relaxed ones."""
-    noise = CounterNoise(seed)
-    result = run_window(model, x, u, steps, generator=noise, estimator="exact", fused=False)
+    result = model.plain_window(x, (u,), settings("exact", steps, seed))
     return result.nll + model.config.beta * result.kl
 
 
 def fused(model: IPVAE, x: Tensor, u: Tensor, steps: int, seed: int) -> Tensor:
     """Products over events and a gradient written by hand, compiled."""
-    result = run_window(model, x, u, steps, generator=CounterNoise(seed), estimator="exact")
+    result = model.window(x, (u,), settings("exact", steps, seed))
     return result.nll + model.config.beta * result.kl
 
 

@@ -142,7 +142,7 @@ def test_published_counts_of_the_patches() -> None:
 
 def test_resume_from_another_models_checkpoint_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "m.st"
-    TrainingRun(bars(), small("ipvae-linear"), out, options())
+    TrainingRun(bars(), small("ipvae-linear"), out, options()).start()
     with pytest.raises(InputError, match="model: ipvae-linear != igvae"):
         train(bars(), small("igvae"), out, options(resume=True))
 
@@ -253,7 +253,7 @@ def test_cost_of_activity_is_steered_to_the_share_of_zeros_and_survives_a_stop(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"activity_cost": 1.0}, "activity cost: the family 'lca' knows none"),
+        ({"activity_cost": 1.0}, "activity cost: the family 'lca' does not compute"),
         ({"isotropic": True}, "isotropic: the family 'lca' learns no variance"),
     ],
 )

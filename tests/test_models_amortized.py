@@ -134,17 +134,10 @@ def test_estimators_have_the_gradient_that_they_should(estimator: str) -> None:
     assert float((found - wanted).norm()) < 0.05 * float(wanted.norm())
 
 
-def test_rates_are_bounded_and_may_be_kept_from_falling() -> None:
+def test_rates_are_bounded() -> None:
     pvae = model("pvae-linear")
     (log_rate,) = pvae.posterior(1e4 * inputs())
     assert bool((log_rate <= 5.0).all())
-    rising = model("pvae-linear", exc_only=True)
-    (log_rate,) = rising.posterior(inputs())
-    assert bool((log_rate >= _bounded(rising.log_rate)).all())
-
-
-def _bounded(log_rate: Any) -> Any:
-    return 5.0 - torch.nn.functional.softplus(5.0 - log_rate) - 1e-4
 
 
 def test_exact_loss_needs_a_linear_decoder() -> None:
@@ -196,10 +189,8 @@ def test_gradients_of_the_free_energy(name: str) -> None:
         assert slope == pytest.approx(float((gradient * direction).sum()), rel=1e-5)
 
 
-@pytest.mark.parametrize("first_order", [False, True])
-def test_semi_amortized_gradient_passes_the_steps(first_order: bool) -> None:
-    """Followed through all steps it is the loss's own; the short one keeps its direction."""
-    savae = model("savae", dtype=torch.float64, first_order=first_order)
+def test_semi_amortized_gradient_passes_the_steps() -> None:
+    savae = model("savae", dtype=torch.float64)
     x = inputs(dtype=torch.float64)
 
     def loss() -> Any:
@@ -210,10 +201,7 @@ def test_semi_amortized_gradient_passes_the_steps(first_order: bool) -> None:
     weight = savae.encoder.layers[-1].weight
     direction = weight.grad / weight.grad.norm()
     slope, length = slope_along(loss, weight, direction), float(weight.grad.norm())
-    if first_order:
-        assert slope > 0.3 * length
-    else:
-        assert slope == pytest.approx(length, rel=1e-4)
+    assert slope == pytest.approx(length, rel=1e-4)
 
 
 def test_iterative_encoder_takes_no_image() -> None:

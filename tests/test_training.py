@@ -18,8 +18,8 @@ from rich.console import Console  # noqa: E402
 
 from pvae_neuro.data import Images  # noqa: E402
 from pvae_neuro.errors import (  # noqa: E402
-    EngineUnavailableError,
     InputError,
+    MissingDependencyError,
     ModelFileError,
     PvaeNeuroError,
 )
@@ -146,8 +146,33 @@ def interrupted(tmp_path: Path, **settings: Any) -> Path:
     from pvae_neuro.training.run import TrainingRun
 
     out = tmp_path / "m.st"
-    TrainingRun(make_images(), TrainConfig(**{**SMALL, **settings}), out, options())
+    TrainingRun(make_images(), TrainConfig(**{**SMALL, **settings}), out, options()).start()
     return out
+
+
+def test_making_a_run_touches_no_file(tmp_path: Path) -> None:
+    from pvae_neuro.training.run import TrainingRun
+
+    TrainingRun(make_images(), TrainConfig(**SMALL), tmp_path / "m.st", options())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_training_is_imported_without_torch(tmp_path: Path) -> None:
+    code = """
+import sys
+sys.modules["torch"] = None
+import pvae_neuro as pn
+from pathlib import Path
+from pvae_neuro.errors import MissingDependencyError
+for call in (lambda: pn.recipe("igvae"), lambda: pn.train(None, pn.TrainConfig(), Path("m.st"))):
+    try:
+        call()
+    except MissingDependencyError as error:
+        assert "pvae-neuro[train]" in str(error)
+    else:
+        raise SystemExit("no error")
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
 
 
 def test_resume_refuses_other_settings_and_data(tmp_path: Path) -> None:
@@ -161,12 +186,12 @@ def test_resume_refuses_other_settings_and_data(tmp_path: Path) -> None:
 
 def test_unfinished_run_is_not_overwritten(tmp_path: Path) -> None:
     out = interrupted(tmp_path)
-    with pytest.raises(InputError, match=r"unfinished run.*--resume"):
+    with pytest.raises(InputError, match=r"unfinished run: resume it, or delete it"):
         train(make_images(), TrainConfig(**SMALL), out, options())
 
 
 def test_resume_needs_a_checkpoint_that_is_whole(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no unfinished run; start without --resume"):
+    with pytest.raises(InputError, match="no unfinished run to resume"):
         train(make_images(), TrainConfig(**SMALL), tmp_path / "m.st", options(resume=True))
     out = interrupted(tmp_path)
     whole = checkpoint_path(out).read_bytes()
@@ -212,7 +237,7 @@ def test_tensorboard_gets_the_metrics_or_says_how(
     folder = tmp_path / "events"
     request = options(tensorboard=folder)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(EngineUnavailableError, match="pvae-neuro"):
+    with pytest.raises(MissingDependencyError, match=r"TensorBoard.*pvae-neuro\[train\]"):
         train(make_images(), TrainConfig(**SMALL), tmp_path / "a.st", request)
     assert list(tmp_path.iterdir()) == []
     monkeypatch.undo()

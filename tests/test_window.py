@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+from copy import deepcopy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,13 +10,18 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from pvae_neuro.errors import InputError  # noqa: E402
+from pvae_neuro.models.base import Window, WindowSettings  # noqa: E402
 from pvae_neuro.models.poisson.ipvae import IPVAE  # noqa: E402
-from pvae_neuro.models.poisson.window import WindowResult, is_compiled, run_window  # noqa: E402
 from pvae_neuro.models.sampling.counter_noise import CounterNoise  # noqa: E402
-from pvae_neuro.models.sampling.exact_poisson import exact_counts  # noqa: E402
+from pvae_neuro.models.sampling.exact_poisson import (  # noqa: E402
+    _uniforms,
+    counts_at,
+    exact_counts,
+)
 from pvae_neuro.saved.model_file import ModelConfig  # noqa: E402
 
 PIXELS, LATENTS, BATCH, STEPS = 30, 24, 6, 5
+NOISE = 5
 LOSS_WEIGHTS = (1.0, 3.0, 0.7)
 
 
@@ -38,69 +45,128 @@ def inputs(seed: int = 1, batch: int = BATCH) -> torch.Tensor:
     return torch.rand(batch, PIXELS, generator=torch.Generator().manual_seed(seed))
 
 
-def run(model: IPVAE, x: torch.Tensor, fused: bool, seed: int = 3) -> WindowResult:
-    u = model.initial_state(len(x))
-    return run_window(
-        model, x, u, STEPS, generator=CounterNoise(seed), estimator="exact", fused=fused
-    )
+def window_settings(**changes: Any) -> WindowSettings:
+    values = {
+        "steps": STEPS, "beta": 1.0, "temperature": 0.0, "max_arrivals": 64, "estimator": "exact",
+        "noise": CounterNoise(NOISE), **changes,
+    }  # fmt: skip
+    return WindowSettings(**values)
 
 
-def loss_of(result: WindowResult) -> torch.Tensor:
-    terms = (result.nll, result.kl, result.firing)
+def run(model: IPVAE, x: torch.Tensor, fused: bool, **changes: Any) -> Window:
+    window = model.window if fused else model.plain_window
+    return window(x, model.start(x), window_settings(**changes))
+
+
+def loss_of(result: Window) -> torch.Tensor:
+    terms = (result.nll, result.kl, result.activity)
     return sum(w * t for w, t in zip(LOSS_WEIGHTS, terms, strict=True))
 
 
-def gradients(model: IPVAE, result: WindowResult) -> dict[str, torch.Tensor]:
+def gradients(model: IPVAE, result: Window) -> dict[str, torch.Tensor]:
     model.zero_grad()
     loss_of(result).backward()
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
-def test_kernels_draw_large_counts_without_underflow() -> None:
-    pytest.importorskip("numba")
-    model = make_model(clamp_u=6.0)
+def rounding(model: IPVAE, x: torch.Tensor, seed: int = NOISE) -> torch.Tensor:
+    """Bound of the rounding errors of the last potentials of a float32 window, [B, K].
+
+    A sum of n products in float32 is off by at most ``n 2**-24`` times the sum of their magnitudes:
+    in whatever order, with or without fused multiply-adds, on any machine. Updates add their errors
+    up, and clamps do not enlarge them. Counts and clamps are steps of the potentials, so two
+    windows have equal counts if no potential comes within this bound of a step. That is a property
+    of the exact (float64) window, checked here: the seeds of these tests were chosen for it.
+    """
+    model, x, noise = deepcopy(model).double(), x.double(), CounterNoise(seed)
     with torch.no_grad():
-        model.initial_potential.fill_(math.log(200.0))
-    x = inputs(batch=50)
-    plain, fused = run(model, x, False), run(model, x, True)
-    # exp(-200) is no float32. Mass that begins at exp(-87) instead would give counts near 90.
-    assert torch.equal(plain.z, fused.z)
-    # Sums of hundreds of counts in float32, in another order.
-    assert torch.allclose(plain.u, fused.u, rtol=1e-4, atol=1e-4)
-    assert float(fused.nll.detach()) == pytest.approx(float(plain.nll.detach()), rel=1e-5)
+        drive, u, config = model.drive(x), model.initial_state(len(x)), model.config
+        phi = model.dictionary.abs()
+        weighted = model.precision.unsqueeze(1) * phi
+        eta, leak = model.log_step_size.exp(), model.log_bias.exp()
+        # The kernels hold rates in float32, within 2**-22: the same as a potential off by that.
+        off, slack = torch.zeros_like(u), 2.0**-22
+        for _ in range(STEPS + 1):
+            uniform = _uniforms(u, noise).view_as(u)
+            z = counts_at(u, uniform)
+            apart = torch.minimum(distance(u, z, uniform), distance(u, z - 1, uniform))
+            assert (off + slack < apart).all(), "a count depends on rounding: take another seed"
+            last = off
+            push = eta * (drive.feedforward - z @ drive.lateral - leak)
+            # Products by Φ and by W have M and K terms; 16 more stand for exp, tanh and the update.
+            size = eta * ((x + z @ phi.T) @ weighted + leak) + u.abs()
+            off = off + (PIXELS + LATENTS + 16) * 2.0**-24 * size
+            u = u + push.clamp(config.floor_u, config.clamp_du)
+            for value, top in ((push, config.clamp_du), (u, config.clamp_u)):
+                for bound in (config.floor_u, top):
+                    near = (value - bound).abs() < off
+                    assert not near.any(), "a clamp depends on rounding: take another seed"
+            # A potential at its bound is exact.
+            off = torch.where((u > config.floor_u) & (u < config.clamp_u), off, 0.0)
+            u = u.clamp(config.floor_u, config.clamp_u)
+    return last
 
 
-@pytest.mark.parametrize(("clamp_u", "seed"), [(3.0, 0), (0.5, 1), (3.0, 2)])
+def distance(u: torch.Tensor, k: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    """By how much u must change for the probability of counts up to k to equal ``uniform``."""
+    rate, k = torch.exp(u), k.clamp(min=-1.0)
+    slope = torch.exp((k + 1) * u - rate - torch.lgamma(k.clamp(min=0) + 1))
+    below = torch.special.gammaincc(k.clamp(min=0) + 1, rate)
+    return torch.where(k < 0, torch.inf, (below - uniform).abs() / slope)
+
+
+def test_kernels_draw_large_counts_without_underflow() -> None:
+    kernels = pytest.importorskip("pvae_neuro.models.poisson.fused.kernels", exc_type=ImportError)
+    u = torch.full((1, 50, 8), math.log(200.0))
+    count, residual = np.zeros(u.shape, np.uint8), np.zeros(u.shape, np.float32)
+    square, row = np.zeros((8, 8), np.float32), np.zeros(8, np.float32)
+    kernels.run_forward(
+        u.numpy(), count, residual, residual[0], square, row, np.ones(4, np.float32),
+        CounterNoise(3).keys(1), 0, np.zeros((50, 3)),
+    )  # fmt: skip
+    # exp(-200) is no float32: mass that begins at exp(-87) instead would give counts near 90.
+    # Rates in float32 are off by some 2**-22, which moves a count by one at most, if at all.
+    expected = exact_counts(u[0], CounterNoise(3)).numpy()
+    different = count[0].astype(np.float32) - expected
+    assert np.abs(different).max() <= 1
+    assert np.count_nonzero(different) <= 2
+
+
+@pytest.mark.parametrize(("clamp_u", "seed"), [(3.0, 1), (0.5, 1), (3.0, 2)])
 def test_kernels_equal_autograd_through_the_same_counts(clamp_u: float, seed: int) -> None:
     pytest.importorskip("numba")
     model, x = make_model(seed, clamp_u), inputs(seed)
-    plain, fused = run(model, x, False, seed), run(model, x, True, seed)
+    bound = rounding(model, x, seed)
+    plain, fused = (run(model, x, fused, noise=CounterNoise(seed)) for fused in (False, True))
     assert torch.equal(plain.z, fused.z)
-    assert torch.allclose(plain.u, fused.u, atol=1e-5)
-    for name in ("nll", "kl", "firing"):
+    assert ((plain.state[0] - fused.state[0]).abs() <= 2 * bound).all()
+    # Sums in float32 over K, T and B, 720 terms: 720 * 2**-24 = 4e-5 of their magnitudes.
+    for name in ("nll", "kl", "activity"):
         expected = float(getattr(plain, name).detach())
-        assert float(getattr(fused, name).detach()) == pytest.approx(expected, rel=1e-5, abs=1e-6)
+        assert float(getattr(fused, name).detach()) == pytest.approx(expected, rel=2e-4)
     ours, theirs = gradients(model, fused), gradients(model, plain)
     assert ours.keys() == theirs.keys() == dict(model.named_parameters()).keys()
+    # 70 terms per sum and 6 sums in a row: 2.5e-5, and what the steps back amplify. A wrong term
+    # would be off by percents.
     for name, expected_grad in theirs.items():
         error = (ours[name] - expected_grad).norm() / expected_grad.norm()
-        assert float(error) < 2e-5, name
+        assert float(error) < 1e-3, name
 
 
 def test_kernels_draw_what_a_part_of_a_batch_would() -> None:
     pytest.importorskip("numba")
     model, x = make_model(), inputs(batch=8)
+    bound = rounding(model, x)
     whole = run(model, x, True)
-    noise = CounterNoise(3, offset=5 * LATENTS)
-    u = model.initial_state(3)
-    part = run_window(model, x[5:], u, STEPS, generator=noise, estimator="exact")
+    part = run(model, x[5:], True, noise=CounterNoise(NOISE, offset=5 * LATENTS))
+    # Products of matrices of 8 and of 3 rows may round differently, so potentials may too.
     assert torch.equal(whole.z[5:], part.z)
-    assert torch.equal(whole.u[5:], part.u)
+    assert ((whole.state[0][5:] - part.state[0]).abs() <= 2 * bound[5:]).all()
 
 
 def recorded(model: IPVAE, x: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Potentials and counts of the window that :func:`run` runs, in float64."""
-    noise, drive, u = CounterNoise(3), model.drive(x), model.initial_state(len(x))
+    noise, drive, u = CounterNoise(NOISE), model.drive(x), model.initial_state(len(x))
     steps = []
     for _ in range(STEPS + 1):
         z = exact_counts(u, noise)
@@ -136,6 +202,8 @@ def smooth_loss(
 )
 def test_gradients_equal_finite_differences(name: str, fused: bool) -> None:
     model, x = make_model(), inputs()
+    # The counts recorded below are those of the window.
+    rounding(model, x)
     slope = gradients(model, run(model, x, fused))[name].double()
     with torch.no_grad():
         steps = recorded(model, x)
@@ -155,9 +223,8 @@ def test_loss_agrees_with_the_model_s_own_step(estimator: str) -> None:
     # Both estimate one expectation: the step in pixels with fresh readouts, the window without.
     model, x = make_model(), inputs(batch=2000)
     with torch.no_grad():
-        noise = CounterNoise(9)
-        result = run_window(
-            model, x, model.initial_state(len(x)), 2, 0.02, noise, 64, estimator, fused=False
+        result = run(
+            model, x, False, steps=2, temperature=0.02, estimator=estimator, noise=CounterNoise(9)
         )
         u, nll, kl = model.initial_state(len(x)), torch.zeros(len(x)), torch.zeros(len(x))
         for _ in range(2):
@@ -173,32 +240,31 @@ def test_loss_agrees_with_the_model_s_own_step(estimator: str) -> None:
 def test_firing_is_the_expected_number_of_neurons_that_fire() -> None:
     model, x = make_model(), inputs(batch=500)
     fired = []
-    result = run_window(
-        model, x, model.initial_state(len(x)), 1, generator=CounterNoise(2), estimator="exact"
-    )
+    result = run(model, x, True, steps=1, noise=CounterNoise(2))
     for seed in range(40):
-        counts = exact_counts(result.u, CounterNoise(seed))
+        counts = exact_counts(result.state[0], CounterNoise(seed))
         fired.append(float((counts > 0).float().sum(1).mean()))
     error = math.sqrt(LATENTS / 4 / (500 * 40))
-    assert abs(float(np.mean(fired)) - float(result.firing.detach())) < 5 * error
+    assert abs(float(np.mean(fired)) - float(result.activity.detach())) < 5 * error
 
 
 def test_models_that_the_kernels_do_not_know_take_the_plain_path() -> None:
     for settings in ({"clamp": "soft"}, {"inner_updates": 2}, {"kl": "released"}):
         model = make_model(**settings)
         a, b = run(model, inputs(), True), run(model, inputs(), False)
-        assert torch.equal(a.u, b.u)
-        assert a.u.requires_grad
+        # The same function on the same arrays, so the same bits.
+        assert torch.equal(a.state[0], b.state[0])
+        assert a.state[0].requires_grad
 
 
 def test_compiled_windows_are_known_beforehand() -> None:
     pytest.importorskip("numba")
-    assert is_compiled(make_model(), "exact")
-    assert not is_compiled(make_model(), "relaxed")
-    assert not is_compiled(make_model(clamp="soft"), "exact")
+    assert make_model().is_compiled("exact")
+    assert not make_model().is_compiled("relaxed")
+    assert not make_model(clamp="soft").is_compiled("exact")
+    assert not make_model().double().is_compiled("exact")
 
 
 def test_estimator_is_checked() -> None:
-    model, x = make_model(), inputs()
     with pytest.raises(InputError, match="estimator"):
-        run_window(model, x, model.initial_state(BATCH), 1, estimator="exactly")
+        run(make_model(), inputs(), True, estimator="exactly")

@@ -1,1 +1,1 @@
-"""Model families behind one contract, and what they are made of."""
+"""Model families in PyTorch, all with the interface of :class:`pvae_neuro.models.base.Model`."""

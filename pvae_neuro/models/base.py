@@ -1,15 +1,15 @@
-"""What every model family offers, so that one loop trains and one loop evaluates them all.
+"""The interface of a model family: what the training loop and the inference loop call.
 
-A model infers causes of inputs. Its *state* is what one iteration of inference hands to the next:
-membrane potentials, the means and log deviations of a Gaussian, value nodes; nothing but an
-encoder's output where inference is one pass. Training runs *windows* of iterations and follows the
-gradient of each window's loss; evaluation *iterates* with exact samples.
+A model infers latent causes of an input, iteration by iteration. Its *state* is what one iteration
+hands to the next: membrane potentials, the mean and log standard deviation of a Gaussian, or value
+nodes; it is empty where an encoder infers in one pass. Training runs *windows* of iterations and
+follows the gradient of each window's loss. Evaluation runs single iterations with exact samples.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -21,19 +21,15 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from pvae_neuro.errors import InputError, ModelFileError
-from pvae_neuro.models.registry import model_entry
 from pvae_neuro.models.sampling.counter_noise import CounterNoise
 from pvae_neuro.saved.model_file import Float32, ModelConfig, SavedModel
 
 State = tuple[Tensor, ...]
-"""What one iteration hands to the next; each tensor has the batch as its first axis."""
+"""What one iteration hands to the next; the first axis of each tensor is the batch."""
 
 
 class Architecture(BaseModel):
-    """Settings of one family alone; each family derives its own, or takes this one, which is empty.
-
-    Frozen, JSON only, unknown names refused.
-    """
+    """Settings that only one family has. A family without any uses this empty class."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -47,13 +43,13 @@ class WindowSettings:
     steps : int
         Iterations in the window, T.
     beta : float
-        Weight of the KL term now (schedules may change it), for models whose inference needs it.
+        Current weight of the KL term, for models whose inference depends on it.
     temperature : float
-        Of relaxed Poisson samples.
+        Of relaxed Poisson counts.
     max_arrivals : int
         Largest relaxed count.
-    estimator : str
-        How gradients pass Poisson samples, where a family knows several.
+    estimator : {"relaxed", "exact"}
+        How gradients pass Poisson counts.
     noise : CounterNoise
         Source of all samples.
     """
@@ -67,23 +63,22 @@ class WindowSettings:
 
 
 class Window(NamedTuple):
-    """Loss terms of a window, and where it ended.
-
-    The loss is ``nll + beta kl``, plus the cost of activity where a training asks for one.
+    """Loss terms of a window and its last state; the training loss is ``nll + beta kl``.
 
     Attributes
     ----------
     nll : Tensor
-        Negative log-likelihood or its like, nats per input, averaged over batch and steps, [].
+        Negative log-likelihood (or the family's reconstruction energy), nats per input, averaged
+        over batch and iterations, [].
     kl : Tensor
-        What beta weighs: KL divergence, or a sparsity penalty; nats per input, [].
+        What beta weighs, a KL divergence or a sparsity penalty, nats per input, [].
     state : tuple of Tensor
-        State after the last iteration; the loop carries it over without its gradient.
+        State after the last iteration. The training loop carries it over without its gradient.
     z : Tensor
         Latents of the last iteration, [B, K], as :meth:`Model.decode` takes them.
     activity : Tensor, optional
-        Expected number of latents that are not zero in an iteration, differentiable, []; None
-        where the family knows none.
+        Expected number of nonzero latents per iteration, differentiable, []; None where the family
+        does not compute it.
     """
 
     nll: Tensor
@@ -99,13 +94,13 @@ class Iteration(NamedTuple):
     Attributes
     ----------
     state : tuple of Tensor
-        To hand to the next.
+        For the next iteration.
     z : Tensor
         Latents after the update, sampled where the family samples, [B, K].
     reconstruction : Tensor
         ``decode(z)``, [B, M], in units of the input.
     mean : Tensor
-        Posterior mean of the latents (rates of Poisson counts), [B, K].
+        Posterior mean of the latents (the rates of Poisson counts), [B, K].
     change : Tensor
         Euclidean norm of the update of the state, [B]; zero where inference is one pass.
     """
@@ -118,45 +113,57 @@ class Iteration(NamedTuple):
 
 
 class Model(nn.Module, ABC):
-    """Base of every family.
+    """Base of every family. A family creates its parameters in :meth:`build`.
 
     Parameters
     ----------
     config : ModelConfig
-        Sizes, clamps, and the family's own ``architecture``.
+        Sizes, clamps, and the family's own settings in ``architecture``.
     generator : torch.Generator, optional
         Source of the initial parameters.
     init_scale : float, optional
-        Standard deviation of the initial decoder; the family's own if not given.
+        Standard deviation of the initial decoder weights; by default the family's own.
+    preset : mapping, optional
+        Settings of the architecture that the family's name fixes, as the registry lists them.
 
     Attributes
     ----------
     config : ModelConfig
     architecture : Architecture
-        Settings of the family, checked.
+        The family's settings, checked.
     defaults : dict
-        Class attribute: :class:`~pvae_neuro.training.config.TrainConfig` settings in which the
-        family's recipe departs from the common ones.
+        Class attribute: settings of :class:`~pvae_neuro.training.config.TrainConfig` in which the
+        family's recipe differs from the common one.
     architecture_type : type
         Class attribute: the family's :class:`Architecture`.
-    silence : float
-        Class attribute: latents of at most this size count as zeros while training; 0.5 where
+    zero_threshold : float
+        Class attribute: training counts latents up to this magnitude as zeros. It is 0.5 where
         training sees relaxed counts.
     """
 
     defaults: ClassVar[dict[str, Any]] = {}
     architecture_type: ClassVar[type[Architecture]] = Architecture
-    silence: ClassVar[float] = 0.0
+    zero_threshold: ClassVar[float] = 0.0
 
     def __init__(
         self,
         config: ModelConfig,
         generator: torch.Generator | None = None,
         init_scale: float | None = None,
+        preset: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.config = config
-        self.architecture: Any = check_architecture(self.architecture_type, config)
+        self.architecture: Any = check_architecture(self.architecture_type, config, preset or {})
+        self.build(generator, init_scale)
+
+    @abstractmethod
+    def build(self, generator: torch.Generator | None, init_scale: float | None) -> None:
+        """Create the parameters; called once, by the constructor.
+
+        The order of creation is that of the arrays in saved files and of the draws from the
+        generator, so it must not change.
+        """
 
     @abstractmethod
     def start(self, x: Tensor) -> State:
@@ -164,135 +171,92 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def window(self, x: Tensor, state: State, settings: WindowSettings) -> Window:
-        """Run a window of training iterations; gradients reach the parameters.
+        """Run a window of training iterations on inputs x [B, M]; gradients reach the parameters.
 
-        Parameters
-        ----------
-        x : Tensor
-            Inputs, [B, M].
-        state : tuple of Tensor
-            From :meth:`start`, or of the window before, without gradients.
-        settings : WindowSettings
-
-        Returns
-        -------
-        Window
+        ``state`` comes from :meth:`start`, or from the window before, detached.
         """
 
     @abstractmethod
     def iterate(self, x: Tensor, state: State, generator: torch.Generator | None) -> Iteration:
-        """Run one iteration of inference with exact samples, without training.
+        """Run one iteration of inference with exact samples, without gradients.
 
-        Parameters
-        ----------
-        x : Tensor
-            Inputs, [B, M]; they may change from one iteration to the next.
-        state : tuple of Tensor
-            From :meth:`start` or the iteration before.
-        generator : torch.Generator, optional
-            Source of the samples.
-
-        Returns
-        -------
-        Iteration
+        The inputs x [B, M] may change from one iteration to the next.
         """
 
     @abstractmethod
     def decode(self, z: Tensor) -> Tensor:
         """Reconstruct inputs [B, M] from latents [B, K]."""
 
+    def is_compiled(self, estimator: str) -> bool:
+        """Whether windows run on compiled kernels, which use one thread."""
+        return False
+
     def learning_rate_shares(self, dictionary_rate: float) -> dict[str, float]:
-        """Learning rates of parameters as shares of the others', by parameter name."""
+        """Learning rates relative to the common one, by parameter name; 1 for names left out."""
         return {}
 
     def project(self) -> None:
-        """Put parameters back where they must lie, after each step of the optimiser."""
+        """Project parameters onto their constraints, after each step of the optimiser."""
 
     @property
     def parameter_count(self) -> int:
-        """Numbers in all parameters."""
+        """Number of scalars in all parameters."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     def to_saved(self, **changes: object) -> SavedModel:
         """Copy the parameters out as float32 NumPy arrays.
 
-        Parameters
-        ----------
-        **changes : object
-            Fields of the configuration to replace, for instance ``training`` (provenance).
-
-        Returns
-        -------
-        SavedModel
-            Independent of this module: later training does not change it.
+        ``changes`` replace fields of the configuration, such as ``training`` (provenance).
         """
         values = {**self.config.model_dump(), **changes}
         arrays = {name: _to_numpy(value) for name, value in self.named_parameters()}
         return SavedModel(ModelConfig.model_validate(values), arrays)
 
     @classmethod
-    def from_saved(cls, saved: SavedModel) -> Self:
-        """Build the module that a saved model describes, in float32, on the CPU.
-
-        Parameters
-        ----------
-        saved : SavedModel
-            From :func:`~pvae_neuro.saved.model_file.load_model` or an importer.
-
-        Returns
-        -------
-        Model
+    def from_saved(cls, saved: SavedModel, preset: Mapping[str, Any] | None = None) -> Self:
+        """Build the module of a saved model of this family, in float32, on the CPU.
 
         Raises
         ------
         ModelFileError
             If its arrays do not fit its configuration.
         """
-        model = cls(saved.config)
-        load_arrays(model, saved.arrays, f"model of the family {saved.config.family!r}")
+        model = cls(saved.config, preset=preset)
+        model.load_arrays(saved.arrays, f"model of the family {saved.config.family!r}")
         return model
 
+    def load_arrays(self, arrays: Mapping[str, Float32], where: str) -> None:
+        """Copy arrays into the parameters of the same names.
 
-def load_arrays(model: Model, arrays: dict[str, Float32], where: str) -> None:
-    """Copy arrays into the parameters of the same names.
-
-    Parameters
-    ----------
-    model : Model
-        Receives them.
-    arrays : dict of str to ndarray of float32
-        One for each parameter, of its shape.
-    where : str
-        Begins the message of an error.
-
-    Raises
-    ------
-    ModelFileError
-        If names or shapes differ.
-    """
-    expected = {name: tuple(value.shape) for name, value in model.named_parameters()}
-    got = {name: array.shape for name, array in arrays.items()}
-    if expected != got:
-        differing = sorted({name for name, _ in expected.items() ^ got.items()})
-        raise ModelFileError(
-            f"{where}: its arrays do not fit its configuration, they differ in {differing}: "
-            f"expected {[expected.get(name) for name in differing]}, got "
-            f"{[got.get(name) for name in differing]}; save the model again"
-        )
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(torch.from_numpy(np.array(arrays[name])))
+        Raises
+        ------
+        ModelFileError
+            If names or shapes differ; the message begins with ``where``.
+        """
+        expected = {name: tuple(value.shape) for name, value in self.named_parameters()}
+        got = {name: array.shape for name, array in arrays.items()}
+        if expected != got:
+            differing = sorted({name for name, _ in expected.items() ^ got.items()})
+            raise ModelFileError(
+                f"{where}: its arrays do not fit its configuration, they differ in {differing}: "
+                f"expected {[expected.get(name) for name in differing]}, got "
+                f"{[got.get(name) for name in differing]}; save the model again"
+            )
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                parameter.copy_(torch.from_numpy(np.array(arrays[name])))
 
 
-def check_architecture(kind: type[Architecture], config: ModelConfig) -> Architecture:
-    """Settings of a family out of a configuration.
+def check_architecture(
+    kind: type[Architecture], config: ModelConfig, preset: Mapping[str, Any]
+) -> Architecture:
+    """Validate ``config.architecture`` together with the settings that the family's name fixes.
 
     Raises
     ------
     InputError
-        If the family has no such setting, or a value is not allowed.
+        If the family has no such setting, a value is not allowed, or it contradicts the preset.
     """
-    preset = model_entry(config.family).architecture
     for name, value in preset.items():
         if config.architecture.get(name, value) != value:
             raise InputError(
@@ -316,14 +280,7 @@ def check_architecture(kind: type[Architecture], config: ModelConfig) -> Archite
 def seeded(generator: torch.Generator | None) -> Iterator[None]:
     """Let torch's own layers draw their initial weights from a generator.
 
-    Parameters
-    ----------
-    generator : torch.Generator, optional
-        Advanced by one draw; without it the layers draw from torch's global one.
-
-    Yields
-    ------
-    None
+    The generator advances by one draw. Without one, the layers draw from torch's global generator.
     """
     if generator is None:
         yield

@@ -1,4 +1,4 @@
-"""The two nonlinear forms of the iterative Poisson VAE: its soft clamp and its divergence."""
+"""The clamps of the iterative Poisson VAE and its KL divergence."""
 
 from __future__ import annotations
 
@@ -7,48 +7,31 @@ from torch import Tensor
 from torch.nn import functional
 
 
+def soft_bound(value: Tensor, bound: float) -> Tensor:
+    """``c - softplus(c - x)``: a smooth upper bound c, approached and never passed."""
+    return bound - functional.softplus(bound - value)
+
+
 def soft_clamp(value: Tensor, bound: float, floor: float) -> Tensor:
-    """``c - softplus(c - max(x, floor))``: smooth at the upper bound, hard at the floor.
-
-    Parameters
-    ----------
-    value : Tensor
-        Any shape.
-    bound : float
-        Upper bound c, approached and never passed.
-    floor : float
-        Lower bound.
-
-    Returns
-    -------
-    Tensor
-        Same shape as ``value``.
-    """
-    return bound - functional.softplus(bound - value.clamp(min=floor))
+    """:func:`soft_bound` of ``max(x, floor)``: smooth at the upper bound, hard at the floor."""
+    return soft_bound(value.clamp(min=floor), bound)
 
 
-def clamp_by(kind: str, value: Tensor, bound: float, floor: float) -> Tensor:
-    """:func:`soft_clamp`, or for ``kind == "hard"`` a plain clamp at the same bounds."""
-    if kind == "hard":
-        return value.clamp(min=floor, max=bound)
-    return soft_clamp(value, bound, floor)
+def hard_clamp(value: Tensor, bound: float, floor: float) -> Tensor:
+    """Clamp to ``[floor, bound]``."""
+    return value.clamp(min=floor, max=bound)
+
+
+CLAMPS = {"soft": soft_clamp, "hard": hard_clamp}
+"""By the ``clamp`` of a :class:`~pvae_neuro.saved.model_file.ModelConfig`."""
 
 
 def kl_divergence(u: Tensor, u_prior: Tensor, kind: str = "exact") -> Tensor:
-    """Divergence between Poisson distributions of log-rates ``u`` and ``u_prior``.
+    """KL divergence of Poisson distributions with log-rates ``u`` and ``u_prior``, [B, K].
 
-    Parameters
-    ----------
-    u, u_prior : Tensor
-        Log-rates of posterior and prior, [B, K].
-    kind : {"exact", "released"}
-        ``exact`` is ``exp(u_prior) (1 + e^du (du - 1))`` with ``du = u - u_prior``. ``released``
-        puts ``exp(u)`` in front instead, as the authors' released iP-VAE code does.
-
-    Returns
-    -------
-    Tensor
-        Nats per neuron, [B, K], never negative.
+    Kind ``exact`` is ``exp(u_prior) (1 + e^du (du - 1))`` with ``du = u - u_prior``, nats per
+    neuron. Kind ``released`` has ``exp(u)`` in front instead, as in the authors' released iP-VAE
+    code. Neither is negative.
     """
     change = u - u_prior
     rate = torch.exp(u_prior if kind == "exact" else u)

@@ -1,6 +1,6 @@
-"""Every model family by its name: where it lives, and which paper it is from.
+"""Every model family by name: its class, its paper and its published size.
 
-Reading this table needs no torch; :func:`model_class` imports the family asked for.
+Reading this table needs no torch; :func:`model_class` imports the class of one family.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pvae_neuro.errors import EngineUnavailableError, InputError
+from pvae_neuro.errors import InputError
 from pvae_neuro.saved.model_file import ModelConfig, SavedModel
+from pvae_neuro.utils.optional import require
 from pvae_neuro.utils.suggest import suggest
 
 if TYPE_CHECKING:
@@ -29,15 +30,12 @@ class ModelEntry:
     Attributes
     ----------
     name : str
-        As ``--model`` takes it.
     home : str
         ``module:Class`` below ``pvae_neuro.models``.
     summary : str
-        What it is, in a few words.
     paper : str
-        Where it was published.
     architecture : dict
-        Settings that make this name of a class that serves several.
+        Settings that the name fixes, where one class serves several names.
     published_parameters : int, optional
         Parameters on MNIST as published, where the architecture is the same.
     published_latents : int
@@ -135,13 +133,7 @@ def model_names() -> tuple[str, ...]:
 
 
 def model_entry(name: str) -> ModelEntry:
-    """Look a family up.
-
-    Raises
-    ------
-    InputError
-        If there is no such family; suggests the nearest names.
-    """
+    """Entry of a family; InputError for an unknown name suggests the nearest ones."""
     if name not in _BY_NAME:
         raise InputError(f"model {name!r}: no such family{suggest(name, _BY_NAME)}")
     return _BY_NAME[name]
@@ -154,16 +146,11 @@ def model_class(name: str) -> type[Model]:
     ------
     InputError
         If there is no such family.
-    EngineUnavailableError
+    MissingDependencyError
         If torch is not installed.
     """
     module, _, kind = model_entry(name).home.partition(":")
-    try:
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise EngineUnavailableError(
-            f"model {name!r} needs torch: pip install 'pvae-neuro[train]'"
-        ) from error
+    require("torch", "train", f"model {name!r}")
     found: type[Model] = getattr(import_module(f"pvae_neuro.models.{module}"), kind)
     return found
 
@@ -173,31 +160,27 @@ def build_model(
     generator: torch.Generator | None = None,
     init_scale: float | None = None,
 ) -> Model:
-    """Build an untrained model.
+    """Build an untrained model of the family ``config.family``.
 
     Parameters
     ----------
     config : ModelConfig
-        ``config.family`` names the family.
     generator : torch.Generator, optional
         Source of the initial parameters.
     init_scale : float, optional
-        Standard deviation of the initial decoder; the family's own if not given.
-
-    Returns
-    -------
-    Model
+        Standard deviation of the initial decoder weights; by default the family's own.
 
     Raises
     ------
     InputError
         If the family is unknown, or its architecture is not valid.
     """
-    return model_class(config.family)(config, generator, init_scale)
+    entry = model_entry(config.family)
+    return model_class(entry.name)(config, generator, init_scale, entry.architecture)
 
 
 def model_from_saved(saved: SavedModel) -> Model:
-    """Build the module that a saved model describes, whatever its family.
+    """Build the module of a saved model, in float32, on the CPU.
 
     Raises
     ------
@@ -206,4 +189,5 @@ def model_from_saved(saved: SavedModel) -> Model:
     InputError
         If its family is unknown to this version.
     """
-    return model_class(saved.config.family).from_saved(saved)
+    entry = model_entry(saved.config.family)
+    return model_class(entry.name).from_saved(saved, entry.architecture)

@@ -12,20 +12,7 @@ from pvae_neuro.saved.model_file import ModelConfig
 
 
 def count_parameters(name: str, latents: int, image_shape: ImageShape) -> int:
-    """Parameters of an untrained model of a family, with its default architecture.
-
-    Parameters
-    ----------
-    name : str
-        Family.
-    latents : int
-        K.
-    image_shape : tuple of int
-        (H, W) or (C, H, W).
-
-    Returns
-    -------
-    int
+    """Number of parameters of an untrained model with the family's default architecture.
 
     Raises
     ------

@@ -1,8 +1,8 @@
-"""Read checkpoints that the authors' own code (IterativeVAE) wrote.
+"""Import checkpoints of the authors' own code (IterativeVAE).
 
-Their ``.pt`` files are pickles. They are read by torch's restricted unpickler, which runs no code
-but that of an explicit list; to it are added only NumPy's scalars, which the training statistics
-in those files hold.
+Their ``.pt`` files are pickles. torch's restricted unpickler reads them: it calls only functions on
+an explicit list, to which this module adds NumPy's scalars, which those files hold as training
+statistics.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pvae_neuro.errors import EngineUnavailableError, InputError, ModelFileError
+from pvae_neuro.errors import InputError, ModelFileError
 from pvae_neuro.saved.model_file import ModelConfig, SavedModel, array_shapes
+from pvae_neuro.utils.optional import require
 
 _WEIGHTS = {
     "dictionary": "layer.phi.weight",
@@ -31,11 +32,11 @@ _WEIGHTS = {
 _IMAGE_SHAPES = {784: (28, 28), 256: (16, 16)}
 _UNIT_RANGE = {"MNIST", "EMNIST", "FashionMNIST", "Omniglot", "Balls", "BALLS16"}
 _WHITENED_SIZE = 16.0
-"""Whitened patches have unit variance and no sharp bound; hardly any pixel lies beyond 16."""
+"""Declared input range of whitened patches: unit variance, hardly any pixel beyond 16."""
 
 
 class _OfficialConfig(BaseModel):
-    """The settings of theirs that decide what a model computes; others are kept as provenance."""
+    """The authors' settings that affect what a model computes; others are kept as provenance."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -53,28 +54,23 @@ class _OfficialConfig(BaseModel):
 
 
 def import_official(folder: str | os.PathLike[str]) -> SavedModel:
-    """Turn a checkpoint folder of the authors' released code into a model of this package.
+    """Read a checkpoint folder of the authors' released code as a model of this package.
 
-    The model is declared with the released KL, which is what it was trained with.
+    The model is declared with the released KL, with which it was trained.
 
     Parameters
     ----------
     folder : path-like
-        Holds one ``Config*.json`` and one or more ``*.pt``; the newest of these is read.
-
-    Returns
-    -------
-    SavedModel
-        The same numbers under this package's names.
+        Holds one ``Config*.json`` and one or more ``*.pt``; the newest ``*.pt`` is read.
 
     Raises
     ------
     InputError
         If there is no such folder, or a file cannot be read.
     ModelFileError
-        If a file is missing or damaged, holds code that is not on the list, or describes a model
-        other than a Poisson one with a linear decoder.
-    EngineUnavailableError
+        If a file is missing or damaged, would call code that is not on the list, or describes
+        another model than a Poisson one with a linear decoder.
+    MissingDependencyError
         If torch is not installed.
     """
     root = Path(folder)
@@ -86,7 +82,7 @@ def import_official(folder: str | os.PathLike[str]) -> SavedModel:
     pixels, latents = weights["dictionary"].shape
     if official.n_latents != [latents]:
         raise ModelFileError(
-            f"{path}: expected {official.n_latents} latents as its configuration says, got "
+            f"{path}: expected {official.n_latents} latents, as the configuration says, got "
             f"{latents}; the two files are not of one model"
         )
     config = _to_config(official, pixels, latents, path)
@@ -98,7 +94,7 @@ def import_official(folder: str | os.PathLike[str]) -> SavedModel:
 
 
 def _newest(root: Path, pattern: str) -> Path:
-    """Pick the file of the highest checkpoint number, then of the latest change."""
+    """The file with the highest checkpoint number; among equals, the last one changed."""
     found = sorted(root.glob(pattern), key=lambda path: (_number(path), path.stat().st_mtime))
     if not found:
         raise ModelFileError(
@@ -132,13 +128,8 @@ def _read_config(path: Path) -> _OfficialConfig:
 
 
 def _load(path: Path) -> Any:
-    """Unpickle by torch's restricted unpickler; whatever is not on its list is refused."""
-    try:
-        import torch
-    except ImportError as error:
-        raise EngineUnavailableError(
-            "importing a torch checkpoint needs torch: pip install 'pvae-neuro[train]'"
-        ) from error
+    """Unpickle with torch's restricted unpickler, which refuses code that is not on its list."""
+    torch = require("torch", "train", "importing a torch checkpoint")
     try:
         with torch.serialization.safe_globals(_numpy_scalar_globals()):
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -151,7 +142,7 @@ def _load(path: Path) -> Any:
 
 
 def _numpy_scalar_globals() -> list[Any]:
-    """What a pickled float64 of NumPy 1 or 2 calls: the scalar, its type, and a byte codec."""
+    """What a pickled float64 of NumPy 1 or 2 calls: the scalar, its type and a byte codec."""
     from _codecs import encode
 
     scalar = np.dtype(np.float64).type(0).__reduce__()[0]
@@ -164,8 +155,8 @@ def _refusal(path: Path, reason: str) -> ModelFileError:
     if match is None:
         return ModelFileError(f"{path}: expected a torch checkpoint, damaged? ({reason})")
     return ModelFileError(
-        f"{path}: refused, because unpickling it would call {match.group(1)}; expected tensors, "
-        f"numbers and text alone. If you trust its origin, save its tensors anew with torch.save"
+        f"{path}: refused, because unpickling it would call {match.group(1)}; expected only "
+        f"tensors, numbers and text. If you trust its origin, save its tensors again with torch.save"
     )
 
 

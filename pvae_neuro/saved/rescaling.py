@@ -1,16 +1,16 @@
-"""More, smaller spikes for the same reconstruction: a spike scale, changed without training.
+"""Rescale the spikes of a trained model: more and smaller spikes, the same reconstruction.
 
 A linear iterative Poisson VAE follows (arXiv 2410.19315, eq. 7; ``S`` clamps)::
 
     z ~ Poisson(exp(u)),    u <- S(u + S(eta [Phi^T Sigma^-1 (x - Phi z) - b]))
 
-Put ``Phi / c``, ``c eta``, ``b / c`` and ``u + log c`` in place of Phi, eta, b and u. Rates become
-c times what they were and each spike adds a c-th: away from the clamps the expected update of u is
-the same, and the mean reconstruction ``Phi exp(u)`` follows the same path. The variance of the
-reconstruction, ``sum_k Phi_k^2 exp(u_k)``, falls to a c-th: spikes buy precision.
+Replace Phi, eta, b and u by ``Phi / c``, ``c eta``, ``b / c`` and ``u + log c``. Rates are then c
+times as high and each spike contributes 1/c as much. Away from the clamps the expected update of u
+is the same, and so is the path of the mean reconstruction ``Phi exp(u)``. Its variance,
+``sum_k Phi_k^2 exp(u_k)``, is 1/c of what it was: more spikes make the reconstruction more precise.
 
-More latents fire, though, as rates are higher. The leak prices a spike, and sets how many stay
-silent: left as it was, not divided by c, each smaller spike costs what a large one did.
+Higher rates also make more latents fire. The leak is the cost of a spike and controls how many
+latents stay at zero: if it is not divided by c, each small spike costs as much as a large one did.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from pvae_neuro.saved.model_file import LINEAR_FAMILY, SavedModel
 
 
 def rescale_counts(model: SavedModel, factor: float, leak: float = 1.0) -> SavedModel:
-    """Let a model fire ``factor`` times as often, by spikes that much smaller.
+    """Make a model fire ``factor`` times as often, with spikes smaller by the same factor.
 
     Parameters
     ----------
     model : SavedModel
         A linear iterative Poisson VAE.
     factor : float
-        c, above 0. The upper bound of u rises by its logarithm. Rates end at ``exp(clamp_u)``;
-        integer networks count to 127.
+        c, above 0. The upper bound of u rises by its logarithm; the largest rate is
+        ``exp(clamp_u)``, which integer networks must be able to count.
     leak : float
         Factor of the leak ``b``, above 0. ``1 / factor`` keeps the expected path of the
-        reconstruction; larger ones keep more latents at zero and blunt the reconstruction.
+        reconstruction; larger factors keep more latents at zero and make it less accurate.
 
     Returns
     -------
     SavedModel
-        The same family and sizes; ``config.training`` tells both factors, over all rescalings.
+        Its ``config.training`` records both factors, multiplied over all rescalings.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""Training a model of any family: its settings, its loop, and its resumable state."""
+"""Training of a model of any family: settings, loop, and resumable state."""

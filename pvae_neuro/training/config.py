@@ -1,14 +1,17 @@
-"""How a model is trained: every setting of a run, and the schedules that follow from them."""
+"""Settings of a training run, and the schedules that follow from them."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from rich.console import Console
 from typing_extensions import Self
 
-from pvae_neuro.saved.model_file import LINEAR_FAMILY
+from pvae_neuro.saved.model_file import LINEAR_FAMILY, SavedModel
 
 
 class TrainConfig(BaseModel):
@@ -17,70 +20,70 @@ class TrainConfig(BaseModel):
     Attributes
     ----------
     model : str
-        Family, one of :func:`~pvae_neuro.models.registry.model_names`. Families have recipes of
-        their own: :func:`pvae_neuro.training.train.recipe`.
+        Family, one of :func:`~pvae_neuro.models.registry.model_names`. Each family has a recipe:
+        :func:`pvae_neuro.training.train.recipe`.
     architecture : dict
-        Settings of that family alone, such as widths of hidden layers; JSON.
+        Settings that only this family has, such as widths of hidden layers; JSON.
     latents : int
         Number of neurons K.
     steps : int
-        Time steps per window, T: gradients flow back through all of them.
+        Iterations per window, T; gradients flow back through all of them.
     beta : float
         Weight of the KL term.
     kl : {"exact", "released"}
-        Which rate stands in front of the KL; see :func:`~pvae_neuro.models.dynamics.kl_divergence`.
+        Kind of KL; see :func:`~pvae_neuro.models.dynamics.kl_divergence`.
     inner_updates : int
-        Updates per time step.
+        Updates per iteration.
     start : str
-        Digest of the weights that the run started from; empty for random ones.
+        Digest of the weights that the run started from; empty for random weights.
     clamp : {"soft", "hard"}
         Shape of the upper bounds; see :class:`~pvae_neuro.saved.model_file.ModelConfig`.
     clamp_u, clamp_du : float
-        Soft upper bounds of the membrane potential and of its change. The released models use 10,
-        a rate of 22,026: inputs of high contrast can then drive counts into a runaway that a bound
-        of 4, a rate of 55, excludes.
+        Upper bounds of the membrane potential and of its change. The released models use 10, a
+        rate of 22,026, at which inputs of high contrast can make counts diverge; a bound of 4, a
+        rate of 55, excludes that.
     epochs : int
         Passes over the data. The schedules span all of them.
     batch_size : int
         Samples per optimiser step.
     windows : int
-        Windows per batch. The state carries over from one to the next without its gradient, and
-        each ends in an optimiser step.
+        Windows per batch. The state carries over between them without its gradient, and each
+        window ends in an optimiser step.
     learning_rate, final_learning_rate : float
         Peak of the cosine schedule, and its end.
     dictionary_rate : float
-        Learning rate of the dictionary as a share of the others'. Its entries are small, and
-        pixels that hardly vary weigh a step's noise by a hundredfold precision, while the other
-        parameters move in logarithms and have far to go.
+        Learning rate of the dictionary relative to that of the other parameters. The dictionary
+        needs smaller steps: its entries are small, and pixels that hardly vary amplify the noise of
+        its gradient by a hundredfold precision. The other parameters are logarithms.
     warm_up : float
-        Share of the run over which the learning rate rises from zero.
+        Fraction of the run over which the learning rate rises from zero.
     weight_decay : float
         L2 penalty in Adamax.
     gradient_clip : float
         Upper bound of the gradient's norm.
     temperature, final_temperature : float
-        Of the relaxed samples, falling linearly.
+        Of relaxed samples, at the start and at the end of a linear fall.
     temperature_anneal : float
-        Share of the run after which the temperature has reached its end.
+        Fraction of the run after which the temperature has reached its end.
     activity_cost : float
-        Weight of the expected number of neurons that fire in an iteration, in nats; zero trains
-        the evidence bound alone, as the papers do.
+        Weight of the expected number of neurons that fire in an iteration, in nats. Zero trains
+        the evidence bound, as the papers do.
     target_zeros : float, optional
-        Share of silent neurons at the end of a batch's last window that the cost is steered to: it
-        grows by the factor ``exp(0.2 (target_zeros - zeros))`` after each batch.
+        Fraction of zeros at the end of a batch's last window that the cost is adjusted to reach:
+        it is multiplied by ``exp(0.2 (target_zeros - zeros))`` after each batch.
     isotropic : bool
-        One variance for all pixels instead of one for each: squared errors then count alike, as
-        they do in the MSE.
+        One variance for all pixels instead of one for each, so that all squared errors weigh the
+        same, as in the MSE.
     beta_anneal : float
-        Share of the run over which the KL weight rises linearly from zero.
+        Fraction of the run over which the KL weight rises linearly from zero.
     max_arrivals : int
-        Largest relaxed count. Too low, and training never meets the large counts that exact
-        sampling draws, which can then run away.
+        Largest relaxed count. If it is too low, training never sees the large counts that exact
+        sampling draws, and inference can diverge.
     estimator : {"relaxed", "exact"}
-        How gradients pass Poisson counts: through relaxed samples, or through exact counts by the
-        slope (z + rate) / 2; see :mod:`pvae_neuro.models.poisson.window`.
+        How gradients pass Poisson counts: through relaxed samples, or through exact counts with the
+        slope (z + rate) / 2; see :mod:`pvae_neuro.models.sampling.exact_poisson`.
     init_scale : float, optional
-        Standard deviation of the initial decoder; the family's own if not given.
+        Standard deviation of the initial decoder weights; by default the family's own.
     seed : int
         Of the initial weights, the order of the batches and every sample.
     """
@@ -122,22 +125,11 @@ class TrainConfig(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.target_zeros is not None and not self.activity_cost:
-            raise ValueError("target_zeros steers the activity cost: expected one above 0 to start")
+            raise ValueError("target_zeros adjusts the activity cost: expected a cost above 0")
         return self
 
     def learning_rate_at(self, progress: float) -> float:
-        """Linear warm-up, then half a cosine.
-
-        Parameters
-        ----------
-        progress : float
-            Share of the run done, in [0, 1].
-
-        Returns
-        -------
-        float
-            Learning rate of the next optimiser step.
-        """
+        """Linear warm-up, then half a cosine, over the fraction of the run done."""
         if progress < self.warm_up:
             return self.learning_rate * progress / self.warm_up
         done = (progress - self.warm_up) / max(1.0 - self.warm_up, 1e-12)
@@ -145,53 +137,53 @@ class TrainConfig(BaseModel):
         return self.final_learning_rate + span * 0.5 * (1.0 + math.cos(math.pi * done))
 
     def temperature_at(self, progress: float) -> float:
-        """Linear fall, then constant.
-
-        Parameters
-        ----------
-        progress : float
-            Share of the run done, in [0, 1].
-
-        Returns
-        -------
-        float
-            Temperature of the relaxed samples.
-        """
+        """Linear fall, then constant, over the fraction of the run done."""
         share = _ramp(progress, self.temperature_anneal)
         return self.temperature + share * (self.final_temperature - self.temperature)
 
     def beta_at(self, progress: float) -> float:
-        """Linear rise from zero, then constant.
-
-        Parameters
-        ----------
-        progress : float
-            Share of the run done, in [0, 1].
-
-        Returns
-        -------
-        float
-            Weight of the KL term.
-        """
+        """Linear rise from zero, then constant, over the fraction of the run done."""
         return self.beta * _ramp(progress, self.beta_anneal)
 
     def differences(self, other: TrainConfig) -> str:
-        """Name the settings in which two configurations differ.
-
-        Parameters
-        ----------
-        other : TrainConfig
-            To compare with.
-
-        Returns
-        -------
-        str
-            ``name: mine != other's``, comma-separated; empty if they are equal.
-        """
+        """Settings that differ, as ``name: mine != other's``, comma-separated; empty if equal."""
         mine, theirs = self.model_dump(), other.model_dump()
         return ", ".join(
             f"{name}: {mine[name]} != {theirs[name]}" for name in mine if mine[name] != theirs[name]
         )
+
+
+@dataclass
+class TrainOptions:
+    """How a run is carried out; none of these changes the weights, except ``start``.
+
+    Attributes
+    ----------
+    resume : bool
+        Continue the unfinished run whose checkpoint is beside the output.
+    start : SavedModel, optional
+        Weights to start from instead of random ones. Their digest becomes part of the settings.
+    device : str
+        A torch device by name; ``auto`` takes a CUDA device if there is one.
+    checkpoint_seconds : float
+        Time between two checkpoints.
+    tensorboard : Path, optional
+        Folder for TensorBoard's event files.
+    console : Console
+        Where progress is shown; by default a new one on standard error.
+    """
+
+    resume: bool = False
+    start: SavedModel | None = None
+    device: str = "auto"
+    checkpoint_seconds: float = 30.0
+    tensorboard: Path | None = None
+    console: Console = field(default_factory=lambda: Console(stderr=True))
+
+
+def checkpoint_path(output: Path) -> Path:
+    """``<output>.ckpt``: the state of a run that will write ``output``, until it is done."""
+    return output.with_name(output.name + ".ckpt")
 
 
 def _ramp(progress: float, span: float) -> float:

@@ -1,4 +1,4 @@
-"""What a training run shows while it goes on: a bar, a line per epoch, TensorBoard's files."""
+"""Progress of a training run: a bar, a line per epoch, and TensorBoard event files."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from pvae_neuro.errors import EngineUnavailableError
+from pvae_neuro.utils.optional import require
 
 
 class Metrics(NamedTuple):
-    """Readings of one batch.
+    """Metrics of one batch.
 
     Attributes
     ----------
     loss : float
         What the optimiser minimises, nats per input, scaled to 256 pixels.
     nll, kl : float
-        Its terms, nats per input and step.
+        Its terms, nats per input and iteration.
     mse : float
-        Squared error at the last step, summed over pixels, squared units of the input.
+        Squared error at the last iteration, summed over pixels, squared units of the input.
     zeros : float
-        Share of silent neurons at the last step.
+        Fraction of zeros among the latents at the last iteration.
     """
 
     loss: float
@@ -36,7 +36,7 @@ class Metrics(NamedTuple):
 
 
 Reporter = Callable[[int, Metrics], None]
-"""Takes the number of a batch, or of the batches done, and their metrics."""
+"""Takes a number of batches and the metrics of the last one."""
 
 _READINGS = (
     "loss {task.fields[loss]:.2f}  mse {task.fields[mse]:.3f}  zeros {task.fields[zeros]:.3f}"
@@ -45,24 +45,15 @@ _READINGS = (
 
 @contextmanager
 def progress_bar(console: Console, done: int, total: int, per_epoch: int) -> Iterator[Reporter]:
-    """Show a bar, and one line per epoch that stays.
+    """Show a bar, and print one line per epoch.
 
-    Parameters
-    ----------
-    console : Console
-        Where to.
-    done, total, per_epoch : int
-        Batches: done so far, of the whole run, of an epoch.
-
-    Yields
-    ------
-    callable
-        Takes the number of batches done and their metrics.
+    ``done``, ``total`` and ``per_epoch`` count batches: done so far, of the whole run, of an epoch.
+    The reporter takes the number of batches done.
     """
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn(_READINGS), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
-        nothing = Metrics(*[float("nan")] * len(Metrics._fields))
-        task = progress.add_task("training", total=total, completed=done, **nothing._asdict())
+        unknown = Metrics(*[float("nan")] * len(Metrics._fields))
+        task = progress.add_task("training", total=total, completed=done, **unknown._asdict())
         epoch = done // per_epoch
 
         def report(batches: int, metrics: Metrics) -> None:
@@ -79,33 +70,16 @@ def progress_bar(console: Console, done: int, total: int, per_epoch: int) -> Ite
 
 @contextmanager
 def summary_writer(folder: Path | None) -> Iterator[Reporter]:
-    """Write metrics for TensorBoard, or nothing without a folder.
+    """Write metrics for TensorBoard into a folder, or nothing if it is None.
 
-    Parameters
-    ----------
-    folder : Path, optional
-        Folder for the event files.
-
-    Yields
-    ------
-    callable
-        Takes the number of a batch and its metrics.
-
-    Raises
-    ------
-    EngineUnavailableError
-        If TensorBoard is asked for and not installed.
+    The reporter takes the index of a batch. If TensorBoard is not installed, entering raises
+    MissingDependencyError.
     """
     if folder is None:
         yield lambda batch, metrics: None
         return
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise EngineUnavailableError(
-            "TensorBoard is not installed: pip install 'pvae-neuro[train]'"
-        ) from error
-    with SummaryWriter(str(folder)) as writer:
+    tensorboard = require("torch.utils.tensorboard", "train", "metrics for TensorBoard")
+    with tensorboard.SummaryWriter(str(folder)) as writer:
 
         def report(batch: int, metrics: Metrics) -> None:
             for name, value in metrics._asdict().items():

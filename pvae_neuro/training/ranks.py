@@ -1,9 +1,9 @@
 """Training in several processes, as ``torchrun`` starts them.
 
-Each process (rank) takes its share of every batch; gradients are summed over all of them, so that
-each takes the same step. A window of time steps is a function and no module, and its later windows
-leave some parameters without a gradient, so the sum is taken here, in one message, and not by
-``DistributedDataParallel``, which would do the same.
+Each process (rank) computes on its part of every batch; gradients are summed over all processes, so
+that all take the same step. ``DistributedDataParallel`` would do the same, but it wraps a module's
+``forward``, and a window is a method of its own whose later windows leave some parameters without a
+gradient. So the sum is taken here, in one message.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Ranks:
     Attributes
     ----------
     rank, size : int
-        Number of this process, and how many there are.
+        Number of this process, and the number of processes.
     device : torch.device
-        Where it computes.
+        Where this process computes.
     """
 
     rank: int
@@ -46,12 +46,12 @@ class Ranks:
         return self.rank == 0
 
     def share(self, count: int) -> slice:
-        """Part of ``count`` samples that this process takes; the parts differ by one at most."""
+        """Part of ``count`` samples for this process; the sizes of parts differ by at most one."""
         first, last = (count * rank // self.size for rank in (self.rank, self.rank + 1))
         return slice(first, last)
 
     def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Replace every gradient by its sum over all processes."""
+        """Replace each gradient by its sum over all processes."""
         if self.size == 1:
             return
         gradients = [p.grad for p in parameters if p.grad is not None]
@@ -62,7 +62,7 @@ class Ranks:
             gradient.copy_(part.view_as(gradient))
 
     def sum_values(self, values: Sequence[float]) -> list[float]:
-        """Sum of numbers over all processes."""
+        """Sums over all processes."""
         if self.size == 1:
             return list(values)
         total = torch.tensor(values, dtype=torch.float64, device=self.device)
@@ -70,7 +70,7 @@ class Ranks:
         return [float(value) for value in total]
 
     def from_first(self, make: Callable[[], T]) -> T:
-        """What ``make`` returns or raises on the first process, on all of them."""
+        """Call ``make`` on the first process; return its result, or raise its error, on all."""
         if self.size == 1:
             return make()
         box: list[tuple[T | None, PvaeNeuroError | None]] = [(None, None)]
@@ -87,29 +87,22 @@ class Ranks:
 
 
 def is_first_process() -> bool:
-    """Whether this process speaks for a run: alone, or the first of those of ``torchrun``."""
-    return os.environ.get("RANK", "0") == "0" or not _several()
+    """Whether this process has rank 0, or is the only one; known before :func:`join_ranks`."""
+    return os.environ.get("RANK", "0") == "0" or not _is_distributed()
 
 
 def join_ranks(device: str) -> Ranks:
-    """Meet the other processes of this run, if ``torchrun`` started any.
+    """Join the process group of this run, if ``torchrun`` started several processes.
 
-    Parameters
-    ----------
-    device : str
-        ``auto`` takes a CUDA device if there is one, or a torch device by name. Where several
-        processes share a machine, each takes the CUDA device of its own number.
-
-    Returns
-    -------
-    Ranks
+    Where several processes share a machine, each uses the CUDA device of its local rank; see
+    :func:`find_device` for the name.
 
     Raises
     ------
     InputError
         If the device is unknown, or there are more processes than devices.
     """
-    if not _several():
+    if not _is_distributed():
         return Ranks(0, 1, find_device(device))
     rank, size, local = (_environment(name) for name in _VARIABLES[:3])
     place = find_device(device, local)
@@ -117,18 +110,18 @@ def join_ranks(device: str) -> Ranks:
         if place.type == "cuda":
             torch.cuda.set_device(place)
         distributed.init_process_group("nccl" if place.type == "cuda" else "gloo")
-        # Until the process ends: a group that is left cannot be joined again through the same
-        # torchrun, and a second run would wait for ever.
-        atexit.register(_part)
+        # The group stays until the process ends: a group that was left cannot be joined again under
+        # the same torchrun, and a second run would wait for ever.
+        atexit.register(_leave_process_group)
     return Ranks(rank, size, place)
 
 
-def _part() -> None:
+def _leave_process_group() -> None:
     if distributed.is_initialized():
         distributed.destroy_process_group()
 
 
-def _several() -> bool:
+def _is_distributed() -> bool:
     return all(name in os.environ for name in _VARIABLES) and os.environ["WORLD_SIZE"] != "1"
 
 
@@ -143,23 +136,15 @@ def _environment(name: str) -> int:
 
 
 def find_device(name: str, local_rank: int | None = None) -> torch.device:
-    """Device of that name.
+    """Find a torch device by name; ``auto`` takes a CUDA device if there is one.
 
-    Parameters
-    ----------
-    name : str
-        ``auto``, or a torch device.
-    local_rank : int, optional
-        Number of this process among those of its machine, where there are several.
-
-    Returns
-    -------
-    torch.device
+    ``local_rank`` is the number of this process among those of its machine, if there are several:
+    it selects the CUDA device.
 
     Raises
     ------
     InputError
-        If it is not usable here.
+        If the device is not usable here.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,26 +1,24 @@
-"""One training run: a model, its optimiser, the data, and how far it has come."""
+"""One training run: the model, its optimiser, the data, and how far the run has come."""
 
 from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from rich.console import Console
 from torch import Tensor
 
 from pvae_neuro.data.images import Images
 from pvae_neuro.errors import InputError, PvaeNeuroError
-from pvae_neuro.models.base import Model, State, Window, WindowSettings, load_arrays
+from pvae_neuro.models.base import Model, State, Window, WindowSettings
 from pvae_neuro.models.registry import build_model
 from pvae_neuro.models.sampling.counter_noise import CounterNoise
 from pvae_neuro.saved.model_file import Float32, ModelConfig, SavedModel
 from pvae_neuro.training.activity import ActivityCost
-from pvae_neuro.training.config import TrainConfig
+from pvae_neuro.training.config import TrainConfig, TrainOptions, checkpoint_path
 from pvae_neuro.training.progress import Metrics
 from pvae_neuro.training.ranks import Ranks, find_device
 from pvae_neuro.training.state import (
@@ -34,58 +32,14 @@ from pvae_neuro.training.state import (
 )
 
 _REPORT_EVERY = 10
-"""Batches between two readings of the loss: each waits for the device."""
+"""Batches between two readings of the metrics; a reading waits for the device."""
 
 _SAMPLES, _WEIGHTS = 1, 2
-"""Streams of randomness that must not share a seed."""
-
-
-@dataclass
-class TrainOptions:
-    """How a run is carried out; none of it changes the weights that come out.
-
-    Attributes
-    ----------
-    resume : bool
-        Go on from the checkpoint of a run that stopped.
-    device : str
-        ``auto`` takes a CUDA device if there is one, or a torch device by name.
-    checkpoint_seconds : float
-        Time between two checkpoints.
-    tensorboard : Path, optional
-        Folder for TensorBoard's event files.
-    console : Console, optional
-        Where progress goes; a new one on standard error if not given.
-    start : SavedModel, optional
-        Weights to start from, in place of random ones. Their digest becomes part of the settings.
-    """
-
-    resume: bool = False
-    start: SavedModel | None = None
-    device: str = "auto"
-    checkpoint_seconds: float = 30.0
-    tensorboard: Path | None = None
-    console: Console = field(default_factory=lambda: Console(stderr=True))
-
-
-def checkpoint_path(output: Path) -> Path:
-    """Where the state of a run that writes ``output`` is kept until it is done.
-
-    Parameters
-    ----------
-    output : Path
-        The model to be written.
-
-    Returns
-    -------
-    Path
-        ``<output>.ckpt``.
-    """
-    return output.with_name(output.name + ".ckpt")
+"""Streams of random numbers that must not share a seed."""
 
 
 class TrainingRun:
-    """One training run: model, optimiser, data on the device, and how far it has come."""
+    """One training run. The constructor touches no file; :meth:`start` opens the checkpoint."""
 
     def __init__(
         self,
@@ -99,6 +53,8 @@ class TrainingRun:
         self.ranks = ranks or Ranks(0, 1, find_device(options.device))
         self.checkpoint = checkpoint_path(output)
         self.count = len(images.pixels)
+        self.batches_done = 0
+        self._began = self._saved_at = time.monotonic()
         if self.count < config.batch_size:
             raise InputError(
                 f"{images.name}: expected at least one batch of {config.batch_size} images, got "
@@ -118,12 +74,10 @@ class TrainingRun:
             self._take_weights(options.start)
         if config.isotropic:
             self._share_variance()
-        self.activity_cost = ActivityCost(config, self.ranks, self.model.silence)
+        self.activity_cost = ActivityCost(config, self.ranks, self.model.zero_threshold)
         self.optimizer = _make_optimizer(self.model, config)
         self.pixels = torch.tensor(images.pixels, device=self.device)
-        self.batches_done = 0
         self._order: tuple[int, npt.NDArray[np.int64]] | None = None
-        self._start()
 
     def _take_weights(self, start: SavedModel) -> None:
         wanted, got = self.identity.model, start.config
@@ -137,7 +91,7 @@ class TrainingRun:
                 f"model to start from: expected {wanted.pixels} pixels and {wanted.latents} "
                 f"latents, got {got.pixels} and {got.latents}; start from a model of the same size"
             )
-        load_arrays(self.model, start.arrays, "model to start from")
+        self.model.load_arrays(start.arrays, "model to start from")
 
     @property
     def batches_per_epoch(self) -> int:
@@ -149,14 +103,23 @@ class TrainingRun:
         """Batches of the whole run."""
         return self.batches_per_epoch * self.config.epochs
 
-    def _start(self) -> None:
-        """Take up the run that stopped, or leave a checkpoint that says that this one began."""
+    def start(self) -> None:
+        """Load the checkpoint of the run to resume, or write the first checkpoint of a new one.
+
+        Raises
+        ------
+        InputError
+            If an unfinished run is in the way, there is none to resume, it differs from this one,
+            or the processes of this run differ in settings or data.
+        ModelFileError
+            If the checkpoint is damaged.
+        """
         state = self.ranks.from_first(self._begin)
-        strangers = self.ranks.sum_values([float(state.identity != self.identity)])
-        if strangers[0]:
+        (different,) = self.ranks.sum_values([float(state.identity != self.identity)])
+        if different:
             raise InputError(
                 f"expected {self.ranks.size} processes with the same settings and data, got "
-                f"{strangers[0]:.0f} that differ from the first"
+                f"{different:.0f} that differ from the first"
             )
         restore(state, self.model, self.optimizer)
         self.batches_done = state.batches_done
@@ -167,14 +130,12 @@ class TrainingRun:
     def _begin(self) -> TrainingState:
         if self.options.resume:
             if not self.checkpoint.exists():
-                raise InputError(f"{self.checkpoint}: no unfinished run; start without --resume")
+                raise InputError(f"{self.checkpoint}: no unfinished run to resume; start a new one")
             state = load_state(self.checkpoint)
             check_same_run(state, self.identity, self.checkpoint)
             return state
         if self.checkpoint.exists():
-            raise InputError(
-                f"{self.checkpoint} holds an unfinished run: continue it by --resume, or delete it"
-            )
+            raise InputError(f"{self.checkpoint} holds an unfinished run: resume it, or delete it")
         cost = self.activity_cost.value
         return capture(self.identity, 0, self.model, self.optimizer, activity_cost=cost)
 
@@ -189,28 +150,28 @@ class TrainingRun:
         self._saved_at = time.monotonic()
 
     def keep(self) -> None:
-        """Write a checkpoint if the last one is old enough."""
+        """Write a checkpoint if the last one is older than ``checkpoint_seconds``."""
         if time.monotonic() - self._saved_at >= self.options.checkpoint_seconds:
             self._save()
 
     def to_saved(self) -> SavedModel:
-        """Copy out the model as it stands; its provenance tells the minutes that it took."""
+        """Copy the current model; its provenance records the minutes that the run took."""
         minutes = (time.monotonic() - self._began) / 60
         provenance = {**self.identity.model.training, "minutes": round(minutes, 2)}
         return self.model.to_saved(training=provenance)
 
     def _select(self, batch: int) -> Tensor:
-        """Share of a batch's images: the order of an epoch follows from the seed and its number."""
-        epoch, place = divmod(batch, self.batches_per_epoch)
+        """Part of a batch for this process; an epoch's order follows from the seed and its number."""
+        epoch, index = divmod(batch, self.batches_per_epoch)
         if self._order is None or self._order[0] != epoch:
             shuffle = np.random.default_rng([self.config.seed, epoch])
             self._order = epoch, shuffle.permutation(self.count)
-        first = place * self.config.batch_size
+        first = index * self.config.batch_size
         chosen = self._order[1][first : first + self.config.batch_size][self.share]
         return self.pixels[torch.from_numpy(chosen).to(self.device)]
 
     def train_batch(self, batch: int) -> Metrics | None:
-        """Run the windows of a batch; every tenth batch is read out."""
+        """Run the windows of a batch; returns the metrics of every tenth batch and of the last."""
         x = self._select(batch)
         seed = _stream_seed(self.config.seed, _SAMPLES, batch)
         noise = CounterNoise(seed, self.share.start * self.config.latents)
@@ -226,12 +187,12 @@ class TrainingRun:
         return self._measure(x, window, self.config.beta_at(done)) if wanted else None
 
     def _optimise(self, x: Tensor, state: State, noise: CounterNoise, progress: float) -> Window:
-        """One window forward, back through time, and one step of the optimiser."""
+        """Run one window, its backward pass, and one step of the optimiser."""
         config = self.config
         window = self.model.window(x, state, self._window_settings(noise, progress))
         loss = self._loss(x, window, config.beta_at(progress))
         self.optimizer.zero_grad()
-        # Means over shares of a batch, weighted by their sizes, add up to the mean over the batch.
+        # Means over parts of a batch, weighted by their sizes, add up to the mean over the batch.
         (loss * (len(x) / config.batch_size)).backward()  # type: ignore[no-untyped-call]
         self.ranks.sum_gradients(self.model.parameters())
         if config.isotropic:
@@ -258,7 +219,7 @@ class TrainingRun:
 
     def _loss(self, x: Tensor, window: Window, beta: float) -> Tensor:
         loss = window.nll + beta * window.kl
-        loss = loss + self.activity_cost.of(window)
+        loss = loss + self.activity_cost.term(window)
         return loss * (256 / x.shape[1])
 
     def _log_sigma(self) -> torch.nn.Parameter:
@@ -276,15 +237,15 @@ class TrainingRun:
         parameter.fill_(parameter.mean())
 
     def _check_finite(self, loss: Tensor, norm: Tensor) -> None:
-        """Stop before a bad gradient reaches the weights: those in the checkpoint stay good."""
+        """Stop before a gradient that is not finite reaches the weights or the checkpoint."""
         readings = self.ranks.sum_values([float(loss.detach()), float(norm)])
         if np.isfinite(readings).all():
             return
         raise PvaeNeuroError(
             f"training diverged at batch {self.batches_done + 1} of {self.batches}: loss "
-            f"{readings[0]}, norm of the gradient {readings[1]}; the checkpoint before it stays at "
-            f"{self.checkpoint}: lower the learning rate or the gradient clip and start again "
-            f"without --resume"
+            f"{readings[0]}, norm of the gradient {readings[1]}; the last good checkpoint stays at "
+            f"{self.checkpoint}: delete it, and start again with a lower learning rate or gradient "
+            f"clip"
         )
 
     @torch.no_grad()
@@ -332,6 +293,6 @@ def _digest(pixels: Float32) -> str:
 
 
 def _stream_seed(seed: int, stream: int, index: int) -> int:
-    """Seed of one step's randomness; SeedSequence keeps neighbouring numbers independent."""
+    """Seed of one batch or of the weights; SeedSequence makes neighbouring indices independent."""
     words = np.random.SeedSequence([seed, stream, index]).generate_state(1, np.uint64)
     return int(words[0]) >> 1

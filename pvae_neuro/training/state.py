@@ -1,7 +1,7 @@
-"""The state of an unfinished training run, in one safetensors file that is never half written.
+"""The state of an unfinished training run, in one safetensors file that is written atomically.
 
-Everything random in a step follows from the seed and the number of the step, so weights, the
-optimiser's averages and that number are all it takes to go on as if nothing had happened.
+Everything random in a batch follows from the seed and the number of the batch. So the weights, the
+optimiser's averages and the number of batches done are enough to resume to the same bits.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from pvae_neuro.errors import InputError, ModelFileError
-from pvae_neuro.models.base import Model, load_arrays
+from pvae_neuro.models.base import Model
 from pvae_neuro.saved.model_file import Float32, ModelConfig, SavedModel
 from pvae_neuro.saved.tensor_files import read_safetensors, write_safetensors
 from pvae_neuro.training.config import TrainConfig
@@ -25,24 +25,14 @@ FORMAT = "pvae-neuro-training"
 SCHEMA_VERSION = 1
 
 _OPTIMIZER_KEYS = ("step", "exp_avg", "exp_inf")
-"""What Adamax keeps per parameter; its step counts the updates that brought a gradient."""
+"""Adamax's state per parameter; ``step`` counts the updates in which it had a gradient."""
 
 _PREFIXES = tuple(f"{key}." for key in _OPTIMIZER_KEYS)
 
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """What must not change between the start of a run and its resumption.
-
-    Attributes
-    ----------
-    train : TrainConfig
-        Settings of the run.
-    model : ModelConfig
-        Configuration of the model.
-    data : str
-        Digest of the training data.
-    """
+    """What must be the same when a run is resumed; ``data`` is a digest of the training data."""
 
     train: TrainConfig
     model: ModelConfig
@@ -51,20 +41,19 @@ class RunIdentity:
 
 @dataclass(frozen=True, eq=False)
 class TrainingState:
-    """Where an unfinished run stands.
+    """How far an unfinished run has come.
 
     Attributes
     ----------
     identity : RunIdentity
-        Which run it is.
     batches_done : int
-        Batches since its start; the next batch has this number.
+        Batches since its start; the next batch has this index.
     arrays : dict of str to ndarray
-        Weights by their names, and what Adamax keeps of each as ``step.name`` and so on.
+        Weights by name, and Adamax's state of each as ``step.<name>`` and so on.
     seconds : float
-        Time that the run took so far.
+        Time that the run has taken so far.
     activity_cost : float
-        Where it stands, if it is steered.
+        Its current value, if it is adjusted.
     """
 
     identity: RunIdentity
@@ -74,13 +63,7 @@ class TrainingState:
     activity_cost: float = 0.0
 
     def to_saved(self) -> SavedModel:
-        """Take the weights as they stand out of an unfinished run.
-
-        Returns
-        -------
-        SavedModel
-            A model like any other.
-        """
+        """The current weights as a model."""
         weights = {
             name: array for name, array in self.arrays.items() if not name.startswith(_PREFIXES)
         }
@@ -95,28 +78,7 @@ def capture(
     seconds: float = 0.0,
     activity_cost: float = 0.0,
 ) -> TrainingState:
-    """Copy out what a run needs to go on.
-
-    Parameters
-    ----------
-    identity : RunIdentity
-        Which run it is.
-    batches_done : int
-        Batches since its start.
-    model : Model
-        Its weights.
-    optimizer : torch.optim.Adamax
-        Its averages.
-    seconds : float
-        Time that the run took so far.
-    activity_cost : float
-        Where it stands, if it is steered.
-
-    Returns
-    -------
-    TrainingState
-        Copies, in NumPy.
-    """
+    """Copy the state of a run into NumPy arrays."""
     arrays = dict(model.to_saved().arrays)
     for name, parameter in model.named_parameters():
         for key, blank in _blank(parameter).items():
@@ -126,18 +88,8 @@ def capture(
 
 
 def restore(state: TrainingState, model: Model, optimizer: torch.optim.Adamax) -> None:
-    """Put a captured state back, in place.
-
-    Parameters
-    ----------
-    state : TrainingState
-        From :func:`capture` or :func:`load_state`.
-    model : Model
-        Receives the weights.
-    optimizer : torch.optim.Adamax
-        Built on ``model``'s parameters; receives the averages.
-    """
-    load_arrays(model, state.to_saved().arrays, "training state")
+    """Copy a captured state back into a model and into the optimiser of its parameters."""
+    model.load_arrays(state.to_saved().arrays, "training state")
     for name, parameter in model.named_parameters():
         kept = {
             key: blank.copy_(torch.from_numpy(state.arrays[f"{key}.{name}"]))
@@ -147,26 +99,13 @@ def restore(state: TrainingState, model: Model, optimizer: torch.optim.Adamax) -
 
 
 def _blank(parameter: Tensor) -> dict[str, Tensor]:
-    """Adamax's state before its first step, on the devices where Adamax keeps it."""
+    """Adamax's state of a parameter before its first step, on the devices that Adamax uses."""
     tensors = (torch.zeros(()), torch.zeros_like(parameter), torch.zeros_like(parameter))
     return dict(zip(_OPTIMIZER_KEYS, tensors, strict=True))
 
 
 def save_state(state: TrainingState, path: Path) -> None:
-    """Write a state, whole or not at all.
-
-    Parameters
-    ----------
-    state : TrainingState
-        To write.
-    path : Path
-        Target; the state before it is replaced.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be written; the state before it stays.
-    """
+    """Write a state atomically; InputError if that fails, and then the old file stays."""
     identity = state.identity
     metadata = {
         "format": FORMAT,
@@ -184,16 +123,6 @@ def save_state(state: TrainingState, path: Path) -> None:
 def load_state(path: Path) -> TrainingState:
     """Read a state that :func:`save_state` wrote.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Returns
-    -------
-    TrainingState
-        Ready for :func:`restore`.
-
     Raises
     ------
     InputError
@@ -206,7 +135,7 @@ def load_state(path: Path) -> TrainingState:
     if kind != (FORMAT, str(SCHEMA_VERSION)):
         raise ModelFileError(
             f"{path}: expected a training state of format {FORMAT} {SCHEMA_VERSION}, got {kind}; "
-            f"delete it and start again without --resume"
+            f"delete it and start the run again"
         )
     try:
         train = TrainConfig.model_validate_json(metadata["train"])
@@ -216,14 +145,14 @@ def load_state(path: Path) -> TrainingState:
         identity = RunIdentity(train, model, metadata["data"])
     except (KeyError, ValueError, ValidationError) as error:
         raise ModelFileError(
-            f"{path}: damaged training state ({error}); delete it and start again without --resume"
+            f"{path}: damaged training state ({error}); delete it and start the run again"
         ) from error
     _check_arrays(arrays, path)
     return TrainingState(identity, batches_done, arrays, seconds, cost)
 
 
 def _check_arrays(arrays: dict[str, Float32], path: Path) -> None:
-    """Each weight needs the optimiser's averages beside it; its shape is checked when restored."""
+    """Each weight needs the optimiser's averages; its shape is checked when it is restored."""
     shapes = {name: array.shape for name, array in arrays.items()}
     averages = {name for name in shapes if name.startswith(_PREFIXES)}
     expected: dict[str, tuple[int, ...]] = {}
@@ -234,26 +163,17 @@ def _check_arrays(arrays: dict[str, Float32], path: Path) -> None:
     if got != expected or any(array.dtype != np.float32 for array in arrays.values()):
         raise ModelFileError(
             f"{path}: expected float32 weights, each with the optimiser's averages {expected}, "
-            f"got {shapes}; delete it and start again without --resume"
+            f"got {shapes}; delete it and start the run again"
         )
 
 
 def check_same_run(state: TrainingState, identity: RunIdentity, path: Path) -> None:
-    """Refuse to resume a run under other settings or on other data.
-
-    Parameters
-    ----------
-    state : TrainingState
-        The run that stopped.
-    identity : RunIdentity
-        What it would go on with.
-    path : Path
-        Where the state came from, for the message.
+    """Refuse to resume a run with other settings or on other data.
 
     Raises
     ------
     InputError
-        Names the settings that differ.
+        Names the settings that differ, and ``path``, where the state came from.
     """
     before = state.identity
     problems = before.train.differences(identity.train)

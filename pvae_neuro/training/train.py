@@ -1,30 +1,24 @@
-"""Train a model of any family, resumable at any moment to bit-identical weights."""
+"""Train a model of any family; a stopped run resumes to bit-identical weights."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from pvae_neuro.data.images import Images
-from pvae_neuro.errors import EngineUnavailableError
-from pvae_neuro.saved.model_file import SavedModel, save_model
-from pvae_neuro.training.config import TrainConfig
-
-try:
-    import torch
-except ImportError as error:
-    raise EngineUnavailableError("training needs torch: pip install 'pvae-neuro[train]'") from error
-
-from pvae_neuro.models.poisson.window import is_compiled
 from pvae_neuro.models.registry import model_class
+from pvae_neuro.saved.model_file import SavedModel, save_model
+from pvae_neuro.training.config import TrainConfig, TrainOptions, checkpoint_path
 from pvae_neuro.training.progress import Reporter, progress_bar, summary_writer
-from pvae_neuro.training.ranks import join_ranks
-from pvae_neuro.training.run import TrainingRun, TrainOptions, checkpoint_path
+from pvae_neuro.utils.digest import digest
+from pvae_neuro.utils.optional import require
+
+if TYPE_CHECKING:
+    from pvae_neuro.training.run import TrainingRun
 
 __all__ = ["TrainConfig", "TrainOptions", "checkpoint_path", "recipe", "train"]
 
@@ -39,14 +33,12 @@ def recipe(model: str, **settings: Any) -> TrainConfig:
     **settings : Any
         Settings of :class:`TrainConfig` that differ from the recipe.
 
-    Returns
-    -------
-    TrainConfig
-
     Raises
     ------
     InputError
         If there is no such family; suggests the nearest names.
+    MissingDependencyError
+        If torch is not installed.
     pydantic.ValidationError
         If a setting is not allowed.
     """
@@ -58,10 +50,10 @@ def train(
 ) -> SavedModel:
     """Train a model and save it.
 
-    A checkpoint stands beside the output until the run is done. A run that was killed, however
-    hard, resumes from it and ends, on the same machine with as many threads, with the very bits
-    of a run that was not. Under ``torchrun`` every process takes a share of each batch: the run is
-    that of one process but for rounding, and the first process alone writes files.
+    Until the run is done, a checkpoint is kept beside the output. A run that was killed resumes
+    from it and, on the same machine with the same number of threads, ends with the same bits as an
+    uninterrupted run. Under ``torchrun`` each process computes on a part of every batch; the result
+    differs from that of one process by rounding only, and the first process writes the files.
 
     Parameters
     ----------
@@ -74,31 +66,31 @@ def train(
     options : TrainOptions, optional
         How to carry the run out.
 
-    Returns
-    -------
-    SavedModel
-        What was written.
-
     Raises
     ------
     InputError
-        If the family is unknown, there are fewer images than one batch, or fewer in a batch than
+        If the family is unknown, there are fewer images than one batch or fewer in a batch than
         processes, the device is unknown, an unfinished run is in the way, there is none to resume,
         or it differs from this one.
     ModelFileError
         If the checkpoint to resume is damaged.
     PvaeNeuroError
         If the training diverges; the last checkpoint before that stays.
-    EngineUnavailableError
-        If TensorBoard is asked for and not installed.
+    MissingDependencyError
+        If torch is not installed, or TensorBoard is asked for and not installed.
     """
+    require("torch", "train", "training")
+    from pvae_neuro.training.ranks import join_ranks
+    from pvae_neuro.training.run import TrainingRun
+
     options = options or TrainOptions()
     if options.start is not None:
         config = config.model_copy(update={"start": _weights_digest(options.start)})
     ranks = join_ranks(options.device)
-    # The writer comes first: without TensorBoard the run must not even leave its checkpoint.
+    # The writer comes first: if TensorBoard is missing, no checkpoint must be left behind.
     with summary_writer(options.tensorboard if ranks.is_first else None) as writer:
         run = TrainingRun(images, config, Path(output), options, ranks)
+        run.start()
         _train_all(run, writer)
     saved = run.to_saved()
     if ranks.is_first:
@@ -123,9 +115,11 @@ def _train_all(run: TrainingRun, writer: Reporter) -> None:
 
 @contextmanager
 def _threads(run: TrainingRun) -> Iterator[None]:
-    """One thread for compiled windows: others would wait for work busily, and slow the one down."""
+    """Use one thread for compiled windows: torch's idle threads would busy-wait and slow it."""
+    import torch
+
     before = torch.get_num_threads()
-    if is_compiled(run.model, run.config.estimator):
+    if run.model.is_compiled(run.config.estimator):
         torch.set_num_threads(1)
     try:
         yield
@@ -134,7 +128,5 @@ def _threads(run: TrainingRun) -> Iterator[None]:
 
 
 def _weights_digest(model: SavedModel) -> str:
-    digest = hashlib.sha256()
-    for name, array in sorted(model.arrays.items()):
-        digest.update(name.encode() + array.tobytes())
-    return digest.hexdigest()[:32]
+    parts = (part for item in sorted(model.arrays.items()) for part in item)
+    return digest(*parts)[:32]

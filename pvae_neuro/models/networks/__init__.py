@@ -1,1 +1,1 @@
-"""Encoders from pixels and decoders to pixels."""
+"""Encoders from pixels to latents, and decoders from latents to pixels."""

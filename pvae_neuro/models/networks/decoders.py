@@ -1,13 +1,13 @@
 """Decoders from latents to pixels: linear, multi-layer with ReLU, and convolutional with ReLU.
 
-ReLU is the only nonlinearity, and the output is linear: what the decoder does, and what its
-transposed Jacobian does, are products by weights and gates, which integers can do as well.
+ReLU is the only nonlinearity, and the output is linear. The decoder and its transposed Jacobian are
+then products by weights and gates, which integer networks can compute too.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Literal
 
@@ -25,7 +25,7 @@ DECODERS = ("linear", "mlp", "conv")
 """Kinds of :func:`build_decoder`."""
 
 SMALLEST_SIDE = 8
-"""Height and width that convolutions need at least, in pixels."""
+"""Smallest height and width for convolutions, in pixels."""
 
 _LINEAR_SCALE = 1e-4
 _OUTPUT_SCALE = 0.05
@@ -52,22 +52,7 @@ class DecoderArchitecture(Architecture):
 
 
 class LinearDecoder(nn.Module):
-    """``x = Φ z``, without bias.
-
-    Parameters
-    ----------
-    latents, pixels : int
-        K and M.
-    generator : torch.Generator, optional
-        Source of the initial dictionary.
-    init_scale : float
-        Standard deviation of its entries.
-
-    Attributes
-    ----------
-    dictionary : Parameter
-        Φ, [M, K].
-    """
+    """``x = Φ z``, without bias; ``dictionary`` is Φ, [M, K]."""
 
     def __init__(
         self, latents: int, pixels: int, generator: torch.Generator | None, init_scale: float
@@ -82,24 +67,7 @@ class LinearDecoder(nn.Module):
 
 
 class MLPDecoder(nn.Module):
-    """Linear layers with ReLU between them.
-
-    Parameters
-    ----------
-    latents, pixels : int
-        K and M.
-    hidden : sequence of int
-        Widths of the hidden layers.
-    generator : torch.Generator, optional
-        Source of the initial weights.
-    init_scale : float
-        Standard deviation of the weights of the output layer.
-
-    Attributes
-    ----------
-    layers : Sequential
-        Linear and ReLU in turn; the last one is linear.
-    """
+    """Linear layers with ReLU between them; ``init_scale`` is that of the output weights."""
 
     def __init__(
         self,
@@ -112,9 +80,7 @@ class MLPDecoder(nn.Module):
         super().__init__()
         widths = [latents, *hidden]
         with seeded(generator):
-            parts: list[nn.Module] = []
-            for inputs, outputs in pairwise(widths):
-                parts += [_open_gates(nn.Linear(inputs, outputs)), nn.ReLU()]
+            parts = with_relu(_open_gates(nn.Linear(*pair)) for pair in pairwise(widths))
             self.layers = nn.Sequential(*parts, _output(nn.Linear(widths[-1], pixels), init_scale))
 
     def forward(self, z: Tensor) -> Tensor:
@@ -126,25 +92,8 @@ class MLPDecoder(nn.Module):
 class ConvDecoder(nn.Module):
     """A linear layer to a small feature map, then transposed convolutions that double it.
 
-    Parameters
-    ----------
-    latents : int
-        K.
-    image_shape : tuple of int
-        (H, W) or (C, H, W), each side at least 8.
-    channels : sequence of int
-        Feature maps, from the smallest map on.
-    generator : torch.Generator, optional
-        Source of the initial weights.
-    init_scale : float
-        Standard deviation of the weights of the output layer.
-
-    Attributes
-    ----------
-    project : Linear
-        Latents to the first feature map.
-    convolutions : ModuleList
-        Transposed, kernel 4, stride 2; odd sides lose the last row or column.
+    The convolutions have kernel 4 and stride 2; odd sides lose the last row or column.
+    ``init_scale`` is that of the output weights.
 
     Raises
     ------
@@ -206,15 +155,10 @@ def build_decoder(
     channels : sequence of int
         Feature maps of a convolutional decoder, from the smallest map on.
     generator : torch.Generator, optional
-        Source of the initial weights.
+        Source of the initial weights. Hidden layers start as in He et al. 2015 (arXiv:1502.01852).
     init_scale : float, optional
-        Standard deviation of the weights of the output layer; 1e-4 for a dictionary and 0.05 for
-        the others, as in the authors' code (arXiv 2410.19315), if not given. Hidden layers begin
-        as He et al. 2015 (arXiv:1502.01852) have it.
-
-    Returns
-    -------
-    Module
+        Standard deviation of the weights of the output layer; by default 1e-4 for a dictionary and
+        0.05 for the others, as in the authors' code (arXiv 2410.19315).
 
     Raises
     ------
@@ -232,13 +176,7 @@ def build_decoder(
 
 
 def require_image(image_shape: ImageShape | None, what: str) -> ImageShape:
-    """The shape of the images, which convolutions cannot do without.
-
-    Raises
-    ------
-    InputError
-        If it is not known.
-    """
+    """The shape of the images; InputError if it is not known, since convolutions need it."""
     if image_shape is None:
         raise InputError(
             f"convolutional {what}: expected images of a known shape, got inputs without one; give "
@@ -250,20 +188,7 @@ def require_image(image_shape: ImageShape | None, what: str) -> ImageShape:
 def check_image(
     image_shape: ImageShape, channels: Sequence[int], what: str
 ) -> tuple[int, int, int]:
-    """Colours, height and width of images that convolutions can take.
-
-    Parameters
-    ----------
-    image_shape : tuple of int
-        (H, W) or (C, H, W).
-    channels : sequence of int
-        Feature maps; at least one.
-    what : str
-        Names the network in a message.
-
-    Returns
-    -------
-    colours, height, width : int
+    """Colours, height and width of images; ``what`` names the network in a message.
 
     Raises
     ------
@@ -281,19 +206,24 @@ def check_image(
 
 
 def map_sizes(height: int, width: int, halvings: int) -> list[tuple[int, int]]:
-    """Sides of an image halved again and again, rounded up, the whole image first."""
+    """Height and width after 0, 1, … halvings, rounded up."""
     return [(-(-height // 2**n), -(-width // 2**n)) for n in range(halvings + 1)]
 
 
-def _open_gates(layer: nn.Linear | nn.ConvTranspose2d) -> nn.Module:
-    """Begin a layer before a ReLU: He's weights, biases above zero.
+def with_relu(layers: Iterable[nn.Module]) -> list[nn.Module]:
+    """The layers, each followed by a ReLU."""
+    return [part for layer in layers for part in (layer, nn.ReLU())]
 
-    Sparse counts are mostly zero, and then a bias alone decides whether its gate lets the error
-    back; biases of zero would shut all of them.
+
+def _open_gates(layer: nn.Linear | nn.ConvTranspose2d) -> nn.Module:
+    """Initialize a layer before a ReLU: He's weights, biases above zero.
+
+    Sparse counts are mostly zero, and for a count of zero the bias alone decides whether the gate
+    lets the error pass back; biases of zero would close all gates.
     """
     inputs = layer.weight.shape[1]
     if isinstance(layer, nn.ConvTranspose2d):
-        # Stride 2 lets a quarter of the kernel's 16 weights meet in each pixel.
+        # With stride 2, a quarter of the kernel's 16 weights reach each pixel.
         inputs = layer.weight.shape[0] * 4
     nn.init.normal_(layer.weight, 0.0, math.sqrt(2.0 / inputs))
     if layer.bias is not None:

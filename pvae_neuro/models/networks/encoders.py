@@ -1,4 +1,4 @@
-"""Encoders from pixels to what an amortized posterior needs: linear, MLP and convolutional."""
+"""Encoders from pixels to the parameters of a posterior: linear, MLP and convolutional."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from torch import Tensor, nn
 
 from pvae_neuro.errors import InputError
 from pvae_neuro.models.base import seeded
-from pvae_neuro.models.networks.decoders import check_image, map_sizes, require_image
+from pvae_neuro.models.networks.decoders import (
+    check_image,
+    map_sizes,
+    require_image,
+    with_relu,
+)
 from pvae_neuro.network import ImageShape
 from pvae_neuro.utils.suggest import suggest
 
@@ -20,22 +25,7 @@ ENCODERS = ("linear", "mlp", "conv")
 
 
 class MLPEncoder(nn.Module):
-    """Linear layers with ReLU between them.
-
-    Parameters
-    ----------
-    pixels, outputs : int
-        M, and how many numbers come out.
-    hidden : sequence of int
-        Widths of the hidden layers.
-    generator : torch.Generator, optional
-        Source of the initial weights.
-
-    Attributes
-    ----------
-    layers : Sequential
-        Linear and ReLU in turn; the last one is linear.
-    """
+    """Linear layers with ReLU between them."""
 
     def __init__(
         self, pixels: int, outputs: int, hidden: Sequence[int], generator: torch.Generator | None
@@ -43,9 +33,7 @@ class MLPEncoder(nn.Module):
         super().__init__()
         widths = [pixels, *hidden]
         with seeded(generator):
-            parts: list[nn.Module] = []
-            for before, after in pairwise(widths):
-                parts += [_begin(nn.Linear(before, after)), nn.ReLU()]
+            parts = with_relu(_begin(nn.Linear(*pair)) for pair in pairwise(widths))
             self.layers = nn.Sequential(*parts, nn.Linear(widths[-1], outputs))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -55,23 +43,7 @@ class MLPEncoder(nn.Module):
 
 
 class ConvEncoder(nn.Module):
-    """Convolutions that halve the image, then a linear layer.
-
-    Parameters
-    ----------
-    image_shape : tuple of int
-        (H, W) or (C, H, W), each side at least 8.
-    outputs : int
-        How many numbers come out.
-    channels : sequence of int
-        Feature maps, from the image on.
-    generator : torch.Generator, optional
-        Source of the initial weights.
-
-    Attributes
-    ----------
-    layers : Sequential
-        Convolutions of kernel 3 and stride 2 with ReLU, then a linear layer.
+    """Convolutions of kernel 3 and stride 2 with ReLU, then a linear layer.
 
     Raises
     ------
@@ -91,9 +63,7 @@ class ConvEncoder(nn.Module):
         widths = [self._image[0], *channels]
         last = math.prod(map_sizes(*self._image[1:], len(channels))[-1]) * widths[-1]
         with seeded(generator):
-            parts: list[nn.Module] = []
-            for before, after in pairwise(widths):
-                parts += [_begin(nn.Conv2d(before, after, 3, 2, 1)), nn.ReLU()]
+            parts = with_relu(_begin(nn.Conv2d(*pair, 3, 2, 1)) for pair in pairwise(widths))
             self.layers = nn.Sequential(*parts, nn.Flatten(), nn.Linear(last, outputs))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -118,7 +88,7 @@ def build_encoder(
     kind : {"linear", "mlp", "conv"}
         A linear encoder has no bias.
     pixels, outputs : int
-        M, and how many numbers come out.
+        M, and the number of outputs.
     image_shape : tuple of int, optional
         (H, W) or (C, H, W); convolutions need it.
     hidden : sequence of int
@@ -126,12 +96,8 @@ def build_encoder(
     channels : sequence of int
         Feature maps of a convolutional encoder, from the image on.
     generator : torch.Generator, optional
-        Source of the initial weights: He et al. 2015 (arXiv:1502.01852) in hidden layers,
-        torch's own in the output layer.
-
-    Returns
-    -------
-    Module
+        Source of the initial weights: as in He et al. 2015 (arXiv:1502.01852) in hidden layers,
+        torch's default in the output layer.
 
     Raises
     ------

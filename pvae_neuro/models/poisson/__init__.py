@@ -1,1 +1,1 @@
-"""Poisson VAEs, iterative and amortized."""
+"""Poisson families: iterative with one or two levels, and amortized."""

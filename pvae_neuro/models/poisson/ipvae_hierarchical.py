@@ -10,15 +10,15 @@ before as prior of z2, the free energy is::
 
     F = E nll(x | z1) + w E KL(q1 || Poisson(exp(p))) + KL(q2 || q2 before)
 
-Both levels follow its natural gradient at the same time, each on the counts of the moment::
+Both levels follow its natural gradient at the same time, each on its current counts::
 
     u1 += S(eta1 [Phi^T Sigma^-1 (x - Phi z1) - w (u1 - p) - b1])
     u2 += S(eta2 [w (Psi^T z1 - (exp(Psi) - 1)^T exp(p)) - b2])
 
-The lower level is pulled to what the upper one predicts; the upper one compares the counts that
-came with the rates that it predicted. The expectation of the upper update is the exact natural
-gradient: ``docs/hierarchical.md`` has the derivation. The papers name hierarchies as future work
-(arXiv 2410.19315, appendix D); these equations are ours.
+The lower level moves towards what the upper one predicts; the upper one compares the lower counts
+with the rates that it predicted. The expectation of the upper update is the exact natural gradient;
+``docs/hierarchical.md`` has the derivation. The papers name hierarchies as future work (arXiv
+2410.19315, appendix D); these equations are ours.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from torch import Tensor, nn
 from pvae_neuro.errors import InputError
 from pvae_neuro.models.base import Architecture, Iteration, State, Window, WindowSettings
 from pvae_neuro.models.dynamics import kl_divergence
-from pvae_neuro.models.poisson.ipvae import IPVAE
-from pvae_neuro.models.poisson.potentials import Potentials, move
+from pvae_neuro.models.poisson.pixels import LinearPixels
+from pvae_neuro.models.poisson.potentials import PoissonLevel, Potentials
 from pvae_neuro.models.sampling.counter_noise import CounterNoise
 from pvae_neuro.models.sampling.counting import (
     expected_active,
@@ -41,7 +41,6 @@ from pvae_neuro.models.sampling.counting import (
     sample_training_counts,
 )
 from pvae_neuro.models.sampling.relaxed_poisson import sample_counts
-from pvae_neuro.saved.model_file import ModelConfig
 
 _PREDICTION_SCALE = 0.05
 _BASELINE = -3.0
@@ -55,9 +54,9 @@ class HierarchicalArchitecture(Architecture):
     upper : int
         Neurons of the upper level, K2.
     prior_weight : float
-        w: how much the divergence of the lower level weighs. It stands at every time step, where
-        those from the posterior before add up to the way that inference took: ``1 / steps`` makes
-        a window of training count it once.
+        w: weight of the lower level's KL divergence. That term enters at every iteration in full,
+        while the divergences from the previous posterior are those of small steps; ``1 / steps``
+        makes a window of training count it once.
     """
 
     upper: PositiveInt = 64
@@ -65,7 +64,7 @@ class HierarchicalArchitecture(Architecture):
 
 
 class Prediction(NamedTuple):
-    """What the upper level says of the lower one.
+    """What the upper level predicts of the lower one.
 
     Attributes
     ----------
@@ -79,18 +78,8 @@ class Prediction(NamedTuple):
     inside: Tensor
 
 
-class HierarchicalIPVAE(IPVAE):
+class HierarchicalIPVAE(PoissonLevel, LinearPixels):
     """Iterative Poisson VAE of two levels, linear decoder.
-
-    Parameters
-    ----------
-    config : ModelConfig
-        ``latents`` is K of the lower level; its ``architecture`` is a
-        :class:`HierarchicalArchitecture`.
-    generator : torch.Generator, optional
-        Source of the initial parameters.
-    init_scale : float, optional
-        Standard deviation of the initial dictionary; 1e-4 if not given.
 
     Attributes
     ----------
@@ -104,31 +93,33 @@ class HierarchicalIPVAE(IPVAE):
     Raises
     ------
     InputError
-        If more than one update per time step is asked for.
+        If the configuration asks for more than one update per time step.
     """
 
+    zero_threshold = 0.5
     architecture_type = HierarchicalArchitecture
     defaults: ClassVar[dict[str, Any]] = {
         "beta": 8.0, "steps": 8, "windows": 4, "estimator": "exact", "clamp": "hard",
         "clamp_u": 4.0, "clamp_du": 4.0, "init_scale": 0.02, "dictionary_rate": 0.5,
     }  # fmt: skip
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        generator: torch.Generator | None = None,
-        init_scale: float | None = None,
-    ) -> None:
-        super().__init__(config, generator, init_scale)
-        size = self.architecture.upper
-        _check(config)
+    def build(self, generator: torch.Generator | None, init_scale: float | None) -> None:
+        """Create the parameters of the pixels, of the lower level, and of the upper level."""
+        super().build(generator, init_scale)
+        config, size = self.config, self.architecture.upper
+        if config.inner_updates > 1:
+            raise InputError(
+                f"{config.family!r}: expected inner_updates 1, got {config.inner_updates}; its "
+                f"levels take one update per time step"
+            )
+        self.build_level(config.latents, generator)
         self.baseline = nn.Parameter(torch.full((config.latents,), _BASELINE))
         normal = torch.randn(config.latents, size, generator=generator)
         self.prediction = nn.Parameter(_PREDICTION_SCALE * normal)
-        self.upper = Potentials(size, generator)
+        self.upper = Potentials(config, size, generator)
 
     def predict(self, z_upper: Tensor) -> Prediction:
-        """Log-rates of the lower level out of upper counts [B, K2]."""
+        """Log-rates of the lower level from upper counts [B, K2]."""
         free = self.baseline + z_upper @ self.prediction.T
         low, high = self.config.floor_u, self.config.clamp_u
         inside = ((free > low) & (free < high)).to(free.dtype)
@@ -137,7 +128,7 @@ class HierarchicalIPVAE(IPVAE):
     def advance_levels(
         self, u: Tensor, u_upper: Tensor, z: Tensor, residual: Tensor, predicted: Prediction
     ) -> tuple[Tensor, Tensor]:
-        """Move the potentials of both levels.
+        """Move the potentials of both levels; returns them.
 
         Parameters
         ----------
@@ -148,31 +139,24 @@ class HierarchicalIPVAE(IPVAE):
         residual : Tensor
             ``Φᵀ Σ⁻¹ (x - Φ z)``, [B, K].
         predicted : Prediction
-            Out of upper counts drawn at ``u_upper``.
-
-        Returns
-        -------
-        u, u_upper : Tensor
-            Potentials after.
+            From upper counts drawn at ``u_upper``.
         """
         weight = self.architecture.prior_weight
         pull = residual + weight * (predicted.log_rates - u)
         seen = (z * predicted.inside) @ self.prediction
         rates = torch.exp(predicted.log_rates) * predicted.inside
         expected = rates @ torch.expm1(self.prediction)
-        push = torch.exp(self.log_step_size) * (pull - torch.exp(self.log_bias))
-        upper = self.upper.advance(u_upper, weight * (seen - expected), self.config)
-        return move(u, push, self.config), upper
+        return self.advance(u, pull), self.upper.advance(u_upper, weight * (seen - expected))
 
     def start(self, x: Tensor) -> State:
         """Potentials of both levels before the first iteration: [B, K] and [B, K2]."""
-        return self.initial_state(len(x)), self.upper.start(len(x))
+        return self.initial_state(len(x)), self.upper.initial_state(len(x))
 
     def window(self, x: Tensor, state: State, settings: WindowSettings) -> Window:
         """Run a window of training iterations; see :meth:`Model.window`.
 
-        The divergence is that of F: w times the lower level's from what the upper counts predict,
-        and the upper level's from its posterior before.
+        The KL term is that of F: w times the lower level's divergence from what the upper counts
+        predict, plus the upper level's divergence from its previous posterior.
         """
         drive = self.drive(x)
         u, upper = state
@@ -207,9 +191,9 @@ class HierarchicalIPVAE(IPVAE):
         Latents are those of the lower level. The state is ``(u1, u2, z1, z2)`` after the first.
         """
         u, upper = state[:2]
-        drawn = state[2:] or _draw_exactly(u, upper, generator)
-        residual = ((x - self.decode(drawn[0])) * self.precision) @ self.dictionary
-        after = self.advance_levels(u, upper, drawn[0], residual, self.predict(drawn[1]))
+        z, z_upper = state[2:] or _draw_exactly(u, upper, generator)
+        residual = self.pull_back(x, z)
+        after = self.advance_levels(u, upper, z, residual, self.predict(z_upper))
         change = torch.cat([after[0] - u, after[1] - upper], dim=1).norm(dim=1)
         z, z_upper = _draw_exactly(*after, generator)
         state = (*after, z, z_upper)
@@ -220,11 +204,3 @@ def _draw_exactly(
     u: Tensor, upper: Tensor, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
     return sample_counts(u, 0.0, generator), sample_counts(upper, 0.0, generator)
-
-
-def _check(config: ModelConfig) -> None:
-    if config.inner_updates > 1:
-        raise InputError(
-            f"{config.family!r}: expected inner_updates 1, got {config.inner_updates}; its levels "
-            f"take one update per time step"
-        )

@@ -1,4 +1,4 @@
-"""Gaussian pixels with a learned variance each, and the linear decoder that predicts them."""
+"""Gaussian pixels, each with a learned variance, and the linear decoder that predicts them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from pvae_neuro.models.base import Model
-from pvae_neuro.saved.model_file import LOG_SIGMA_BOUND, ModelConfig
+from pvae_neuro.saved.model_file import LOG_SIGMA_BOUND
 
-_LOG_2PI = math.log(2.0 * math.pi)
+LOG_2PI = math.log(2.0 * math.pi)
 _DICTIONARY_SCALE = 1e-4
 
 
 class Drive(NamedTuple):
-    """What a window of steps on one batch needs of the decoder, computed once.
+    """What a window on one batch needs of the decoder, computed once.
 
     Attributes
     ----------
@@ -25,7 +25,7 @@ class Drive(NamedTuple):
     lateral : Tensor
         ``Φᵀ Σ⁻¹ Φ``, [K, K], symmetric.
     constant : Tensor
-        The part of the negative log-likelihood that no spike changes, in nats, [B].
+        The part of the negative log-likelihood that no latent changes, in nats, [B].
     """
 
     feedforward: Tensor
@@ -36,26 +36,15 @@ class Drive(NamedTuple):
 class GaussianPixels(Model):
     """Base of families whose pixels are normal about the reconstruction (arXiv 2410.19315).
 
-    Parameters
-    ----------
-    config : ModelConfig
-    generator : torch.Generator, optional
-    init_scale : float, optional
-
     Attributes
     ----------
     log_sigma : Parameter
-        Log standard deviation per pixel before its squashing, [M].
+        Log standard deviation per pixel before its squashing into ±3.45, [M].
     """
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        generator: torch.Generator | None = None,
-        init_scale: float | None = None,
-    ) -> None:
-        super().__init__(config, generator, init_scale)
-        self.log_sigma = nn.Parameter(torch.zeros(config.pixels))
+    def build(self, generator: torch.Generator | None, init_scale: float | None) -> None:
+        """Create ``log_sigma``."""
+        self.log_sigma = nn.Parameter(torch.zeros(self.config.pixels))
 
     @property
     def precision(self) -> Tensor:
@@ -66,67 +55,50 @@ class GaussianPixels(Model):
         return LOG_SIGMA_BOUND * torch.tanh(self.log_sigma / LOG_SIGMA_BOUND)
 
     def nll(self, x: Tensor, reconstruction: Tensor) -> Tensor:
-        """Gaussian negative log-likelihood with the learned variance per pixel.
-
-        Parameters
-        ----------
-        x, reconstruction : Tensor
-            [B, M].
-
-        Returns
-        -------
-        Tensor
-            Nats summed over pixels, log 2π included, [B].
-        """
+        """Negative log-likelihood of x [B, M], nats summed over pixels, log 2π included, [B]."""
         return 0.5 * ((x - reconstruction) ** 2 @ self.precision) + self.log_normalizer()
 
     def log_normalizer(self) -> Tensor:
         """The part of :meth:`nll` that depends on the variances alone, nats, []."""
-        return self._squashed_log_sigma().sum() + 0.5 * self.config.pixels * _LOG_2PI
+        return self._squashed_log_sigma().sum() + 0.5 * self.config.pixels * LOG_2PI
 
 
 class LinearPixels(GaussianPixels):
     """Base of families that decode by ``x = Φ z``.
 
-    Parameters
-    ----------
-    config : ModelConfig
-    generator : torch.Generator, optional
-        Source of the initial dictionary.
-    init_scale : float, optional
-        Standard deviation of its entries; 1e-4 as in the released models if not given.
-
     Attributes
     ----------
     dictionary : Parameter
-        Φ, [M, K].
+        Φ, [M, K]; its initial standard deviation is ``init_scale``, or 1e-4 as in the released
+        models.
     """
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        generator: torch.Generator | None = None,
-        init_scale: float | None = None,
-    ) -> None:
-        super().__init__(config, generator, init_scale)
-        normal = torch.randn(config.pixels, config.latents, generator=generator)
+    def build(self, generator: torch.Generator | None, init_scale: float | None) -> None:
+        """Create ``log_sigma`` and ``dictionary``."""
+        super().build(generator, init_scale)
+        normal = torch.randn(self.config.pixels, self.config.latents, generator=generator)
         self.dictionary = nn.Parameter((init_scale or _DICTIONARY_SCALE) * normal)
 
     def decode(self, z: Tensor) -> Tensor:
-        """Latents [B, K] to pixels [B, M]."""
+        """Reconstruct pixels [B, M] from latents [B, K]."""
         return z @ self.dictionary.T
 
     def drive(self, x: Tensor) -> Drive:
-        """Project a batch [B, M] into the space of the latents; see :mod:`.window`."""
+        """Project a batch x [B, M] into the space of the latents, once for a whole window.
+
+        With ``h`` and ``W`` the feed-forward drive and the lateral weights, ``Φᵀ Σ⁻¹ (x - Φ z)`` is
+        ``g = h - W z``, and half the weighted squared error is ``½ xᵀ Σ⁻¹ x - ½ zᵀ (h + g)``:
+        the iterations need no pixels.
+        """
         precision = self.precision
         weighted = precision.unsqueeze(1) * self.dictionary
         constant = 0.5 * (x**2 @ precision) + self.log_normalizer()
         return Drive(x @ weighted, self.dictionary.T @ weighted, constant)
 
     def pull_back(self, x: Tensor, z: Tensor) -> Tensor:
-        """``Φᵀ Σ⁻¹ (x - Φ z)``: what the error says of each latent, [B, K]."""
+        """``Φᵀ Σ⁻¹ (x - Φ z)``, the reconstruction error projected onto each latent, [B, K]."""
         return ((x - self.decode(z)) * self.precision) @ self.dictionary
 
     def learning_rate_shares(self, dictionary_rate: float) -> dict[str, float]:
-        """The dictionary learns at a rate of its own; see :class:`TrainConfig`."""
+        """The dictionary has a learning rate of its own."""
         return {"dictionary": dictionary_rate}

@@ -1,11 +1,15 @@
-"""A level of Poisson neurons: membrane potentials, their leak, and how they move."""
+"""Membrane potentials of a level of Poisson neurons: how they start, leak and move."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from pvae_neuro.models.dynamics import clamp_by
+from pvae_neuro.models.base import Iteration, State
+from pvae_neuro.models.dynamics import CLAMPS
+from pvae_neuro.models.sampling.relaxed_poisson import sample_counts
 from pvae_neuro.saved.model_file import ModelConfig
 
 _LOWEST_START = -6.0
@@ -13,15 +17,8 @@ _START_SPAN = 2.0
 _LOG_LEAK = -3.0
 
 
-class Potentials(nn.Module):
-    """Parameters of the dynamics of one level (arXiv 2410.19315, as released).
-
-    Parameters
-    ----------
-    latents : int
-        Neurons K.
-    generator : torch.Generator, optional
-        Source of the initial potentials.
+class PoissonLevel(nn.Module):
+    """Mixin with the parameters and the update of one level (arXiv 2410.19315, as released).
 
     Attributes
     ----------
@@ -33,59 +30,70 @@ class Potentials(nn.Module):
         u before the first step, [K].
     """
 
-    def __init__(self, latents: int, generator: torch.Generator | None = None) -> None:
-        super().__init__()
+    config: ModelConfig
+
+    def build_level(self, latents: int, generator: torch.Generator | None) -> None:
+        """Create the parameters of K neurons."""
         uniform = torch.rand(latents, generator=generator)
         self.log_bias = nn.Parameter(torch.full((latents,), _LOG_LEAK))
         self.log_step_size = nn.Parameter(torch.zeros(()))
         self.initial_potential = nn.Parameter(_LOWEST_START + _START_SPAN * uniform)
 
-    def start(self, batch: int) -> Tensor:
+    def initial_state(self, batch: int) -> Tensor:
         """Potentials before the first step, [B, K]."""
         return self.initial_potential.expand(batch, -1)
 
-    def advance(
-        self, u: Tensor, residual: Tensor, config: ModelConfig, u_prior: Tensor | None = None
-    ) -> Tensor:
-        """Move potentials up a residual and down their leak.
+    def advance(self, u: Tensor, residual: Tensor, u_prior: Tensor | None = None) -> Tensor:
+        """Move potentials u [B, K] along a residual and down their leak; returns them, clamped.
 
         Parameters
         ----------
         u : Tensor
             Potentials before, [B, K].
         residual : Tensor
-            Negative natural gradient of the free energy without the leak, [B, K].
-        config : ModelConfig
-            Clamps, and inner updates.
+            Negative natural gradient of the free energy without the leak, [B, K]:
+            ``Φᵀ Σ⁻¹ (x - Φ z)`` for a linear decoder.
         u_prior : Tensor, optional
-            Potentials at the start of the time step, which draw u back where there is more than
-            one inner update.
-
-        Returns
-        -------
-        Tensor
-            Potentials after, [B, K].
+            Potentials at the start of the time step. With more than one inner update, u also leaks
+            towards them.
         """
+        config = self.config
         force = residual - torch.exp(self.log_bias)
         if u_prior is not None and config.inner_updates > 1:
             force = force - config.beta_inner * (u - u_prior)
-        return move(u, torch.exp(self.log_step_size) * force, config)
+        clamp = CLAMPS[config.clamp]
+        change = clamp(torch.exp(self.log_step_size) * force, config.clamp_du, config.floor_u)
+        return clamp(u + change, config.clamp_u, config.floor_u)
+
+    def iterate_level(
+        self,
+        state: State,
+        generator: torch.Generator | None,
+        residual: Callable[[Tensor], Tensor],
+        decode: Callable[[Tensor], Tensor],
+    ) -> Iteration:
+        """Run one iteration on exact counts, where this level is the only one.
+
+        The counts that read one iteration out drive the next, so the state is ``(u,)`` before the
+        first iteration and ``(u, z)`` after it. ``residual`` and ``decode`` take counts [B, K].
+        """
+        u = state[0]
+        z = state[1] if len(state) > 1 else sample_counts(u, 0.0, generator)
+        after = u
+        for repeat in range(self.config.inner_updates):
+            z = sample_counts(after, 0.0, generator) if repeat else z
+            after = self.advance(after, residual(z), u)
+        readout = sample_counts(after, 0.0, generator)
+        change = (after - u).norm(dim=1)
+        return Iteration((after, readout), readout, decode(readout), torch.exp(after), change)
 
 
-def move(u: Tensor, push: Tensor, config: ModelConfig) -> Tensor:
-    """Add a change to potentials, both clamped.
+class Potentials(PoissonLevel):
+    """A level as a module of its own, for models whose other parameters have the same names."""
 
-    Parameters
-    ----------
-    u, push : Tensor
-        Potentials, and the change that is asked for, [B, K].
-    config : ModelConfig
-        ``clamp``, ``clamp_u``, ``clamp_du``, ``floor_u``.
-
-    Returns
-    -------
-    Tensor
-        [B, K].
-    """
-    change = clamp_by(config.clamp, push, config.clamp_du, config.floor_u)
-    return clamp_by(config.clamp, u + change, config.clamp_u, config.floor_u)
+    def __init__(
+        self, config: ModelConfig, latents: int, generator: torch.Generator | None
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.build_level(latents, generator)

@@ -1,1 +1,1 @@
-"""Families that the Poisson VAE is compared with."""
+"""Families that the iterative Poisson VAE is compared with."""

@@ -1,4 +1,4 @@
-"""What models with an encoder share: their two networks, and one pass in place of iterations."""
+"""Base of the models with an encoder: their two networks, and inference in one pass."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from torch import Tensor
 from pvae_neuro.models.base import Architecture, Iteration, Model, State
 from pvae_neuro.models.networks.decoders import build_decoder
 from pvae_neuro.models.networks.encoders import build_encoder
-from pvae_neuro.saved.model_file import ModelConfig
 
 NetworkKind = Literal["linear", "mlp", "conv"]
 
@@ -23,9 +22,9 @@ class AmortizedArchitecture(Architecture):
     Attributes
     ----------
     encoder, decoder : {"linear", "mlp", "conv"}
-        Their kinds. Linear ones have no bias.
+        Kinds of network. Linear ones have no bias.
     hidden, channels : tuple of int
-        Widths of an MLP encoder's hidden layers; feature maps of a convolutional one, from the
+        Widths of an MLP encoder's hidden layers; feature maps of a convolutional encoder, from the
         image on.
     decoder_hidden, decoder_channels : tuple of int
         The same for the decoder, from the latents on.
@@ -42,17 +41,9 @@ class AmortizedArchitecture(Architecture):
 class EncoderDecoder(Model):
     """Base of models with an encoder.
 
-    Their observation noise has variance one half, so that a squared error is a negative
+    The observation noise has variance one half, so that the squared error is a negative
     log-likelihood, as in the P-VAE's published figures: "negative ELBO" there is
     ``|x - decode(z)|² + KL``.
-
-    Parameters
-    ----------
-    config : ModelConfig
-    generator : torch.Generator, optional
-        Source of the initial parameters.
-    init_scale : float, optional
-        Standard deviation of the decoder's initial weights.
 
     Attributes
     ----------
@@ -61,22 +52,17 @@ class EncoderDecoder(Model):
     decoder : Module
         Latents [B, K] to inputs [B, M].
     outputs_per_latent, inputs_per_latent : int
-        Class attributes: how many numbers the encoder gives for each latent, and how many it takes
-        for each beside the pixels.
+        Class attributes: how many numbers the encoder returns per latent, and how many it takes per
+        latent in addition to the pixels.
     """
 
     architecture_type: ClassVar[type[Architecture]] = AmortizedArchitecture
     outputs_per_latent: ClassVar[int] = 2
     inputs_per_latent: ClassVar[int] = 0
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        generator: torch.Generator | None = None,
-        init_scale: float | None = None,
-    ) -> None:
-        super().__init__(config, generator)
-        settings = self.architecture
+    def build(self, generator: torch.Generator | None, init_scale: float | None) -> None:
+        """Create encoder and decoder."""
+        config, settings = self.config, self.architecture
         pixels, latents = config.pixels, config.latents
         self.encoder = build_encoder(
             settings.encoder, pixels + self.inputs_per_latent * latents,
@@ -99,7 +85,7 @@ class EncoderDecoder(Model):
 
 
 class AmortizedModel(EncoderDecoder):
-    """Base of models that infer in one pass, and begin afresh at every iteration."""
+    """Base of models that infer in one pass; each iteration starts anew."""
 
     @abstractmethod
     def posterior(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -109,10 +95,10 @@ class AmortizedModel(EncoderDecoder):
     def sample(
         self, posterior: tuple[Tensor, ...], generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:
-        """An exact sample of the latents and their mean, each [B, K]."""
+        """An exact sample of the latents, and their mean, each [B, K]."""
 
     def start(self, x: Tensor) -> State:
-        """Nothing: the encoder needs no state."""
+        """The empty state: the encoder needs none."""
         return ()
 
     @torch.no_grad()

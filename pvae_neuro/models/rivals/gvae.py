@@ -1,4 +1,4 @@
-"""The Gaussian VAE with an encoder (Kingma, Welling 2014), as rival of the Poisson VAE.
+"""The Gaussian VAE with an encoder (Kingma, Welling 2014).
 
 The prior is standard normal; samples may be rectified before they are decoded (arXiv 2405.14473).
 """
@@ -31,8 +31,7 @@ class GVAEArchitecture(AmortizedArchitecture):
 class GVAE(AmortizedModel):
     """Amortized Gaussian VAE.
 
-    Parameters as :class:`~pvae_neuro.models.rivals.amortized.EncoderDecoder`.
-    The encoder gives means and log standard deviations, the latter squashed into ±3.45.
+    The encoder returns means and log standard deviations, the latter squashed into ±3.45.
     """
 
     architecture_type = GVAEArchitecture
@@ -49,13 +48,13 @@ class GVAE(AmortizedModel):
     def sample(
         self, posterior: tuple[Tensor, ...], generator: NormalSource
     ) -> tuple[Tensor, Tensor]:
-        """Latents and what they are without noise, each [B, K], rectified where they are to be."""
+        """Latents and their value without noise, each [B, K], rectified if the family rectifies."""
         mu, log_sigma = posterior
         z = gaussian_sample(mu, log_sigma, generator)
         return (torch.relu(z), torch.relu(mu)) if self.architecture.relu else (z, mu)
 
     def window(self, x: Tensor, state: State, settings: WindowSettings) -> Window:
-        """Encode a batch and rate it; see :meth:`Model.window`."""
+        """Encode a batch and compute its loss; see :meth:`Model.window`."""
         posterior = self.posterior(x)
         z, _ = self.sample(posterior, settings.noise)
         kl = gaussian_kl(*posterior).sum(1).mean()

@@ -1,7 +1,7 @@
 """The iterative amortized VAE (Marino, Yue, Mandt 2018, arXiv:1807.09356).
 
-An encoder learns to infer: it sees the input, the posterior and the gradient of the free energy in
-it, and answers with a gated update (eqs. 6 and 7 there).
+An encoder learns to infer: it takes the input, the posterior and the gradient of the free energy
+with respect to it, and returns a gated update (eqs. 6 and 7 there).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from pvae_neuro.models.rivals.refined import (
 from pvae_neuro.saved.model_file import LOG_SIGMA_BOUND
 
 _OPEN_GATE = 2.0
-"""Added to what the encoder says of a gate: untrained, 88 % of the posterior stays."""
+"""Offset of the gates: an untrained encoder keeps 88 % of the posterior."""
 
 
 class IterativeAmortizedArchitecture(RefinedArchitecture):
-    """Settings of the iterative amortized VAE: its encoder takes more than an image."""
+    """Settings of the iterative amortized VAE; its encoder takes more than an image."""
 
     encoder: Literal["linear", "mlp"] = "mlp"
 
@@ -33,8 +33,8 @@ class IterativeAmortizedArchitecture(RefinedArchitecture):
 class IterativeAmortizedVAE(RefinedModel):
     """Iterative amortized Gaussian VAE.
 
-    Parameters as :class:`~pvae_neuro.models.rivals.amortized.EncoderDecoder`; the encoder takes
-    input, gradients and posterior, [B, M + 4K], and gives new values and gates, [B, 4K].
+    The encoder takes input, gradients and posterior, [B, M + 4K], and returns new values and gates,
+    [B, 4K].
     """
 
     architecture_type = IterativeAmortizedArchitecture
@@ -52,7 +52,7 @@ class IterativeAmortizedVAE(RefinedModel):
     def refine(self, x: Tensor, state: State, gradients: State) -> State:
         """Gated update ``g · old + (1 - g) · new``; see :meth:`RefinedModel.refine`.
 
-        What the encoder sees carries no gradient; the old values do.
+        The encoder's inputs carry no gradient; the old values do.
         """
         slopes = torch.cat(gradients, dim=1).detach()
         scaled = functional.layer_norm(slopes, slopes.shape[1:])
@@ -64,10 +64,7 @@ class IterativeAmortizedVAE(RefinedModel):
         return mu, log_sigma.clamp(-LOG_SIGMA_BOUND, LOG_SIGMA_BOUND)
 
     def window(self, x: Tensor, state: State, settings: WindowSettings) -> Window:
-        """Refine again and again, and rate each time; see :meth:`Model.window`.
-
-        The loss is the mean over all iterations.
-        """
+        """Refine T times; the loss is the mean over all iterations. See :meth:`Model.window`."""
         if not state[0].requires_grad:
             state = tuple(part.requires_grad_() for part in state)
         rating = self.rate(x, state, settings.noise)

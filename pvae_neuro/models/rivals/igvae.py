@@ -8,9 +8,9 @@ the natural gradient of the free energy, whose prior is the posterior of the ite
     mu += S(eta_mu sigma^2 (e - b))
     xi += S(eta_xi 1/2 sigma eps e)
 
-Of a normal distribution, the Fisher information in (μ, ξ) is diag(1/σ², 2): hence the
-preconditioners σ² and 1/2. The divergence from the posterior before has no gradient where the two
-are equal, so it appears in the loss alone.
+The Fisher information of a normal distribution in (μ, ξ) is diag(1/σ², 2): hence the
+preconditioners σ² and 1/2. The KL divergence from the previous posterior has no gradient where the
+two are equal, so it appears only in the loss.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from pvae_neuro.models.base import Architecture, Iteration, State, Window, WindowSettings
-from pvae_neuro.models.dynamics import clamp_by
+from pvae_neuro.models.dynamics import CLAMPS
 from pvae_neuro.models.poisson.pixels import LinearPixels
 from pvae_neuro.models.sampling.gaussian import NormalSource, gaussian_kl, standard_normal
-from pvae_neuro.saved.model_file import ModelConfig
 
 _LOG_LEAK = -3.0
 
@@ -49,22 +48,11 @@ class GaussianArchitecture(Architecture):
 class IGVAE(LinearPixels):
     """Iterative Gaussian VAE, linear decoder.
 
-    Parameters
-    ----------
-    config : ModelConfig
-        Sizes and clamps; its ``architecture`` is a :class:`GaussianArchitecture`.
-    generator : torch.Generator, optional
-        Source of the initial parameters.
-    init_scale : float, optional
-        Standard deviation of the initial dictionary; 1e-4 if not given.
-
     Attributes
     ----------
-    dictionary, log_sigma : Parameter
-        Φ [M, K], and log standard deviation per pixel before its squashing [M].
     log_bias : Parameter
-        Logarithm of the constant leak of μ per latent, [K]. The published number of parameters has
-        room for it; that it acts on μ, as on the potentials of the Poisson model, is our reading.
+        Logarithm of the constant leak of μ per latent, [K]. The published number of parameters
+        includes it; that it acts on μ, like the leak of the Poisson model, is our reading.
     log_step_size : Parameter
         Logarithms of the step sizes of μ and ξ, [2].
     initial_mean, initial_log_sigma : Parameter
@@ -76,14 +64,10 @@ class IGVAE(LinearPixels):
         "clamp_u": 7.0, "clamp_du": 7.0, "clamp": "hard", "beta": 8.0,
     }  # fmt: skip
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        generator: torch.Generator | None = None,
-        init_scale: float | None = None,
-    ) -> None:
-        super().__init__(config, generator, init_scale)
-        latents = config.latents
+    def build(self, generator: torch.Generator | None, init_scale: float | None) -> None:
+        """Create the parameters of the pixels, then leak, step sizes and initial values."""
+        super().build(generator, init_scale)
+        latents = self.config.latents
         self.log_bias = nn.Parameter(torch.full((latents,), _LOG_LEAK))
         self.log_step_size = nn.Parameter(torch.zeros(2))
         self.initial_mean = nn.Parameter(torch.zeros(latents))
@@ -95,21 +79,9 @@ class IGVAE(LinearPixels):
         return self.initial_mean.expand(shape), self.initial_log_sigma.expand(shape)
 
     def advance(self, mu: Tensor, xi: Tensor, eps: Tensor, pull: Tensor) -> State:
-        """Move mean and log deviation along the natural gradient.
+        """Move mean and log deviation [B, K] along the natural gradient; returns both.
 
-        Parameters
-        ----------
-        mu, xi : Tensor
-            Before, [B, K].
-        eps : Tensor
-            Noise of the sample, [B, K].
-        pull : Tensor
-            ``Φᵀ Σ⁻¹ (x - Φ z)``, gated, [B, K].
-
-        Returns
-        -------
-        mu, xi : Tensor
-            After, [B, K].
+        ``eps`` is the noise of the sample, ``pull`` is ``Φᵀ Σ⁻¹ (x - Φ z)``, gated; each [B, K].
         """
         sigma, step = torch.exp(xi), torch.exp(self.log_step_size)
         push_mean = step[0] * sigma**2 * (pull - torch.exp(self.log_bias))
@@ -121,42 +93,27 @@ class IGVAE(LinearPixels):
         )
 
     def _move(self, value: Tensor, push: Tensor, bound: float, bound_change: float) -> Tensor:
-        kind, floor = self.config.clamp, self.config.floor_u
-        change = clamp_by(kind, push, bound_change, floor)
-        return clamp_by(kind, value + change, bound, floor)
+        clamp, floor = CLAMPS[self.config.clamp], self.config.floor_u
+        return clamp(value + clamp(push, bound_change, floor), bound, floor)
 
     def sample(self, mu: Tensor, xi: Tensor, source: NormalSource) -> tuple[Tensor, Tensor]:
-        """Draw latents.
-
-        Parameters
-        ----------
-        mu, xi : Tensor
-            [B, K].
-        source : torch.Generator or CounterNoise, optional
-
-        Returns
-        -------
-        y : Tensor
-            ``mu + sigma eps``, before rectification, [B, K].
-        eps : Tensor
-            The noise, [B, K].
-        """
+        """Draw ``y = mu + sigma eps``, not yet rectified; returns y and eps, [B, K] each."""
         eps = standard_normal(mu, source)
         return mu + torch.exp(xi) * eps, eps
 
     def rectify(self, y: Tensor) -> Tensor:
-        """Latents z out of samples y: relu(y) or y itself, [B, K]."""
+        """Latents z from samples y: relu(y) or y itself, [B, K]."""
         return torch.relu(y) if self.architecture.relu else y
 
     def gate(self, y: Tensor, pull: Tensor) -> Tensor:
-        """The error that comes back to y: only where it is above zero if it is rectified."""
+        """The error that reaches y: none where rectification makes z zero."""
         return pull * (y > 0) if self.architecture.relu else pull
 
     def window(self, x: Tensor, state: State, settings: WindowSettings) -> Window:
         """Run a window of training iterations; see :meth:`Model.window`.
 
-        As in :mod:`pvae_neuro.models.poisson.window`, all goes on in the space of the latents, and
-        the sample that reads one step out drives the next.
+        As in :meth:`IPVAE.plain_window`, iterations run in the space of the latents, and the sample
+        that reads one iteration out drives the next.
         """
         drive = self.drive(x)
         mu, xi = state
@@ -179,8 +136,8 @@ class IGVAE(LinearPixels):
     def iterate(self, x: Tensor, state: State, generator: torch.Generator | None) -> Iteration:
         """Run one iteration; see :meth:`Model.iterate`.
 
-        The state is ``(mu, xi, eps)`` after the first: the noise of the sample that reads out also
-        drives the next iteration. ``mean`` is relu(μ) where samples are rectified, the papers' MAP.
+        The state is ``(mu, xi, eps)`` after the first: the sample that reads one iteration out also
+        drives the next. ``mean`` is relu(μ) where samples are rectified, the papers' MAP.
         """
         mu, xi = state[:2]
         eps = state[2] if len(state) > 2 else standard_normal(mu, generator)

@@ -1,12 +1,12 @@
 """Sparse coding by the locally competitive algorithm, with a learned dictionary.
 
-Neurons integrate what the input drives and what active neurons inhibit (Rozell, Johnson, Baraniuk,
-Olshausen 2008, eq. 3.4):
+Neurons integrate the drive of the input and the inhibition of active neurons (Rozell, Johnson,
+Baraniuk, Olshausen 2008, eq. 3.4):
 
     tau du/dt = Φᵀ x - u - (ΦᵀΦ - I) a,    a = soft threshold of u.
 
-Its fixed points minimise ``½|x - Φ a|² + threshold |a|₁``; the dictionary, of atoms of unit norm,
-descends the first term at the coefficients that inference found (Olshausen, Field 1996).
+Its fixed points minimise ``½|x - Φ a|² + threshold |a|₁``. The dictionary, whose atoms have unit
+norm, descends the first term at the inferred coefficients (Olshausen, Field 1996).
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pvae_neuro.models.base import Architecture, Iteration, Model, State, Window, WindowSettings
-from pvae_neuro.saved.model_file import ModelConfig
 
 _SMALLEST_NORM = 1e-8
 _POWER_ITERATIONS = 20
@@ -35,9 +34,8 @@ class LCAArchitecture(Architecture):
     nonnegative : bool
         Whether coefficients may not be negative.
     step : float
-        Share of its time constant that a membrane moves in an iteration, 1/tau; less where the
-        dictionary asks for it, see :meth:`LCA.stable_step`. Published runs took 0.01 and 900
-        iterations.
+        Step per iteration as a fraction of the time constant, 1/tau; smaller where the dictionary
+        requires it, see :meth:`LCA.stable_step`. Published runs took 0.01 and 900 iterations.
     """
 
     lambda_: float = Field(default=1.0, ge=0.0)
@@ -51,19 +49,10 @@ class LCA(Model):
     ``Window.nll`` is ``½|x - Φ a|²`` and ``Window.kl`` is ``lambda_ |a|₁``, so that the loss is the
     energy that inference descends. The published λ is ``beta`` as long as ``lambda_`` is one.
 
-    Parameters
-    ----------
-    config : ModelConfig
-        Sizes; ``beta`` scales the threshold.
-    generator : torch.Generator, optional
-        Source of the initial dictionary.
-    init_scale : float, optional
-        Without effect, atoms have unit norm.
-
     Attributes
     ----------
     dictionary : Parameter
-        Φ, [M, K], columns of unit norm.
+        Φ, [M, K], columns of unit norm, whatever ``init_scale``.
     """
 
     architecture_type = LCAArchitecture
@@ -72,14 +61,9 @@ class LCA(Model):
         "dictionary_rate": 1.0,
     }  # fmt: skip
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        generator: torch.Generator | None = None,
-        init_scale: float | None = None,
-    ) -> None:
-        super().__init__(config, generator)
-        atoms = torch.randn(config.pixels, config.latents, generator=generator)
+    def build(self, generator: torch.Generator | None, init_scale: float | None) -> None:
+        """Create the dictionary."""
+        atoms = torch.randn(self.config.pixels, self.config.latents, generator=generator)
         self.dictionary = nn.Parameter(atoms)
         self.project()
 
@@ -90,30 +74,17 @@ class LCA(Model):
         self.dictionary.div_(norms)
 
     def activate(self, u: Tensor, beta: float) -> Tensor:
-        """Soft threshold.
-
-        Parameters
-        ----------
-        u : Tensor
-            Membrane potentials, [B, K].
-        beta : float
-            Scale of the threshold.
-
-        Returns
-        -------
-        Tensor
-            Coefficients a, [B, K], most of them zero.
-        """
+        """Coefficients a [B, K]: the soft threshold ``beta lambda_`` of the potentials u."""
         threshold = beta * self.architecture.lambda_
         above = torch.relu(u - threshold)
         return above if self.architecture.nonnegative else above - torch.relu(-u - threshold)
 
     def start(self, x: Tensor) -> State:
-        """Membranes at rest and the reconstruction of silence: ``(u, Φa)``, [B, K] and [B, M]."""
+        """Zero potentials and their reconstruction, zero: ``(u, Φa)``, [B, K] and [B, M]."""
         return x.new_zeros(len(x), self.config.latents), torch.zeros_like(x)
 
     def window(self, x: Tensor, state: State, settings: WindowSettings) -> Window:
-        """Settle in the space of the latents, then the energy there; see :meth:`Model.window`."""
+        """Settle without gradients, then compute the energy; see :meth:`Model.window`."""
         u, a = self._settle(x, state[0], settings)
         reconstruction = self.decode(a)
         nll = 0.5 * (x - reconstruction).square().sum(1).mean()
@@ -122,11 +93,11 @@ class LCA(Model):
 
     @torch.no_grad()
     def stable_step(self) -> float:
-        """The architecture's step, or ``1.5 / λ`` if that is less, λ the largest eigenvalue of ΦᵀΦ.
+        """The architecture's step, at most ``1.5 / λ``, λ the largest eigenvalue of ΦᵀΦ.
 
-        Membranes of active neurons move by ``I - step ΦᵀΦ``, which swings up beyond ``2 / λ``.
-        Atoms of images without negative pixels overlap so much that λ exceeds a hundred. It
-        comes from twenty power iterations, which may fall short of it a little: hence 1.5.
+        Potentials of active neurons are multiplied by ``I - step ΦᵀΦ``, which diverges beyond
+        ``step = 2 / λ``. For images without negative pixels, atoms overlap so much that λ exceeds a
+        hundred. Twenty power iterations may underestimate λ a little: hence 1.5.
         """
         vector = self.dictionary.new_ones(self.config.latents)
         size = torch.ones(())
@@ -138,7 +109,7 @@ class LCA(Model):
 
     @torch.no_grad()
     def _settle(self, x: Tensor, u: Tensor, settings: WindowSettings) -> tuple[Tensor, Tensor]:
-        """Potentials and coefficients at the end; the Gram matrix spares the loop the pixels."""
+        """Potentials and coefficients after the window; the loop uses ΦᵀΦ and needs no pixels."""
         dictionary, step = self.dictionary, self.stable_step()
         drive = x @ dictionary
         inhibition = dictionary.T @ dictionary
@@ -152,7 +123,7 @@ class LCA(Model):
 
     @torch.no_grad()
     def iterate(self, x: Tensor, state: State, generator: torch.Generator | None) -> Iteration:
-        """One iteration, which draws nothing; see :meth:`Model.iterate`."""
+        """Run one iteration; it draws nothing. See :meth:`Model.iterate`."""
         u, reconstruction = state
         beta = self.config.beta
         force = (x - reconstruction) @ self.dictionary + self.activate(u, beta)
@@ -162,5 +133,5 @@ class LCA(Model):
         return Iteration((after, reconstruction), a, reconstruction, a, (after - u).norm(dim=1))
 
     def decode(self, z: Tensor) -> Tensor:
-        """Φ times the coefficients [B, K]: [B, M], in units of the input."""
+        """Reconstruct inputs [B, M] from coefficients [B, K]."""
         return z @ self.dictionary.T

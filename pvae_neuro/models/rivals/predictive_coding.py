@@ -1,13 +1,13 @@
-"""Gaussian predictive coding: value nodes settle into the least prediction error.
+"""Gaussian predictive coding: value nodes settle at the least prediction error.
 
 Layers of value nodes ``v_0`` (top) to ``v_L`` (the input, clamped); each layer predicts the next
-by ``p_l = W_l f(v_{l-1}) + b_l``, and what it misses is the error ``e_l = v_l - p_l``. The energy
-is the sum of ``½|e_l|²`` and of ``½ beta |v_0|²``, the Gaussian prior of the top (Rao, Ballard
-1999; Whittington, Bogacz 2017, eqs. 2.7 to 2.18). Inference descends it by
+by ``p_l = W_l f(v_{l-1}) + b_l``, with the error ``e_l = v_l - p_l``. The energy is the sum of
+``½|e_l|²`` and of ``½ beta |v_0|²``, the Gaussian prior of the top (Rao, Ballard 1999; Whittington,
+Bogacz 2017, eqs. 2.7 to 2.18). Inference descends it by
 
     dv_l = -e_l + f'(v_l) * (W_{l+1}ᵀ e_{l+1}),
 
-which needs nothing but the errors beside a node; learning descends it in the weights.
+which needs only the errors next to a node; learning descends it in the weights.
 """
 
 from __future__ import annotations
@@ -28,7 +28,19 @@ from pvae_neuro.models.base import (
     WindowSettings,
     seeded,
 )
-from pvae_neuro.saved.model_file import ModelConfig
+
+
+def _tanh_slope(node: Tensor) -> Tensor:
+    return 1.0 - torch.tanh(node).square()
+
+
+def _relu_slope(node: Tensor) -> Tensor:
+    # At zero, where inference begins, a slope of zero would keep the top at zero for ever.
+    return (node >= 0).to(node.dtype)
+
+
+_ACTIVATIONS = {"tanh": (torch.tanh, _tanh_slope), "relu": (torch.relu, _relu_slope)}
+"""The nonlinearity f and its derivative, by name."""
 
 
 class PredictiveCodingArchitecture(Architecture):
@@ -41,7 +53,7 @@ class PredictiveCodingArchitecture(Architecture):
     activation : {"tanh", "relu"}
         The nonlinearity f.
     step_size : float
-        Of a step of inference, as a share of the energy's gradient.
+        Step of inference, as a multiple of the energy's gradient.
     """
 
     hidden: tuple[int, ...] = Field(default=(128, 128), min_length=1)
@@ -52,22 +64,14 @@ class PredictiveCodingArchitecture(Architecture):
 class PredictiveCoding(Model):
     """Predictive coding: infer first, then learn.
 
-    The latents are the top nodes. ``Window.nll`` is the energy of the errors and ``Window.kl`` that
-    of the prior, ``½|v_0|²``.
-
-    Parameters
-    ----------
-    config : ModelConfig
-        Sizes; ``beta`` is the precision of the prior.
-    generator : torch.Generator, optional
-        Source of the initial parameters.
-    init_scale : float, optional
-        Standard deviation of the initial weights; that of torch's linear layers if not given.
+    The latents are the top nodes. ``Window.nll`` is the energy of the errors, ``Window.kl`` that of
+    the prior, ``½|v_0|²``, whose precision is ``beta``.
 
     Attributes
     ----------
     layers : ModuleList
-        Linear layers with biases, downwards: W_l [n_l, n_{l-1}] and b_l [n_l].
+        Linear layers with biases, downwards: W_l [n_l, n_{l-1}] and b_l [n_l]. Their initial
+        weights are torch's default, or have the standard deviation ``init_scale``.
     """
 
     architecture_type = PredictiveCodingArchitecture
@@ -76,14 +80,9 @@ class PredictiveCoding(Model):
         "learning_rate": 3e-3, "weight_decay": 0.0,
     }  # fmt: skip
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        generator: torch.Generator | None = None,
-        init_scale: float | None = None,
-    ) -> None:
-        super().__init__(config, generator)
-        sizes = [config.latents, *self.architecture.hidden, config.pixels]
+    def build(self, generator: torch.Generator | None, init_scale: float | None) -> None:
+        """Create the layers, from the top down."""
+        sizes = [self.config.latents, *self.architecture.hidden, self.config.pixels]
         with seeded(generator):
             pairs = pairwise(sizes)
             self.layers = nn.ModuleList(nn.Linear(above, below) for above, below in pairs)
@@ -95,37 +94,13 @@ class PredictiveCoding(Model):
         return cast(list[nn.Linear], list(self.layers))
 
     def predict(self, nodes: State) -> State:
-        """Each layer's prediction of the next.
-
-        Parameters
-        ----------
-        nodes : tuple of Tensor
-            ``v_0`` to ``v_{L-1}``, each [B, n_l].
-
-        Returns
-        -------
-        tuple of Tensor
-            ``p_1`` to ``p_L``.
-        """
+        """Predictions ``p_1`` to ``p_L`` from nodes ``v_0`` to ``v_{L-1}``, each [B, n_l]."""
         return tuple(
             layer(self._fire(node)) for layer, node in zip(self.layers, nodes, strict=True)
         )
 
     def errors(self, x: Tensor, nodes: State) -> State:
-        """Prediction errors ``e_1`` to ``e_L``, the last one that of the input.
-
-        Parameters
-        ----------
-        x : Tensor
-            Inputs, [B, M].
-        nodes : tuple of Tensor
-            ``v_0`` to ``v_{L-1}``.
-
-        Returns
-        -------
-        tuple of Tensor
-            Each [B, n_l].
-        """
+        """Prediction errors ``e_1`` to ``e_L``, each [B, n_l]; the last is that of the input x."""
         targets = zip((*nodes[1:], x), self.predict(nodes), strict=True)
         return tuple(value - guess for value, guess in targets)
 
@@ -135,21 +110,9 @@ class PredictiveCoding(Model):
 
     @torch.no_grad()
     def settle(self, x: Tensor, nodes: State, beta: float) -> State:
-        """One step of inference, all nodes at once.
+        """Run one step of inference on all nodes at once; returns the nodes after it.
 
-        Parameters
-        ----------
-        x : Tensor
-            Inputs, [B, M].
-        nodes : tuple of Tensor
-            ``v_0`` to ``v_{L-1}``.
-        beta : float
-            Precision of the top's prior.
-
-        Returns
-        -------
-        tuple of Tensor
-            The nodes after it.
+        ``beta`` is the precision of the top's prior.
         """
         errors = self.errors(x, nodes)
         # The error of the top against its prior, whose mean is zero.
@@ -161,24 +124,21 @@ class PredictiveCoding(Model):
         )
 
     def _fire(self, node: Tensor) -> Tensor:
-        return torch.tanh(node) if self.architecture.activation == "tanh" else torch.relu(node)
+        return _ACTIVATIONS[self.architecture.activation][0](node)
 
     def _slope(self, node: Tensor) -> Tensor:
-        if self.architecture.activation == "tanh":
-            return 1.0 - torch.tanh(node).square()
-        # At zero, where inference begins, a slope of zero would leave the top silent for good.
-        return (node >= 0).to(node.dtype)
+        return _ACTIVATIONS[self.architecture.activation][1](node)
 
     @torch.no_grad()
     def start(self, x: Tensor) -> State:
-        """The top at its prior mean, zero, and below it what it predicts: no error but x's."""
+        """The top at its prior mean, zero, and the nodes below at its predictions."""
         nodes = [x.new_zeros(len(x), self.config.latents)]
         for layer in self._linears()[:-1]:
             nodes.append(layer(self._fire(nodes[-1])))
         return tuple(nodes)
 
     def window(self, x: Tensor, state: State, settings: WindowSettings) -> Window:
-        """Settle, then the energy where the nodes came to rest; see :meth:`Model.window`."""
+        """Settle, then compute the energy at the settled nodes; see :meth:`Model.window`."""
         for _ in range(settings.steps):
             state = self.settle(x, state, settings.beta)
         prior = 0.5 * state[0].square().sum(1).mean()
@@ -186,13 +146,13 @@ class PredictiveCoding(Model):
 
     @torch.no_grad()
     def iterate(self, x: Tensor, state: State, generator: torch.Generator | None) -> Iteration:
-        """One step of inference, which draws nothing; see :meth:`Model.iterate`."""
+        """Run one step of inference; it draws nothing. See :meth:`Model.iterate`."""
         after = self.settle(x, state, self.config.beta)
         change = (torch.cat(after, dim=1) - torch.cat(state, dim=1)).norm(dim=1)
         return Iteration(after, after[0], self.decode(after[0]), after[0], change)
 
     def decode(self, z: Tensor) -> Tensor:
-        """What the top nodes [B, K] predict all the way down, [B, M]."""
+        """Predict inputs [B, M] from the top nodes [B, K], through all layers."""
         for layer in self.layers:
             z = layer(self._fire(z))
         return z
@@ -201,9 +161,8 @@ class PredictiveCoding(Model):
 class IncrementalPredictiveCoding(PredictiveCoding):
     """Incremental predictive coding: weights learn at every step of inference.
 
-    A window is one step, and as many windows as a batch has steps carry the nodes on, each with a
-    step of the optimiser (Salvatori et al. 2024, arXiv:2212.00720, algorithm 2). Otherwise as
-    :class:`PredictiveCoding`.
+    A window is one step of inference and ends in a step of the optimiser; each batch runs many
+    windows, which carry the nodes on (Salvatori et al. 2024, arXiv:2212.00720, algorithm 2).
     """
 
     defaults: ClassVar[dict[str, Any]] = {

@@ -1,7 +1,7 @@
-"""Gaussian posteriors that iterations refine along the gradient of the free energy.
+"""Models that refine a Gaussian posterior along the gradient of the free energy.
 
-State is ``(mu, log sigma)``. The free energy is ``|x - decode(z)|² + beta KL(q | N(0, 1))`` at a
-reparametrized sample z; its gradient tells how to move the two.
+The state is ``(mu, log sigma)``. The free energy is ``|x - decode(z)|² + beta KL(q | N(0, 1))`` at
+a reparametrized sample z; its gradient with respect to both drives the refinement.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pvae_neuro.models.sampling.gaussian import NormalSource, gaussian_kl, gauss
 
 
 class Rating(NamedTuple):
-    """A posterior rated at one sample.
+    """The free energy of a posterior, at one sample.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Rating(NamedTuple):
 
 
 class RefinedArchitecture(AmortizedArchitecture):
-    """Settings of refined posteriors: encoder and decoder are MLPs if not set otherwise."""
+    """Settings of refined posteriors; encoder and decoder are MLPs by default."""
 
     encoder: NetworkKind = "mlp"
     decoder: NetworkKind = "mlp"
@@ -45,21 +45,9 @@ class RefinedModel(EncoderDecoder):
 
     @abstractmethod
     def refine(self, x: Tensor, state: State, gradients: State) -> State:
-        """Posterior after an iteration.
+        """Posterior after an iteration, from the one before and the free energy's gradients.
 
-        Parameters
-        ----------
-        x : Tensor
-            Inputs, [B, M].
-        state : tuple of Tensor
-            Means and log standard deviations, [B, K] each.
-        gradients : tuple of Tensor
-            Of the free energy in both.
-
-        Returns
-        -------
-        tuple of Tensor
-            As ``state``.
+        State and gradients are means and log standard deviations, [B, K] each.
         """
 
     def rate(self, x: Tensor, state: State, source: NormalSource) -> Rating:
@@ -85,22 +73,9 @@ class RefinedModel(EncoderDecoder):
 def free_energy_gradients(
     rating: Rating, state: State, beta: float, differentiable: bool = False
 ) -> State:
-    """Gradients of ``nll + beta kl``, each input's own, in means and log standard deviations.
+    """Gradients of each input's ``nll + beta kl`` with respect to the state it was rated at.
 
-    Parameters
-    ----------
-    rating : Rating
-        Of ``state``; its graph stays for another use.
-    state : tuple of Tensor
-        Parts of that graph.
-    beta : float
-    differentiable : bool
-        Whether later gradients pass through these.
-
-    Returns
-    -------
-    tuple of Tensor
-        As ``state``.
+    The graph of the rating is kept. If ``differentiable``, later gradients pass through these.
     """
     energy: Any = (rating.nll + beta * rating.kl).sum()
     return torch.autograd.grad(energy, state, retain_graph=True, create_graph=differentiable)

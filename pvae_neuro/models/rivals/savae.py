@@ -1,7 +1,7 @@
 """The semi-amortized VAE (Kim, Wiseman, Miller, Sontag, Rush 2018, arXiv:1802.02550).
 
-An encoder proposes the posterior, steps of stochastic variational inference refine it, and both
-encoder and decoder learn from where it ends, through the steps (algorithm 1 there).
+An encoder proposes the posterior, steps of stochastic variational inference refine it, and encoder
+and decoder learn from the refined posterior, through the steps (algorithm 1 there).
 """
 
 from __future__ import annotations
@@ -28,24 +28,20 @@ class SemiAmortizedArchitecture(RefinedArchitecture):
     Attributes
     ----------
     step_size : float
-        Of a step of inference, as a share of the free energy's gradient.
+        Step of inference, as a multiple of the free energy's gradient.
     largest_gradient : float
-        Gradients of an input's free energy longer than this are shortened to it.
-    first_order : bool
-        Whether learning takes the steps of inference as given, in place of following how they
-        depend on the encoder's proposal and on the decoder. Three times cheaper.
+        Upper bound of the norm of each input's gradient.
     """
 
     step_size: float = Field(default=0.1, gt=0.0)
     largest_gradient: float = Field(default=5.0, gt=0.0)
-    first_order: bool = False
 
 
 class SemiAmortizedVAE(RefinedModel):
     """Semi-amortized Gaussian VAE.
 
-    Parameters as :class:`~pvae_neuro.models.rivals.amortized.EncoderDecoder`. Past the steps that
-    it was trained for, inference goes on descending the free energy.
+    Beyond the number of steps that it was trained with, inference continues to descend the free
+    energy.
     """
 
     architecture_type = SemiAmortizedArchitecture
@@ -59,7 +55,7 @@ class SemiAmortizedVAE(RefinedModel):
         return mu, squash(log_sigma)
 
     def refine(self, x: Tensor, state: State, gradients: State) -> State:
-        """A step down the gradient; see :meth:`RefinedModel.refine`."""
+        """Take a step down the gradient; see :meth:`RefinedModel.refine`."""
         length = torch.cat(gradients, dim=1).norm(dim=1, keepdim=True)
         bound = self.architecture.largest_gradient
         scale = (bound / length.clamp(min=bound)) * self.architecture.step_size
@@ -67,13 +63,12 @@ class SemiAmortizedVAE(RefinedModel):
         return mu, log_sigma.clamp(-LOG_SIGMA_BOUND, LOG_SIGMA_BOUND)
 
     def window(self, x: Tensor, state: State, settings: WindowSettings) -> Window:
-        """Refine, then rate where that ends; see :meth:`Model.window`."""
+        """Refine, then compute the loss of the result; see :meth:`Model.window`."""
         if not state[0].requires_grad:
             state = tuple(part.requires_grad_() for part in state)
-        through = not self.architecture.first_order
         for _ in range(settings.steps):
             rating = self.rate(x, state, settings.noise)
-            gradients = free_energy_gradients(rating, state, settings.beta, through)
+            gradients = free_energy_gradients(rating, state, settings.beta, True)
             state = self.refine(x, state, gradients)
         rating = self.rate(x, state, settings.noise)
         return Window(rating.nll.mean(), rating.kl.mean(), state, rating.z)

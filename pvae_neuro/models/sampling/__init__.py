@@ -1,1 +1,1 @@
-"""Random counts and Gaussian values through which gradients pass."""
+"""Random latents that carry gradients: relaxed and exact Poisson counts, normal numbers."""

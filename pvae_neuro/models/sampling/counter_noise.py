@@ -1,8 +1,8 @@
-"""Uniform numbers that depend on their place alone: sample, neuron and arrival.
+"""Uniform numbers that depend on their position only: sample, neuron and arrival.
 
-A stream of random numbers hands them out in the order in which they are asked for, so that one
-sample's share depends on all the others in its batch. Here each is a hash of its place and of a
-key per draw: a part of a batch, on another process or device, draws what the whole would.
+A sequential generator hands out numbers in the order of the requests, so one sample's numbers
+depend on the rest of its batch. Here each number is a hash of its position and of one key per draw:
+a part of a batch, on another process or device, draws what the whole batch would draw there.
 """
 
 from __future__ import annotations
@@ -15,26 +15,33 @@ import torch
 from torch import Tensor
 
 Uniforms = Callable[[Tensor, int, int], Tensor]
-"""Takes places [n], the first arrival and how many: uniform numbers in [0, 1), [arrivals, n].
+"""Takes positions [n], the first arrival and the number of arrivals.
 
-Arrival 0 is asked for alone, and of all places in their order."""
+Returns uniform numbers in [0, 1), [arrivals, n]. Arrival 0 must be asked for alone, and of all
+positions in order."""
 
-# Knuth's multiplicative constant spreads consecutive places; the others are those of the hash
-# "lowbias32" (Chris Wellons, Hash Prospector). As signed numbers of 32 bits.
-_SPREAD = 0x9E3779B9 - (1 << 32)
-_FIRST = 0x7FEB352D
-_SECOND = 0x846CA68B - (1 << 32)
+SPREAD = 0x9E3779B9
+"""Knuth's multiplicative constant: it spreads consecutive positions."""
+FIRST, SECOND = 0x7FEB352D, 0x846CA68B
+"""Multipliers of the hash "lowbias32" (Chris Wellons, Hash Prospector)."""
+
+
+def _signed(word: int) -> int:
+    return word - (1 << 32) if word >> 31 else word
+
+
+_SPREAD, _FIRST, _SECOND = _signed(SPREAD), _signed(FIRST), _signed(SECOND)
 
 
 class CounterNoise:
-    """Source of samples whose numbers do not depend on how a batch is split.
+    """Source of uniform numbers that do not depend on how a batch is split.
 
     Parameters
     ----------
     seed : int
         Not negative.
     offset : int
-        Place of the first neuron of the first sample within the whole batch.
+        Index of the first neuron of the first sample within the whole batch.
     """
 
     def __init__(self, seed: int, offset: int = 0) -> None:
@@ -43,37 +50,21 @@ class CounterNoise:
 
     @property
     def offset(self) -> int:
-        """Place of the first neuron of the first sample within the whole batch."""
+        """Index of the first neuron of the first sample within the whole batch."""
         return self._offset
 
     def keys(self, draws: int) -> npt.NDArray[np.uint32]:
-        """Take the keys of the next draws, for loops that hash places themselves.
+        """Take the keys of the next draws, [draws], for loops that hash positions themselves.
 
-        Parameters
-        ----------
-        draws : int
-            How many; each stands for one call of :meth:`draw`, of which only arrival 0 is asked.
-
-        Returns
-        -------
-        uint32 [draws]
+        Each replaces one call of :meth:`draw` of which only arrival 0 is used.
         """
         raw = np.atleast_1d(self._keys.random_raw(draws))
         return (raw & np.uint64(0xFFFFFFFF)).astype(np.uint32)
 
     def draw(self, size: int, device: torch.device) -> Uniforms:
-        """Start the next draw for a part of a batch.
+        """Start the next draw for a part of a batch of ``size`` numbers, samples times neurons.
 
-        Parameters
-        ----------
-        size : int
-            Number of places, samples times neurons.
-        device : torch.device
-
-        Returns
-        -------
-        callable
-            See :data:`Uniforms`; places count from the part's first.
+        Positions count from the first of the part.
         """
         raw = int(self._keys.random_raw())
         here, arrivals = _signed(raw & 0xFFFFFFFF), _signed(raw >> 32)
@@ -91,16 +82,12 @@ class CounterNoise:
         return uniforms
 
 
-def _signed(word: int) -> int:
-    return word - (1 << 32) if word >> 31 else word
-
-
 def _mix(word: Tensor) -> tuple[Tensor, Tensor]:
-    """Bijective hash of int32, in place, and memory of its size that may be used again.
+    """Bijective hash of int32, in place; also returns a buffer of its size for reuse.
 
-    The last shift of "lowbias32" is left to those who need the lowest bits.
+    It leaves out the last shift of "lowbias32", which only improves the lowest bits.
     """
-    # New memory of this size costs more than what is computed in it.
+    # Allocating this buffer costs more than the arithmetic in it.
     spare = torch.empty_like(word)
     _fold(word, 16, spare)
     word *= _FIRST

@@ -1,4 +1,4 @@
-"""Poisson counts in training, by the estimator that the settings ask for."""
+"""Poisson counts for training windows, by the estimator that the settings name."""
 
 from __future__ import annotations
 
@@ -12,40 +12,29 @@ from pvae_neuro.models.sampling.exact_poisson import exact_counts
 from pvae_neuro.models.sampling.relaxed_poisson import sample_counts
 
 
+def _relaxed(u: Tensor, settings: WindowSettings, noise: CounterNoise) -> Tensor:
+    return sample_counts(u, settings.temperature, noise, settings.max_arrivals)
+
+
+def _exact(u: Tensor, settings: WindowSettings, noise: CounterNoise) -> Tensor:
+    return exact_counts(u, noise)
+
+
+_ESTIMATORS = {"relaxed": _relaxed, "exact": _exact}
+
+
 def sample_training_counts(
     u: Tensor, settings: WindowSettings, noise: CounterNoise | None = None
 ) -> Tensor:
-    """Draw counts ``z ~ Poisson(exp(u))`` that carry a gradient.
+    """Draw counts ``z ~ Poisson(exp(u))``, [B, K], that carry a gradient.
 
-    Parameters
-    ----------
-    u : Tensor
-        Log-rates, [B, K].
-    settings : WindowSettings
-        ``estimator`` "relaxed" gives relaxed counts, see
-        :func:`~pvae_neuro.models.sampling.relaxed_poisson.sample_counts`; "exact" gives exact ones,
-        see :func:`~pvae_neuro.models.sampling.exact_poisson.exact_counts`.
-    noise : CounterNoise, optional
-        In place of that of the settings.
-
-    Returns
-    -------
-    Tensor
-        [B, K].
-
-    Raises
-    ------
-    InputError
-        If the estimator is neither.
+    ``noise`` replaces that of the settings. An unknown estimator raises InputError.
     """
-    noise = settings.noise if noise is None else noise
-    if settings.estimator == "exact":
-        return exact_counts(u, noise)
-    if settings.estimator != "relaxed":
+    if settings.estimator not in _ESTIMATORS:
         raise InputError(
             f"estimator: expected 'relaxed' or 'exact', got {settings.estimator!r}; choose one"
         )
-    return sample_counts(u, settings.temperature, noise, settings.max_arrivals)
+    return _ESTIMATORS[settings.estimator](u, settings, settings.noise if noise is None else noise)
 
 
 def expected_active(u: Tensor) -> Tensor:
@@ -54,18 +43,8 @@ def expected_active(u: Tensor) -> Tensor:
 
 
 def noise_for_width(noise: CounterNoise, wide: int, narrow: int) -> CounterNoise:
-    """Noise of its own for a second level of another width.
+    """Independent noise for a second level, of ``narrow`` instead of ``wide`` neurons per sample.
 
-    Parameters
-    ----------
-    noise : CounterNoise
-        For levels of ``wide`` neurons; gives up one key.
-    wide, narrow : int
-        Neurons per sample.
-
-    Returns
-    -------
-    CounterNoise
-        In which a part of a batch starts where it starts in the whole.
+    Takes one key of ``noise``. A part of a batch starts where it starts in the whole.
     """
     return CounterNoise(int(noise.keys(1)[0]), noise.offset // wide * narrow)

@@ -1,6 +1,6 @@
-r"""Exact Poisson counts with a derivative: trained on the very samples that are used later.
+r"""Exact Poisson counts with a derivative: training sees the same samples as evaluation.
 
-Counts come from one uniform number each, by inverting the distribution function. A count is a step
+Each count comes from one uniform number, by inverting the distribution function. A count is a step
 function of the potential, so its derivative is replaced by
 
 .. math:: \frac{dz}{du} := \frac{z + r}{2}, \qquad r = e^u.
@@ -16,15 +16,14 @@ then estimated **without bias**. Counts are independent given the potentials, wi
   = \partial E[z_i z_j] / \partial u_i`.
 
 The squared error of a linear decoder is of second degree, so its gradient with respect to the
-potentials at which the readout is drawn is exact in expectation. Through later time steps, which
-depend on the counts by way of clamps and exponentials, the estimate is biased as any pathwise one
-is for discrete samples. Among derivatives ``a z + (1 - a) r``, all of mean r, only ``a = 1/2``
-satisfies the second line: ``r`` alone, the straight-through estimator, misses the variance of the
-counts, and ``z`` alone counts it twice.
+potentials at which the readout is drawn is exact in expectation. Later time steps depend on the
+counts through clamps and exponentials; there the estimate is biased, as any pathwise estimate for
+discrete samples is. Among the derivatives ``a z + (1 - a) r``, which all have mean r, only
+``a = 1/2`` satisfies the second line: ``r`` alone, the straight-through estimator, misses the
+variance of the counts, and ``z`` alone counts it twice.
 
-There is no temperature, no largest number of arrivals and no saturation, unlike
-:mod:`~pvae_neuro.models.sampling.relaxed_poisson` (papers: iP-VAE, arXiv 2410.19315; P-VAE, arXiv
-2405.14473).
+Unlike :mod:`~pvae_neuro.models.sampling.relaxed_poisson` (iP-VAE, arXiv 2410.19315; P-VAE, arXiv
+2405.14473), there is no temperature, no largest number of arrivals and no saturation.
 """
 
 from __future__ import annotations
@@ -37,64 +36,34 @@ from torch import Tensor
 from pvae_neuro.models.sampling.counter_noise import CounterNoise
 
 LARGEST_COUNT = 1023
-"""Counts end here, far above rates that hard clamps let through: ``e^4 = 55``, at most ``e^6``."""
+"""Upper limit of counts, far above the rates within hard clamps: ``e^4 = 55``, at most ``e^6``."""
 
 
 def exact_counts(u: Tensor, noise: CounterNoise | torch.Generator | None = None) -> Tensor:
-    """Draw ``z ~ Poisson(exp(u))`` with ``dz/du = (z + exp(u)) / 2``.
+    """Draw ``z ~ Poisson(exp(u))``, from 0 to 1023, with ``dz/du = (z + exp(u)) / 2``.
 
-    Parameters
-    ----------
-    u : Tensor
-        Membrane potentials (log-rates), [B, K] or any shape, floating point.
-    noise : CounterNoise or torch.Generator, optional
-        Source of one uniform number per count; torch's global generator if not given.
-
-    Returns
-    -------
-    Tensor
-        Whole numbers from 0 to 1023, same shape, dtype and device as ``u``.
+    The log-rates u may have any shape. The noise gives one uniform number per count; by default it
+    is torch's global generator.
     """
     uniform = _uniforms(u, noise).view_as(u)
     return attach_slope(u, counts_at(u.detach(), uniform))
 
 
 def attach_slope(u: Tensor, counts: Tensor) -> Tensor:
-    """Give counts that were drawn at ``u`` the derivative ``(z + exp(u)) / 2``.
-
-    Parameters
-    ----------
-    u, counts : Tensor
-        Same shape and dtype.
-
-    Returns
-    -------
-    Tensor
-        The values of ``counts``.
-    """
+    """Give counts that were drawn at ``u`` the derivative ``(z + exp(u)) / 2``."""
     return cast(Tensor, _Slope.apply(u, counts))
 
 
 def counts_at(u: Tensor, uniform: Tensor) -> Tensor:
     """Invert the distribution function: the smallest count at which it reaches ``uniform``.
 
-    Parameters
-    ----------
-    u : Tensor
-        Log-rates.
-    uniform : Tensor
-        In (0, 1), same shape.
-
-    Returns
-    -------
-    Tensor
-        Counts, dtype of ``u``.
+    The uniform numbers lie in (0, 1) and have the shape of the log-rates u.
     """
     rate, counts = torch.exp(u.double()).flatten(), torch.zeros_like(u).flatten()
     place = torch.arange(len(rate), device=u.device)
     uniform, mass = uniform.double().flatten(), torch.exp(-rate)
     below = mass
-    # Most neurons are silent: each round keeps those alone whose count is larger still.
+    # Most counts are zero, so each round keeps only the neurons whose count is larger.
     for count in range(1, LARGEST_COUNT + 1):
         kept = (uniform > below).nonzero().squeeze(1)
         if len(kept) == 0:
@@ -119,7 +88,7 @@ class _Slope(torch.autograd.Function):
 
 
 def _uniforms(u: Tensor, noise: CounterNoise | torch.Generator | None) -> Tensor:
-    """Multiples of 2**-24, moved by half of one: never 0 nor 1."""
+    """Multiples of 2**-24 plus half of one: never 0 nor 1."""
     if isinstance(noise, CounterNoise):
         places = torch.arange(u.numel(), device=u.device)
         return noise.draw(u.numel(), u.device)(places, 0, 1).double() + 2.0**-25

@@ -1,4 +1,4 @@
-"""Differentiable Poisson samples by counting arrivals, exact ones at temperature zero.
+"""Differentiable Poisson counts from arrival times; exact counts at temperature zero.
 
 A Poisson count of rate ``exp(u)`` is the number of arrivals of a unit-rate process before time
 ``exp(u)``, or, with time rescaled, the number of arrival times ``t_n = (E_1 + ... + E_n) exp(-u)``
@@ -17,10 +17,10 @@ from pvae_neuro.errors import InputError
 from pvae_neuro.models.sampling.counter_noise import CounterNoise, Uniforms
 
 RELEASED_ARRIVALS = 10
-"""Poisson quantile 1 - 1e-3 at rate 3: how many arrivals the released code adds up."""
+"""Arrivals that the released code counts: the Poisson quantile 1 - 1e-3 at rate 3."""
 
 _NEGLIGIBLE = 12.0
-"""``sigmoid(-12) < 7e-6``: an arrival this many temperatures late is no longer followed."""
+"""Ignore arrivals later than 12 temperatures: their weight is below ``sigmoid(-12) < 7e-6``."""
 
 
 def sample_counts(
@@ -36,18 +36,12 @@ def sample_counts(
     u : Tensor
         Membrane potentials (log-rates), any shape, floating point.
     temperature : float
-        Zero draws exact counts, through which no gradient flows. Above zero, counts are real
-        numbers that tend to Poisson counts as it falls, and carry ``dz/du``.
+        Zero draws exact counts, which carry no gradient. Above zero, counts are real numbers that
+        tend to Poisson counts as the temperature falls, and carry ``dz/du``.
     generator : torch.Generator or CounterNoise, optional
-        Source of randomness, a generator on ``u``'s device; torch's global one if not given. Exact
-        counts need a generator.
+        Source of randomness; by default torch's global generator. Exact counts need a generator.
     max_arrivals : int
-        Arrivals counted at most (relaxed samples alone); larger rates saturate there.
-
-    Returns
-    -------
-    Tensor
-        Counts per neuron, same shape, dtype and device as ``u``.
+        Largest relaxed count; larger rates saturate there.
 
     Raises
     ------
@@ -66,7 +60,7 @@ def sample_counts(
 
 
 class _RelaxedCounts(torch.autograd.Function):
-    """Relaxed counts that keep ``dz/du`` alone, not every arrival, for the backward pass."""
+    """Relaxed counts that keep only ``dz/du`` for the backward pass, not every arrival."""
 
     @staticmethod
     def forward(
@@ -92,15 +86,15 @@ def _count_arrivals(
     generator: torch.Generator | CounterNoise | None,
     max_arrivals: int,
 ) -> tuple[Tensor, Tensor]:
-    """Relaxed counts and their derivative, following only neurons whose arrivals still matter."""
+    """Relaxed counts and their derivative; follows only neurons whose arrivals still matter."""
     interval = torch.exp(-u).flatten()
     alive, drawn = torch.arange(len(interval), device=u.device), 1
     uniforms = _uniforms(interval, generator)
     time = _exponential(uniforms(alive, 0, 1), interval).mul_(interval).squeeze(0)
     counts, slope = _soft_arrivals(time, temperature)
     latest = 1.0 + _NEGLIGIBLE * temperature
-    # Most neurons fall silent at once. The others are gathered, and get arrivals in blocks that
-    # double: few rounds, few arrivals wasted.
+    # Most neurons drop out at once. The others get arrivals in blocks that double: few rounds, few
+    # arrivals wasted.
     while drawn < max_arrivals:
         kept = (time < latest).nonzero().squeeze(1)
         if len(kept) == 0:
@@ -135,7 +129,7 @@ def _exponential(uniform: Tensor, like: Tensor) -> Tensor:
 
 
 def _soft_arrivals(time: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Each arrival's share of the count, and the derivative of that share by ``u``."""
+    """Each arrival's contribution to the count, and its derivative with respect to ``u``."""
     share = torch.rsub(time, 1.0).mul_(1.0 / temperature).sigmoid_()
     # d share / d u = share (1 - share) / temperature * (-dt/du), and dt/du = -t.
     slope = torch.addcmul(share, share, share, value=-1.0).mul_(time).mul_(1.0 / temperature)

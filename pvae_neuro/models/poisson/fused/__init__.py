@@ -1,1 +1,1 @@
-"""Windows of time steps on compiled kernels, with gradients written by hand."""
+"""The linear model's training window on compiled kernels, with gradients written by hand."""

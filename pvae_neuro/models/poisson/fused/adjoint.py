@@ -37,10 +37,10 @@ def step_back(
     drive_grad: Any,
     leak_grad: Any,
 ) -> float:
-    """Take the adjoint from the potential after update ``t`` to what update ``t - 1`` needs.
+    """Propagate the gradient from ``u_t`` back through update ``t - 1``; returns d log η's share.
 
-    First completes the adjoint of ``u_t`` (``adjoint`` comes in as what update ``t`` hands down,
-    none for the last), then sends it through update ``t - 1``.
+    ``adjoint`` comes in with the part of dL/du_t that passes through update ``t`` (zero for the
+    last); this adds the other parts, then goes back through update ``t - 1``.
 
     Parameters
     ----------
@@ -53,20 +53,16 @@ def step_back(
     through : [B, K]
         ``dL/dg_t W`` through update ``t``; zeros for the last.
     adjoint : [B, K]
-        Overwritten by what update ``t - 1`` hands down to ``u_{t-1}``; for t = 0 by ``dL/du_0``.
+        Overwritten with the part of ``dL/du_{t-1}`` that passes update ``t - 1``; for t = 0 with
+        ``dL/du_0``.
     pull : [B, K]
         In: ``dL/dg_t`` through update ``t``. Out: the same for ``t - 1``.
     source : [B, K]
-        Written: the row that each count of ``z_t`` multiplies in the gradient of W.
+        Written: the row that a count of ``z_t`` contributes to the gradient of W, per spike.
     drive_grad : [B, K]
         Gradient of h, added to.
     leak_grad : float64 [K]
         Gradient of b, added to.
-
-    Returns
-    -------
-    float
-        Share of the gradient of log η.
     """
     steps, batch, size = residual.shape[0] - 1, residual.shape[1], residual.shape[2]
     eta, cap, cap_du, floor = bounds[0], bounds[1], bounds[2], bounds[3]
@@ -89,7 +85,7 @@ def step_back(
             dh[j] += p[j] - read * fired
             slope = half * (fired + rate)
             whole = a[j] - slope * (read * g[j] + c[j])
-            # Both ends of the divergence: as prior of update t and as posterior of update t - 1.
+            # u_t enters the divergence twice: as prior of update t, as posterior of update t - 1.
             whole += diverge * (rate - fast_exp(after[j]) + rate * (u[j] - before[j]))
             whole += fire * rate * fast_exp(-rate)
             push = eta * (g_before[j] - leak[j])

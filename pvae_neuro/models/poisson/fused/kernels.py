@@ -1,10 +1,10 @@
 """Compiled forward pass of a window of time steps, over events.
 
 One window is T updates ``u_{t+1} = S(u_t + S(η (h - z_t W - e^b)))`` (iP-VAE, arXiv 2410.19315,
-eq. 7 in the space of the latents, see :mod:`~pvae_neuro.models.poisson.window`) with the hard clamp
-S and exact counts ``z_t ~ Poisson(exp(u_t))``. Two thirds to nine tenths of the counts are zero, so
-that ``z_t W`` adds up rows of W for those neurons alone that fired. A sample runs through all its
-steps before the next begins: its potentials stay in the first cache, W in the second.
+eq. 7 in the space of the latents) with the hard clamp S and exact counts
+``z_t ~ Poisson(exp(u_t))``. Two thirds to nine tenths of the counts are zero, so ``z_t W`` adds
+the rows of W of the neurons that fired and no others. A sample runs through all its steps before
+the next one begins: its potentials stay in the first-level cache, W in the second.
 
 All arrays are C-contiguous float32 unless stated; T steps, B samples, K neurons.
 """
@@ -19,11 +19,10 @@ from llvmlite import ir
 from numba import njit
 from numba.extending import intrinsic
 
+from pvae_neuro.models.sampling.counter_noise import FIRST, SECOND, SPREAD
 from pvae_neuro.models.sampling.exact_poisson import LARGEST_COUNT
 
-_SPREAD = np.uint32(0x9E3779B9)
-_FIRST = np.uint32(0x7FEB352D)
-_SECOND = np.uint32(0x846CA68B)
+_SPREAD, _FIRST, _SECOND = np.uint32(SPREAD), np.uint32(FIRST), np.uint32(SECOND)
 _SIGN = np.uint32(0x80000000)
 OPTIONS: dict[str, Any] = {
     "cache": True,
@@ -45,7 +44,7 @@ def _as_float(typingctx: Any, bits: Any) -> Any:
 
 @njit(inline="always", **OPTIONS)  # type: ignore[untyped-decorator]
 def fast_exp(x: Any) -> Any:
-    """``exp(x)`` in float32 within 2 units in the last place, in straight code that vectorises."""
+    """``exp(x)`` in float32 within 2 units in the last place, without branches: it vectorises."""
     x = min(max(x, np.float32(-87.0)), np.float32(88.0))
     n = np.floor(x * np.float32(1.44269504) + np.float32(0.5))
     # ln 2 in two parts: the first has few bits, so that n times it is exact.
@@ -62,7 +61,7 @@ def fast_exp(x: Any) -> Any:
 
 @njit(inline="always", **OPTIONS)  # type: ignore[untyped-decorator]
 def _uniform(place: Any, key: Any) -> Any:
-    """A word of 24 bits, of :class:`~pvae_neuro.models.sampling.counter_noise.CounterNoise`."""
+    """The 24-bit word that ``counter_noise.CounterNoise`` gives a place under a key."""
     # Numba widens sums and products of 32-bit words to 64 bits; each cast drops the upper half.
     w = np.uint32(np.uint32(place * _SPREAD) ^ key)
     w = np.uint32(w ^ (w >> np.uint32(16)))
@@ -70,18 +69,18 @@ def _uniform(place: Any, key: Any) -> Any:
     w = np.uint32(w ^ (w >> np.uint32(15)))
     w = np.uint32(w * _SECOND)
     w = np.uint32(w ^ (w >> np.uint32(16)))
-    # As that class shifts a signed word: the sign bit becomes the highest of 24.
+    # That class shifts signed words, so the inverted sign bit becomes the highest of the 24.
     return np.uint32(np.uint32(w ^ _SIGN) >> np.uint32(8))
 
 
 _RECIPROCAL = np.concatenate([[np.inf], 1.0 / np.arange(1, LARGEST_COUNT + 1)])
 _SINGLE_PRECISION_RATE = np.float32(80.0)
-"""Below this rate exp(-rate) is well above the smallest float32, and fast_exp's own bound."""
+"""Below this rate, exp(-rate) is far above the smallest float32 and within fast_exp's range."""
 
 
 @njit(**OPTIONS)  # type: ignore[untyped-decorator]
 def _invert(rate: float, silent: float, uniform: float) -> int:
-    """Smallest count, at least one, whose distribution function reaches ``uniform``."""
+    """Smallest count, at least one, at which the distribution function reaches ``uniform``."""
     if rate > _SINGLE_PRECISION_RATE:
         silent = np.exp(-rate)
     mass = silent * rate
@@ -91,7 +90,7 @@ def _invert(rate: float, silent: float, uniform: float) -> int:
         count += 1
         mass *= rate * _RECIPROCAL[count]
         below += mass
-        # Rounding may leave the sum short of a uniform number next to one.
+        # Rounding may leave the sum below a uniform number next to one.
         if mass < 1e-12 and count > rate:
             break
     return count
@@ -101,7 +100,7 @@ def _invert(rate: float, silent: float, uniform: float) -> int:
 def _draw(
     u: Any, key: Any, first: Any, rate: Any, silent: Any, uniform: Any, fired: Any, counts: Any
 ) -> int:
-    """Draw the counts of one sample: neurons that fired and how often; returns how many."""
+    """Draw the counts of one sample into ``fired`` and ``counts``; returns how many are not 0."""
     size = len(u)
     for j in range(size):
         r = fast_exp(u[j])
@@ -148,7 +147,7 @@ def _explain(drive: Any, lateral: Any, fired: Any, counts: Any, n: int, residual
 def _advance(
     u: Any, residual: Any, leak: Any, rate: Any, bounds: Any, after: Any, totals: Any
 ) -> None:
-    """Potentials after one update of a sample; adds its divergence and its firing to the totals."""
+    """Update the potentials of one sample; adds its KL and its expected activity to the totals."""
     eta, cap, cap_du, floor = bounds[0], bounds[1], bounds[2], bounds[3]
     divergence, firing = np.float32(0.0), np.float32(0.0)
     for j in range(len(u)):
@@ -199,9 +198,9 @@ def run_forward(
     keys : uint32 [T + 1]
         One key per draw.
     first : int
-        Place of the first neuron of the first sample within the whole batch.
+        Index of the first neuron of the first sample within the whole batch.
     totals : float64 [B, 3]
-        Per sample the sums of ``-½ z (h + g)`` over readouts, of the divergences, and of the
+        Per sample, the sums of ``-½ z (h + g)`` over readouts, of the KL divergences, and of the
         probabilities that a neuron fires, ``1 - exp(-e^u)``; written.
     """
     steps, batch, size = residual.shape[0] - 1, residual.shape[1], residual.shape[2]

@@ -1,8 +1,8 @@
-"""A window of time steps with a hand-written gradient, on compiled kernels.
+"""A training window of the linear iterative Poisson VAE on compiled kernels.
 
-Same mathematics as the plain path of :mod:`~pvae_neuro.models.poisson.window` with exact counts,
-several times faster: one pass over events forward, one backward, and all products by the dictionary
-once per window. Needs numba.
+The same mathematics as :meth:`~pvae_neuro.models.poisson.ipvae.IPVAE.plain_window` with exact
+counts, several times faster: one pass over events forward, one backward with a gradient written by
+hand, and the products by the dictionary once per window. Needs numba.
 """
 
 from __future__ import annotations
@@ -16,75 +16,46 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pvae_neuro.models.base import Window, WindowSettings
 from pvae_neuro.models.poisson.fused.adjoint import gather_lateral, step_back
 from pvae_neuro.models.poisson.fused.kernels import run_forward
-from pvae_neuro.models.poisson.ipvae import IPVAE
-from pvae_neuro.models.sampling.counter_noise import CounterNoise
-from pvae_neuro.saved.model_file import LOG_SIGMA_BOUND
+from pvae_neuro.models.poisson.pixels import LOG_2PI
+from pvae_neuro.saved.model_file import LOG_SIGMA_BOUND, ModelConfig
 
 Floats = NDArray[np.float32]
-_LOG_2PI = math.log(2.0 * math.pi)
 
 
-def supports(model: IPVAE, x: Tensor, u: Tensor) -> bool:
-    """Whether the kernels can run this model on these tensors.
-
-    Parameters
-    ----------
-    model : IPVAE
-    x : Tensor
-        Inputs, [B, M].
-    u : Tensor
-        Membrane potentials, [B, K].
-
-    Returns
-    -------
-    bool
-        True for hard clamps, one inner update, the exact divergence, and float32 on the CPU.
-    """
-    config = model.config
-    tensors = (x, u, model.dictionary)
-    plain = all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors)
-    return (
-        plain and config.clamp == "hard" and config.inner_updates == 1 and config.kl == "exact"
-    ) and not x.requires_grad
-
-
-def run_fused(
-    model: IPVAE, x: Tensor, u: Tensor, steps: int, noise: CounterNoise
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Run a window on the kernels.
+def run_window(
+    x: Tensor,
+    u: Tensor,
+    parameters: tuple[Tensor, Tensor, Tensor, Tensor],
+    config: ModelConfig,
+    settings: WindowSettings,
+) -> Window:
+    """Run a window on the kernels; its last state carries no gradient.
 
     Parameters
     ----------
-    model : IPVAE
-        One that :func:`supports` accepts.
     x : Tensor
-        Inputs, [B, M].
+        Inputs, [B, M], float32.
     u : Tensor
         Membrane potentials before the first step, [B, K].
-    steps : int
-        T.
-    noise : CounterNoise
-        Source of the counts; gives the same ones as the plain path, up to rounding.
-
-    Returns
-    -------
-    nll, kl, firing : Tensor
-        See :class:`~pvae_neuro.models.poisson.window.WindowResult`; they carry gradients.
-    u, z : Tensor
-        Potentials and readout counts of the last step, [B, K], without gradient.
+    parameters : tuple of Tensor
+        Dictionary [M, K], raw log sigma [M], log leak [K], log step size [].
+    config : ModelConfig
+        Bounds of the hard clamps.
+    settings : WindowSettings
+        Its noise gives the counts of the plain window, up to rounding.
     """
-    run = (model.config, steps, noise.keys(steps + 1), noise.offset)
-    parameters = (model.dictionary, model.log_sigma, model.log_bias, model.log_step_size)
-    terms = _Window.apply(x, u, *parameters, run)
-    nll, kl, firing, last, counts = terms
-    return nll, kl, firing, last, counts
+    noise, steps = settings.noise, settings.steps
+    run = (config, steps, noise.keys(steps + 1), noise.offset)
+    nll, kl, active, last, counts = _Window.apply(x, u, *parameters, run)
+    return Window(nll, kl, (last,), counts, active)
 
 
 @dataclass(frozen=True, eq=False)
 class _Tape:
-    """What the forward pass leaves to the backward pass; shapes as in ``kernels``."""
+    """What the backward pass needs of the forward pass; shapes as in ``kernels``."""
 
     x: Floats
     dictionary: Floats
@@ -126,16 +97,16 @@ class _Window(torch.autograd.Function):
         ctx.mark_non_differentiable(last, counts)
         terms = totals.sum(0) / (steps * len(x))
         constant = 0.5 * float((tape.x**2 @ tape.precision).mean())
-        constant += float(tape.squashed.sum()) + 0.5 * x.shape[1] * _LOG_2PI
+        constant += float(tape.squashed.sum()) + 0.5 * x.shape[1] * LOG_2PI
         terms += np.array([constant, 0.0, 0.0])
-        nll, kl, firing = (torch.tensor(t, dtype=u.dtype) for t in terms)
-        return nll, kl, firing, last, counts.to(u.dtype)
+        nll, kl, active = (torch.tensor(t, dtype=u.dtype) for t in terms)
+        return nll, kl, active, last, counts.to(u.dtype)
 
     @staticmethod
-    def backward(ctx: Any, nll: Tensor, kl: Tensor, firing: Tensor, *_: Any) -> tuple[Any, ...]:
+    def backward(ctx: Any, nll: Tensor, kl: Tensor, active: Tensor, *_: Any) -> tuple[Any, ...]:
         tape: _Tape = ctx.tape
         terms = (len(tape.residual) - 1) * len(tape.x)
-        weights = np.array([float(nll), float(kl), float(firing)]) / terms
+        weights = np.array([float(nll), float(kl), float(active)]) / terms
         potential, drive, lateral, leak, step_size = _run_back(tape, weights.astype(np.float32))
         dictionary, log_sigma = _decoder_gradients(tape, drive, lateral, float(nll))
         arrays = (potential, dictionary, log_sigma, leak)
