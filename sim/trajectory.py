@@ -55,6 +55,6 @@ def _check_room(folder: Path, size: int) -> None:
     free = status.f_bavail * status.f_frsize
     if free < size:
         raise InputError(
-            f"full record: expected {size:,} bytes free in {folder}, got {free:,}; take "
-            f"--record summary, fewer images or steps, or set TMPDIR to a larger disk"
+            f"full record: expected {size:,} bytes free in {folder}, got {free:,}; record "
+            f"a summary, run fewer images or iterations, or set TMPDIR to a larger disk"
         )

@@ -203,7 +203,7 @@ def test_evaluate_agrees_with_verify(topology):
 
 
 def test_evaluate_refuses_what_it_would_have_to_ignore():
-    with pytest.raises(InputError, match="runs on no engine, .* got the engine 'reference'"):
+    with pytest.raises(InputError, match=r"runs on no engine, .* got the engine 'reference'"):
         evaluate(MODEL, IMAGES, steps=2, engine="reference")
     with pytest.raises(InputError, match=r"expected values in \[0, 1\]"):
         evaluate(MODEL, IMAGES * 255, steps=2)
@@ -211,7 +211,7 @@ def test_evaluate_refuses_what_it_would_have_to_ignore():
         evaluate(MODEL, np.full_like(IMAGES, np.nan), steps=2)
     with pytest.raises(InputError, match="steps: expected 1 to"):
         evaluate(MODEL, IMAGES, steps=0)
-    with pytest.raises(InputError, match="seed: expected a whole number, got 1.5"):
+    with pytest.raises(InputError, match=r"seed: expected a whole number, got 1\.5"):
         evaluate(MODEL, IMAGES, steps=2, seed=1.5)
 
 
