@@ -8,15 +8,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.errors import ArtifactError, InputError
-from pvae_neuro.exporters.onnx import Artifact, read_onnx, write_onnx
-from pvae_neuro.exporters.onnx_golden import Golden
+from pvae_neuro.errors import (
+    ArtifactError,
+    EngineError,
+    EngineUnavailableError,
+    InputError,
+)
+from pvae_neuro.exporters.onnx import Artifact, Golden, read_onnx, write_onnx
+from pvae_neuro.exporters.onnx.file import written_by_this_version
+from pvae_neuro.exporters.onnx.golden import hash_of
 from pvae_neuro.network import IntegerNetwork
-from pvae_neuro.sim.engine import Engine, Recording
+from pvae_neuro.sim.engine import Engine, get_engine
+from pvae_neuro.sim.recording import Recording
 from pvae_neuro.sim.reference import ReferenceEngine
 
 __all__ = [
-    "GOLDEN_STEPS",
+    "GOLDEN_ITERATIONS",
     "Artifact",
     "Golden",
     "first_divergence",
@@ -26,47 +33,37 @@ __all__ = [
     "save_artifact",
 ]
 
-GOLDEN_STEPS = 8
+GOLDEN_ITERATIONS = 8
 
 
 def make_golden(
     network: IntegerNetwork,
     inputs: NDArray[np.floating[Any]],
-    steps: int = GOLDEN_STEPS,
+    iterations: int = GOLDEN_ITERATIONS,
     seed: int = 0,
 ) -> Golden:
-    """Run the reference engine on a few inputs and keep all that it computed.
+    """Run the reference engine on a few inputs and keep hashes of all that it computed.
 
     Parameters
     ----------
     network : IntegerNetwork
     inputs : float [N, M]
         Images inside the declared range; two suffice.
-    steps : int
+    iterations : int
     seed : int
-
-    Returns
-    -------
-    Golden
 
     Raises
     ------
     InputError
         If there is no input, or its shape or range does not fit.
     """
-    images = np.asarray(inputs)
-    size = network.input.pixels
-    if images.ndim != 2 or images.shape[1] != size or not len(images):
-        raise InputError(f"golden inputs: expected shape (1 or more, {size}), got {images.shape}")
-    low, high = float(images.min()), float(images.max())
-    if not network.input.low <= low <= high <= network.input.high:
-        raise InputError(
-            f"golden inputs: expected values in [{network.input.low}, {network.input.high}], "
-            f"got [{low:g}, {high:g}]"
-        )
-    recording = ReferenceEngine().run(network, images, steps, seed, record="full")
-    counts, potentials = _trajectory(recording)
-    return Golden(network.input.encode(images), steps, seed, counts, potentials)
+    try:
+        pixels = network.input.encode(network.input.check(inputs))
+        recording = ReferenceEngine().run(network, inputs, iterations, seed, record="full")
+    except InputError as error:
+        raise InputError(f"golden {error}") from error
+    hashes = {name: _hashes(recording[name]) for name in network.variables}
+    return Golden(pixels, iterations, seed, hashes)
 
 
 def save_artifact(
@@ -89,7 +86,7 @@ def save_artifact(
     Raises
     ------
     NetworkError
-        If the network cannot be expressed as a graph.
+        If a word of the network could leave its width, or it cannot be expressed as a graph.
     InputError
         If the inputs do not fit, or the file cannot be written.
     """
@@ -99,6 +96,9 @@ def save_artifact(
 def load_artifact(path: str | os.PathLike[str]) -> Artifact:
     """Read an artifact, check every byte of it, and replay its golden vector here.
 
+    The graph of a file that this version wrote is rebuilt and compared. Any other version's graph
+    runs the golden vector, by ONNX Runtime or, where that is missing, by ONNX's own evaluator.
+
     Parameters
     ----------
     path : path-like
@@ -106,12 +106,14 @@ def load_artifact(path: str | os.PathLike[str]) -> Artifact:
     Returns
     -------
     Artifact
+        Its network keeps the bytes of the file; the engine ``onnx`` runs them.
 
     Raises
     ------
     ArtifactError
-        If the file is unusable (see :func:`~pvae_neuro.exporters.onnx.read_onnx`), or the
-        reference engine does not compute what the file says; names the first difference.
+        If the file is unusable (see :func:`~pvae_neuro.exporters.onnx.read_onnx`), the reference
+        engine does not compute what the file says, or its graph does not; names the first
+        difference.
     """
     artifact = read_onnx(path)
     difference = replay(artifact.network, artifact.golden, ReferenceEngine())
@@ -120,7 +122,27 @@ def load_artifact(path: str | os.PathLike[str]) -> Artifact:
             f"{artifact.path}: golden vector: {difference}. This installation does not compute "
             f"what {artifact.producer} did; reinstall pvae-neuro, or export the model again"
         )
+    if not written_by_this_version(artifact):
+        _check_graph(artifact)
     return artifact
+
+
+def _check_graph(artifact: Artifact) -> None:
+    """Raise :class:`ArtifactError` unless the file's graph computes the golden vector."""
+    try:
+        engine = get_engine("onnx")
+        engine.require()
+    except EngineUnavailableError:
+        engine = get_engine("onnx", evaluator="onnx")
+    try:
+        difference = replay(artifact.network, artifact.golden, engine)
+    except EngineError as error:
+        difference = f"it fails: {error}"
+    if difference is not None:
+        raise ArtifactError(
+            f"{artifact.path}: the graph of the file does not compute the file's program: "
+            f"{difference}. Export the model again"
+        )
 
 
 def replay(network: IntegerNetwork, golden: Golden, engine: Engine) -> str | None:
@@ -133,41 +155,52 @@ def replay(network: IntegerNetwork, golden: Golden, engine: Engine) -> str | Non
     """
     # Exact: an encoded pixel is a small multiple of a power of two.
     images = golden.pixels * 2.0**-network.input.frac_bits
-    recording = engine.run(network, images, golden.steps, golden.seed, record="full")
-    return first_divergence(golden, *_trajectory(recording))
+    recording = engine.run(network, images, golden.iterations, golden.seed, record="full")
+    if first_divergence(golden, recording) is None:
+        return None
+    # The reference engine says which neuron it is, where it still computes what the hashes say.
+    expected = ReferenceEngine().run(
+        network, images, golden.iterations, golden.seed, record="full"
+    )
+    return first_divergence(golden, recording, expected)
 
 
 def first_divergence(
-    golden: Golden, counts: NDArray[np.integer[Any]], potentials: NDArray[np.integer[Any]]
+    golden: Golden, recording: Recording, expected: Recording | None = None
 ) -> str | None:
     """Name the earliest place where a run differs from a golden vector.
 
     Parameters
     ----------
     golden : Golden
-    counts, potentials : int [N, T, K]
+    recording : Recording
+        Of every variable.
+    expected : Recording, optional
+        A run that equals the golden vector: it tells sample and neuron, which a hash does not.
 
     Returns
     -------
     str or None
-        Step, sample and neuron with both values; None if all integers are equal.
+        Variable and step; None if all integers are equal.
     """
-    found: list[tuple[int, str]] = []
-    for what, expected, got in (
-        ("count", golden.counts, counts),
-        ("potential", golden.potentials, potentials),
-    ):
-        places = np.argwhere((expected != got).swapaxes(0, 1))
-        if len(places):
-            step, sample, neuron = (int(i) for i in places[0])
-            values = expected[sample, step, neuron], got[sample, step, neuron]
-            place = f"step {step}, neuron {neuron} of sample {sample}"
-            found.append((step, f"{place}: expected {what} {values[0]}, got {values[1]}"))
-    # Within a step the count comes first: the update follows from it.
-    return min(found, key=lambda item: item[0])[1] if found else None
+    found = {name: _hashes(recording[name]) for name in golden.hashes}
+    for step in range(golden.iterations + 1):
+        for name, hashes in golden.hashes.items():
+            if found[name][step] == hashes[step]:
+                continue
+            where = f"{name} at step {step}"
+            if expected is not None:
+                wanted, got = expected[name][:, step], recording[name][:, step]
+                if hash_of(wanted) == hashes[step]:
+                    sample, neuron = (int(i) for i in np.argwhere(wanted != got)[0])
+                    return (
+                        f"{where}, neuron {neuron} of sample {sample}: expected "
+                        f"{wanted[sample, neuron]}, got {got[sample, neuron]}"
+                    )
+            return f"{where}: expected values of hash {hashes[step][:12]}, got {found[name][step][:12]}"
+    return None
 
 
-def _trajectory(recording: Recording) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    if recording.counts is None or recording.potentials is None:
-        raise InputError("replay: expected an engine that records every step, got no trajectory")
-    return recording.counts, recording.potentials
+def _hashes(values: NDArray[np.integer[Any]]) -> tuple[str, ...]:
+    """One hash for each step of a recorded variable [N, T + 1, n]."""
+    return tuple(hash_of(values[:, step]) for step in range(values.shape[1]))

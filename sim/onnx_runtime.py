@@ -1,34 +1,41 @@
-"""Engine ``onnx``: ONNX Runtime runs the artifact's own graph on the CPU."""
+"""Engine ``onnx``: ONNX Runtime runs the artifact's own graph on the CPU.
+
+Where the network was read from a file, these are the bytes of that file; else the graph that the
+exporter would write. Outputs that nobody asked for are left out of it, so that nothing is kept for
+every step without need.
+"""
 
 from __future__ import annotations
 
 from types import ModuleType
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import ModelProto
 
-from pvae_neuro.errors import EngineError, EngineUnavailableError, InputError
-from pvae_neuro.exporters.onnx_graph import build_model
-from pvae_neuro.network import IntegerNetwork, check_steps
-from pvae_neuro.sim.engine import Progress, Record, Recording
-from pvae_neuro.sim.inputs import encode_inputs
-from pvae_neuro.sim.noise import check_seed, noise
-from pvae_neuro.sim.recorder import Recorder
+from pvae_neuro.errors import EngineError, EngineUnavailableError, InputError, NetworkError
+from pvae_neuro.exporters.onnx.graph import (
+    INPUT,
+    STEPS,
+    build_model,
+    initial_name,
+    last_name,
+    noise_name,
+    state_name,
+)
+from pvae_neuro.exporters.onnx.prune import pruned
+from pvae_neuro.network import IntegerNetwork
+from pvae_neuro.sim.engine import Block, BlockResult, Engine
+from pvae_neuro.sim.noise import population_noise
 
 LARGEST_BLOCK = 64
-# Noise, counts, potentials and the recorder's work on them, per sample, step and neuron or pixel.
-_BYTES_PER_VALUE = 16
-_BLOCK_BYTES = 1 << 28
 _ERRORS_ONLY = 3
-
-# A network's sessions, by number of threads. They go when the network goes.
-_sessions: WeakKeyDictionary[IntegerNetwork, dict[int, Any]] = WeakKeyDictionary()
+_KEY = "onnx"
 
 
-class OnnxEngine:
-    """ONNX Runtime on the CPU; see :class:`~pvae_neuro.sim.engine.Engine` for ``run``.
+class OnnxEngine(Engine):
+    """ONNX Runtime on the CPU.
 
     The first run of a network builds its session; later runs of the same object reuse it.
 
@@ -50,69 +57,103 @@ class OnnxEngine:
             raise InputError(f"threads: expected 0 or more, got {threads}")
         self.threads = threads
 
-    def run(
-        self,
-        network: IntegerNetwork,
-        inputs: NDArray[np.floating[Any]],
-        steps: int,
-        seed: int,
-        *,
-        record: Record = "summary",
-        first_sample: int = 0,
-        progress: Progress | None = None,
-    ) -> Recording:
-        """Run ``steps`` iterations; see :meth:`Engine.run`."""
-        check_steps(steps)
-        check_seed(seed)
-        pixels = encode_inputs(network, inputs)
-        recorder = Recorder(network, pixels, steps, record)
-        session = _session(network, self.threads)
-        size = block_size(network, steps)
-        for first in range(0, len(pixels), size):
-            block = pixels[first : first + size]
-            places = range(first_sample + first, first_sample + first + len(block))
-            # One word more than iterations: the readout is the next count.
-            words = noise(seed, steps + 1, places, network.latents.size)
-            counts, potentials = _run_graph(session, block, words)
-            recorder.add(first, counts, potentials[:, :-1])
-            if progress is not None:
-                progress(len(block) * steps)
-        return recorder.finish()
+    def require(self) -> None:
+        """Raise :class:`EngineUnavailableError` if ONNX Runtime cannot be imported."""
+        _runtime()
+
+    def unsupported(self, network: IntegerNetwork) -> list[str]:
+        """What a network needs and the graph cannot hold."""
+        found = super().unsupported(network)
+        if not found:
+            try:
+                _model(network)
+            except NetworkError as error:
+                found.append(f"engine {self.name}: {error}")
+        return found
+
+    def block_size(self, network: IntegerNetwork, steps: int, record: tuple[str, ...]) -> int:
+        """Samples that run at once."""
+        return min(LARGEST_BLOCK, super().block_size(network, steps, record))
+
+    def encode(
+        self, network: IntegerNetwork, x: NDArray[np.int32]
+    ) -> dict[str, NDArray[np.int32]]:
+        """Encoded pixels by frame: the graph itself computes the inputs' values from them."""
+        frames = x.swapaxes(0, 1) if network.encodings else x[None, :, 0]
+        return {INPUT: np.ascontiguousarray(frames)}
+
+    def run_block(self, block: Block) -> BlockResult:
+        """Run a block, frame after frame; see :meth:`Engine.run_block`."""
+        network = block.network
+        session = _session(network, block.record, self.threads)
+        pieces: dict[str, list[NDArray[Any]]] = {name: [] for name in block.record}
+        state: dict[str, NDArray[Any]] = {}
+        fetched: dict[str, NDArray[Any]] = {}
+        for frame in range(block.frames):
+            first = block.first_step + frame * block.iterations
+            # The last word of a frame is that of the next frame's first iteration.
+            steps = range(first, first + block.iterations + 1)
+            feeds = {INPUT: block.inputs[INPUT][frame], **_noise(network, block, steps)}
+            feeds.update({initial_name(name): value for name, value in state.items()})
+            fetched = _run(session, feeds)
+            state = {name: fetched[state_name(name)] for name in network.variables}
+            end = None if frame == block.frames - 1 else -1
+            for name, parts in pieces.items():
+                parts.append(fetched[name][:end].swapaxes(0, 1))
+            block.advance(len(block.samples) * block.iterations)
+        last = {name: fetched[last_name(name)] for name in network.variables}
+        variables = {
+            name: parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+            for name, parts in pieces.items()
+        }
+        return BlockResult(last, variables)
 
 
-def block_size(network: IntegerNetwork, steps: int) -> int:
-    """Samples that run together, so that a block stays within 256 MiB (but at least one).
-
-    Parameters
-    ----------
-    network : IntegerNetwork
-    steps : int
-
-    Returns
-    -------
-    int
-    """
-    values = (steps + 1) * (network.latents.size + network.input.pixels)
-    return max(1, min(LARGEST_BLOCK, _BLOCK_BYTES // (values * _BYTES_PER_VALUE)))
+def _noise(network: IntegerNetwork, block: Block, steps: range) -> dict[str, NDArray[Any]]:
+    """Random words by graph input: uint16 [steps, batch, n]."""
+    words = {
+        noise_name(p.name): np.ascontiguousarray(
+            population_noise(p, block.seed, steps, block.samples).swapaxes(0, 1)
+        )
+        for p in network.drawing
+    }
+    # A network that draws nothing still has to be told the number of steps.
+    return words or {STEPS: np.zeros(len(steps), np.uint8)}
 
 
-def _session(network: IntegerNetwork, threads: int) -> Any:
+def _model(network: IntegerNetwork) -> ModelProto:
+    """The graph of the network's file, or the one that its file would have."""
+    models = network.compiled.setdefault("onnx", {})
+    if "model" not in models:
+        if network.file_bytes is None:
+            models["model"] = build_model(network)
+        else:
+            model = ModelProto()
+            model.ParseFromString(network.file_bytes)
+            models["model"] = model
+    return models["model"]
+
+
+def _session(network: IntegerNetwork, record: tuple[str, ...], threads: int) -> Any:
     """Session of a network, built at its first use."""
     runtime = _runtime()
-    sessions = _sessions.setdefault(network, {})
-    if threads not in sessions:
+    sessions = network.compiled.setdefault("onnx", {})
+    key = (record, threads)
+    if key not in sessions:
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = _ERRORS_ONLY
-        graph = build_model(network).SerializeToString()
+        ends = [name(v) for v in network.variables for name in (state_name, last_name)]
         try:
-            sessions[threads] = runtime.InferenceSession(
-                graph, options, providers=["CPUExecutionProvider"]
+            sessions[key] = runtime.InferenceSession(
+                pruned(_model(network), {*record, *ends}).SerializeToString(),
+                options,
+                providers=["CPUExecutionProvider"],
             )
         except Exception as error:
             raise _failed("loaded", error) from error
-    return sessions[threads]
+    return sessions[key]
 
 
 def _runtime() -> ModuleType:
@@ -127,16 +168,13 @@ def _runtime() -> ModuleType:
     return module
 
 
-def _run_graph(
-    session: Any, pixels: NDArray[np.int32], words: NDArray[np.uint16]
-) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """Run a block; words [B, T, K]; return counts and potentials [B, T, K]."""
-    feeds = {"input": pixels, "noise": np.ascontiguousarray(words.swapaxes(0, 1))}
+def _run(session: Any, feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Every output of the graph, by name."""
+    names = [output.name for output in session.get_outputs()]
     try:
-        counts, potentials = session.run(["counts", "potentials"], feeds)
+        return dict(zip(names, session.run(names, feeds), strict=True))
     except Exception as error:
         raise _failed("run", error) from error
-    return counts.swapaxes(0, 1), potentials.swapaxes(0, 1)
 
 
 def _failed(what: str, error: Exception) -> EngineError:

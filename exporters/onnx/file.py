@@ -9,38 +9,39 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
-from onnx import ModelProto, TensorProto, numpy_helper
+from onnx import GraphProto, ModelProto, TensorProto
 
-from pvae_neuro.errors import ArtifactError, NetworkError
-from pvae_neuro.exporters.onnx_golden import (
-    Golden,
-    GoldenPart,
-    check_golden_shapes,
-    to_golden,
-    to_golden_part,
-)
-from pvae_neuro.exporters.onnx_graph import build_model, stored_arrays
-from pvae_neuro.exporters.program import (
+from pvae_neuro.errors import ArtifactError, NetworkError, PvaeNeuroError
+from pvae_neuro.exporters.onnx.golden import Golden, check_golden, from_json, to_json
+from pvae_neuro.exporters.onnx.graph import PRODUCER, build_model
+from pvae_neuro.exporters.onnx.program import (
     SCHEMA_VERSION,
-    Program,
     canonical_json,
+    parse_json,
     to_network,
     to_program,
 )
-from pvae_neuro.network import IntegerNetwork, same_network
+from pvae_neuro.network import IntegerNetwork
+from pvae_neuro.network.bounds import show
+from pvae_neuro.network.connection import Convolution
 from pvae_neuro.utils.files import atomic_path
 
 SCHEMA_KEY = "pvae_neuro.schema_version"
 PROGRAM_KEY = "pvae_neuro.program"
 GOLDEN_KEY = "pvae_neuro.golden"
 HASH_KEY = "pvae_neuro.sha256"
+# Of a step of the golden vector's samples, in bytes.
+LARGEST_WORKING_SET = 1 << 27
 # Stands in the file while it is hashed.
 _NO_HASH = "0" * 64
 
@@ -112,16 +113,14 @@ def to_bytes(network: IntegerNetwork, golden: Golden) -> tuple[bytes, str]:
     NetworkError
         See :func:`write_onnx`.
     """
-    check_golden_shapes(golden, network)
+    check_golden(golden, network)
+    _check_size(network, len(golden.pixels))
     model = build_model(network)
     onnx.helper.set_model_props(model, _metadata(network, golden))
     sha256 = hashlib.sha256(_serialize(model)).hexdigest()
     next(entry for entry in model.metadata_props if entry.key == HASH_KEY).value = sha256
-    if not same_network(_network(model), network):
-        raise NetworkError(
-            "this network would not read back equal from a file; "
-            "give plain Python numbers and strings, not NumPy scalars"
-        )
+    if _network(model) != network:
+        raise NetworkError("this network would not read back equal from a file")
     return _serialize(model), sha256
 
 
@@ -149,27 +148,36 @@ def read_onnx(path: str | os.PathLike[str]) -> Artifact:
     sha256 = _check_hash(path, metadata, data)
     try:
         network = _network(model)
-        golden = to_golden(GoldenPart.model_validate_json(metadata[GOLDEN_KEY]))
-        check_golden_shapes(golden, network)
+        golden = from_json(parse_json(metadata.get(GOLDEN_KEY, "")), network)
+        _check_size(network, len(golden.pixels))
+        network.require_proof()
+        graph_differs = _graph_differs(model, network)
     # The hash matched: whoever wrote this made it so. Any value may be of any wrong kind.
-    except (ValueError, LookupError, TypeError, OverflowError) as error:
+    except (PvaeNeuroError, ValueError) as error:
         raise ArtifactError(
             f"{path}: expected a program of schema version {schema_version}, got one that does "
             f"not validate: {error}. Export the model again"
         ) from error
+    if graph_differs:
+        raise ArtifactError(
+            f"{path}: expected the graph of the file's program, got another one{graph_differs}: "
+            f"the file was forged. Export the model again"
+        )
+    network.attach_file(data)
     producer = f"{model.producer_name} {model.producer_version}"
     return Artifact(network, golden, sha256, schema_version, producer, path)
 
 
+def written_by_this_version(artifact: Artifact) -> bool:
+    """Whether the file's graph was rebuilt and compared when it was read."""
+    return artifact.producer == f"{PRODUCER} {version(PRODUCER)}"
+
+
 def _metadata(network: IntegerNetwork, golden: Golden) -> dict[str, str]:
-    try:
-        program = canonical_json(to_program(network))
-    except ValueError as error:
-        raise NetworkError(f"this network has no program: {error}") from error
     return {
         SCHEMA_KEY: str(SCHEMA_VERSION),
-        PROGRAM_KEY: program,
-        GOLDEN_KEY: canonical_json(to_golden_part(golden)),
+        PROGRAM_KEY: canonical_json(to_program(network)),
+        GOLDEN_KEY: canonical_json(to_json(golden)),
         HASH_KEY: _NO_HASH,
     }
 
@@ -227,9 +235,14 @@ def _check_schema(path: Path, metadata: dict[str, str]) -> int:
             f"{path}: expected a schema version, got {text[:40]!r}: the file is damaged. "
             f"Copy it again, or export the model again"
         )
+    if int(text) < SCHEMA_VERSION:
+        raise ArtifactError(
+            f"{path}: expected schema version {SCHEMA_VERSION}, got {text}: an early pvae-neuro "
+            f"wrote this file. Export the model again with: pvae-neuro export MODEL -o FILE"
+        )
     if int(text) > SCHEMA_VERSION:
         raise ArtifactError(
-            f"{path}: expected schema version {SCHEMA_VERSION} or older, got {text}: a newer "
+            f"{path}: expected schema version {SCHEMA_VERSION}, got {text}: a newer "
             f"pvae-neuro wrote this file. Upgrade with: pip install --upgrade pvae-neuro"
         )
     return int(text)
@@ -250,13 +263,85 @@ def _check_hash(path: Path, metadata: dict[str, str], data: bytes) -> str:
 
 def _network(model: ModelProto) -> IntegerNetwork:
     """Rebuild the network of a model that carries a program."""
-    program = {entry.key: entry.value for entry in model.metadata_props}[PROGRAM_KEY]
-    tensors = stored_arrays(model.graph)
-    arrays = {name: _values(tensor) for name, tensor in tensors.items()}
-    return to_network(Program.model_validate_json(program), arrays)
+    program = {_text(entry.key): _text(entry.value) for entry in model.metadata_props}
+    arrays: dict[str, NDArray[Any]] = {}
+    for tensor in _tensors(model.graph):
+        if tensor.name in arrays:
+            raise ValueError(f"two tensors are named {show(tensor.name)}")
+        if tensor.data_type in _STORED_TYPES:
+            arrays[tensor.name] = _values(tensor)
+    return to_network(parse_json(program.get(PROGRAM_KEY, "")), arrays)
+
+
+def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
+    """Every initializer of a graph and of the bodies inside it."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _tensors(attribute.g)
+
+
+_STORED_TYPES = {
+    TensorProto.INT8: np.dtype("int8"),
+    TensorProto.INT16: np.dtype("<i2"),
+    TensorProto.INT32: np.dtype("<i4"),
+}
 
 
 def _values(tensor: TensorProto) -> NDArray[Any]:
+    """Values of a tensor, which lie in the file as raw bytes and nowhere else."""
     if tensor.data_location == TensorProto.EXTERNAL:
-        raise ValueError(f"tensor {tensor.name!r} lies outside the file")
-    return numpy_helper.to_array(tensor)
+        raise ValueError(f"tensor {show(tensor.name)} lies outside the file")
+    dtype, shape = _STORED_TYPES[tensor.data_type], tuple(tensor.dims)
+    size = int(np.prod(shape, dtype=object))
+    if min(shape, default=0) < 0 or size * dtype.itemsize != len(tensor.raw_data):
+        raise ValueError(
+            f"tensor {show(tensor.name)}: expected {dtype.itemsize} bytes for each value of shape "
+            f"{show(list(shape))}, got {len(tensor.raw_data)} bytes"
+        )
+    values = np.frombuffer(tensor.raw_data, dtype).reshape(shape)
+    return values.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _check_size(network: IntegerNetwork, samples: int) -> None:
+    """Refuse a network that a small file describes and that no memory holds."""
+    values = sum(p.size * len(p.variables) for p in network.populations)
+    populations = network.population_of
+    for activation in network.activations:
+        population = populations[activation.population]
+        words = len(population.program(activation.program).instructions)
+        words += len(population.variables) + len(population.constants)
+        values = max(values, population.size * words)
+    for connection in network.connections:
+        if isinstance(connection, Convolution):
+            channels, height, width = connection.wide
+            pad = 2 * connection.padding
+            values = max(values, channels * (height + pad) * (width + pad))
+    if values * samples * 8 > LARGEST_WORKING_SET:
+        raise NetworkError(
+            f"a step of {samples} samples needs {values * samples * 8 >> 20} MB; expected at most "
+            f"{LARGEST_WORKING_SET >> 20}"
+        )
+
+
+def _graph_differs(model: ModelProto, network: IntegerNetwork) -> str:
+    """Where the file's graph is not what this version of the exporter writes; empty if it is."""
+    if (model.producer_name, model.producer_version) != (PRODUCER, version(PRODUCER)):
+        return ""
+    expected = build_model(network)
+    if model.graph == expected.graph and list(model.opset_import) == list(expected.opset_import):
+        return ""
+    for got, wanted in zip(_parts(model.graph), _parts(expected.graph), strict=False):
+        if got != wanted:
+            return f", which differs at {show(wanted.name)}"
+    return ", which has other parts"
+
+
+def _parts(graph: GraphProto) -> Iterator[Any]:
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _parts(attribute.g)
+        yield node

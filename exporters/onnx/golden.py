@@ -1,22 +1,35 @@
-"""The golden vector: a short run that travels with the network, for any engine to replay."""
+"""The golden vector: a short run that travels with the network, for any engine to replay.
+
+What was computed is kept as hashes, one for each variable and step, so that it stays small whatever
+the network. The values behind a hash come from the reference engine or from the file's own graph.
+"""
 
 from __future__ import annotations
 
 import base64
+import binascii
+import hashlib
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from pvae_neuro.errors import NetworkError
 from pvae_neuro.network import IntegerNetwork
+from pvae_neuro.network.bounds import show
+
+MOST_SAMPLES = 64
+MOST_ITERATIONS = 1024
+LARGEST_PIXELS = 1 << 26
+_KEYS = ("iterations", "pixels", "samples", "seed", "sha256")
 
 
 @dataclass(frozen=True, eq=False)
 class Golden:
-    """Inputs, noise seed, and what the reference engine computed from them.
+    """Inputs, noise seed, and hashes of what the reference engine computed from them.
 
     Row i of the inputs is sample i of the noise (``sim/noise.py``).
 
@@ -24,90 +37,112 @@ class Golden:
     ----------
     pixels : int32 [N, M]
         Encoded inputs, unit 2**-input.frac_bits.
-    steps : int
-        Iterations T.
+    iterations : int
+        T.
     seed : int
         Key of the noise.
-    counts : uint8 [N, T, K]
-        Spikes of every iteration.
-    potentials : int32 [N, T, K]
-        After every update, unit 2**-frac_bits.
+    hashes : dict of str to tuple of str
+        For each variable, :func:`hash_of` its values [N, n] in each of T + 1 steps: at the end of
+        each iteration, then after ``final``.
     """
 
     pixels: NDArray[np.int32]
-    steps: int
+    iterations: int
     seed: int
-    counts: NDArray[np.uint8]
-    potentials: NDArray[np.int32]
+    hashes: Mapping[str, tuple[str, ...]]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+def hash_of(values: NDArray[np.integer[Any]]) -> str:
+    """SHA-256 of values [N, n] as little-endian 32-bit integers, sample after sample."""
+    return hashlib.sha256(np.ascontiguousarray(values, "<i4").tobytes()).hexdigest()
 
 
-class ArrayPart(_Part):
-    """An array in JSON: little-endian bytes in base64, last axis fastest."""
-
-    dtype: Literal["uint8", "int32"]
-    shape: tuple[int, ...]
-    base64: str
-
-
-class GoldenPart(_Part):
-    """A :class:`Golden` in JSON."""
-
-    pixels: ArrayPart
-    steps: int
-    seed: int
-    counts: ArrayPart
-    potentials: ArrayPart
-
-
-def to_golden_part(golden: Golden) -> GoldenPart:
-    """Turn a golden vector into its JSON model."""
-    return GoldenPart(
-        pixels=_array_part(golden.pixels, "int32"),
-        steps=golden.steps,
-        seed=golden.seed,
-        counts=_array_part(golden.counts, "uint8"),
-        potentials=_array_part(golden.potentials, "int32"),
-    )
+def check_golden(golden: Golden, network: IntegerNetwork) -> None:
+    """Raise :class:`NetworkError` if a golden vector does not belong to a network."""
+    samples, size = golden.pixels.shape
+    if size != network.input.size:
+        raise NetworkError(f"golden.pixels: expected {network.input.size} pixels, got {size}")
+    low, high = network.input.interval
+    if golden.pixels.min() < low[0] or golden.pixels.max() > high[0]:
+        raise NetworkError(
+            f"golden.pixels: expected values in [{low[0]}, {high[0]}], got "
+            f"[{golden.pixels.min()}, {golden.pixels.max()}]"
+        )
+    if set(golden.hashes) != set(network.variables):
+        raise NetworkError(
+            f"golden.sha256: expected the variables {', '.join(network.variables)}, got "
+            f"{show(sorted(golden.hashes))}"
+        )
+    for name, hashes in golden.hashes.items():
+        if len(hashes) != golden.iterations + 1:
+            raise NetworkError(
+                f"golden.sha256.{name}: expected {golden.iterations + 1} steps, got {len(hashes)}"
+            )
 
 
-def to_golden(part: GoldenPart) -> Golden:
-    """Turn the JSON model back.
+def to_json(golden: Golden) -> dict[str, Any]:
+    """A golden vector as a value of JSON."""
+    pixels = zlib.compress(np.ascontiguousarray(golden.pixels, "<i4").tobytes(), 9)
+    return {
+        "iterations": golden.iterations,
+        "pixels": base64.b64encode(pixels).decode(),
+        "samples": len(golden.pixels),
+        "seed": golden.seed,
+        "sha256": {name: list(hashes) for name, hashes in golden.hashes.items()},
+    }
+
+
+def from_json(value: Any, network: IntegerNetwork) -> Golden:
+    """Read the JSON back.
 
     Raises
     ------
     ValueError
-        If the bytes of an array do not fit its shape.
+        If a key or a value is not what :func:`to_json` writes.
+    NetworkError
+        If it does not belong to the network.
     """
-    return Golden(
-        pixels=_array(part.pixels),
-        steps=part.steps,
-        seed=part.seed,
-        counts=_array(part.counts),
-        potentials=_array(part.potentials),
+    if type(value) is not dict or sorted(value) != sorted(_KEYS):
+        raise ValueError(f"golden: expected an object with the keys {', '.join(_KEYS)}")
+    whole = {
+        name: _whole(name, value[name], low, high)
+        for name, low, high in (
+            ("samples", 1, MOST_SAMPLES),
+            ("iterations", 1, MOST_ITERATIONS),
+            ("seed", 0, (1 << 64) - 1),
+        )
+    }
+    pixels = _pixels(value["pixels"], whole["samples"], network.input.size)
+    hashes = value["sha256"]
+    if type(hashes) is not dict or not all(_is_text_list(v) for v in hashes.values()):
+        raise ValueError("golden.sha256: expected a list of hashes for each variable")
+    golden = Golden(
+        pixels, whole["iterations"], whole["seed"], {k: tuple(v) for k, v in hashes.items()}
     )
+    check_golden(golden, network)
+    return golden
 
 
-def check_golden_shapes(golden: Golden, network: IntegerNetwork) -> None:
-    """Raise :class:`NetworkError` if a golden vector does not belong to a network's sizes."""
-    samples = len(golden.pixels)
-    run = (samples, golden.steps, network.latents.size)
-    expected = {"pixels": (samples, network.input.pixels), "counts": run, "potentials": run}
-    for name, shape in expected.items():
-        got = getattr(golden, name).shape
-        if got != shape:
-            raise NetworkError(f"golden.{name}: expected shape {shape}, got {got}")
+def _whole(name: str, value: Any, low: int, high: int) -> int:
+    if type(value) is not int or not low <= value <= high:
+        raise ValueError(f"golden.{name}: expected {low} to {high}, got {show(value)}")
+    return value
 
 
-def _array_part(values: NDArray[Any], dtype: Literal["uint8", "int32"]) -> ArrayPart:
-    data = np.ascontiguousarray(values, np.dtype(dtype).newbyteorder("<")).tobytes()
-    return ArrayPart(dtype=dtype, shape=values.shape, base64=base64.b64encode(data).decode())
+def _is_text_list(value: Any) -> bool:
+    return type(value) is list and all(type(v) is str for v in value)
 
 
-def _array(part: ArrayPart) -> NDArray[Any]:
-    data = base64.b64decode(part.base64, validate=True)
-    stored = np.frombuffer(data, np.dtype(part.dtype).newbyteorder("<"))
-    return stored.reshape(part.shape).astype(part.dtype)
+def _pixels(text: Any, samples: int, size: int) -> NDArray[np.int32]:
+    length = 4 * samples * size
+    if type(text) is not str or length > LARGEST_PIXELS:
+        raise ValueError(f"golden.pixels: expected {samples} x {size} pixels, got {show(text)}")
+    try:
+        unpacker = zlib.decompressobj()
+        # No more than the pixels need, whatever the text would unpack to.
+        data = unpacker.decompress(base64.b64decode(text, validate=True), length + 1)
+    except (binascii.Error, ValueError, zlib.error) as error:
+        raise ValueError(f"golden.pixels: expected compressed bytes in base64: {error}") from None
+    if len(data) != length:
+        raise ValueError(f"golden.pixels: expected {length} bytes, got {len(data)} or more")
+    return np.frombuffer(data, "<i4").reshape(samples, size).astype(np.int32)

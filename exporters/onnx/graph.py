@@ -1,98 +1,63 @@
-"""IntegerNetwork → ONNX graph: a Scan over iterations whose body is one pass of the schedule.
+"""IntegerNetwork to ONNX graph: a Scan over iterations, then ``final``.
 
-Standard integer operators only. ``sim/reference.py`` is the definition that this graph equals; the
-functions here follow it one by one. Names of populations and connections are names of nodes, so
-that the file can be read in a graph viewer.
+The body of the Scan is one pass of ``network.iteration``; every variable is a state of the Scan.
+``sim/reference.py`` is the definition that this graph equals. There is one function for each word
+operation (``operations.py``, ``sampler.py``) and each kind of connection (``connections.py``), and
+none for a model. ``docs/artifact.md`` names the inputs and outputs.
+
+Nothing in a body refers to the graph around it, which some runtimes refuse: what the body alone
+uses lies in the body, and what both use enters it as a state that does not change.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
+from typing import Any
 
-from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
+import numpy as np
+from numpy.typing import NDArray
+from onnx import GraphProto, ModelProto, ValueInfoProto, helper
 
-from pvae_neuro.count_table import WORDS, CountTable
-from pvae_neuro.errors import NetworkError
-from pvae_neuro.exporters.onnx_integers import TYPES, IntegerGraph
-from pvae_neuro.exporters.onnx_signal import Signal
-from pvae_neuro.exporters.program import tensor_name
-from pvae_neuro.network import (
-    Connection,
-    Drive,
-    ErrorPopulation,
-    IntegerNetwork,
-    PoissonPopulation,
-    Readout,
+from pvae_neuro.exporters.onnx import sampler
+from pvae_neuro.exporters.onnx.connections import check_connection, operand, operand_info, product
+from pvae_neuro.exporters.onnx.integers import (
+    TYPES,
+    IntegerGraph,
+    Signal,
+    fits,
+    narrowest,
+    value_info,
+    word_range,
 )
+from pvae_neuro.exporters.onnx.operations import apply
+from pvae_neuro.exporters.onnx.program import stored_arrays
+from pvae_neuro.network import Activation, Connection, Encoding, IntegerNetwork, Population
+from pvae_neuro.network.interval import point, shift_bounds
+from pvae_neuro.network.operations import OPERATIONS
 
 # Oldest that have every operator used here (BitwiseAnd is the youngest).
 OPSET = 18
 IR_VERSION = 8
 PRODUCER = "pvae-neuro"
-GRAPH_DOC = (
-    "Integer spiking network. input: encoded pixels, rint(x * 2**frac_bits). noise: uniform "
-    "16-bit words. counts: spikes per step. potentials: log-rates after each step."
-)
-
-
-def build_graph(network: IntegerNetwork) -> GraphProto:
-    """Lower a network to a graph of standard ONNX integer operators.
-
-    Inputs: ``input`` int32 [batch, M], encoded pixels within the declared range; ``noise`` uint16
-    [steps, batch, K]. Outputs: ``counts`` uint8 [steps, batch, K]; ``potentials`` int32
-    [steps, batch, K], after each update; ``reconstruction`` int32 [batch, M], of the last counts,
-    unit 2**-readout.frac_bits.
-
-    Parameters
-    ----------
-    network : IntegerNetwork
-
-    Returns
-    -------
-    GraphProto
-
-    Raises
-    ------
-    NetworkError
-        If a value needs more than 64 bits, a name is taken twice, or the schedule does not update
-        every population once, each after its sources have emitted.
-    """
-    _check_populations(network)
-    graph = IntegerGraph()
-    pixels = Signal("input", *network.input.integer_range())
-    driven = _drive(graph, network.drive, pixels) if network.drive else None
-    thresholds = _flat_thresholds(graph, network.latents)
-    initial = _initial_potential(graph, network.latents)
-    body = _body(graph, network, pixels, driven, thresholds)
-    graph.scan([initial, "noise"], ["final_potential", "counts", "potentials"], body)
-    _readout(graph, network)
-    size, latents = network.input.pixels, network.latents.size
-    return graph.graph(
-        network.topology,
-        [
-            _value("input", "int32", "batch", size),
-            _value("noise", "uint16", "steps", "batch", latents),
-        ],
-        [
-            _value("counts", "uint8", "steps", "batch", latents),
-            _value("potentials", "int32", "steps", "batch", latents),
-            _value("reconstruction", "int32", "batch", size),
-        ],
-        GRAPH_DOC,
-    )
+GRAPH_DOC = "Network of integer neurons. Inputs and outputs: docs/artifact.md of pvae-neuro."
+FLOAT64_EXACT = 1 << 53
 
 
 def build_model(network: IntegerNetwork) -> ModelProto:
-    """Wrap the graph of a network as a model, without metadata.
+    """Graph of a network as a model without metadata, on which every variable is recorded.
 
     Raises
     ------
     NetworkError
-        See :func:`build_graph`.
+        If a word could leave its width, or the graph cannot add up a connection's products.
     """
+    network.require_proof()
+    for connection in network.connections:
+        check_connection(connection)
     opset = helper.make_opsetid("", OPSET)
     return helper.make_model(
-        build_graph(network),
+        _Writer(network).graph(),
         opset_imports=[opset],
         ir_version=IR_VERSION,
         producer_name=PRODUCER,
@@ -100,208 +65,410 @@ def build_model(network: IntegerNetwork) -> ModelProto:
     )
 
 
-def stored_arrays(graph: GraphProto) -> dict[str, TensorProto]:
-    """Every initializer of a graph and of the bodies inside it, by name."""
-    found = {tensor.name: tensor for tensor in graph.initializer}
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                found.update(stored_arrays(attribute.g))
-    return found
+# The graph input of encoded pixels, and the one that says the number of steps where none draws.
+INPUT = "input"
+STEPS = "steps"
+RECONSTRUCTION = "reconstruction"
 
 
-def _check_populations(network: IntegerNetwork) -> None:
-    poisson = [p.name for p in network.populations if isinstance(p, PoissonPopulation)]
-    if len(poisson) != 1:
-        raise NetworkError(f"the graph carries one Poisson population, this network has {poisson}")
-    targets = [hop.target for hop in network.schedule]
-    if sorted(targets) != sorted(p.name for p in network.populations):
-        raise NetworkError(
-            f"schedule: the graph updates every population once per iteration, "
-            f"got hops to {targets}"
-        )
+def noise_name(population: str) -> str:
+    """Graph input that holds the random words of a population."""
+    return f"noise.{population}"
 
 
-def _value(name: str, dtype: str, *shape: int | str) -> ValueInfoProto:
-    return helper.make_tensor_value_info(name, TYPES[dtype], shape)
+def initial_name(variable: str) -> str:
+    """Graph input that holds a variable's value at the start; it has a default."""
+    population, name = variable.split(".")
+    return f"populations.{population}.variables.{name}.initial"
 
 
-def _drive(graph: IntegerGraph, drive: Drive, pixels: Signal) -> Signal:
-    weight = graph.initializer(tensor_name(drive, "weight"), drive.weight.T)
-    product = graph.matrix_product("drive.product", pixels, weight, drive.weight)
-    shifted = graph.shift("drive.shift", product, -drive.shift)
-    return graph.clip("drive", shifted, -drive.limit, drive.limit)
+def state_name(variable: str) -> str:
+    """Graph output that holds a variable's value after the last iteration, before ``final``."""
+    return f"state.{variable}"
 
 
-def _initial_potential(graph: IntegerGraph, latents: PoissonPopulation) -> str:
-    """The same initial potential for every sample: [batch, K]."""
-    graph.node("Shape", ["input"], "batch", start=0, end=1)
-    graph.node("Concat", ["batch", graph.shape(latents.size)], "batch_by_latents", axis=0)
-    initial = graph.initializer(tensor_name(latents, "initial"), latents.initial)
-    return graph.node("Expand", [initial, "batch_by_latents"], "initial_potential")
+def last_name(variable: str) -> str:
+    """Graph output that holds a variable's value after ``final``."""
+    return f"last.{variable}"
 
 
-def _flat_thresholds(graph: IntegerGraph, latents: PoissonPopulation) -> str:
-    """Rows padded to a power of two, for the binary search, then laid end to end: int32."""
-    table = latents.table
-    name = tensor_name(latents, "threshold")
-    graph.initializer(name, table.threshold)
-    padding = (1 << _levels(table)) - table.max_count
-    # No word exceeds the largest word, so the padding never counts.
-    largest = graph.constant(WORDS - 1, "int32")
-    pads = graph.shape(0, 0, 0, padding)
-    graph.node("Pad", [graph.cast(name, "int32"), pads, largest], f"{name}.padded")
-    return graph.node("Reshape", [f"{name}.padded", graph.shape(-1)], f"{name}.flat")
+def _constant_name(population: str, constant: str) -> str:
+    return f"populations.{population}.constants.{constant}.values"
 
 
-def _levels(table: CountTable) -> int:
-    """Number of compares of the binary search: enough to tell max_count + 1 counts apart."""
-    return table.max_count.bit_length()
+def _weight_name(connection: Connection) -> str:
+    holder = connection.name if connection.shared is None else connection.shared.connection
+    return f"connections.{holder}.weight"
 
 
-def _body(
-    graph: IntegerGraph,
-    network: IntegerNetwork,
-    pixels: Signal,
-    driven: Signal | None,
-    thresholds: str,
-) -> GraphProto:
-    """One iteration: counts, then each hop; the state is the potential."""
-    step = IntegerGraph("step.", outer=graph)
-    latents = network.latents
-    u = Signal("potential", latents.u_min, latents.u_max)
-    z = _sample(step, latents, u, thresholds)
-    emitted = {latents.name: z}
-    for hop in network.schedule:
-        connections = [network.connection(name) for name in hop.connections]
-        received = _receive(step, hop.target, connections, emitted)
-        target = network.population(hop.target)
-        if isinstance(target, ErrorPopulation):
-            emitted[hop.target] = _error_message(step, target, pixels, received)
-        else:
-            u = _update(step, latents, u, z, driven, received)
-    step.cast(z.name, "uint8", "counts_of_step")
-    step.node("Identity", [u.name], "potential_of_step")
-    state = step.node("Identity", [u.name], "next_potential")
-    row = ("batch", latents.size)
-    return step.graph(
-        "iteration",
-        [_value("potential", "int32", *row), _value("noise_of_step", "uint16", *row)],
-        [
-            _value(state, "int32", *row),
-            _value("counts_of_step", "uint8", *row),
-            _value("potential_of_step", "int32", *row),
-        ],
-        "One iteration of the schedule.",
-    )
+class _Store:
+    """Arrays of the network in one graph, each placed at its first use.
 
-
-def _sample(step: IntegerGraph, latents: PoissonPopulation, u: Signal, thresholds: str) -> Signal:
-    """Counts: the number of thresholds of the potential's row that the word exceeds.
-
-    Found by binary search: GatherElements of single values is far cheaper in ONNX Runtime than
-    Gather of whole rows with a compare and a sum over them.
+    Parameters
+    ----------
+    graph : IntegerGraph
+    arrays : dict of str to array
+    outer : _Store, optional
+        That of the graph around this one.
+    common : frozenset of str
+        Arrays that both graphs use; here they arrive as states of the Scan.
     """
-    table = latents.table
-    name = f"{latents.name}.sample"
-    word = Signal(step.cast("noise_of_step", "int32", f"{name}.word"), 0, WORDS - 1)
-    low_bits = step.bitwise_and(f"{name}.low_bits", word, (1 << table.dither_bits) - 1)
-    dither = step.shift(f"{name}.dither", low_bits, table.row_bits - table.dither_bits)
-    height = step.subtract(f"{name}.height", u, table.u_min)
-    dithered = step.add(f"{name}.dithered", height, dither)
-    row = step.shift_right(f"{name}.row", dithered, table.row_bits)
-    start = step.multiply(f"{name}.start", row, 1 << _levels(table))
-    position = _flatten(step, start)
-    first = position
-    flat_word = _flatten(step, word)
-    for level in reversed(range(_levels(table))):
-        position = _search(step, name, thresholds, position, flat_word, 1 << level)
-    count = step.subtract(f"{name}.flat_count", position, first)
-    shape = step.node("Shape", ["potential"], f"{name}.shape")
-    step.node("Reshape", [count.name, shape], f"{latents.name}.counts")
-    return Signal(f"{latents.name}.counts", 0, table.max_count)
+
+    def __init__(
+        self,
+        graph: IntegerGraph,
+        arrays: dict[str, NDArray[Any]],
+        outer: _Store | None = None,
+        common: frozenset[str] = frozenset(),
+    ) -> None:
+        self.graph, self.arrays, self.outer, self.common = graph, arrays, outer, common
+        self.placed: dict[str, str] = {}
+        # Body name and type of what arrives as a state, by its name outside.
+        self.carried: dict[str, ValueInfoProto] = {}
+
+    def tensor(self, name: str) -> str:
+        """Tensor of a stored array."""
+        if name not in self.placed:
+            values = self.arrays[name]
+            if self.outer is not None and name in self.common:
+                info = (str(values.dtype), values.shape)
+                self.placed[name] = self._carry(self.outer.tensor(name), *info)
+            else:
+                self.placed[name] = self.graph.initializer(name, values)
+        return self.placed[name]
+
+    def operand(self, connection: Connection) -> str:
+        """Weights of a connection, in the form that its product takes."""
+        key = f"operand {connection.name}"
+        if key not in self.placed:
+            stored = _weight_name(connection)
+            if self.outer is not None and stored in self.common:
+                info = operand_info(connection)
+                self.placed[key] = self._carry(self.outer.operand(connection), *info)
+            else:
+                self.placed[key] = operand(self.graph, connection, self.tensor(stored))
+        return self.placed[key]
+
+    def constant(self, population: Population, name: str) -> Signal:
+        """Constant of a population."""
+        values = population.constant(name)
+        low, high = int(values.min()), int(values.max())
+        stored = _constant_name(population.name, name)
+        if stored in self.arrays:
+            return Signal(self.tensor(stored), low, high, wide=False)
+        return Signal(self.graph.constant(low, "int32"), low, high, wide=False)
+
+    def _carry(self, outside: str, dtype: str, shape: tuple[int, ...]) -> str:
+        if outside not in self.carried:
+            name = self.graph.fresh(f"{outside}.inside")
+            self.carried[outside] = value_info(name, dtype, *shape)
+        return self.carried[outside].name
 
 
-def _flatten(step: IntegerGraph, a: Signal) -> Signal:
-    name = step.node("Reshape", [a.name, step.shape(-1)], f"{a.name}.flat")
-    return Signal(name, a.low, a.high)
+class _Pass:
+    """Appends activations to a graph; ``values`` holds the present tensor of every variable."""
 
+    def __init__(
+        self,
+        network: IntegerNetwork,
+        store: _Store,
+        values: dict[str, Signal],
+        words: dict[str, str],
+    ) -> None:
+        self.network, self.store, self.graph = network, store, store.graph
+        self.values, self.words = dict(values), words
 
-def _search(
-    step: IntegerGraph, name: str, thresholds: str, position: Signal, word: Signal, stride: int
-) -> Signal:
-    """Move on by ``stride`` where the word exceeds the last threshold of that stride."""
-    level = f"{name}.stride_{stride}"
-    probe = step.add(f"{level}.probe", position, stride - 1)
-    step.node("GatherElements", [thresholds, probe.name], f"{level}.threshold", axis=0)
-    step.node("Greater", [word.name, f"{level}.threshold"], f"{level}.exceeds")
-    jumps = [step.constant(stride, "int32"), step.constant(0, "int32")]
-    step.node("Where", [f"{level}.exceeds", *jumps], f"{level}.jump")
-    return step.add(f"{level}.position", position, Signal(f"{level}.jump", 0, stride))
+    def activate(self, activation: Activation) -> None:
+        """Receive, run the program, store its outputs."""
+        network = self.network
+        population = network.population_of[activation.population]
+        program = population.program(activation.program)
+        known = {v.name: self.values[f"{population.name}.{v.name}"] for v in population.variables}
+        known.update(self._receive(activation))
+        known.update({str(n): self._literal(n) for n in (0, 1)})
+        constants = {c.name for c in population.constants}
+        prefix = f"{population.name}.{program.name}"
+        for i in program.instructions:
+            for name in i.arguments:
+                if name in constants and name not in known:
+                    known[name] = self.store.constant(population, name)
+            arguments = [known[name] for name in i.arguments]
+            known[i.result] = self._apply(population, i.operation, f"{prefix}.{i.result}", arguments)
+        for output in program.outputs:
+            if output.value in constants:
+                known[output.value] = self.store.constant(population, output.value)
+        stored = {o.variable: self._widened(population, known[o.value]) for o in program.outputs}
+        self.values.update({f"{population.name}.{name}": s for name, s in stored.items()})
 
+    def _literal(self, number: int) -> Signal:
+        return Signal(self.graph.constant(number, "int32"), number, number, wide=False)
 
-def _receive(
-    step: IntegerGraph, target: str, connections: list[Connection], emitted: dict[str, Signal]
-) -> Signal:
-    """Sum of what the connections deliver, each shifted to the target's unit."""
-    total: Signal | None = None
-    for c in connections:
-        if c.source not in emitted:
-            raise NetworkError(
-                f"schedule: {c.name!r} delivers before {c.source!r} has emitted; reorder the hops"
+    def _apply(
+        self, population: Population, operation: str, name: str, arguments: list[Signal]
+    ) -> Signal:
+        if operation in sampler.RANDOM and population.sampler is not None:
+            words = self.words[population.name]
+            return sampler.RANDOM[operation](
+                self.graph, name, words, population.sampler, *arguments
             )
-        weight = step.initializer(tensor_name(c, "weight"), c.weight.T)
-        product = step.synapses(f"{c.name}.product", emitted[c.source], weight, c.weight)
-        part = step.shift(f"{c.name}.received", product, c.exponent)
-        total = part if total is None else step.add(f"{c.name}.sum", total, part)
-    if total is None:
-        raise NetworkError(f"schedule: the hop to {target!r} has no connection")
-    return total
+        return apply(self.graph, operation, name, *arguments)
+
+    def _receive(self, activation: Activation) -> dict[str, Signal]:
+        """Sums of what the connections deliver, by the name under which they are received."""
+        received: dict[str, Signal] = {}
+        for name, connections in self.network.groups(activation).items():
+            parts, interval = [], point(0)
+            for c in connections:
+                message = self.values[f"{c.source}.{c.variable}"]
+                parts.append(product(self.graph, c, self.store.operand(c), message))
+                interval = OPERATIONS["add"].interval(interval, c.reach(message.interval)[1])
+            total = parts[0]
+            label = f"{activation.population}.{activation.program}.{name}"
+            for part in parts[1:]:
+                total = self.graph.node("Add", [total, part], f"{label}.sum")
+            exponent = connections[0].exponent
+            total, dtype = self.graph.round_shift(
+                label, total, "int32", word_range(interval), -exponent
+            )
+            total = total if dtype == "int32" else self.graph.cast(total, "int32")
+            received[name] = Signal(total, *word_range(shift_bounds(interval, point(-exponent))))
+        return received
+
+    def _widened(self, population: Population, signal: Signal) -> Signal:
+        """A row for each sample and a value for each neuron."""
+        if signal.wide:
+            return signal
+        like = self.values[f"{population.name}.{population.variables[0].name}"]
+        shape = self.graph.once("Shape", [like.name], f"{like.name}.shape")
+        name = self.graph.once("Expand", [signal.name, shape], f"{signal.name}.wide")
+        return Signal(name, signal.low, signal.high)
 
 
-def _error_message(
-    step: IntegerGraph, population: ErrorPopulation, pixels: Signal, received: Signal
-) -> Signal:
-    """Graded spike ``clamp(((x + received) * gain) >> gain_shift, +-message_limit)``."""
-    name = population.name
-    gain = step.array(tensor_name(population, "gain"), population.gain)
-    error = step.add(f"{name}.error", pixels, received)
-    weighted = step.multiply(f"{name}.weighted", error, gain)
-    rounded = step.shift(f"{name}.rounded", weighted, -population.gain_shift)
-    limit = population.message_limit
-    return step.clip(f"{name}.message", rounded, -limit, limit)
+class _Writer:
+    """Writes one network."""
 
+    def __init__(self, network: IntegerNetwork) -> None:
+        self.network = network
+        self.arrays = stored_arrays(network)
+        self.graph_around = IntegerGraph()
+        outside = {*_used(network, network.final), *_host_arrays(network)}
+        common = frozenset(outside & set(_used(network, network.iteration)))
+        self.outer = _Store(self.graph_around, self.arrays)
+        body = IntegerGraph("body.", outer=self.graph_around)
+        self.body = _Store(body, self.arrays, self.outer, common)
+        self.inputs: list[ValueInfoProto] = []
+        self.outputs: list[ValueInfoProto] = []
+        # The inputs' and outputs' own names; nothing else may take them.
+        ends = [name(v) for v in network.variables for name in (state_name, last_name)]
+        for name in (INPUT, STEPS, RECONSTRUCTION, *network.variables, *ends):
+            self.graph_around.fresh(name)
 
-def _update(
-    step: IntegerGraph,
-    latents: PoissonPopulation,
-    u: Signal,
-    z: Signal,
-    driven: Signal | None,
-    received: Signal,
-) -> Signal:
-    """``clamp(u + clamp(drive - leak - diagonal z + received, du_min, du_max), u_min, u_max)``."""
-    name = latents.name
-    leak = step.array(tensor_name(latents, "leak"), latents.leak)
-    diagonal = step.array(tensor_name(latents, "diagonal"), latents.diagonal)
-    current = step.add(f"{name}.driven", received, driven) if driven else received
-    leaking = step.subtract(f"{name}.leaking", current, leak)
-    inhibition = step.multiply(f"{name}.self_inhibition", z, diagonal)
-    change = step.subtract(f"{name}.change", leaking, inhibition)
-    du = step.clip(f"{name}.du", change, latents.du_min, latents.du_max)
-    moved = step.add(f"{name}.moved", u, du)
-    return step.clip(f"{name}.potential", moved, latents.u_min, latents.u_max)
+    def graph(self) -> GraphProto:
+        """Encodings, the Scan, ``final``, and the readout."""
+        graph, network = self.graph_around, self.network
+        self.inputs.append(value_info(INPUT, "int32", "batch", network.input.size))
+        noise = self._noise()
+        start = self._start()
+        stacks, after = self._scan(start, noise)
+        last_row = graph.constant(-1, "int64")
+        words = {
+            p.name: graph.once("Gather", [noise[p.name], last_row], f"{p.name}.last_words", axis=0)
+            for p in network.drawing
+            if p.name in {a.population for a in network.final}
+        }
+        last = _Pass(network, self.outer, after, words)
+        for activation in network.final:
+            last.activate(activation)
+        for name in network.variables:
+            self._record(name, stacks[name], last.values[name].name)
+        self._reconstruct(last.values)
+        for name in self.arrays:
+            # Whatever no node uses belongs to the network all the same.
+            if name not in self.body.placed:
+                self.outer.tensor(name)
+        return graph.graph(network.name, self.inputs, self.outputs, GRAPH_DOC)
 
+    def _noise(self) -> dict[str, str]:
+        """Random words of each population that draws; their number is that of the steps."""
+        noise: dict[str, str] = {}
+        for population in self.network.drawing:
+            noise[population.name] = self.graph_around.fresh(noise_name(population.name))
+            shape = ("steps", "batch", population.size)
+            self.inputs.append(value_info(noise[population.name], "uint16", *shape))
+        if not noise:
+            self.inputs.append(value_info(STEPS, "uint8", "steps"))
+        return noise
 
-def _readout(graph: IntegerGraph, network: IntegerNetwork) -> None:
-    """Reconstruction of the last counts."""
-    readout: Readout = network.readout
-    weight = graph.initializer(tensor_name(readout, "weight"), readout.weight.T)
-    graph.node("Gather", ["counts", graph.constant(-1, "int32")], "last_counts", axis=0)
-    counts = Signal(graph.cast("last_counts", "int32"), 0, network.latents.table.max_count)
-    result = graph.matrix_product("reconstruction", counts, weight, readout.weight)
-    if result.dtype != "int32":
-        raise NetworkError(
-            f"readout.weight: a reconstruction between {result.low} and {result.high} does not "
-            f"fit 32 bits; lower readout.frac_bits"
+    def _start(self) -> dict[str, Signal]:
+        """Every variable before the first iteration."""
+        graph, network = self.graph_around, self.network
+        values = {f"{e.population}.{e.variable}": self._encoded(e) for e in network.encodings}
+        batch = graph.node("Shape", [INPUT], "batch", start=0, end=1)
+        for population in network.populations:
+            size = graph.constant([population.size], "int64")
+            for variable in population.variables:
+                name = f"{population.name}.{variable.name}"
+                if name in values:
+                    continue
+                default = initial_name(name)
+                rows = self.arrays.get(default, variable.initial.reshape(1, -1))
+                self.outer.placed[default] = graph.initializer(default, rows)
+                columns: int | str = population.size if rows.shape[1] > 1 else f"columns {name}"
+                self.inputs.append(value_info(default, "int32", f"rows {name}", columns))
+                shape = graph.once("Concat", [batch, size], f"{population.name}.shape", axis=0)
+                start = graph.node("Expand", [default, shape], f"{name}.start")
+                values[name] = self._signal(name, start)
+        return values
+
+    def _signal(self, variable: str, tensor: str) -> Signal:
+        return Signal(tensor, *word_range(self.network.ranges.variables[variable]))
+
+    def _encoded(self, encoding: Encoding) -> Signal:
+        """Value of an input's variable: ``clamp((weight @ x) >> shift)``, or the pixel itself."""
+        graph, name = self.graph_around, f"{encoding.population}.{encoding.variable}"
+        if encoding.weight is None:
+            return self._signal(name, INPUT)
+        place = self.network.encodings.index(encoding)
+        reach = encoding.reach(self.network.input.interval)
+        bounds = reach.smallest, reach.largest
+        weight = self.outer.tensor(f"encodings.{place}.weight")
+        product = self._wide_product(INPUT, weight, bounds, f"{name}.product")
+        shifted, _ = graph.round_shift(f"{name}.shifted", product, "int64", bounds, encoding.shift)
+        clipped = graph.clip64(name, shifted, -encoding.limit, encoding.limit)
+        return self._signal(name, graph.cast(clipped, "int32"))
+
+    def _wide_product(self, rows: str, weight: str, bounds: tuple[int, int], name: str) -> str:
+        """``rows @ weight.T``, int64, of weights [target, source]; ``bounds`` hold for all parts.
+
+        Sums below 2**53 are exact in float64, in any order, and a float product is faster.
+        """
+        graph = self.graph_around
+        exact = max(-bounds[0], bounds[1]) < FLOAT64_EXACT
+        dtype = "float64" if exact else "int64"
+        transposed = graph.once("Transpose", [weight], f"{weight}.transposed", perm=[1, 0])
+        operands = [graph.cast(rows, dtype), graph.cast(transposed, dtype)]
+        return graph.cast(graph.node("MatMul", operands, name), "int64")
+
+    def _scan(
+        self, start: dict[str, Signal], noise: dict[str, str]
+    ) -> tuple[dict[str, str], dict[str, Signal]]:
+        """Every recorded variable of all iterations, and every variable after the last one."""
+        network, body = self.network, self.body.graph
+        before = {name: self._signal(name, body.fresh(f"{name}.in")) for name in start}
+        scanned = {name: body.fresh(f"{name}.words") for name in noise}
+        iteration = _Pass(network, self.body, before, scanned)
+        for activation in network.iteration:
+            iteration.activate(activation)
+        sizes = {name: network.population_of[name.partition(".")[0]].size for name in start}
+        infos = [value_info(before[n].name, "int32", "batch", sizes[n]) for n in start]
+        carried = self.body.carried
+        inputs = [*infos, *carried.values()]
+        outputs = [
+            value_info(
+                body.node("Identity", [iteration.values[n].name], f"{n}.next"),
+                "int32",
+                "batch",
+                sizes[n],
+            )
+            for n in start
+        ]
+        for info in carried.values():
+            same = body.node("Identity", [info.name], f"{info.name}.next")
+            outputs.append(ValueInfoProto(name=same, type=info.type))
+        for n in network.variables:
+            dtype = self._dtype(n)
+            record = body.cast(iteration.values[n].name, dtype, f"{n}.record")
+            record = body.node("Identity", [record], f"{n}.recorded")
+            outputs.append(value_info(record, dtype, "batch", sizes[n]))
+        steps = list(noise.values()) or [STEPS]
+        for name, words in scanned.items():
+            size = network.population_of[name].size
+            inputs.append(value_info(words, "uint16", "batch", size))
+        if not scanned:
+            inputs.append(value_info(body.fresh("step"), "uint8"))
+        graph = self.graph_around
+        ends = [graph.constant([n], "int64") for n in (0, -1, 0)]
+        sliced = [graph.node("Slice", [s, *ends], f"{s}.iterations") for s in steps]
+        after = {
+            n: state_name(n) if n in network.variables else graph.fresh(f"{n}.unchanged")
+            for n in start
+        }
+        stacks = {n: graph.fresh(f"{n}.iterations") for n in network.variables}
+        graph.block(
+            "Scan",
+            [*(s.name for s in start.values()), *carried, *sliced],
+            [
+                *after.values(),
+                *(graph.fresh(f"{name}.unchanged") for name in carried),
+                *stacks.values(),
+            ],
+            "iterations",
+            body=body.graph("iteration", inputs, outputs, "One iteration of the schedule."),
+            num_scan_inputs=len(sliced),
         )
+        for n in network.variables:
+            self.outputs.append(value_info(state_name(n), "int32", "batch", sizes[n]))
+        return stacks, {n: self._signal(n, after[n]) for n in start}
+
+    def _dtype(self, variable: str) -> str:
+        bounds = self.network.ranges.variables[variable]
+        return narrowest(bounds.smallest, bounds.largest)
+
+    def _record(self, variable: str, stack: str, last: str) -> None:
+        """The graph output of a variable: all iterations, then after ``final``."""
+        graph, dtype = self.graph_around, self._dtype(variable)
+        first = graph.constant([0], "int64")
+        row = graph.node("Unsqueeze", [graph.cast(last, dtype), first], f"{variable}.last")
+        graph.output("Concat", [stack, row], variable, axis=0)
+        graph.output("Identity", [last], last_name(variable))
+        size = self.network.population_of[variable.partition(".")[0]].size
+        self.outputs.append(value_info(variable, dtype, "steps", "batch", size))
+        self.outputs.append(value_info(last_name(variable), "int32", "batch", size))
+
+    def _reconstruct(self, values: dict[str, Signal]) -> None:
+        """The readout's variable, after ``final``, through its weights."""
+        network, graph = self.network, self.graph_around
+        readout = network.readout
+        if readout is None:
+            return
+        value = values[f"{readout.population}.{readout.variable}"]
+        largest = max(-value.low, value.high)
+        if readout.connection is not None:
+            connection = network.connection_of[readout.connection]
+            weights = connection.weight
+            # Its operand lies [source, target].
+            weight = graph.once(
+                "Transpose",
+                [self.outer.operand(connection)],
+                f"{readout.connection}.readout",
+                perm=[1, 0],
+            )
+        elif readout.weight is not None:
+            weights, weight = readout.weight, self.outer.tensor("readout.weight")
+        else:
+            graph.output("Identity", [value.name], RECONSTRUCTION)
+            self.outputs.append(value_info(RECONSTRUCTION, "int32", "batch", network.input.size))
+            return
+        reach = largest * int(np.abs(weights.astype(np.int64)).sum(axis=1).max())
+        image = self._wide_product(value.name, weight, (-reach, reach), "reconstruction.wide")
+        dtype = "int32" if fits("int32", -reach, reach) else "int64"
+        graph.output("Cast", [image], RECONSTRUCTION, to=TYPES[dtype])
+        self.outputs.append(value_info(RECONSTRUCTION, dtype, "batch", network.input.size))
+
+
+def _used(network: IntegerNetwork, activations: Iterable[Activation]) -> Iterator[str]:
+    """Names of the arrays that activations use."""
+    for activation in activations:
+        for name in activation.connections:
+            yield _weight_name(network.connection_of[name])
+        population = network.population_of[activation.population]
+        reads = population.program(activation.program).reads
+        for constant in population.constants:
+            if constant.name in reads:
+                yield _constant_name(population.name, constant.name)
+
+
+def _host_arrays(network: IntegerNetwork) -> Iterator[str]:
+    """Names of the connections' arrays that the readout uses."""
+    if network.readout is not None and network.readout.connection is not None:
+        yield _weight_name(network.connection_of[network.readout.connection])

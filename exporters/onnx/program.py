@@ -1,264 +1,259 @@
-"""IntegerNetwork ⇄ program: everything except arrays as JSON, the arrays as named tensors.
+"""IntegerNetwork to program and back: all but the arrays as JSON, the arrays as named tensors.
 
-A program names each array by the place that it has in the network. Matrices are stored
-[source, target], because ONNX multiplies rows: ``received = emitted @ stored``.
+Both directions walk the fields of the network's own classes and the bounds declared there, so the
+format is those declarations. In place of an array the program has the name of a tensor, which is
+the place of the array in the network; one that holds a single number is written as that number.
+Weights that another connection holds are ``null``. Reading checks keys and nesting; values are
+checked when the network is built.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
-from pvae_neuro.count_table import CountTable
-from pvae_neuro.network import (
-    Choice,
-    Connection,
-    Drive,
-    ErrorPopulation,
-    Hop,
-    InputEncoding,
-    IntegerNetwork,
-    PoissonPopulation,
-    Population,
-    Readout,
-)
-from pvae_neuro.network import ImageShape
+from pvae_neuro.network import CONNECTION_KINDS, Connection, IntegerNetwork
+from pvae_neuro.network.bounds import Array, Items, Optional, Part, bound_of, faults, show
+from pvae_neuro.network.connection import Shared, resolve
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+LARGEST_TEXT = 1 << 24
+LONGEST_NUMBER = 40
+
 Arrays = Mapping[str, NDArray[Any]]
-# A whole number stays one: the network that is read back equals the one that was written.
-Number = Annotated[int | float, Field(allow_inf_nan=False)]
 
 
-class _Part(BaseModel):
-    # Strict: a file that says "8" or 8.0 where an integer belongs was not written by this package.
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+# ------------------------------------------------------------------------------------ writing
 
 
-class InputPart(_Part):
-    """See :class:`~pvae_neuro.network.InputEncoding`."""
-
-    pixels: int
-    low: Number
-    high: Number
-    frac_bits: int
-    image_shape: ImageShape | None
+def to_program(network: IntegerNetwork) -> dict[str, Any]:
+    """Describe a network without its arrays, as a value of JSON."""
+    program: dict[str, Any] = _written(network, "")
+    return program
 
 
-class TablePart(_Part):
-    """See :class:`~pvae_neuro.count_table.CountTable`; its range is the population's."""
-
-    threshold: str
-    row_bits: int
-    dither_bits: int
-
-
-class PoissonPart(_Part):
-    """See :class:`~pvae_neuro.network.PoissonPopulation`."""
-
-    kind: Literal["poisson"]
-    name: str
-    initial: str
-    leak: str
-    diagonal: str
-    frac_bits: int
-    u_min: int
-    u_max: int
-    du_min: int
-    du_max: int
-    table: TablePart
+def stored_arrays(network: IntegerNetwork) -> dict[str, NDArray[Any]]:
+    """Arrays of a network by the names of their tensors; vectors lie as one row [1, n]."""
+    return {
+        name: values.reshape(1, -1) if values.ndim == 1 else values
+        for name, values in _arrays(network, "")
+        if not _is_number(values)
+    }
 
 
-class ErrorPart(_Part):
-    """See :class:`~pvae_neuro.network.ErrorPopulation`."""
-
-    kind: Literal["error"]
-    name: str
-    gain: str
-    gain_shift: int
-    message_limit: int
+def _is_number(values: NDArray[Any]) -> bool:
+    return values.shape == (1,) and values.dtype == np.int32
 
 
-class ConnectionPart(_Part):
-    """See :class:`~pvae_neuro.network.Connection`."""
-
-    name: str
-    source: str
-    target: str
-    weight: str
-    exponent: int
-    bits: int
-
-
-class HopPart(_Part):
-    """See :class:`~pvae_neuro.network.Hop`."""
-
-    target: str
-    connections: tuple[str, ...]
+def _written(value: Any, path: str) -> Any:
+    if isinstance(value, np.ndarray):
+        return int(value[0]) if _is_number(value) else path
+    if isinstance(value, tuple):
+        return [_written(item, place) for item, place in _placed(value, path)]
+    if not hasattr(value, "__dataclass_fields__"):
+        return value
+    parts = {f.name: _written(part, place) for f, part, place in _parts(value, path)}
+    if isinstance(value, Connection):
+        parts["kind"] = value.kind
+        parts["weight"] = None if value.shared is not None else parts["weight"]
+    return parts
 
 
-class ReadoutPart(_Part):
-    """See :class:`~pvae_neuro.network.Readout`."""
-
-    source: str
-    weight: str
-    frac_bits: int
-
-
-class DrivePart(_Part):
-    """See :class:`~pvae_neuro.network.Drive`."""
-
-    target: str
-    weight: str
-    shift: int
-    limit: int
+def _arrays(value: Any, path: str) -> Iterator[tuple[str, NDArray[Any]]]:
+    if isinstance(value, np.ndarray):
+        yield path, value
+    elif isinstance(value, tuple):
+        for item, place in _placed(value, path):
+            yield from _arrays(item, place)
+    elif hasattr(value, "__dataclass_fields__"):
+        held_elsewhere = isinstance(value, Connection) and value.shared is not None
+        for f, part, place in _parts(value, path):
+            if not (held_elsewhere and f.name == "weight"):
+                yield from _arrays(part, place)
 
 
-class ChoicePart(_Part):
-    """See :class:`~pvae_neuro.network.Choice`."""
-
-    name: str
-    value: Number
-    why: str
+def _parts(value: Any, path: str) -> Iterator[tuple[Any, Any, str]]:
+    for f in fields(value):
+        yield f, getattr(value, f.name), f"{path}.{f.name}" if path else f.name
 
 
-class Program(_Part):
-    """An :class:`~pvae_neuro.network.IntegerNetwork` whose arrays are names of tensors."""
-
-    topology: str
-    input: InputPart
-    populations: tuple[Annotated[PoissonPart | ErrorPart, Field(discriminator="kind")], ...]
-    connections: tuple[ConnectionPart, ...]
-    schedule: tuple[HopPart, ...]
-    readout: ReadoutPart
-    drive: DrivePart | None
-    choices: tuple[ChoicePart, ...]
+def _placed(items: tuple[Any, ...], path: str) -> Iterator[tuple[Any, str]]:
+    for number, item in enumerate(items):
+        yield item, f"{path}.{getattr(item, 'name', number)}"
 
 
-def to_program(network: IntegerNetwork) -> Program:
-    """Describe a network without its arrays.
+def canonical_json(value: Any) -> str:
+    """JSON text: keys sorted, no spaces, so that equal values give equal text."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+# ------------------------------------------------------------------------------------ reading
+
+
+def parse_json(text: str) -> Any:
+    """Value of a JSON text.
 
     Raises
     ------
-    pydantic.ValidationError
-        If a scalar is no plain Python number.
+    ValueError
+        If it is no JSON, is nested or long beyond reason, names a key twice, or holds NaN.
     """
-    drive = network.drive
-    return Program(
-        topology=network.topology,
-        input=InputPart(**vars(network.input)),
-        populations=tuple(_population_part(p) for p in network.populations),
-        connections=tuple(
-            ConnectionPart(**{**vars(c), "weight": tensor_name(c, "weight")})
-            for c in network.connections
-        ),
-        schedule=tuple(HopPart(**vars(hop)) for hop in network.schedule),
-        readout=ReadoutPart(
-            **{**vars(network.readout), "weight": tensor_name(network.readout, "weight")}
-        ),
-        drive=None
-        if drive is None
-        else DrivePart(**{**vars(drive), "weight": tensor_name(drive, "weight")}),
-        choices=tuple(ChoicePart(**vars(choice)) for choice in network.choices),
-    )
+    if len(text) > LARGEST_TEXT:
+        raise ValueError(f"expected at most {LARGEST_TEXT} characters, got {len(text)}")
+    try:
+        return json.loads(
+            text, object_pairs_hook=_unique, parse_int=_whole, parse_constant=_no_constant
+        )
+    except RecursionError:
+        raise ValueError("expected JSON, got text that is nested too deeply") from None
 
 
-def _population_part(population: Population) -> PoissonPart | ErrorPart:
-    if isinstance(population, ErrorPopulation):
-        named = {"gain": tensor_name(population, "gain")}
-        return ErrorPart(kind="error", **{**vars(population), **named})
-    named = {f: tensor_name(population, f) for f in ("initial", "leak", "diagonal")}
-    table = TablePart(
-        threshold=tensor_name(population, "threshold"),
-        row_bits=population.table.row_bits,
-        dither_bits=population.table.dither_bits,
-    )
-    return PoissonPart(kind="poisson", **{**vars(population), **named, "table": table})
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("expected each key once in an object of JSON")
+    return found
 
 
-def tensor_name(part: Population | Connection | Drive | Readout, field: str) -> str:
-    """Name of the tensor that holds one array of a network.
-
-    Returns
-    -------
-    str
-        ``populations.<name>.<field>``, ``connections.<name>.weight``, ``drive.weight`` or
-        ``readout.weight``.
-    """
-    if isinstance(part, Connection):
-        return f"connections.{part.name}.{field}"
-    if isinstance(part, Drive | Readout):
-        return f"{type(part).__name__.lower()}.{field}"
-    return f"populations.{part.name}.{field}"
+def _whole(text: str) -> int:
+    if len(text) > LONGEST_NUMBER:
+        raise ValueError(f"expected numbers of at most {LONGEST_NUMBER} digits, got {len(text)}")
+    return int(text)
 
 
-def to_network(program: Program, arrays: Arrays) -> IntegerNetwork:
+def _no_constant(text: str) -> Any:
+    raise ValueError(f"expected finite numbers, got {text}")
+
+
+def to_network(program: Any, arrays: Arrays) -> IntegerNetwork:
     """Put a program and its tensors together again.
 
-    Parameters
-    ----------
-    program : Program
-    arrays : mapping of str to array
-        Tensors by name, matrices [source, target].
-
     Raises
     ------
-    KeyError
-        If a tensor is missing.
+    ValueError
+        If keys or nesting are wrong, or a tensor is missing or of another shape.
     NetworkError
-        If the parts do not fit together.
+        If a value is out of bounds, or the parts do not fit.
     """
-    drive = program.drive
-    return IntegerNetwork(
-        topology=program.topology,
-        input=InputEncoding(**vars(program.input)),
-        populations=tuple(_population(part, arrays) for part in program.populations),
-        connections=tuple(
-            Connection(**{**vars(c), "weight": _matrix(arrays, c.weight)})
-            for c in program.connections
-        ),
-        schedule=tuple(Hop(**vars(hop)) for hop in program.schedule),
-        readout=Readout(
-            **{**vars(program.readout), "weight": _matrix(arrays, program.readout.weight)}
-        ),
-        drive=None
-        if drive is None
-        else Drive(**{**vars(drive), "weight": _matrix(arrays, drive.weight)}),
-        choices=tuple(Choice(**vars(choice)) for choice in program.choices),
-    )
+    made: IntegerNetwork = _read(Part(IntegerNetwork), program, "network", arrays)
+    return made
 
 
-def _population(part: PoissonPart | ErrorPart, arrays: Arrays) -> Population:
-    fields = {name: value for name, value in vars(part).items() if name != "kind"}
-    if isinstance(part, ErrorPart):
-        return ErrorPopulation(**{**fields, "gain": arrays[part.gain]})
-    named = {f: arrays[getattr(part, f)] for f in ("initial", "leak", "diagonal")}
-    table = CountTable(
-        threshold=arrays[part.table.threshold],
-        u_min=part.u_min,
-        u_max=part.u_max,
-        frac_bits=part.frac_bits,
-        row_bits=part.table.row_bits,
-        dither_bits=part.table.dither_bits,
-    )
-    return PoissonPopulation(**{**fields, **named, "table": table})
+def _read(bound: Any, value: Any, path: str, arrays: Arrays) -> Any:
+    if isinstance(bound, type):
+        return _object(bound, value, path, arrays)
+    reader = _READERS.get(type(bound))
+    # Numbers, flags, names and texts are what JSON says; the network checks them.
+    return value if reader is None else reader(bound, value, path, arrays)
 
 
-def _matrix(arrays: Arrays, name: str) -> NDArray[Any]:
-    return np.ascontiguousarray(arrays[name].T)
+def _object(kind: type, value: Any, path: str, arrays: Arrays, **given: Any) -> Any:
+    """An object of a class, from an object of JSON; ``given`` fields are not read."""
+    if type(value) is not dict:
+        raise ValueError(f"{path}: expected an object, got {show(value)}")
+    known = {f.name: bound_of(f) for f in fields(kind)}
+    for name in value:
+        if name not in known:
+            raise ValueError(f"{path}: has no field {show(name)}")
+    for name in known:
+        if name not in value:
+            raise ValueError(f"{path}: misses the field {name!r}")
+    for name, bound in known.items():
+        if name not in given:
+            given[name] = _read(bound, value[name], f"{path}.{name}", arrays)
+    return kind(**given)
 
 
-def canonical_json(part: BaseModel) -> str:
-    """JSON text of a part: keys sorted, no spaces, so that equal parts give equal text."""
-    return json.dumps(
-        part.model_dump(mode="json"),
-        sort_keys=True,
-        separators=(",", ":"),
-        ensure_ascii=False,
-        allow_nan=False,
-    )
+def _items(bound: Items, value: Any, path: str, arrays: Arrays) -> Any:
+    if type(value) is not list:
+        raise ValueError(f"{path}: expected a list, got {show(value)}")
+    if len(value) > bound.most:
+        raise ValueError(f"{path}: expected at most {bound.most} items, got {len(value)}")
+    if bound.kind is Connection:
+        return _connections(value, path, arrays)
+    return tuple(_read(bound.kind, v, f"{path}[{n}]", arrays) for n, v in enumerate(value))
+
+
+def _connections(values: list[Any], path: str, arrays: Arrays) -> tuple[Connection, ...]:
+    """Those with weights of their own first; the others are views of them."""
+    found: dict[int, Connection] = {}
+    weights: dict[str, NDArray[Any]] = {}
+    for number, value in enumerate(values):
+        if type(value) is not dict or type(value.get("kind")) is not str:
+            raise ValueError(f"{path}[{number}]: expected an object with its kind")
+        if value.get("shared") is None:
+            connection = _connection(value, f"{path}[{number}]", arrays)
+            found[number] = connection
+            if type(connection.name) is str:
+                weights[connection.name] = connection.weight
+    for number, value in enumerate(values):
+        if number not in found:
+            where = f"{path}[{number}]"
+            given = _shared_weight(value, where, arrays, weights)
+            found[number] = _connection(value, where, arrays, **given)
+    return tuple(found[number] for number in range(len(values)))
+
+
+def _connection(value: dict[str, Any], path: str, arrays: Arrays, **given: Any) -> Connection:
+    kind = CONNECTION_KINDS.get(value["kind"])
+    if kind is None:
+        known = ", ".join(CONNECTION_KINDS)
+        raise ValueError(f"{path}.kind: expected one of {known}; got {show(value['kind'])}")
+    others = {name: part for name, part in value.items() if name != "kind"}
+    made: Connection = _object(kind, others, path, arrays, **given)
+    return made
+
+
+def _shared_weight(
+    value: dict[str, Any], path: str, arrays: Arrays, weights: dict[str, NDArray[Any]]
+) -> dict[str, Any]:
+    if value.get("weight") is not None:
+        raise ValueError(f"{path}.weight: expected null where weights are shared")
+    shared = _object(Shared, value["shared"], f"{path}.shared", arrays)
+    for fault in faults(shared, f"{path}.shared"):
+        raise ValueError(fault)
+    if shared.connection not in weights:
+        raise ValueError(
+            f"{path}.shared.connection: expected a connection with weights of its own, got "
+            f"{show(shared.connection)}"
+        )
+    return {"shared": shared, "weight": resolve(weights[shared.connection], shared)}
+
+
+def _array(bound: Array, value: Any, path: str, arrays: Arrays) -> Any:
+    if bound.dimensions == 1 and bound.dtype == "int32" and type(value) is int:
+        limits = np.iinfo(np.int32)
+        if not limits.min <= value <= limits.max:
+            raise ValueError(f"{path}: expected a number of 32 bits, got {show(value)}")
+        return np.array([value], np.int32)
+    if type(value) is not str or value not in arrays:
+        raise ValueError(f"{path}: expected the name of a tensor of the file, got {show(value)}")
+    stored = arrays[value]
+    if bound.dimensions != 1:
+        return stored
+    if stored.ndim != 2 or len(stored) != 1:
+        raise ValueError(f"{path}: expected a tensor of one row, got shape {list(stored.shape)}")
+    return stored[0]
+
+
+def _optional(bound: Optional, value: Any, path: str, arrays: Arrays) -> Any:
+    return None if value is None else _read(bound.kind, value, path, arrays)
+
+
+def _part(bound: Part, value: Any, path: str, arrays: Arrays) -> Any:
+    return _read(bound.kind, value, path, arrays)
+
+
+_READERS: dict[type, Callable[[Any, Any, str, Arrays], Any]] = {
+    Array: _array,
+    Items: _items,
+    Optional: _optional,
+    Part: _part,
+}
