@@ -357,8 +357,7 @@ def working_engines(
     """
     for name in BY_SPEED[:-1]:
         try:
-            engine = get_engine(name)
-            _try(engine, network)
+            engine = _tried(name, network)
         except (EngineUnavailableError, EngineError) as error:
             if tell is not None:
                 tell(f"engine {name} is not used: {error}")
@@ -367,11 +366,13 @@ def working_engines(
     yield get_engine(BY_SPEED[-1])
 
 
-def _try(engine: Engine, network: IntegerNetwork) -> None:
+def _tried(name: str, network: IntegerNetwork) -> Engine:
     middle = np.full((1, network.input.size), (network.input.low + network.input.high) / 2)
     try:
+        engine = get_engine(name)
         engine.run(network, middle, 1, 0, record="last")
     except PvaeNeuroError:
         raise
     except Exception as error:
         raise EngineError(f"it fails on this machine: {error}") from error
+    return engine
