@@ -28,7 +28,7 @@ def argument_strategies(name):
 
 
 @pytest.mark.parametrize("name", sorted(SCALAR))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_formula(name, data):
     rows = [
@@ -98,7 +98,7 @@ def intervals(draw, values=words):
 
 
 @pytest.mark.parametrize("name", sorted(SCALAR))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(data=st.data())
 def test_interval_holds_every_result(name, data):
     drawn = [data.draw(intervals(values)) for values in argument_strategies(name)]

@@ -125,7 +125,7 @@ def test_leak_settles_by_its_width():
 
     network = one(leak, decay=3800, shift=12, give=9, bits=16)
     network.require_proof()
-    low, high = bounds(network)
+    _, high = bounds(network)
     assert high[0] < 1 << 15
 
 

@@ -56,9 +56,9 @@ def test_every_operation_can_be_written():
         (lambda n: n.x >= n.y, ["t0 = x >= y"]),
         (lambda n: n.x <= n.y, ["t0 = y >= x"]),
         (lambda n: n.x < n.y, ["t0 = y - x", "t1 = t0 >= 1"]),
-        (lambda n: 0 < n.x, ["t0 = x >= 1"]),
+        (lambda n: 0 < n.x, ["t0 = x >= 1"]),  # noqa: SIM300
         (lambda n: n.x < 0, ["t0 = 0 - x", "t1 = t0 >= 1"]),
-        (lambda n: 1 >= n.x, ["t0 = 1 >= x"]),
+        (lambda n: 1 >= n.x, ["t0 = 1 >= x"]),  # noqa: SIM300
     ],
 )
 def test_comparisons(rule, expected):
@@ -104,7 +104,7 @@ def test_other_literals_are_refused(literal):
 
 
 def branch(n):
-    if n.a > 0:
+    if n.a > 0:  # noqa: PLR1730
         n.a = 0
 
 

@@ -122,16 +122,14 @@ class Connection(ABC):
         # Sums of integers below 2**53 are exact in floats, in any order.
         positive, negative = np.maximum(weight, 0.0), np.minimum(weight, 0.0)
         low, high = (self._row(side) for side in message)
-
-        def total(below: NDArray[Any], above: NDArray[Any]) -> NDArray[np.int64]:
-            sums = self.product(below, positive) + self.product(above, negative)
-            return np.rint(np.clip(sums[0], -(2.0**52), 2.0**52)).astype(np.int64)
-
-        low0, high0 = np.minimum(low, 0.0), np.maximum(high, 0.0)
-        return (
-            Interval(total(low0, high0), total(high0, low0)),
-            Interval(total(low, high), total(high, low)),
+        sides = np.concatenate([low, high, np.minimum(low, 0.0), np.maximum(high, 0.0)])
+        up, down = self.product(sides, positive), self.product(sides, negative)
+        # Each side of a message goes with the weights by which it lowers, or raises, the sum.
+        ends = np.stack([up[0] + down[1], up[1] + down[0], up[2] + down[3], up[3] + down[2]])
+        least, most, adding_least, adding_most = np.rint(np.clip(ends, -(2.0**52), 2.0**52)).astype(
+            np.int64
         )
+        return Interval(adding_least, adding_most), Interval(least, most)
 
     def _row(self, side: NDArray[np.int64]) -> NDArray[np.float64]:
         return np.broadcast_to(side.astype(np.float64), (1, self.shape[1]))

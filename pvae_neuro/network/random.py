@@ -545,6 +545,8 @@ class _Filling:
         )
 
     def _shape(self) -> Shape:
+        if self.rng.random() < 0.1:
+            return 1, 1, 1
         while True:
             shape = tuple(int(n) for n in self.rng.integers((1, 1, 1), (4, 7, 7)))
             if _size(shape) <= LARGEST_POPULATION:

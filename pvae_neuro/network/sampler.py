@@ -1,8 +1,8 @@
 """Poisson counts by fixed-point inversion: one potential and one 16-bit word give one count.
 
 The rule uses shifts, adds, compares and products alone; registers stay within 24 bits and products
-within 46 for a largest count of 63. It is monotone in the word, so integers and floats that share a
-word share its meaning: the word is the position in the distribution function.
+within 47, signs included, for a largest count of 63. It is monotone in the word, so integers and
+floats that share a word share its meaning: the word is the position in the distribution function.
 
 With ``mul(a, b, s) = (a * b + 2**(s-1)) >> s``, a potential u of unit 2**-frac_bits, a word w, a
 largest count below 2**(6+k), and q = 17 - k (the rate is held in units of 2**-q)::
