@@ -1,6 +1,6 @@
 """Images to train and test on: readers, whitened patches, inputs that change in time.
 
-Each name is loaded at its first use, so that reading a NumPy file imports NumPy alone.
+Each name is loaded at its first use, so that reading a NumPy file imports only NumPy.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from pvae_neuro.utils.digest import digest
 from pvae_neuro.utils.files import atomic_path
 
 CACHE_VARIABLE = "PVAE_NEURO_CACHE"
-# A folder with more files than this is recognized by its subfolders alone.
+# A folder with more files than this is recognized by its subfolders only.
 MOST_FILES = 64
 # Larger sets are decoded anew each time, so that they do not fill the user's disk.
 MOST_BYTES = 2**31

@@ -2,7 +2,7 @@
 
 A feeder gives frame after frame of the same batch of scenes: row ``b`` of every frame continues row
 ``b`` of the frame before, so that a network can carry its state over instead of starting anew. Each
-frame is shown for ``steps_per_frame`` iterations. A frame depends on its number alone: frame 7 is
+frame is shown for ``steps_per_frame`` iterations. A frame depends only on its number: frame 7 is
 the same whether or not frame 6 was asked for.
 """
 
@@ -198,7 +198,7 @@ class Jittering(_Scenes):
 
     In each frame each image has a shift of its own, independent of all other frames, in whole
     pixels so that nothing is blurred. Pixels from outside are zero. Shifts come from Philox with
-    the seed as key and the frame as counter, so that they depend on (seed, frame, image) alone.
+    the seed as key and the frame as counter, so that they depend only on (seed, frame, image).
 
     Parameters
     ----------

@@ -25,7 +25,7 @@ _UNREADABLE = (
 
 @dataclass(frozen=True)
 class _Request:
-    """The part of a set to read; only sets that are resized heed the limit."""
+    """The part of a set to read; only sets that are resized heed size and limit."""
 
     root: Path
     split: str
@@ -124,8 +124,8 @@ def read_torchvision(
 ) -> Arrays:
     """Read one of torchvision's data sets, through a cache of decoded images.
 
-    EMNIST is its ``balanced`` split of 47 classes. Size and limit concern CelebA alone; the other
-    sets are read whole. Images are uint8 [N, H, W] or [N, 3, H, W], ink bright; labels are classes,
+    EMNIST is its ``balanced`` split of 47 classes. Only CelebA heeds size and limit; the other sets
+    are read whole. Images are uint8 [N, H, W] or [N, 3, H, W], ink bright; labels are classes,
     for CelebA whether a face smiles.
 
     Raises :class:`InputError` if the data are absent or damaged, and

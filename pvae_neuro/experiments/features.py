@@ -148,7 +148,7 @@ def _notes(context: Context, fits: dict[str, Fits]) -> list[str]:
     )
     return [
         f"Gabor functions among the elements (more than {EXPLAINED:.0%} of variance explained): "
-        f"{counts}. Frequencies, bandwidths and orientations are of those alone; an orientation is "
+        f"{counts}. Frequencies, bandwidths and orientations are of those only; an orientation is "
         "that of the wave, so that bars of 0° are upright.",
         "Single edges are fitted at the lowest frequency that fits may take, "
         f"{LOWEST_FREQUENCY:g} cycles/pixel.",
@@ -199,5 +199,5 @@ def _draw_histogram(ax: Axes, fits: dict[str, Fits], key: str, bins: Any) -> Non
         if found:
             values = [getattr(fit, key) for fit in found]
             weights = np.full(len(values), 1.0 / len(values))
-            style = {"histtype": "step", "color": color_of(name), "lw": 1.6}
+            style: dict[str, Any] = {"histtype": "step", "color": color_of(name), "lw": 1.6}
             ax.hist(values, bins, weights=weights, label=name, **style)

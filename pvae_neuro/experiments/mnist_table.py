@@ -175,7 +175,7 @@ def _notes(context: Context) -> list[str]:
         "Quick version: trainings of seconds, the first 250 test digits, and regressions on 500 "
         "labels instead of 60,000, so accuracies are lower. Accuracy, and R² within images, which "
         "is .0035 lower on these digits than on all 10,000, are not checked. The shipped model's "
-        "accuracy is read at 128 iterations alone. Parameters are counted at the published number "
+        "accuracy is read only at 128 iterations. Parameters are counted at the published number "
         "of latents."
     )
     return [

@@ -7,8 +7,8 @@ characters of other alphabets, and on natural patches. Two questions:
   the latents, divided by the variance of the set, so that sets compare: 1 is the error of the set's
   mean image. An encoder is limited to what it learned; iterative inference can go on reducing its
   error on images that no encoder has seen.
-- Do the latents still tell the class? A logistic regression learns it from the latents of upright
-  training digits and is tested on those of turned ones.
+- Can the class still be read from the latents? A logistic regression learns it from the latents of
+  upright training digits and is tested on those of turned ones.
 
 Only the order of the reconstructions is published: amortized worse than iterative amortized, that
 worse than semi-amortized, and iterative Poisson best.

@@ -158,8 +158,8 @@ def _row(setting: Setting, figures: dict[str, float], model: SavedModel) -> Row:
 def _published(setting: Setting) -> dict[str, float]:
     for point in published.RATE_DISTORTION.get(setting.family, []):
         if (point["beta"], point.get("steps")) == (setting.beta, setting.steps):
-            known = {key: point[key] for key in ("zeros", "r2", "r2_mean") if key in point}
-            return {**known, "distance": distance(point["r2"], point["zeros"])}
+            known = {**point, "distance": distance(point["r2"], point["zeros"])}
+            return {column.key: known[column.key] for column in _COLUMNS if column.key in known}
     return {}
 
 

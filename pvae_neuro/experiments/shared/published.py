@@ -1,6 +1,6 @@
 """Published figures beside ours, from ``published.json``, and what could not be verified.
 
-The file names its sources. A figure that is known from secondary text alone, or that no source
+The file names its sources. A figure that is known only from secondary text, or that no source
 settles, is not in it as a number; :data:`UNVERIFIED` describes such figures for the notes.
 """
 

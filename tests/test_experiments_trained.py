@@ -1,4 +1,4 @@
-"""Convergence, MNIST table, rate-distortion and amortization gap, with models of seconds."""
+"""Whole experiments with random images and trainings of one batch; what they share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Out-of-distribution, sample-efficiency, features, tuning and non-stationary experiments."""
+"""Parts of experiments, on models and curves whose answers are known."""
 
 from __future__ import annotations
 
