@@ -54,8 +54,8 @@ _COLUMNS = [
 ]
 
 # The exact loss needs a linear decoder. Under it latents that carry little at first do not
-# collapse, as they do under samples. Both families get a linear decoder, so that they differ only in
-# their distributions.
+# collapse, as they do under samples. Both families get a linear decoder, so that they differ in
+# nothing but their distributions.
 _ARCHITECTURES: dict[str, dict[str, Any]] = {
     "poisson": {"decoder": "linear", "estimator": "exact"},
     "gaussian": {"decoder": "linear"},
