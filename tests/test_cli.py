@@ -271,7 +271,7 @@ def test_of_several_training_processes_the_first_alone_speaks(cli, tmp_path, mon
     monkeypatch.setattr(ranks, "is_first_process", lambda: False)
     code, out, _ = cli(
         "train", "--dataset", tmp_path / "x.npy", "-o", tmp_path / "m.safetensors",
-        "--latents", 8, "--steps", 2, "--epochs", 1, "--device", "cpu",
+        "--latents", 8, "--steps", 2, "--epochs", 1, "--batch-size", 10, "--device", "cpu",
         "--json", tmp_path / "train.json",
     )  # fmt: skip
     assert (code, out) == (0, "")

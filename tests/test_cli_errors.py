@@ -19,7 +19,8 @@ from models import random_images, random_model
 from onnx import TensorProto, helper
 from safetensors.numpy import load_file, save_file
 
-from pvae_neuro.exporters.onnx import SCHEMA_KEY
+from pvae_neuro.errors import CertificateError
+from pvae_neuro.exporters.onnx.file import SCHEMA_KEY
 
 
 @pytest.fixture(scope="module")
@@ -249,12 +250,17 @@ def test_a_float_model_takes_no_engine(files, out, refused):
     assert "--engine: a float model runs on no engine, got 'reference'" in line
 
 
-def test_errors_of_the_library_get_flags_here(files, out, refused):
-    line = refused(
-        "export", files / "model.safetensors", "--calibrate", files / "x.npy", "-o", out / "m.onnx",
-        "--max-count", 1, "--frac-bits", 16, "--topology", "lateral",
-    )  # fmt: skip
-    assert "--max-count" in line
+def test_errors_of_the_library_get_flags_here(files, out, refused, monkeypatch):
+    from pvae_neuro import export
+
+    def refuse(network):
+        raise CertificateError("latents.u: expected at most 24 bits, got 25", "narrower")
+
+    monkeypatch.setattr(export, "certify", refuse)
+    command = ("export", files / "model.safetensors", "--calibrate", files / "x.npy")
+    line = refused(*command, "-o", out / "m.onnx")
+    assert line.startswith("error: latents.u: expected at most 24 bits, got 25 (")
+    assert "--weight-bits" in line
 
 
 def test_lava_missing(files, out, refused, monkeypatch):
