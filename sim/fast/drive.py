@@ -6,14 +6,12 @@ tenth of a second, on the cores that the kernel wants next.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
 from pvae_neuro.network import Encoding, IntegerNetwork, shift_right
-from pvae_neuro.sim.fast.compiled import compiled
+from pvae_neuro.sim.fast.memory import address, compiled, float64_at, int32_at, int64_at
 from pvae_neuro.sim.fast.team import Team
 
 # Rows of weights that serve all images while they are in the second-level cache.
@@ -33,7 +31,9 @@ def encode(
 
     def share(first: int, last: int, start: int, stop: int) -> None:
         product = np.zeros((last - first, weight.shape[1]))
-        add_drive(np.ascontiguousarray(frame[first:last]), weight, product)
+        encoded, work = np.ascontiguousarray(frame[first:last]), np.empty(2 * ROWS_TOGETHER)
+        places = (address(array) for array in (encoded, weight, product, work))
+        add_drive(*places, len(product), *weight.shape)
         shifted = shift_right(product.astype(np.int64), encoding.shift)
         out[first:last] = np.clip(shifted, -encoding.limit, encoding.limit)
 
@@ -61,32 +61,41 @@ def _converted(network: IntegerNetwork, encoding: Encoding) -> NDArray[np.float6
 
 
 @nb.njit
-def _bright(encoded, first, place, value):  # type: ignore[no-untyped-def]
+def _bright(encoded, first, last, place, value):  # type: ignore[no-untyped-def]
     """List the pixels that are not zero, filled up with zeros to whole passes."""
     found = 0
-    for m in range(first, min(first + ROWS_TOGETHER, encoded.shape[0])):
+    for m in range(first, last):
         if encoded[m] != 0:
-            place[found], value[found] = m, encoded[m]
+            place[found] = m
+            value[found] = encoded[m]
             found += 1
     while found % ROWS_PER_PASS:
-        place[found], value[found] = first, 0.0
+        place[found] = first
+        value[found] = 0.0
         found += 1
     return found
 
 
-@compiled
-def add_drive(encoded, weight, product):  # type: ignore[no-untyped-def]
+@compiled(7)
+def add_drive(encoded, weight, product, work, samples, pixels, size):  # type: ignore[no-untyped-def]
     """``product[b, k] += sum over pixels m of encoded[b, m] * weight[m, k]``.
 
-    encoded int32 [B, M], weight float64 [M, K], product float64 [B, K]. Exact while no partial sum
-    reaches 2**53, which the caller sees to. Dark pixels cost nothing.
+    By their addresses: encoded int32 [B, M], weight float64 [M, K], product float64 [B, K], and
+    room for two numbers for each of ``ROWS_TOGETHER``. Exact while no partial sum reaches 2**53,
+    which the caller sees to. Dark pixels cost nothing.
     """
-    place, value = np.empty(ROWS_TOGETHER, np.int64), np.empty(ROWS_TOGETHER, np.float64)
-    for first in range(0, encoded.shape[1], ROWS_TOGETHER):
-        for b in range(encoded.shape[0]):
-            for p in range(0, _bright(encoded[b], first, place, value), ROWS_PER_PASS):
-                w0, w1 = weight[place[p]], weight[place[p + 1]]
-                w2, w3 = weight[place[p + 2]], weight[place[p + 3]]
+    place, value = int64_at(work), float64_at(work + 8 * ROWS_TOGETHER)
+    for first in range(0, pixels, ROWS_TOGETHER):
+        last = first + ROWS_TOGETHER if first + ROWS_TOGETHER < pixels else pixels
+        for b in range(samples):
+            row = float64_at(product + 8 * b * size)
+            bright = _bright(int32_at(encoded + 4 * b * pixels), first, last, place, value)
+            for p in range(0, bright, ROWS_PER_PASS):
+                w0 = float64_at(weight + 8 * size * place[p])
+                w1 = float64_at(weight + 8 * size * place[p + 1])
+                w2 = float64_at(weight + 8 * size * place[p + 2])
+                w3 = float64_at(weight + 8 * size * place[p + 3])
                 x0, x1, x2, x3 = value[p], value[p + 1], value[p + 2], value[p + 3]
-                for k in range(product.shape[1]):
-                    product[b, k] += x0 * w0[k] + x1 * w1[k] + x2 * w2[k] + x3 * w3[k]
+                for k in range(size):
+                    row[k] += x0 * w0[k] + x1 * w1[k] + x2 * w2[k] + x3 * w3[k]
+    return 0

@@ -8,12 +8,17 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pvae_neuro.errors import EngineError
 from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.sim.engine import Block, BlockResult, Engine, Progress
 from pvae_neuro.sim.fast.drive import encode
-from pvae_neuro.sim.fast.kernel import Records, Samples, advance
-from pvae_neuro.sim.fast.plan import Plan, plan_for
-from pvae_neuro.sim.fast.readout import read_values
+from pvae_neuro.sim.fast.events import list_cells
+from pvae_neuro.sim.fast.kernel import Samples, advance
+from pvae_neuro.sim.fast.layouts import CACHE_LINE, padded_size
+from pvae_neuro.sim.fast.memory import ROOM_SIZE, SEED, address
+from pvae_neuro.sim.fast.plan import plan_for
+from pvae_neuro.sim.fast.readout import Summary as SummaryNumbers
+from pvae_neuro.sim.fast.readout import read_values, ring_bytes, summarize
 from pvae_neuro.sim.fast.team import Kernel, Team, default_threads
 from pvae_neuro.sim.noise import check_whole
 from pvae_neuro.sim.readout import Summary
@@ -28,7 +33,6 @@ BLOCK_BYTES = 128 << 20
 FIRST_STEPS = 16
 GROWTH = 8
 MOST_THREADS = 1024
-TYPES = (np.dtype(np.uint8), np.dtype(np.int16), np.dtype(np.int32))
 
 
 class FastEngine(Engine):
@@ -74,104 +78,130 @@ class FastEngine(Engine):
 
     def run_block(self, block: Block) -> BlockResult:
         """Run a block; see :meth:`Engine.run_block`."""
-        plan = plan_for(block.network)
-        return self._run(plan, block, np.zeros((len(block.samples), 1, 0), np.int32))[0]
+        return _Run(block, None).run(self.threads)
 
     def run_summarized(
         self, block: Block, x: NDArray[np.int32], counts: str, max_count: int
     ) -> tuple[BlockResult, Summary]:
         """Run a block and make its figures as it goes; see :meth:`Engine.run_summarized`."""
-        plan = plan_for(block.network)
-        if not plan.reads_out:
+        if plan_for(block.network).readout is None:
             return super().run_summarized(block, x, counts, max_count)
-        result, records = self._run(plan, block, x << plan.target_left)
-        spikes, active, saturated = np.moveaxis(records.sums[:, :-1], 2, 0)
-        return result, Summary(spikes, active, saturated, records.error[:, 1:])
+        run = _Run(block, x)
+        result = run.run(self.threads)
+        spikes, active, saturated = np.moveaxis(run.sums[:, :-1], 2, 0)
+        return result, Summary(spikes, active, saturated, run.error[:, 1:])
 
-    def reconstruct(
-        self, network: IntegerNetwork, values: NDArray[Any]
-    ) -> NDArray[np.float32]:
+    def reconstruct(self, network: IntegerNetwork, values: NDArray[Any]) -> NDArray[np.float32]:
         """Read values out; see :meth:`Engine.reconstruct`."""
-        plan = plan_for(network)
-        if not plan.reads_out or network.readout is None:
+        plan, source = plan_for(network).readout, network.readout
+        if plan is None or source is None:
             return super().reconstruct(network, values)
-        image = np.empty((len(values), network.input.size), np.int32)
-        wide = values.astype(np.int32)
+        wide = np.ascontiguousarray(values, np.int32)
+        image = np.empty((len(wide), plan.pixels), np.int32)
+        work = 4 * list_cells(plan.neurons) + ring_bytes(plan.neurons, plan.pixels)
 
         def share(first: int, last: int, start: int, stop: int) -> None:
-            read_values(plan.readout, wide, image, first, last)
+            room = room_for(work)
+            read_values(
+                address(plan.weight), plan.neurons, plan.pixels, address(wide[first:]),
+                address(room), address(image[first:]), last - first,
+            )  # fmt: skip
 
-        with Team(len(values), self.threads) as team:
+        with Team(len(wide), self.threads) as team:
             team.run(share, 0, 0)
-        return (image * 2.0**-network.readout.frac_bits).astype(np.float32)
-
-    def _run(
-        self, plan: Plan, block: Block, target: NDArray[np.int32]
-    ) -> tuple[BlockResult, Records]:
-        samples = _samples(plan, block, target)
-        records = _records(plan, block, target.shape[2] > 0)
-
-        def kernel(first: int, last: int, start: int, stop: int) -> None:
-            advance(plan.code, samples, records, plan.readout, first, last, start, stop)
-
-        with Team(len(block.samples), self.threads) as team:
-            _advance(team, kernel, len(block.samples), block.steps, block.advance)
-        return _result(plan, block, samples, records), records
+        return (image * 2.0**-source.frac_bits).astype(np.float32)
 
 
-def _samples(plan: Plan, block: Block, target: NDArray[np.int32]) -> Samples:
-    code, count = plan.code, len(block.samples)
-    cells = int(code.sizes[0])
-    inputs = np.zeros((block.frames, count, cells), np.int32)
-    for name, values in block.inputs.items():
-        place = plan.places[name]
-        inputs[:, :, place : place + values.shape[2]] = values
-    return Samples(
-        state=np.tile(code.cells[: code.sizes[1]], (count, 1)),
-        inputs=inputs,
-        target=target,
-        seed=np.uint64(block.seed),
-        first_sample=block.samples.start,
-        first_step=block.first_step,
-        iterations=block.iterations,
-        steps=block.steps,
-        target_iterations=(block.steps - 1) // target.shape[1],
-    )
+class _Run:
+    """One block: its state, what is recorded of it, and the kernel that advances it."""
+
+    def __init__(self, block: Block, x: NDArray[np.int32] | None) -> None:
+        network, count, steps = block.network, len(block.samples), block.steps
+        self.block = block
+        self.plan = plan = plan_for(network)
+        self.state = np.tile(plan.initial, (count, 1))
+        self.inputs = np.zeros((block.frames, count, plan.inputs), np.int32)
+        for name, values in block.inputs.items():
+            place = plan.places[name]
+            self.inputs[:, :, place : place + values.shape[2]] = values
+        self.variables = {
+            name: np.empty((count, steps, self._size(name)), variable_dtype(network, name))
+            for name in block.record
+        }
+        rows = [
+            (address(values), values.itemsize, plan.places[name], values.shape[2])
+            for name, values in self.variables.items()
+        ]
+        self.records = np.array(rows, np.int64)
+        self.summary = np.zeros(0, np.int64) if x is None else self._summary(x)
+        samples = Samples(
+            state=address(self.state),
+            inputs=address(self.inputs),
+            records=address(self.records),
+            record_count=len(rows),
+            count=count,
+            first_sample=block.samples.start,
+            first_step=block.first_step,
+            iterations=block.iterations,
+            steps=steps,
+            summary=0 if x is None else address(self.summary),
+        )
+        self.samples = np.array(samples, np.int64)
+
+    def _size(self, name: str) -> int:
+        return self.block.network.population_of[name.partition(".")[0]].size
+
+    def _summary(self, x: NDArray[np.int32]) -> NDArray[np.int64]:
+        plan, steps, frames = self.plan.readout, self.block.steps, x.shape[1]
+        if plan is None:
+            raise EngineError("engine fast: this network has no readout to summarize by")
+        self.target = np.ascontiguousarray(x << plan.target_left)
+        self.sums = np.zeros((len(x), steps, 3), np.int64)
+        self.error = np.zeros((len(x), steps), np.int64)
+        numbers = SummaryNumbers(
+            function=summarize.address,
+            place=plan.place,
+            stride=plan.stride,
+            weights=address(plan.weight),
+            target=address(self.target),
+            sums=address(self.sums),
+            error=address(self.error),
+            neurons=plan.neurons,
+            pixels=plan.pixels,
+            left=plan.left,
+            most=plan.most,
+            frames=frames,
+            iterations=(steps - 1) // frames,
+            steps=steps,
+        )
+        return np.array(numbers, np.int64)
+
+    def run(self, threads: int) -> BlockResult:
+        """Run all steps."""
+        block, samples = self.block, len(self.block.samples)
+        with Team(samples, threads) as team:
+            _advance(team, self._kernel, samples, block.steps, block.advance)
+        last = {}
+        for name in block.network.variables:
+            place, dtype = self.plan.places[name], variable_dtype(block.network, name)
+            last[name] = self.state[:, place : place + self._size(name)].astype(dtype)
+        return BlockResult(last, self.variables)
+
+    def _kernel(self, first: int, last: int, start: int, stop: int) -> None:
+        parts = self.plan.room
+        ends = np.cumsum([padded_size(size, CACHE_LINE) for size in parts.values()])
+        memory = room_for(int(ends[-1]))
+        room = np.zeros(ROOM_SIZE, np.int64)
+        room[list(parts)] = address(memory) + np.append(0, ends[:-1])
+        room[SEED] = np.array(self.block.seed, np.uint64).view(np.int64)
+        places = (address(array) for array in (self.plan.code, self.samples, room))
+        advance(*places, first, last, start, stop)
 
 
-def _records(plan: Plan, block: Block, summary: bool) -> Records:
-    network, count, steps = block.network, len(block.samples), block.steps
-    widths = [0, 0, 0]
-    which = []
-    for name in block.record:
-        kind = TYPES.index(variable_dtype(network, name))
-        size = network.population_of[name.partition(".")[0]].size
-        which.append((kind, plan.places[name], widths[kind], size))
-        widths[kind] += size
-    arrays = [
-        np.empty((count, steps, width), dtype) for width, dtype in zip(widths, TYPES, strict=True)
-    ]
-    summarized = steps if summary else 0
-    return Records(
-        *arrays,
-        which=np.array(which, np.int64).reshape(-1, 4),
-        sums=np.zeros((count, summarized, 3), np.int64),
-        error=np.zeros((count, summarized), np.int64),
-    )
-
-
-def _result(plan: Plan, block: Block, samples: Samples, records: Records) -> BlockResult:
-    network = block.network
-    last = {}
-    for name in network.variables:
-        place, size = plan.places[name], network.population_of[name.partition(".")[0]].size
-        last[name] = samples.state[:, place : place + size].astype(variable_dtype(network, name))
-    arrays = (records.bytes, records.words, records.longs)
-    variables = {
-        name: arrays[kind][:, :, first : first + size]
-        for name, (kind, _, first, size) in zip(block.record, records.which.tolist(), strict=True)
-    }
-    return BlockResult(last, variables)
+def room_for(size: int) -> NDArray[np.uint8]:
+    """Memory that begins at a cache line."""
+    memory = np.empty(size + CACHE_LINE, np.uint8)
+    return memory[-address(memory) % CACHE_LINE :]
 
 
 def _advance(team: Team, kernel: Kernel, samples: int, steps: int, progress: Progress) -> None:

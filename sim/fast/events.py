@@ -1,8 +1,8 @@
-"""Sums over active neurons: their rows of weights are added, and no other is read.
+"""Lists of active neurons, and sums over them: their rows of weights are added, no other is read.
 
-A list of active neurons is ``active`` (their numbers) and ``count`` (their values), ``found`` of
-them, and behind those one entry of value zero, so that neurons can be taken two at a time; ``pair``
-holds the values of two neurons in one number, for the vector instructions.
+A list is a part of the cells: how many are active; their numbers ``active``; their values ``count``;
+and ``pair``, which holds the values of two neurons in one number, for the vector instructions.
+Behind the active neurons stands one entry of value zero, so that they can be taken two at a time.
 """
 
 from __future__ import annotations
@@ -10,50 +10,71 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
+from pvae_neuro.sim.fast.layouts import CELLS_PER_LINE, padded_size
+from pvae_neuro.sim.fast.memory import CELLS, PART, command, int8_at, int32_at
 from pvae_neuro.sim.fast.vectors import BYTE_LANES, add_byte_rows, byte_sums, store_byte_sums
 
 INT16_MAX = (1 << 15) - 1
+HEAD_BYTES = 4 * CELLS_PER_LINE
+
+
+def list_stride(neurons: int) -> int:
+    """Cells of each of a list's three arrays."""
+    return padded_size(neurons + 2, CELLS_PER_LINE)
+
+
+def list_cells(neurons: int) -> int:
+    """Cells of a list."""
+    return CELLS_PER_LINE + 3 * list_stride(neurons)
 
 
 @nb.njit
-def list_active(values, active, count):  # type: ignore[no-untyped-def]
-    """List the values that are not zero; returns how many."""
-    found = np.uint64(0)
-    for i in range(values.shape[0]):
+def list_active(values, n, at, stride):  # type: ignore[no-untyped-def]
+    """List those of n int32 values that are not zero."""
+    active, count = int32_at(at + HEAD_BYTES), int32_at(at + HEAD_BYTES + 4 * stride)
+    found = np.int64(0)
+    for i in range(n):
         active[found] = i
         count[found] = values[i]
-        found += np.uint64(values[i] != 0)
-    active[found], count[found] = 0, 0
-    return np.int64(found)
+        found += np.int64(values[i] != 0)
+    close_list(at, stride, found)
 
 
 @nb.njit
-def pair_counts(count, found, pair):  # type: ignore[no-untyped-def]
-    """Pack the values of two neurons, of 16 bits each, into one number."""
+def close_list(at, stride, found):  # type: ignore[no-untyped-def]
+    """Finish a list of which ``active`` and ``count`` are there."""
+    active, count = int32_at(at + HEAD_BYTES), int32_at(at + HEAD_BYTES + 4 * stride)
+    pair = int32_at(at + HEAD_BYTES + 8 * stride)
+    int32_at(at)[0] = found
+    active[found] = 0
+    count[found] = 0
     for p in range((found + 1) // 2):
         pair[p] = (count[2 * p] & 0xFFFF) | (count[2 * p + 1] << 16)
 
 
-@nb.njit
-def add_rows(weights, first, width, largest, active, count, pair, found, part, total):  # type: ignore[no-untyped-def]
-    """``total[i] = sum over active j of count[j] * weight[j, i]`` with rows of bytes.
+@command
+def list_values(command, room):  # type: ignore[no-untyped-def]
+    """Place of the values; neurons; place of the list, its stride."""
+    values = int32_at(room[CELLS] + 4 * command[1])
+    list_active(values, command[2], room[CELLS] + 4 * command[3], command[4])
 
-    Sums of 16 bits are exact as long as the counts, each times the largest weight of its row, add
-    up to 15 bits. The list is cut where they would not; ``part`` holds the sums of a cut.
 
-    Parameters
-    ----------
-    weights : int8
-        The row of neuron j begins at ``first + j * width``.
-    width : int
-        A multiple of ``BYTE_LANES``.
-    largest : int32 [sources]
-        Largest absolute weight of each row.
-    active, count, pair, found
-        A list; counts in 0 .. 255.
-    part, total : int32 [width]
+@command
+def add_events(command, room):  # type: ignore[no-untyped-def]
+    """Place of the list, its stride; address of the weights; places of ``largest`` and ``total``; width.
+
+    ``total[i] = sum over active j of count[j] * weights[j * width + i]`` with rows of bytes, counts
+    in 0 .. 255, and the width a multiple of ``BYTE_LANES``. Sums of 16 bits are exact as long as the
+    counts, each times the largest weight of its row, add up to 15 bits. The list is cut where they
+    would not; ``part`` holds the sums of a cut.
     """
-    start = 0
+    at, stride, width = room[CELLS] + 4 * command[1], command[2], command[6]
+    found = np.int64(int32_at(at)[0])
+    active, count = int32_at(at + HEAD_BYTES), int32_at(at + HEAD_BYTES + 4 * stride)
+    pair = int32_at(at + HEAD_BYTES + 8 * stride)
+    weights, largest = int8_at(command[3]), int32_at(room[CELLS] + 4 * command[4])
+    total, part = int32_at(room[CELLS] + 4 * command[5]), int32_at(room[PART])
+    start, into = 0, total
     while True:
         stop, reach = start, 0
         while stop < found:
@@ -62,36 +83,23 @@ def add_rows(weights, first, width, largest, active, count, pair, found, part, t
             if reach > INT16_MAX:
                 break
             stop += 2
-        into = total if start == 0 else part
         if stop == start and start < found:
+            # Two neurons whose counts alone exceed 16 bits.
             stop += 2
-            _add_two_rows(weights, first, width, active, count, start, into)
+            row0, row1 = active[start] * width, active[start + 1] * width
+            count0, count1 = count[start], count[start + 1]
+            for i in range(width):
+                into[i] = count0 * weights[row0 + i] + count1 * weights[row1 + i]
         else:
-            _add_narrow_rows(weights, first, width, active, pair, start, stop, into)
+            for first in range(0, width, BYTE_LANES):
+                sums = byte_sums()
+                for p in range(start // 2, (stop + 1) // 2):
+                    row0, row1 = first + active[2 * p] * width, first + active[2 * p + 1] * width
+                    sums = add_byte_rows(sums, weights, row0, row1, pair[p])
+                store_byte_sums(sums, into, first)
         if start > 0:
             for i in range(width):
                 total[i] += part[i]
-        start = stop
+        start, into = stop, part
         if start >= found:
             return
-
-
-@nb.njit
-def _add_narrow_rows(weights, first, width, active, pair, start, stop, out):  # type: ignore[no-untyped-def]
-    for lane in range(0, width, BYTE_LANES):
-        sums = byte_sums()
-        base = first + lane
-        for p in range(start // 2, (stop + 1) // 2):
-            sums = add_byte_rows(
-                sums, weights, base + active[2 * p] * width, base + active[2 * p + 1] * width,
-                pair[p],
-            )  # fmt: skip
-        store_byte_sums(sums, out, lane)
-
-
-@nb.njit
-def _add_two_rows(weights, first, width, active, count, start, out):  # type: ignore[no-untyped-def]
-    """Two neurons whose counts alone exceed 16 bits."""
-    row0, row1 = first + active[start] * width, first + active[start + 1] * width
-    for i in range(width):
-        out[i] = count[start] * weights[row0 + i] + count[start + 1] * weights[row1 + i]

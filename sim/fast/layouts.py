@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pvae_neuro.network import Connection, Dense, Interval
+from pvae_neuro.sim.fast.memory import address
 from pvae_neuro.sim.fast.vectors import BYTE_LANES, PAIR_LANES
 
 CACHE_LINE = 64
+CELLS_PER_LINE = CACHE_LINE // 4
 LARGEST_BYTE = 255
 INT16_MAX = (1 << 15) - 1
 # Sums of any connection are padded to this.
@@ -49,27 +51,18 @@ def digit_blocks(weight: NDArray[np.int8]) -> NDArray[np.int8]:
 
 
 class Weights:
-    """All weights of a network in one array; those that connections share are laid out once."""
+    """Weights as a network's commands read them; those that connections share are laid out once."""
 
     def __init__(self) -> None:
-        self._segments: dict[Any, int] = {}
-        self._parts: list[NDArray[np.int8]] = []
-        self._end = 0
+        self._arrays: dict[Any, NDArray[np.int8]] = {}
 
-    def segment(self, weight: NDArray[np.int8], layout: Callable[[Any], NDArray[np.int8]]) -> int:
-        """Where weights in some layout begin."""
+    def address_of(self, weight: NDArray[np.int8], layout: Callable[[Any], NDArray[Any]]) -> int:
+        """Address of weights in some layout."""
         memory = weight.__array_interface__["data"]
         key = (layout, memory, weight.shape, weight.strides)
-        if key not in self._segments:
-            self._segments[key] = self._end
-            laid_out = layout(weight).reshape(-1)
-            self._parts.append(pad(laid_out, 0, CACHE_LINE))
-            self._end += len(self._parts[-1])
-        return self._segments[key]
-
-    def array(self) -> NDArray[np.int8]:
-        """All weights."""
-        return aligned(np.concatenate([*self._parts, np.zeros(CACHE_LINE, np.int8)]))
+        if key not in self._arrays:
+            self._arrays[key] = aligned(layout(weight))
+        return address(self._arrays[key])
 
 
 def padded_size(size: int, multiple: int) -> int:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba as nb
 import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.core.types.containers import UniTuple
 from numba.extending import intrinsic
+
+from pvae_neuro.sim.fast.memory import RAW, SAMPLE, SEED, STEP, command, uint64_at
 
 _MULTIPLIER_0 = np.uint64(0xD2E7470EE14C6C93)
 _MULTIPLIER_1 = np.uint64(0xCA5A826395121157)
@@ -35,13 +36,14 @@ def _wide_product(typing_context: Any, a: Any, b: Any) -> Any:
     return signature, generate
 
 
-@nb.njit
-def fill_words(raw, blocks, seed, step, sample, stream, first):  # type: ignore[no-untyped-def]
-    """Fill ``raw`` (uint64) with ``blocks`` blocks of one step and sample, from number ``first``."""
-    for block in range(blocks):
-        c0, c1 = np.uint64(first + block + 1), np.uint64(step)
-        c2, c3 = np.uint64(sample), np.uint64(stream)
-        k0, k1 = np.uint64(seed), np.uint64(0)
+@command
+def fill_words(command, room):  # type: ignore[no-untyped-def]
+    """Stream; first block; number of blocks: noise of the room's step and sample."""
+    raw = uint64_at(room[RAW])
+    for block in range(command[3]):
+        c0, c1 = np.uint64(command[2] + block + 1), np.uint64(room[STEP])
+        c2, c3 = np.uint64(room[SAMPLE]), np.uint64(command[1])
+        k0, k1 = np.uint64(room[SEED]), np.uint64(0)
         for _ in range(10):
             high_0, low_0 = _wide_product(_MULTIPLIER_0, c0)
             high_1, low_1 = _wide_product(_MULTIPLIER_1, c2)
@@ -49,4 +51,7 @@ def fill_words(raw, blocks, seed, step, sample, stream, first):  # type: ignore[
             k0 += _WEYL_0
             k1 += _WEYL_1
         place = 4 * block
-        raw[place], raw[place + 1], raw[place + 2], raw[place + 3] = c0, c1, c2, c3
+        raw[place] = c0
+        raw[place + 1] = c1
+        raw[place + 2] = c2
+        raw[place + 3] = c3

@@ -1,13 +1,12 @@
 """What is worked out once per network: its commands, its cells, its weights, its compiled loops.
 
-:func:`plan_for` walks the schedule as the proof of ranges does, so that every choice of a width or a
-way rests on a proved interval. One function below for each kind of connection; programs are cut into
-loops and draws.
+Every choice of a width or a way rests on an interval that is proved for the activation it serves.
+One function below for each kind of connection; programs are cut into loops and draws (:mod:`cut`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,10 +25,12 @@ from pvae_neuro.network import (
     readout_weight,
 )
 from pvae_neuro.network.interval import hull
-from pvae_neuro.sim.fast import kernel
+from pvae_neuro.network.sampler import LARGEST_MAX_COUNT
 from pvae_neuro.sim.fast.cut import Draw, cut_program
+from pvae_neuro.sim.fast.events import add_events, list_cells, list_stride, list_values
+from pvae_neuro.sim.fast.kernel import COMMAND_WIDTH, Code
 from pvae_neuro.sim.fast.layouts import (
-    CACHE_LINE,
+    CELLS_PER_LINE,
     INT16_MAX,
     SUMS_TOGETHER,
     Weights,
@@ -41,16 +42,55 @@ from pvae_neuro.sim.fast.layouts import (
     padded_size,
     sends_events,
 )
+from pvae_neuro.sim.fast.memory import (
+    BUCKET,
+    CELLS,
+    DIGIT,
+    FIRES,
+    PART,
+    RAW,
+    RING,
+    ROW,
+    address,
+)
+from pvae_neuro.sim.fast.philox import fill_words
+from pvae_neuro.sim.fast.products import convolve, multiply
 from pvae_neuro.sim.fast.programs import Cell, Loop, Machine, Reading, Received, compile_loops
 from pvae_neuro.sim.fast.proved import Proved, proved_activations
-from pvae_neuro.sim.fast.readout import Readout
-from pvae_neuro.sim.fast.sampling import Samplers
+from pvae_neuro.sim.fast.readout import ring_bytes
+from pvae_neuro.sim.fast.sampling import Samplers, draw_counts
 from pvae_neuro.sim.fast.vectors import BYTE_LANES, PAIR_LANES, WORD_LANES
 from pvae_neuro.sim.noise import WORDS_PER_BLOCK
 
 INT32_MAX = (1 << 31) - 1
-CELLS_PER_LINE = CACHE_LINE // 4
 Command = list[int]
+
+
+@dataclass(frozen=True, eq=False)
+class ReadoutPlan:
+    """What the kernel reads out by.
+
+    Attributes
+    ----------
+    weight : int16
+        See :func:`readout.read_blocks`.
+    place, stride : int
+        The list of what is read out.
+    neurons, pixels : int
+    left, target_left : int
+        Left shifts that bring reconstruction and input to a common unit.
+    most : int
+        Largest count.
+    """
+
+    weight: NDArray[np.int16]
+    place: int
+    stride: int
+    neurons: int
+    pixels: int
+    left: int
+    target_left: int
+    most: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,27 +99,29 @@ class Plan:
 
     Attributes
     ----------
-    code : Code
-    machine : Machine
-        Keeps the loops' code alive.
+    code : int64
+        Numbers of :class:`kernel.Code`.
+    kept : tuple
+        Arrays and compiled loops whose addresses are in the code.
+    initial : int32 [S]
+        Variables at the start, as they lie in the cells.
+    inputs : int
+        How many of those are inputs.
     places : dict of str to int
         Where each variable begins among the cells, by ``population.variable``.
-    readout : Readout
-        Without weights where the kernel cannot read out.
-    target_left : int
-        Left shift that brings inputs to the unit of the readout.
+    room : dict of int to int
+        Bytes that each part of a sample's room needs; see :mod:`memory`.
+    readout : ReadoutPlan or None
+        None where the kernel cannot read out.
     """
 
-    code: kernel.Code
-    machine: Machine
+    code: NDArray[np.int64]
+    kept: tuple[Any, ...]
+    initial: NDArray[np.int32]
+    inputs: int
     places: dict[str, int]
-    readout: Readout
-    target_left: int
-
-    @property
-    def reads_out(self) -> bool:
-        """Whether the kernel reads counts out."""
-        return len(self.readout.weight) > 0
+    room: dict[int, int]
+    readout: ReadoutPlan | None
 
 
 def plan_for(network: IntegerNetwork) -> Plan:
@@ -124,21 +166,24 @@ class _Planner:
         self.network = network
         self.cells = _Cells()
         self.commands: dict[str, list[Command]] = {"start": [], "iteration": [], "final": []}
-        self.loops: list[Loop] = []
-        self.weights = Weights()
-        self.lists: list[list[int]] = []
-        self.list_of: dict[str, int] = {}
-        self.samplers = Samplers()
+        # Loops, and the commands that run them.
+        self.loops: list[tuple[Loop, Command]] = []
+        self.weights, self.samplers = Weights(), Samplers()
+        # Place and stride of the list of each variable that is needed as one.
+        self.lists: dict[str, tuple[int, int]] = {}
+        # Places of the sums of connections, and of the largest weights of rows by their address.
+        self.delivered: dict[str, int] = {}
+        self.largest: dict[int, int] = {}
         self.blocks = self.sums = self.sources = 1
         # Places of variables and of constants, by population and name.
         self.places: dict[tuple[str, str], int] = {}
         self.inputs = self._place_variables(True)
         self.state = self._place_variables(False)
+        self.variables = dict(self.places)
         for population in network.populations:
             for constant in population.constants:
                 place = self.cells.hold(constant.values, len(constant.values))
                 self.places[population.name, constant.name] = place
-        self.delivered: dict[str, int] = {}
 
     def _place_variables(self, inputs: bool) -> int:
         for population in self.network.populations:
@@ -150,67 +195,67 @@ class _Planner:
 
     def plan(self) -> Plan:
         """Walk the schedule, then put everything together."""
-        network = self.network
-        readout, left = _readout(network)
-        if len(readout.weight):
-            source = network.readout
-            self.list_of[f"{source.population}.{source.variable}"] = self._list(readout.neurons)
-        activations = proved_activations(network)
-        sent: dict[str, Interval] = {}
+        readout = self._readout()
+        activations = proved_activations(self.network)
+        self.sent: dict[str, Interval] = {}
         for proved in activations:
             for name, interval in proved.sent.items():
-                sent[name] = hull(sent.get(name, interval), interval)
-        self.sent = sent
-        for connection in network.connections:
-            if connection.name in sent and sends_events(connection, sent[connection.name]):
-                self._list_of(connection)
+                self.sent[name] = hull(self.sent.get(name, interval), interval)
+        # Lists must be known before the programs that set their variables are written.
+        for name, interval in self.sent.items():
+            connection = self.network.connection_of[name]
+            if sends_events(connection, interval):
+                self.list_of(connection.source, connection.variable)
         for proved in activations:
             self._activate(proved)
-        starts = [
-            [kernel.LIST, self.places[tuple(name.split("."))], number]
-            for name, number in self.list_of.items()
-        ]
-        self.commands["start"][:0] = starts
-        return self._finish(readout, left)
+        self.commands["start"][:0] = [self._relist(name) for name in self.lists]
+        return self._finish(readout)
 
     # -------------------------------------------------------------------------- connections
 
-    def _list(self, neurons: int) -> int:
-        """Number of a new list of active neurons."""
-        sizes = (neurons + 2, neurons + 2, neurons // 2 + 1)
-        self.lists.append([*(self.cells.place(size) for size in sizes), neurons])
-        return len(self.lists) - 1
+    def list_of(self, population: str, variable: str) -> tuple[int, int]:
+        """Place and stride of the list of a variable."""
+        name = f"{population}.{variable}"
+        if name not in self.lists:
+            self.lists[name] = self._list(self.network.population_of[population].size)
+        return self.lists[name]
 
-    def _list_of(self, connection: Connection) -> int:
-        """Number of the list of what a connection sends."""
-        name = f"{connection.source}.{connection.variable}"
-        if name not in self.list_of:
-            self.list_of[name] = self._list(connection.shape[1])
-        return self.list_of[name]
+    def _list(self, neurons: int) -> tuple[int, int]:
+        return self.cells.place(list_cells(neurons)), list_stride(neurons)
+
+    def _relist(self, name: str) -> Command:
+        """List a variable anew."""
+        population, _, variable = name.partition(".")
+        size = self.network.population_of[population].size
+        place = self.places[population, variable]
+        return [list_values.address, place, size, *self.lists[name]]
 
     def _deliver(self, part: str, connection: Connection) -> tuple[int, int | None]:
         """Write the command of a connection; where its sums are, and weights to multiply by."""
         source = self.places[connection.source, connection.variable]
         if isinstance(connection, OneToOne):
-            # Nothing to do: the target's loop reads the source itself.
-            if connection.is_identity:
-                return source, None
-            if connection.name not in self.delivered:
-                place = self.cells.hold(connection.weight, len(connection.weight))
-                self.delivered[connection.name] = place
-            return source, self.delivered[connection.name]
+            return source, self._weights_of(connection)
+        known = connection.name in self.delivered
+        if not known:
+            size = padded_size(connection.shape[0], SUMS_TOGETHER)
+            self.sums = max(self.sums, size)
+            self.delivered[connection.name] = self.cells.place(size)
+        total = self.delivered[connection.name]
         # What inputs send does not change within a frame.
         constant = self.network.population_of[connection.source].is_input
-        if connection.name in self.delivered and constant:
-            return self.delivered[connection.name], None
-        size = padded_size(connection.shape[0], SUMS_TOGETHER)
-        self.sums = max(self.sums, size)
-        total = self.delivered.get(connection.name)
-        if total is None:
-            total = self.delivered[connection.name] = self.cells.place(size)
-        command = DELIVERIES[connection.kind](self, connection, source, total)
-        self.commands["start" if constant else part].append(command)
+        if not (known and constant):
+            command = DELIVERIES[connection.kind](self, connection, source, total)
+            self.commands["start" if constant else part].append(command)
         return total, None
+
+    def _weights_of(self, connection: OneToOne) -> int | None:
+        """Place of the weights; None for ones, which cost nothing: the loop reads the source."""
+        if connection.is_identity:
+            return None
+        if connection.name not in self.delivered:
+            place = self.cells.hold(connection.weight, len(connection.weight))
+            self.delivered[connection.name] = place
+        return self.delivered[connection.name]
 
     # ----------------------------------------------------------------------------- programs
 
@@ -233,7 +278,7 @@ class _Planner:
             blocks = -(-(skipped + population.size) // WORDS_PER_BLOCK)
             self.blocks = max(self.blocks, blocks)
             self.commands[proved.part].append(
-                [kernel.NOISE, population.sampler.stream, block, blocks]
+                [fill_words.address, population.sampler.stream, block, blocks]
             )
         self._program(proved, population, program, reads, skipped)
 
@@ -252,73 +297,102 @@ class _Planner:
         )
         for stage, loop in enumerate(cut.loops):
             if loop.writes:
-                commands.append([kernel.LOOP, len(self.loops), 0, skipped, population.size])
-                self.loops.append(loop)
+                # The code and its arguments are known when all loops are compiled.
+                command = [0, 0, population.size, skipped]
+                commands.append(command)
+                self.loops.append((loop, command))
             for draw in cut.draws:
                 if draw.stage == stage:
                     commands.append(self._draw(population, draw, skipped))
         drawn = {draw.variable for draw in cut.draws}
         for output in program.outputs:
             name = f"{population.name}.{output.variable}"
-            if name in self.list_of and output.variable not in drawn:
-                place = self.places[population.name, output.variable]
-                commands.append([kernel.LIST, place, self.list_of[name]])
+            if name in self.lists and output.variable not in drawn:
+                commands.append(self._relist(name))
 
     def _draw(self, population: Population, draw: Draw, skipped: int) -> Command:
         sampler = population.sampler
         if sampler is None:
             raise EngineError(f"{population.name}: draws without a sampler")
-        number = self.samplers.number(draw.interval, sampler)
-        listed = None
-        if draw.variable is not None:
-            listed = self.list_of.get(f"{population.name}.{draw.variable}")
-        if listed is None:
-            listed = self._list(population.size)
+        listed = self.lists.get(f"{population.name}.{draw.variable}")
         return [
-            kernel.DRAW, draw.log_rate, draw.counts, population.size, skipped, number, listed
-        ]  # fmt: skip
+            draw_counts.address,
+            draw.log_rate,
+            draw.counts,
+            population.size,
+            skipped,
+            self.samplers.address_of(draw.interval, sampler),
+            *(listed or self._list(population.size)),
+        ]
 
     # ------------------------------------------------------------------------------- the end
 
-    def _finish(self, readout: Readout, left: int) -> Plan:
-        machine = compile_loops(self.loops)
-        given: list[int] = []
-        firsts = []
-        for loop in self.loops:
-            firsts.append(len(given))
-            places, exponents = loop.arguments()
-            given += [*places, *exponents]
-        for commands in self.commands.values():
-            for command in commands:
-                if command[0] == kernel.LOOP:
-                    number = command[1]
-                    command[1:3] = machine.addresses[number], firsts[number]
-        network = self.network
-        source = network.readout
-        listed = -1
-        if len(readout.weight) and source is not None:
-            listed = self.list_of[f"{source.population}.{source.variable}"]
-        latents = network.latents
-        most = -1 if latents is None or latents.sampler is None else latents.sampler.max_count
-        neurons = max(p.size for p in network.populations)
-        sizes = (
-            self.inputs, self.state, self.blocks, neurons, self.sums, self.sources, listed, most
-        )  # fmt: skip
-        code = kernel.Code(
-            cells=self.cells.array(),
-            start=_table(self.commands["start"], kernel.COMMAND_WIDTH),
-            iteration=_table(self.commands["iteration"], kernel.COMMAND_WIDTH),
-            final=_table(self.commands["final"], kernel.COMMAND_WIDTH),
-            given=np.array(given or [0], np.int64),
-            lists=_table(self.lists, 4),
-            sampler=_table(self.samplers.rows, 8),
-            tables=self.samplers.table(),
-            inverse=self.samplers.inverse(),
-            weights=self.weights.array(),
-            sizes=np.array(sizes, np.int64),
+    def _finish(self, readout: ReadoutPlan | None) -> Plan:
+        machine = compile_loops([loop for loop, _ in self.loops])
+        given = self._give_arguments(machine)
+        cells = self.cells.array()
+        commands = [_table(rows) for rows in self.commands.values()]
+        numbers = [address(cells), len(cells), self.inputs, self.state]
+        for table in commands:
+            numbers += [address(table), len(table)]
+        widest = max(p.size for p in self.network.populations)
+        room = {
+            CELLS: 4 * len(cells),
+            RAW: 32 * self.blocks,
+            BUCKET: 4 * widest,
+            FIRES: widest,
+            ROW: 8 * LARGEST_MAX_COUNT,
+            DIGIT: 2 * (self.sources + 1),
+            PART: 4 * self.sums,
+            RING: 0 if readout is None else ring_bytes(readout.neurons, readout.pixels),
+        }
+        return Plan(
+            np.array(Code(*numbers), np.int64),
+            (machine, given, cells, commands, self.weights, self.samplers),
+            cells[: self.state].copy(),
+            self.inputs,
+            {f"{p}.{v}": place for (p, v), place in self.variables.items()},
+            room,
+            readout,
         )
-        places = {f"{p}.{v}": place for (p, v), place in self.places.items()}
-        return Plan(code, machine, places, readout, left)
+
+    def _give_arguments(self, machine: Machine) -> list[NDArray[np.int64]]:
+        """Tell the commands of loops their code and their arguments; returns the latter."""
+        kept = []
+        for (loop, command), code in zip(self.loops, machine.addresses, strict=True):
+            places, exponents = loop.arguments()
+            kept.append(np.array([*places, *exponents], np.int64))
+            command[:2] = code, address(kept[-1])
+        return kept
+
+    def _readout(self) -> ReadoutPlan | None:
+        """None if sums could leave 32 bits, or there is nothing to read out."""
+        network = self.network
+        source, weight, latents = network.readout, readout_weight(network), network.latents
+        if source is None or weight is None or latents is None or latents.sampler is None:
+            return None
+        values = network.ranges.variables[f"{source.population}.{source.variable}"]
+        most = max(-values.smallest, values.largest)
+        unit = max(network.input.frac_bits, source.frac_bits)
+        target_left = unit - network.input.frac_bits
+        pixel = network.input.interval
+        target = max(-pixel.smallest, pixel.largest) << target_left
+        reach = int(np.abs(weight.astype(np.int64)).sum(axis=1).max()) * most
+        if most > INT16_MAX or max(reach, target) > INT32_MAX:
+            return None
+        padded = pad(weight.astype(np.int16), 0, WORD_LANES)
+        blocks = padded.reshape(-1, WORD_LANES, weight.shape[1]).swapaxes(1, 2)
+        place, stride = self.list_of(source.population, source.variable)
+        return ReadoutPlan(
+            aligned(blocks),
+            place,
+            stride,
+            weight.shape[1],
+            network.input.size,
+            unit - source.frac_bits,
+            target_left,
+            latents.sampler.max_count,
+        )
 
 
 # --------------------------------------------------------------------- one per connection kind
@@ -328,27 +402,27 @@ def _deliver_dense(planner: _Planner, c: Connection, source: int, total: int) ->
     """Dense: events of small counts, else products in digits."""
     sent = planner.sent[c.name]
     if sends_events(c, sent):
-        first = planner.weights.segment(c.weight, event_rows)
-        largest = np.abs(c.weight.astype(np.int32)).max(axis=0)
-        if ("largest", first) not in planner.places:
-            planner.places["largest", first] = planner.cells.hold(largest, len(largest))
+        first = planner.weights.address_of(c.weight, event_rows)
+        if first not in planner.largest:
+            largest = np.abs(c.weight.astype(np.int32)).max(axis=0)
+            planner.largest[first] = planner.cells.hold(largest, len(largest))
+        listed = planner.list_of(c.source, c.variable)
         width = padded_size(c.shape[0], BYTE_LANES)
-        place = planner.places["largest", first]
-        return [kernel.EVENTS, planner._list_of(c), first, place, total, width]
-    first = planner.weights.segment(c.weight, digit_blocks)
-    planner.sources = max(planner.sources, padded_size(c.shape[1], 2))
+        return [add_events.address, *listed, first, planner.largest[first], total, width]
+    first = planner.weights.address_of(c.weight, digit_blocks)
+    planner.sources = max(planner.sources, c.shape[1])
     width = padded_size(c.shape[0], PAIR_LANES)
-    return [kernel.DIGITS, source, c.shape[1], digits_of(sent), first, total, width]
+    return [multiply.address, source, c.shape[1], digits_of(sent), first, total, width]
 
 
 def _deliver_convolution(planner: _Planner, c: Connection, source: int, total: int) -> Command:
-    first = planner.weights.segment(c.weight, np.ravel)
-    return [kernel.CONVOLUTION, source, total, first, *_shape(c)]
+    weights = planner.weights.address_of(c.weight, np.ravel)
+    return [convolve.address, 0, source, total, weights, *_shape(c)]
 
 
 def _deliver_transposed(planner: _Planner, c: Connection, source: int, total: int) -> Command:
-    first = planner.weights.segment(c.weight, np.ravel)
-    return [kernel.TRANSPOSED, total, source, first, *_shape(c)]
+    weights = planner.weights.address_of(c.weight, np.ravel)
+    return [convolve.address, 1, total, source, weights, *_shape(c)]
 
 
 def _shape(c: Connection) -> list[int]:
@@ -357,6 +431,7 @@ def _shape(c: Connection) -> list[int]:
     return [*c.wide, *c.narrow, *c.weight.shape[2:], c.stride, c.padding]
 
 
+# One-to-one connections are read by the loops of their targets.
 DELIVERIES: dict[str, Callable[[_Planner, Connection, int, int], Command]] = {
     "dense": _deliver_dense,
     "convolution": _deliver_convolution,
@@ -364,33 +439,8 @@ DELIVERIES: dict[str, Callable[[_Planner, Connection, int, int], Command]] = {
 }
 
 
-def _readout(network: IntegerNetwork) -> tuple[Readout, int]:
-    """Readout weights for the kernel, and the left shift of its targets.
-
-    Without weights if sums could leave 32 bits, values 16, or if there is nothing to read out.
-    """
-    nothing = Readout(np.zeros(0, np.int16), 1, 0), 0
-    source, weight, latents = network.readout, readout_weight(network), network.latents
-    if source is None or weight is None or latents is None or latents.sampler is None:
-        return nothing
-    values = network.ranges.variables[f"{source.population}.{source.variable}"]
-    most = max(-values.smallest, values.largest)
-    unit = max(network.input.frac_bits, source.frac_bits)
-    left = unit - network.input.frac_bits
-    pixel = network.input.interval
-    target = max(-pixel.smallest, pixel.largest) << left
-    reach = int(np.abs(weight.astype(np.int64)).sum(axis=1).max()) * most
-    if most > INT16_MAX or max(reach, target) > INT32_MAX:
-        return nothing
-    padded = pad(weight.astype(np.int16), 0, WORD_LANES)
-    blocks = padded.reshape(-1, WORD_LANES, weight.shape[1]).swapaxes(1, 2)
-    packed = aligned(np.ascontiguousarray(blocks).reshape(-1))
-    return Readout(packed, weight.shape[1], unit - source.frac_bits), left
-
-
-def _table(rows: Iterable[Iterable[int]], width: int) -> NDArray[np.int64]:
-    found = [list(row) for row in rows]
-    table = np.zeros((len(found), width), np.int64)
-    for number, row in enumerate(found):
+def _table(rows: list[Command]) -> NDArray[np.int64]:
+    table = np.zeros((len(rows), COMMAND_WIDTH), np.int64)
+    for number, row in enumerate(rows):
         table[number, : len(row)] = row
     return table

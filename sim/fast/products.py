@@ -9,95 +9,102 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-from pvae_neuro.sim.fast.vectors import PAIR_LANES, add_pairs, pair_sums, store_pair_sums
+from pvae_neuro.sim.fast.memory import CELLS, DIGIT, PART, command, int8_at, int16_at, int32_at
+from pvae_neuro.sim.fast.vectors import (
+    PAIR_LANES,
+    add_pairs,
+    load_pair,
+    pair_sums,
+    store_pair_sums,
+)
 
 DIGIT_BITS = 16
 # Two weights for each lane.
 LINE = 2 * PAIR_LANES
 
 
-@nb.njit
-def multiply(values, digits, weights, first, digit, part, total):  # type: ignore[no-untyped-def]
-    """``total[k] = sum over m of values[m] * weight[k, m]``, digit by digit.
+@command
+def multiply(command, room):  # type: ignore[no-untyped-def]
+    """Place of the values; sources; digits; address of the weights; place of ``total``; width.
 
-    Parameters
-    ----------
-    values : int32 [sources]
-    digits : int
-        1 where all values fit 16 bits, else 2.
-    weights : int8
-        From ``first`` on, for each block of ``PAIR_LANES`` targets and each pair of sources: the
-        two sources' weights side by side for each target.
-    digit : int16 [2 ceil(sources / 2)]
-    part, total : int32 [targets, padded to PAIR_LANES]
+    ``total[k] = sum over m of values[m] * weight[k, m]``, digit by digit: one where all values fit
+    16 bits, else two. For each block of ``PAIR_LANES`` targets and each pair of sources, the weights
+    are those of the two sources, side by side for each target; the width is a multiple of
+    ``PAIR_LANES``.
     """
-    n, width = values.shape[0], total.shape[0]
+    values, n, digits = int32_at(room[CELLS] + 4 * command[1]), command[2], command[3]
+    weights, width = int8_at(command[4]), command[6]
+    total, part = int32_at(room[CELLS] + 4 * command[5]), int32_at(room[PART])
+    digit = int16_at(room[DIGIT])
     half = np.int32(1 << (DIGIT_BITS - 1))
-    for i in range(n, digit.shape[0]):
-        digit[i] = 0
+    digit[n] = 0
+    into = total
     for place in range(digits - 1, -1, -1):
-        for i in range(n):
+        if place == 0:
             # The lowest digit is signed, so that the other one rounds.
-            value = values[i]
-            digit[i] = value if place == 0 else np.int32(value + half) >> DIGIT_BITS
-        into = total if place == digits - 1 else part
-        _multiply_digit(digit.view(np.int32), weights, first, into)
+            for i in range(n):
+                digit[i] = values[i]
+        else:
+            for i in range(n):
+                digit[i] = (values[i] + half) >> DIGIT_BITS
+        line = np.int64(0)
+        for first in range(0, width, PAIR_LANES):
+            sums = pair_sums()
+            for p in range((n + 1) // 2):
+                sums = add_pairs(sums, weights, line, load_pair(digit, 2 * p))
+                line += LINE
+            store_pair_sums(sums, into, first)
         if place < digits - 1:
             for k in range(width):
                 total[k] = (total[k] << DIGIT_BITS) + part[k]
+        into = part
 
 
 @nb.njit
-def _multiply_digit(pairs, weights, first, out):  # type: ignore[no-untyped-def]
-    for block in range(out.shape[0] // PAIR_LANES):
-        base = first + block * pairs.shape[0] * LINE
-        sums = pair_sums()
-        for p in range(pairs.shape[0]):
-            sums = add_pairs(sums, weights, base + p * LINE, pairs[p])
-        store_pair_sums(sums, out, block * PAIR_LANES)
+def _low(offset, stride):  # type: ignore[no-untyped-def]
+    """First position p with ``stride * p + offset >= 0``."""
+    return 0 if offset >= 0 else -(offset // stride)
 
 
 @nb.njit
-def _reach(offset, stride, size, count):  # type: ignore[no-untyped-def]
-    """First and last + 1 of ``count`` positions p with ``0 <= stride * p + offset < size``."""
-    low = max(0, -(offset // stride))
-    high = min(count, (size - 1 - offset) // stride + 1)
-    return low, high
+def _high(offset, stride, size, count):  # type: ignore[no-untyped-def]
+    """Last + 1 of ``count`` positions p with ``stride * p + offset < size``."""
+    reach = (size - 1 - offset) // stride + 1
+    return count if count < reach else reach
 
 
-@nb.njit
-def convolve(wide, narrow, weights, first, shape, transposed):  # type: ignore[no-untyped-def]
-    """A convolution ``wide -> narrow``, or its transpose ``narrow -> wide``.
+@command
+def convolve(command, room):  # type: ignore[no-untyped-def]
+    """Whether transposed; places of the wide and of the narrow side; address of the weights; shape.
 
-    Parameters
-    ----------
-    wide, narrow : int32
-        Pictures, channel by channel.
-    weights : int8
-        From ``first`` on: narrow channel, wide channel, height, width.
-    shape : int64
-        Channels, height and width of the wide side and of the narrow one; kernel height and
-        width, stride, padding.
-    transposed : bool
+    A convolution ``wide -> narrow``, or its transpose ``narrow -> wide``. The shape is channels,
+    height and width of the wide side and of the narrow one; kernel height and width, stride,
+    padding. Weights: narrow channel, wide channel, height, width.
     """
-    channels, height, width = shape[0], shape[1], shape[2]
-    maps, rows, columns = shape[3], shape[4], shape[5]
-    kernel_height, kernel_width, stride, padding = shape[6], shape[7], shape[8], shape[9]
+    transposed = command[1]
+    wide, narrow = int32_at(room[CELLS] + 4 * command[2]), int32_at(room[CELLS] + 4 * command[3])
+    weights = int8_at(command[4])
+    channels, height, width = command[5], command[6], command[7]
+    maps, rows, columns = command[8], command[9], command[10]
+    kernel_height, kernel_width, stride, padding = (
+        command[11], command[12], command[13], command[14]
+    )  # fmt: skip
     if transposed:
-        wide[:] = 0
+        for k in range(channels * height * width):
+            wide[k] = 0
     else:
-        narrow[:] = 0
-    place = first
+        for k in range(maps * rows * columns):
+            narrow[k] = 0
+    place = np.int64(0)
     for o in range(maps):
         for c in range(channels):
             for i in range(kernel_height):
-                top, bottom = _reach(i - padding, stride, height, rows)
+                top, bottom = _low(i - padding, stride), _high(i - padding, stride, height, rows)
                 for j in range(kernel_width):
                     weight = np.int32(weights[place])
                     place += 1
-                    if weight == 0:
-                        continue
-                    left, right = _reach(j - padding, stride, width, columns)
+                    left = _low(j - padding, stride)
+                    right = _high(j - padding, stride, width, columns)
                     for y in range(top, bottom):
                         small = (o * rows + y) * columns
                         big = (c * height + y * stride + i - padding) * width + j - padding

@@ -27,6 +27,7 @@ from numba.core.registry import cpu_target
 from pvae_neuro.network import Interval
 from pvae_neuro.network.interval import point
 from pvae_neuro.network.operations import product_interval
+from pvae_neuro.sim.fast.memory import CELLS, RAW
 
 _I1, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (1, 16, 32, 64))
 INT32_MAX = (1 << 31) - 1
@@ -225,19 +226,24 @@ class _Writer:
         self._write_outer(module, name)
 
     def _write_outer(self, module: ir.Module, name: str) -> None:
-        kind = ir.FunctionType(
-            ir.VoidType(), [_I32.as_pointer(), _I16.as_pointer(), _I64.as_pointer(), _I64]
-        )
-        function = ir.Function(module, kind, name)
-        cells, words, given, size = function.args
+        """The command: address of the places and exponents; neurons; skipped words."""
+        numbers = _I64.as_pointer()
+        function = ir.Function(module, ir.FunctionType(ir.VoidType(), [numbers, numbers]), name)
         b = ir.IRBuilder(function.append_basic_block())
-        values = [
-            b.load(b.gep(given, [ir.Constant(_I64, i)]))
-            for i in range(len(self.places) + len(self.exponents))
+
+        def number(array: Any, place: int) -> Any:
+            return b.load(b.gep(array, [ir.Constant(_I64, place)]))
+
+        command, room = function.args
+        given = b.inttoptr(number(command, 1), numbers)
+        size, skipped = number(command, 2), number(command, 3)
+        cells = b.inttoptr(number(room, CELLS), _I32.as_pointer())
+        words = b.gep(b.inttoptr(number(room, RAW), _I16.as_pointer()), [skipped])
+        pointers = [b.gep(cells, [number(given, i)]) for i in range(len(self.places))]
+        exponents = [
+            b.trunc(number(given, len(self.places) + i), _I32) for i in range(len(self.exponents))
         ]
-        pointers = [b.gep(cells, [value]) for value in values[: len(self.places)]]
-        numbers = [b.trunc(value, _I32) for value in values[len(self.places) :]]
-        b.call(self.inner, [*pointers, *numbers, words, size])
+        b.call(self.inner, [*pointers, *exponents, words, size])
         b.ret_void()
 
     def _write_inner(self) -> None:
@@ -295,7 +301,7 @@ class Machine:
     Attributes
     ----------
     addresses : tuple of int
-        Where each loop's code is: ``void (int32 *cells, uint16 *words, int64 *given, int64 size)``.
+        Where each loop's code is; see :func:`memory.command`.
     library : object
         What keeps the code in memory.
     """

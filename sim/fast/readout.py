@@ -7,137 +7,177 @@ them, and stays in the first-level cache meanwhile.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba as nb
 import numpy as np
-from numpy.typing import NDArray
 
-from pvae_neuro.sim.fast.compiled import compiled
-from pvae_neuro.sim.fast.events import list_active, pair_counts
+from pvae_neuro.sim.fast.events import HEAD_BYTES, list_active
+from pvae_neuro.sim.fast.layouts import CELLS_PER_LINE, padded_size
+from pvae_neuro.sim.fast.memory import CELLS, RING, compiled, int16_at, int32_at, int64_at
 from pvae_neuro.sim.fast.vectors import WORD_LANES, add_word_rows, store_word_sums, word_sums
 
 # Steps that are read out together.
 STEPS_TOGETHER = 16
 
 
-class Readout(NamedTuple):
-    """Readout weights in blocks of pixels.
-
-    Attributes
-    ----------
-    weight : int16 [ceil(M / WORD_LANES) * K * WORD_LANES]
-        Per block of ``WORD_LANES`` pixels, a row for each neuron; zero beyond M.
-    neurons : int
-        K.
-    left : int
-        Left shift that brings the reconstruction to the unit of ``Samples.target``.
-    """
-
-    weight: NDArray[np.int16]
-    neurons: int
-    left: int
-
-
 class Ring(NamedTuple):
-    """Lists of active neurons of ``STEPS_TOGETHER`` steps of one sample, and room to read them out.
+    """Lists of active neurons of some steps of one sample, and room to read them out: pointers.
 
     Attributes
     ----------
-    place : int32 [STEPS_TOGETHER, K + 2]
-        Where the rows of active neurons begin in a block of readout weights.
-    pair : int32 [STEPS_TOGETHER, ceil(K / 2) + 1]
-        See :mod:`events`.
     found : int64 [STEPS_TOGETHER]
-    image : int32 [STEPS_TOGETHER, M, padded to WORD_LANES]
+    image : int32 [STEPS_TOGETHER, width]
+    place : int32 [STEPS_TOGETHER, size]
+        Where the rows of active neurons begin in a block of readout weights.
+    pair : int32 [STEPS_TOGETHER, size]
+        See :mod:`events`.
+    size, width : int
+        K + 2; M, padded to ``WORD_LANES``.
     """
 
-    place: NDArray[np.int32]
-    pair: NDArray[np.int32]
-    found: NDArray[np.int64]
-    image: NDArray[np.int32]
+    found: Any
+    image: Any
+    place: Any
+    pair: Any
+    size: int
+    width: int
+
+
+def ring_bytes(neurons: int, pixels: int) -> int:
+    """Size of a ring."""
+    cells = 2 * (neurons + 2) + 2 + padded_size(pixels, WORD_LANES)
+    return 4 * STEPS_TOGETHER * cells
 
 
 @nb.njit
-def empty_ring(neurons, pixels):  # type: ignore[no-untyped-def]
-    """Room for a network of that size; made once per call of the kernel."""
-    return Ring(
-        np.empty((STEPS_TOGETHER, neurons + 2), np.int32),
-        np.empty((STEPS_TOGETHER, neurons // 2 + 1), np.int32),
-        np.zeros(STEPS_TOGETHER, np.int64),
-        np.empty((STEPS_TOGETHER, -(-pixels // WORD_LANES) * WORD_LANES), np.int32),
-    )
+def ring_at(address, neurons, pixels):  # type: ignore[no-untyped-def]
+    """A ring in memory at an address that a cache line begins at."""
+    size, width = neurons + 2, -(-pixels // WORD_LANES) * WORD_LANES
+    image = address + 8 * STEPS_TOGETHER
+    place = image + 4 * STEPS_TOGETHER * width
+    pair = place + 4 * STEPS_TOGETHER * size
+    return Ring(int64_at(address), int32_at(image), int32_at(place), int32_at(pair), size, width)
 
 
 @nb.njit
-def keep_list(ring, n, active, pair, found):  # type: ignore[no-untyped-def]
-    """Keep a list as number ``n``."""
+def keep_list(ring, n, at, stride):  # type: ignore[no-untyped-def]
+    """Keep a list as number ``n``; returns how many are active."""
+    found = np.int64(int32_at(at)[0])
+    active, pair = int32_at(at + HEAD_BYTES), int32_at(at + HEAD_BYTES + 8 * stride)
+    base = n * ring.size
     for a in range(found + 1):
-        ring.place[n, a] = active[a] * WORD_LANES
+        ring.place[base + a] = active[a] * WORD_LANES
     for p in range((found + 1) // 2):
-        ring.pair[n, p] = pair[p]
+        ring.pair[base + p] = pair[p]
     ring.found[n] = found
+    return found
 
 
 @nb.njit
-def record_sums(sums, count, found, most):  # type: ignore[no-untyped-def]
-    """Sum of counts, active neurons, and those at the largest count."""
-    spikes, saturated = np.int64(0), np.int64(0)
-    for a in range(found):
-        spikes += count[a]
-        saturated += np.int64(count[a] == most)
-    sums[0], sums[1], sums[2] = spikes, found, saturated
+def read_blocks(weights, ring, together):  # type: ignore[no-untyped-def]
+    """``image[n] = W z`` of the first lists.
 
-
-@nb.njit
-def read_out(readout, target, ring, together, error, last, iterations):  # type: ignore[no-untyped-def]
-    """Squared errors ``sum_m (target - (W z << left))**2`` of the steps that end with ``last``.
-
-    The counts of a step are compared with the frame of the iteration before it.
+    Weights, int16: for each block of ``WORD_LANES`` pixels a row for each neuron; zero beyond the
+    last pixel.
     """
-    for first in range(0, target.shape[1], WORD_LANES):
+    for first in range(0, ring.width, WORD_LANES):
+        base = first * (ring.size - 2)
         for n in range(together):
-            _read_block(readout, ring, n, first)
-    for n in range(together):
-        step = last + 1 - together + n
-        if step > 0:
-            frame = target[(step - 1) // iterations]
-            error[step] = _square_error(frame, ring.image[n], readout.left)
+            line = n * ring.size
+            sums = word_sums()
+            for p in range((ring.found[n] + 1) // 2):
+                row0, row1 = ring.place[line + 2 * p], ring.place[line + 2 * p + 1]
+                sums = add_word_rows(sums, weights, base + row0, base + row1, ring.pair[line + p])
+            store_word_sums(sums, ring.image, n * ring.width + first)
 
 
-@nb.njit
-def _read_block(readout, ring, n, first):  # type: ignore[no-untyped-def]
-    """``image[n, first : first + WORD_LANES] = W z`` of list ``n``."""
-    base = first * readout.neurons
-    place, pair = ring.place[n], ring.pair[n]
-    sums = word_sums()
-    for p in range((ring.found[n] + 1) // 2):
-        sums = add_word_rows(
-            sums, readout.weight, base + place[2 * p], base + place[2 * p + 1], pair[p]
-        )
-    store_word_sums(sums, ring.image[n], first)
+class Summary(NamedTuple):
+    """Numbers of a summary.
+
+    Attributes
+    ----------
+    function : int
+        Address of :func:`summarize`.
+    place, stride : int
+        List of what is read out.
+    weights, target, sums, error : int
+        Addresses: int16, see :func:`read_blocks`; int32 [B, F, M], encoded pixels in the unit of
+        the readout; int64 [B, T + 1, 3], spikes, active neurons and those at the largest count;
+        int64 [B, T + 1].
+    neurons, pixels, left, most, frames, iterations, steps : int
+        K, M, left shift to the unit of the readout, largest count, F, iterations of each frame,
+        T + 1.
+    """
+
+    function: int
+    place: int
+    stride: int
+    weights: int
+    target: int
+    sums: int
+    error: int
+    neurons: int
+    pixels: int
+    left: int
+    most: int
+    frames: int
+    iterations: int
+    steps: int
 
 
-@nb.njit
-def _square_error(target, image, left):  # type: ignore[no-untyped-def]
-    error = np.int64(0)
-    for i in range(target.shape[0]):
-        difference = np.int64(target[i]) - (np.int64(image[i]) << left)
-        error += difference * difference
-    return error
+@compiled(5)
+def summarize(numbers_at, room_at, b, step, n):  # type: ignore[no-untyped-def]
+    """Keep a step of sample ``b`` as list n, or with n < 0 read the first -n lists out.
+
+    The error of a step is ``sum_m (target - (W z << left))**2``; its counts are compared with the
+    frame of the iteration before it.
+    """
+    numbers, room = int64_at(numbers_at), int64_at(room_at)
+    place, stride, pixels, steps = numbers[1], numbers[2], numbers[8], numbers[13]
+    ring = ring_at(room[RING], numbers[7], pixels)
+    if n >= 0:
+        at = room[CELLS] + 4 * place
+        found = keep_list(ring, n, at, stride)
+        count = int32_at(at + HEAD_BYTES + 4 * stride)
+        spikes, saturated, most = np.int64(0), np.int64(0), numbers[10]
+        for a in range(found):
+            spikes += count[a]
+            saturated += np.int64(count[a] == most)
+        sums = int64_at(numbers[5] + 24 * (b * steps + step))
+        sums[0] = spikes
+        sums[1] = found
+        sums[2] = saturated
+        return 0
+    read_blocks(int16_at(numbers[3]), ring, -n)
+    left, error = numbers[9], int64_at(numbers[6] + 8 * b * steps)
+    for k in range(-n):
+        now = step + 1 + n + k
+        if now > 0:
+            frame = b * numbers[11] + (now - 1) // numbers[12]
+            target = int32_at(numbers[4] + 4 * frame * pixels)
+            image = k * ring.width
+            total = np.int64(0)
+            for m in range(pixels):
+                difference = np.int64(target[m]) - (np.int64(ring.image[image + m]) << left)
+                total += difference * difference
+            error[now] = total
+    return 0
 
 
-@compiled
-def read_values(readout, values, image, first, last):  # type: ignore[no-untyped-def]
-    """``image[b] = W values[b]`` for rows ``first`` to ``last``: int32 [B, K] to int32 [B, M]."""
-    neurons, pixels = values.shape[1], image.shape[1]
-    ring = empty_ring(neurons, pixels)
-    active, count = np.empty(neurons + 2, np.int32), np.empty(neurons + 2, np.int32)
-    pair = np.empty(neurons // 2 + 1, np.int32)
-    for b in range(first, last):
-        found = list_active(values[b], active, count)
-        pair_counts(count, found, pair)
-        keep_list(ring, 0, active, pair, found)
-        for block in range(0, pixels, WORD_LANES):
-            _read_block(readout, ring, 0, block)
-        image[b] = ring.image[0, :pixels]
+@compiled(7)
+def read_values(weights, neurons, pixels, values, work, image, samples):  # type: ignore[no-untyped-def]
+    """``image[b] = W values[b]`` for all rows: int32 [B, K] to int32 [B, M], by their addresses.
+
+    ``work`` has room for a list, then for a ring.
+    """
+    stride = -(-(neurons + 2) // CELLS_PER_LINE) * CELLS_PER_LINE
+    ring = ring_at(work + HEAD_BYTES + 12 * stride, neurons, pixels)
+    for b in range(samples):
+        list_active(int32_at(values + 4 * b * neurons), neurons, work, stride)
+        keep_list(ring, 0, work, stride)
+        read_blocks(int16_at(weights), ring, 1)
+        row = int32_at(image + 4 * b * pixels)
+        for m in range(pixels):
+            row[m] = ring.image[m]
+    return 0

@@ -10,7 +10,7 @@ decide whether a neuron fires at all have 6 kB and stay in the first-level cache
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba as nb
 import numpy as np
@@ -18,7 +18,21 @@ from numpy.typing import NDArray
 
 from pvae_neuro.network import Interval, Sampler
 from pvae_neuro.network import sampler as rule
-from pvae_neuro.sim.fast.compiled import compiled
+from pvae_neuro.sim.fast.events import HEAD_BYTES, close_list
+from pvae_neuro.sim.fast.memory import (
+    BUCKET,
+    CELLS,
+    FIRES,
+    RAW,
+    ROW,
+    address,
+    command,
+    compiled,
+    int32_at,
+    int64_at,
+    uint8_at,
+    uint16_at,
+)
 from pvae_neuro.sim.fast.vectors import shift_right
 
 # Thresholds compared for each neuron that may fire, whatever its count.
@@ -47,11 +61,11 @@ class Table(NamedTuple):
         and one that no word but the largest reaches.
     """
 
-    fires: NDArray[np.uint16]
-    place: NDArray[np.int32]
-    silent: NDArray[np.int32]
-    low: NDArray[np.uint16]
-    high: NDArray[np.uint16]
+    fires: Any
+    place: Any
+    silent: Any
+    low: Any
+    high: Any
 
 
 def bucket_bits(frac_bits: int) -> int:
@@ -62,9 +76,20 @@ def bucket_bits(frac_bits: int) -> int:
 @lru_cache(maxsize=16)
 def table_for(u_min: int, u_max: int, max_count: int, frac_bits: int) -> Table:
     """Table for potentials from ``u_min`` to ``u_max``; networks share it."""
-    shape = (max_count, frac_bits, rule.rate_bits(max_count), bucket_bits(frac_bits))
-    fires, place, silent, low, high = _fill(u_min, u_max, inverses(max_count), *shape)
-    return Table(fires, place, silent, low, high)
+    bits = bucket_bits(frac_bits)
+    buckets = ((u_max - u_min) >> bits) + 1
+    room = buckets * (max_count + HEAD + 1)
+    table = Table(
+        np.empty(buckets, np.uint16),
+        np.empty(buckets, np.int32),
+        np.empty(buckets, np.int32),
+        np.empty(room, np.uint16),
+        np.empty(room, np.uint16),
+    )
+    inverse, work = inverses(max_count), np.empty(3 * max_count, np.int64)
+    numbers = (u_min, u_max, max_count, frac_bits, rule.rate_bits(max_count), bits)
+    end = _fill(*numbers, *(address(array) for array in (inverse, work, *table)))
+    return table._replace(low=table.low[:end].copy(), high=table.high[:end].copy())
 
 
 def inverses(max_count: int) -> NDArray[np.int64]:
@@ -73,64 +98,38 @@ def inverses(max_count: int) -> NDArray[np.int64]:
 
 
 class Samplers:
-    """The samplers of a network, side by side as the kernel reads them.
+    """Samplers as the kernel reads them: the numbers of each, by which it is known.
 
-    Attributes
-    ----------
-    rows : list of list of int
-        See :func:`draw_counts`.
+    Smallest potential, max_count, frac_bits, q, bits of a bucket; addresses of the inverses and of
+    the arrays of the table.
     """
 
     def __init__(self) -> None:
-        self.rows: list[list[int]] = []
-        self._numbers: dict[tuple[int, int, int, int], int] = {}
-        self._tables: list[Table] = []
-        self._inverses: list[NDArray[np.int64]] = []
+        self._samplers: dict[tuple[int, int, int, int], tuple[Any, ...]] = {}
 
-    def number(self, log_rate: Interval, sampler: Sampler) -> int:
-        """Row of a sampler for log-rates within an interval."""
+    def address_of(self, log_rate: Interval, sampler: Sampler) -> int:
+        """Address of a sampler's numbers for log-rates within an interval."""
         key = (log_rate.smallest, log_rate.largest, sampler.max_count, sampler.frac_bits)
-        if key not in self._numbers:
-            self._numbers[key] = len(self.rows)
-            self._add(*key)
-        return self._numbers[key]
-
-    def _add(self, u_min: int, u_max: int, max_count: int, frac_bits: int) -> None:
-        buckets = sum(len(table.fires) for table in self._tables)
-        inverse = sum(len(values) for values in self._inverses)
-        q, bits = rule.rate_bits(max_count), bucket_bits(frac_bits)
-        self.rows.append([u_min, max_count, frac_bits, q, bits, buckets, inverse])
-        self._tables.append(table_for(u_min, u_max, max_count, frac_bits))
-        self._inverses.append(inverses(max_count))
-
-    def table(self) -> Table:
-        """All tables, one after the other."""
-        if not self._tables:
-            nothing, none = np.zeros(1, np.uint16), np.zeros(1, np.int32)
-            return Table(nothing, none, none, nothing, nothing)
-        begins = np.cumsum([0, *(len(t.low) for t in self._tables)], dtype=np.int32)
-        moved = [
-            t._replace(place=t.place + begin)
-            for t, begin in zip(self._tables, begins, strict=False)
-        ]
-        return Table(*(np.concatenate(parts) for parts in zip(*moved, strict=True)))
-
-    def inverse(self) -> NDArray[np.int64]:
-        """Inverses of all samplers."""
-        return np.concatenate([*self._inverses, np.zeros(1, np.int64)])
+        if key not in self._samplers:
+            self._samplers[key] = _sampler(*key)
+        return address(self._samplers[key][0])
 
 
-@nb.njit
-def _mul(a, b, shift):  # type: ignore[no-untyped-def]
-    return (a * b + ((np.int64(1) << shift) >> 1)) >> shift
+def _sampler(u_min: int, u_max: int, max_count: int, frac_bits: int) -> tuple[Any, ...]:
+    """Numbers, and the arrays that they point to."""
+    table, inverse = table_for(u_min, u_max, max_count, frac_bits), inverses(max_count)
+    arrays = (address(array) for array in (inverse, *table))
+    numbers = (u_min, max_count, frac_bits, rule.rate_bits(max_count), bucket_bits(frac_bits))
+    return np.array([*numbers, *arrays], np.int64), inverse, table
 
 
 @nb.njit
 def _exp2(f):  # type: ignore[no-untyped-def]
-    value = _mul(np.int64(C4), f, 16) + C3
-    value = _mul(value, f, 16) + C2
-    value = _mul(value, f, 16) + C1
-    return _mul(value, f, 16) + C0
+    half = np.int64(1 << 15)
+    value = ((C4 * f + half) >> 16) + C3
+    value = ((value * f + half) >> 16) + C2
+    value = ((value * f + half) >> 16) + C1
+    return ((value * f + half) >> 16) + C0
 
 
 @nb.njit
@@ -144,29 +143,33 @@ def exact_thresholds(u, inverse, max_count, frac_bits, q, out):  # type: ignore[
 
     A count is the number of thresholds that the word reaches.
     """
-    t = _mul(np.int64(u), np.int64(LOG2_E), frac_bits + 6)
+    t = _rounded(np.int64(u) * LOG2_E, frac_bits + 6)
     f = t & LARGEST_WORD
     i = (t - f) >> 16
     r = _rounded(_exp2(f), 22 - q - i)
     below = np.int64(0)
     if i < -1:
-        below = np.int64(65534) if 17 + i < 0 else 65535 - (np.int64(1) << (17 + i))
+        below = np.int64(65534)
+        if 17 + i >= 0:
+            below = 65535 - (np.int64(1) << (17 + i))
     if i < 0:
         in_words = r >> (q - 16) if q >= 16 else r << (16 - q)
-        below = max(below, 65534 - in_words)
-    x = _mul(r, np.int64(LOG2_E), q + 6)
+        if below < 65534 - in_words:
+            below = 65534 - in_words
+    x = _rounded(r * LOG2_E, q + 6)
     fraction = -x & LARGEST_WORD
     p, s = _exp2(fraction), (x + fraction) >> 16
     c = np.int64(0)
     for z in range(max_count):
-        c += _rounded(p, min(s, 62))
+        c += _rounded(p, s if s < 62 else np.int64(62))
         if s == 0 and p == 0:
             return z
-        below = max(below, (c + 32) >> 6)
+        if below < (c + 32) >> 6:
+            below = (c + 32) >> 6
         if below >= WORDS:
             return z
         out[z] = below
-        product = p * _mul(r, inverse[z], 22)
+        product = p * _rounded(r * inverse[z], np.int64(22))
         shift = q
         p = _rounded(product, shift)
         while p >= ONE and s > 0:
@@ -177,135 +180,116 @@ def exact_thresholds(u, inverse, max_count, frac_bits, q, out):  # type: ignore[
 
 
 @nb.njit
-def _bounds(bucket, u_min, u_max, inverse, max_count, frac_bits, q, bits, row, low, high):  # type: ignore[no-untyped-def]
+def _bounds(first, last, inverse, max_count, frac_bits, q, row, low, high):  # type: ignore[no-untyped-def]
     """Smallest and largest thresholds of a bucket; returns how many any potential has."""
-    low[:], high[:] = WORDS, 0
-    longest = 0
-    first = u_min + (bucket << bits)
-    for u in range(first, min(first + (1 << bits), u_max + 1)):
+    longest = np.int64(0)
+    for u in range(first, last):
         length = exact_thresholds(u, inverse, max_count, frac_bits, q, row)
-        for z in range(max(length, longest)):
-            threshold = row[z] if z < length else np.int64(WORDS)
-            low[z], high[z] = min(low[z], threshold), max(high[z], threshold)
-        if u > first:
-            # Earlier potentials had no threshold here.
-            high[longest:length] = WORDS
-        longest = max(longest, length)
+        for z in range(length, longest):
+            high[z] = WORDS
+        for z in range(length):
+            if z >= longest:
+                # Potentials before the first one that reaches so far had no threshold here.
+                low[z] = row[z]
+                high[z] = row[z] if u == first else WORDS
+            elif row[z] < low[z]:
+                low[z] = row[z]
+            elif row[z] > high[z]:
+                high[z] = row[z]
+        if length > longest:
+            longest = length
     return longest
 
 
-@compiled
-def _fill(u_min, u_max, inverse, max_count, frac_bits, q, bits):  # type: ignore[no-untyped-def]
-    buckets = ((u_max - u_min) >> bits) + 1
-    fires = np.empty(buckets, np.uint16)
-    place, silent = np.empty(buckets, np.int32), np.empty(buckets, np.int32)
-    row = np.empty(max_count, np.int64)
-    low, high = np.empty(max_count, np.int64), np.empty(max_count, np.int64)
-    all_low, all_high = np.empty(64 * buckets, np.uint16), np.empty(64 * buckets, np.uint16)
-    end = 0
-    for bucket in range(buckets):
-        longest = _bounds(
-            bucket, u_min, u_max, inverse, max_count, frac_bits, q, bits, row, low, high
-        )
-        zeros = 0
+@compiled(13)
+def _fill(  # type: ignore[no-untyped-def]
+    u_min, u_max, max_count, frac_bits, q, bits, inverse_at, work_at, fires_at, place_at,
+    silent_at, low_at, high_at,
+):  # fmt: skip
+    """Fill a table; returns the number of thresholds."""
+    inverse, row = int64_at(inverse_at), int64_at(work_at)
+    low, high = int64_at(work_at + 8 * max_count), int64_at(work_at + 16 * max_count)
+    fires, place, silent = uint16_at(fires_at), int32_at(place_at), int32_at(silent_at)
+    all_low, all_high = uint16_at(low_at), uint16_at(high_at)
+    end = np.int64(0)
+    for bucket in range(((u_max - u_min) >> bits) + 1):
+        first = u_min + (bucket << bits)
+        last = first + (1 << bits)
+        if last > u_max:
+            last = u_max + 1
+        longest = _bounds(first, last, inverse, max_count, frac_bits, q, row, low, high)
+        zeros = np.int64(0)
         while zeros < longest and high[zeros] == 0:
             zeros += 1
-        needed = max(longest - zeros, HEAD) + 1
-        if end + needed > len(all_low):
-            all_low, all_high = np.append(all_low, all_low), np.append(all_high, all_high)
-        for z in range(needed):
-            inside = zeros + z < longest
-            all_low[end + z] = min(low[zeros + z], LARGEST_WORD) if inside else LARGEST_WORD
-            all_high[end + z] = min(high[zeros + z], LARGEST_WORD) if inside else LARGEST_WORD
-        # Where counts above 0 are certain, every word may fire.
-        fires[bucket] = 0 if zeros > 0 else all_low[end]
-        place[bucket], silent[bucket] = end, zeros
-        end += needed
-    return fires, place, silent, all_low[:end].copy(), all_high[:end].copy()
-
-
-class Room(NamedTuple):
-    """Room for one draw of a population of n neurons.
-
-    Attributes
-    ----------
-    bucket : int32 [n]
-    fires : uint8 [n]
-    row : int64
-        Thresholds of one potential.
-    """
-
-    bucket: NDArray[np.int32]
-    fires: NDArray[np.uint8]
-    row: NDArray[np.int64]
+        # The largest word stands for thresholds that no word reaches.
+        fires[bucket] = low[0] if longest > 0 else LARGEST_WORD
+        place[bucket] = end
+        silent[bucket] = zeros
+        stop = longest if longest > zeros + HEAD else zeros + HEAD
+        for z in range(zeros, stop + 1):
+            inside = z < longest
+            all_low[end] = low[z] if inside else LARGEST_WORD
+            all_high[end] = high[z] if inside and high[z] < WORDS else LARGEST_WORD
+            end += 1
+    return end
 
 
 @nb.njit
-def _count(u, word, bucket, tables, inverse, numbers, row):  # type: ignore[no-untyped-def]
+def _count(u, word, bucket, table, inverse, numbers, row):  # type: ignore[no-untyped-def]
     """Count of one neuron that may fire."""
-    max_count, frac_bits, q = numbers[1], numbers[2], numbers[3]
-    place = tables.place[bucket]
-    count = np.int32(0)
+    place = np.int64(table.place[bucket])
+    count = np.int64(0)
     if word < LARGEST_WORD:
         for j in range(HEAD):
-            count += np.int32(word >= tables.low[place + j])
+            count += np.int64(word >= table.low[place + j])
         if count == HEAD:
-            while word >= tables.low[place + count]:
-                count += np.int32(1)
-        if count == 0 or word >= tables.high[place + count - 1]:
-            return count + tables.silent[bucket]
-    count = np.int32(0)
-    for z in range(exact_thresholds(u, inverse, max_count, frac_bits, q, row)):
-        count += np.int32(word >= row[z])
+            while word >= table.low[place + count]:
+                count += 1
+        if count == 0 or word >= table.high[place + count - 1]:
+            return count + table.silent[bucket]
+    count = np.int64(0)
+    for z in range(exact_thresholds(u, inverse, numbers[1], numbers[2], numbers[3], row)):
+        count += np.int64(word >= row[z])
     return count
 
 
-@nb.njit
-def draw_counts(u, z, words, active, count, tables, inverse, numbers, room):  # type: ignore[no-untyped-def]
-    """Draw the counts ``z`` of a population; list the active neurons.
+@command
+def draw_counts(command, room):  # type: ignore[no-untyped-def]
+    """Places of the log-rate u and of the counts z; neurons; skipped words; sampler; list; stride.
 
-    Loops over neurons are written so that the compiler turns them into vector instructions.
-
-    Parameters
-    ----------
-    u, z : int32 [n]
-        Two different arrays.
-    words : uint16 [n]
-    active, count : int32 [n + 2]
-        See :mod:`events`.
-    tables : Table
-        Of all populations, one after the other.
-    inverse : int64
-    numbers : int64 [8]
-        Smallest potential, max_count, frac_bits, q, bits of a bucket; where the population's
-        buckets begin, and its inverses.
-
-    Returns
-    -------
-    int
-        Number of active neurons.
+    Draws the counts of a population and lists the active neurons; u and z are different arrays. The
+    sampler is an address; see :class:`Samplers`. Loops over neurons are written so that the compiler
+    turns them into vector instructions.
     """
-    u_min, bits, base = np.int32(numbers[0]), np.int32(numbers[4]), np.int32(numbers[5])
-    bucket, fires = room.bucket, room.fires
-    own = inverse[numbers[6] :]
-    n = u.shape[0]
+    u, z = int32_at(room[CELLS] + 4 * command[1]), int32_at(room[CELLS] + 4 * command[2])
+    n, words = command[3], uint16_at(room[RAW] + 2 * command[4])
+    numbers = int64_at(command[5])
+    at, stride = room[CELLS] + 4 * command[6], command[7]
+    active, count = int32_at(at + HEAD_BYTES), int32_at(at + HEAD_BYTES + 4 * stride)
+    table = Table(
+        uint16_at(numbers[6]), int32_at(numbers[7]), int32_at(numbers[8]), uint16_at(numbers[9]),
+        uint16_at(numbers[10]),
+    )  # fmt: skip
+    inverse, row = int64_at(numbers[5]), int64_at(room[ROW])
+    u_min, bits = np.int32(numbers[0]), np.int32(numbers[4])
+    bucket, fires = int32_at(room[BUCKET]), uint8_at(room[FIRES])
     for i in range(n):
-        bucket[i] = shift_right(np.int32(u[i] - u_min), bits) + base
+        bucket[i] = shift_right(np.int32(u[i] - u_min), bits)
         z[i] = 0
-    # Unsigned, so that no code is made for negative indices. Two loops, since loads that follow
-    # stores to places not yet known would wait for them.
+    # Two loops, since loads that follow stores to places not yet known would wait for them.
+    first = table.fires
     for i in range(n):
-        fires[i] = words[i] >= tables.fires[np.uint32(bucket[i])]
-    found = np.uint64(0)
+        fires[i] = words[i] >= first[bucket[i]]
+    found = np.int64(0)
     for i in range(n):
         active[found] = i
-        found += np.uint64(fires[i])
+        found += np.int64(fires[i])
     kept = np.int64(0)
-    for a in range(np.int64(found)):
+    for a in range(found):
         i = active[a]
-        drawn = _count(u[i], words[i], bucket[i], tables, own, numbers, room.row)
+        drawn = _count(u[i], words[i], bucket[i], table, inverse, numbers, row)
         z[i] = drawn
-        active[kept], count[kept] = i, drawn
+        active[kept] = i
+        count[kept] = drawn
         kept += np.int64(drawn > 0)
-    active[kept], count[kept] = 0, 0
-    return kept
+    close_list(at, stride, kept)

@@ -102,8 +102,7 @@ def add_byte_rows(
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         sums, weight, place0, place1, pair = arguments
-        base = _data(context, builder, signature.args[1], weight)
-        row0, row1 = (_line(builder, base, place, _I8, BYTE_LANES) for place in (place0, place1))
+        row0, row1 = (_line(builder, weight, place, _I8, BYTE_LANES) for place in (place0, place1))
         if not _AVX2:
             return _plain(builder, sums, zip((row0, row1), _parts(builder, pair), strict=True))
         factors = _bytes_factor(builder, pair)
@@ -125,8 +124,7 @@ def add_word_rows(
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         sums, weight, place0, place1, pair = arguments
-        base = _data(context, builder, signature.args[1], weight)
-        row0, row1 = (_line(builder, base, place, _I16, WORD_LANES) for place in (place0, place1))
+        row0, row1 = (_line(builder, weight, place, _I16, WORD_LANES) for place in (place0, place1))
         if not _AVX2:
             return _plain(builder, sums, zip((row0, row1), _parts(builder, pair), strict=True))
         factors = _words_factor(builder, pair)
@@ -145,8 +143,7 @@ def add_pairs(typing_context: Any, sums: Any, weight: Any, place: Any, pair: Any
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         sums, weight, place, pair = arguments
-        base = _data(context, builder, signature.args[1], weight)
-        line = _line(builder, base, place, _I8, 2 * PAIR_LANES)
+        line = _line(builder, weight, place, _I8, 2 * PAIR_LANES)
         if not _AVX2:
             halves = [_pick(builder, line, range(odd, 2 * PAIR_LANES, 2)) for odd in (0, 1)]
             return _plain(builder, sums, zip(halves, _parts(builder, pair), strict=True))
@@ -162,31 +159,44 @@ def add_pairs(typing_context: Any, sums: Any, weight: Any, place: Any, pair: Any
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def call_loop(
-    typing_context: Any,
-    address: Any,
-    cells: Any,
-    words: Any,
-    word: Any,
-    given: Any,
-    first: Any,
-    size: Any,
-) -> Any:
-    """Call a compiled loop with its cells, its words from ``word`` on and its arguments."""
-    wide = types.int64
-    signature = types.void(wide, cells, words, wide, given, wide, wide)
+def load_pair(typing_context: Any, numbers: Any, place: Any) -> Any:
+    """Two int16 that follow each other, as one number."""
+    signature = types.int32(numbers, types.int64)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        address, cells, words, word, given, first, size = arguments
-        base, noise, places = (
-            _data(context, builder, signature.args[i], array)
-            for i, array in ((1, cells), (2, words), (4, given))
-        )
-        noise, places = builder.gep(noise, [word]), builder.gep(places, [first])
-        kind = ir.FunctionType(ir.VoidType(), [base.type, noise.type, places.type, _I64])
-        function = builder.inttoptr(address, kind.as_pointer())
-        builder.call(function, [base, noise, places, size])
+        pointer = builder.bitcast(builder.gep(arguments[0], [arguments[1]]), _I32.as_pointer())
+        loaded = builder.load(pointer)
+        loaded.align = 2
+        return loaded
+
+    return signature, generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def call_command(typing_context: Any, command: Any, room: Any) -> Any:
+    """Call the function whose address is the command's first number."""
+    signature = types.void(command, room)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), [value.type for value in arguments])
+        function = builder.inttoptr(builder.load(arguments[0]), kind.as_pointer())
+        builder.call(function, arguments)
         return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def call_summary(
+    typing_context: Any, summary: Any, room: Any, sample: Any, step: Any, number: Any
+) -> Any:
+    """Call the function whose address is the summary's first number."""
+    signature = types.int64(*[types.int64] * 5)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = ir.FunctionType(_I64, [_I64] * 5)
+        address = builder.load(builder.inttoptr(arguments[0], _I64.as_pointer()))
+        return builder.call(builder.inttoptr(address, kind.as_pointer()), arguments)
 
     return signature, generate
 
@@ -200,8 +210,7 @@ def _writer(sums: _Sums, out: Any, quarter: int | None) -> Any:
             values = _in_order(builder, values, quarter)
         if values.type.element != _I32:
             values = builder.sext(values, ir.VectorType(_I32, values.type.count))
-        base = _data(context, builder, signature.args[1], array)
-        pointer = builder.bitcast(builder.gep(base, [place]), values.type.as_pointer())
+        pointer = builder.bitcast(builder.gep(array, [place]), values.type.as_pointer())
         builder.store(values, pointer).align = 1
         return context.get_dummy_value()
 
@@ -224,10 +233,6 @@ def store_word_sums(typing_context: Any, sums: Any, out: Any, place: Any) -> Any
 def store_pair_sums(typing_context: Any, sums: Any, out: Any, place: Any) -> Any:
     """Write sums to ``out[place : place + PAIR_LANES]``, int32."""
     return _writer(_PAIR_SUMS, out, None)
-
-
-def _data(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
-    return context.make_array(array_type)(context, builder, array).data
 
 
 def _line(builder: Any, base: Any, place: Any, element: ir.IntType, lanes: int) -> Any:

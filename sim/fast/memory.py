@@ -1,0 +1,97 @@
+"""Compiled functions, and arrays inside them: bare pointers, made of addresses.
+
+numba compiles a function once more into each of its callers, and counts references to arrays wherever
+they are passed on. The kernel of this engine took 39 s to compile that way, and takes N s as pieces
+that call each other by their addresses: each is compiled once, when the first network needs it.
+Python keeps arrays alive while a compiled function runs.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numba as nb
+from numba.core import types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+_one_at_a_time = threading.Lock()
+_NUMBERS = types.CPointer(types.int64)
+# Where the numbers of a command's room are; all but the last three are addresses.
+CELLS, RAW, BUCKET, FIRES, ROW, DIGIT, PART, RING, SEED, STEP, SAMPLE = range(11)
+ROOM_SIZE = 11
+
+
+class Compiled:
+    """A function of numbers and pointers to numbers, compiled when it is first used.
+
+    The code is kept in numba's cache folder: ``NUMBA_CACHE_DIR``, else ``__pycache__`` beside the
+    source, else the user's cache folder. Where none can be written, it is compiled anew in every
+    process.
+    """
+
+    def __init__(self, function: Callable[..., Any], signature: Any) -> None:
+        self._function, self._signature = function, signature
+        self._code: Any = None
+        self.__doc__, self.__name__ = function.__doc__, function.__name__
+
+    @property
+    def code(self) -> Any:
+        """The compiled function."""
+        with _one_at_a_time:
+            if self._code is None:
+                try:
+                    self._code = nb.cfunc(self._signature, cache=True)(self._function)
+                except RuntimeError:  # No place for the cache.
+                    self._code = nb.cfunc(self._signature)(self._function)
+        return self._code
+
+    @property
+    def address(self) -> int:
+        """Address of its code."""
+        return int(self.code.address)
+
+    def __call__(self, *arguments: int) -> int:
+        """Call it from Python, without the interpreter's lock."""
+        return int(self.code.ctypes(*arguments))
+
+
+def compiled(count: int) -> Callable[[Callable[..., Any]], Compiled]:
+    """Compile a function of so many int64 that returns one."""
+    signature = types.int64(*[types.int64] * count)
+    return lambda function: Compiled(function, signature)
+
+
+def command(function: Callable[..., Any]) -> Compiled:
+    """Compile a command: a function of its own numbers, the first being its address, and its room."""
+    return Compiled(function, types.void(_NUMBERS, _NUMBERS))
+
+
+def _pointers_to(kind: Any) -> Callable[..., Any]:
+    pointer = types.CPointer(kind)
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def at(typing_context: Any, address: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.inttoptr(arguments[0], context.get_value_type(pointer))
+
+        return pointer(types.int64), generate
+
+    return at  # type: ignore[no-any-return]
+
+
+int8_at = _pointers_to(types.int8)
+uint8_at = _pointers_to(types.uint8)
+int16_at = _pointers_to(types.int16)
+uint16_at = _pointers_to(types.uint16)
+int32_at = _pointers_to(types.int32)
+int64_at = _pointers_to(types.int64)
+uint64_at = _pointers_to(types.uint64)
+float64_at = _pointers_to(types.float64)
+
+
+def address(array: NDArray[Any]) -> int:
+    """Address of a C-ordered array's first value."""
+    return int(array.ctypes.data)
