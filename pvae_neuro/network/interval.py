@@ -84,13 +84,16 @@ def saturating_sum(*terms: Ints) -> Ints:
 
 def shift_bounds(value: Interval, right: Interval) -> Interval:
     """Bounds of ``shift_right(value, right)`` for every amount within ``right``."""
-    corners = [_saturating_shift(v, r) for v in value for r in right]
+    amounts = right[:1] if right.low is right.high else right
+    corners = [_saturating_shift(v, r) for v in value for r in amounts]
     return Interval(np.minimum.reduce(corners), np.maximum.reduce(corners))
 
 
 def _saturating_shift(value: Ints, right: Ints) -> Ints:
-    left = np.maximum(-right, 0)
-    up = saturating_product(value, np.int64(1) << np.minimum(left, 59))
+    up = value
+    if right.min() < 0:
+        left = np.clip(-right, 0, 59)
+        up = saturating_product(value, np.int64(1) << left)
     down = np.clip(right, 0, 62)
     half = (np.int64(1) << down) >> 1
     return (np.minimum(up, LARGEST) + half) >> down
