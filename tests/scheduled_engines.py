@@ -40,6 +40,13 @@ class Failing(ReferenceEngine):
         raise self.error
 
 
+class Small(ReferenceEngine):
+    """Has one kind of connection."""
+
+    name = "small"
+    connection_kinds = frozenset({"one_to_one"})
+
+
 FAILURES = {"engine": EngineError("out of order"), "other": ZeroDivisionError("1 / 0")}
 
 

@@ -15,7 +15,7 @@ pytest.importorskip("jinja2")
 
 from faulty_engines import NoiseWordChanged
 
-from pvae_neuro.errors import EngineUnavailableError, InputError
+from pvae_neuro.errors import InputError, MissingDependencyError
 from pvae_neuro.exporters.certify import certify
 from pvae_neuro.exporters.quantize import quantize
 from pvae_neuro.plots import parity as plots
@@ -76,8 +76,11 @@ def test_shows_every_figure_table_scale_and_certified_range(page, part):
         assert heading in page
     for choice in part.network.choices:
         assert choice.name in page
-    for row in part.certificate.rows:
-        assert f"{row.high:,}" in page
+    for row in part.certificate.widest():
+        assert row.place in page and f"{row.high:,}" in page
+    for population in part.network.populations:
+        assert f"<td>{population.name}</td><td>{population.size} neurons</td>" in page
+    assert "counts up to" in page
     assert "A &lt;title&gt;" in page
     assert "ab" * 32 in page
 
@@ -112,7 +115,7 @@ def test_a_missing_dependency_is_named(part, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    with pytest.raises(EngineUnavailableError, match=r"pvae-neuro\[report\]"):
+    with pytest.raises(MissingDependencyError, match=r"pvae-neuro\[report\]"):
         render_report([part])
 
 

@@ -29,9 +29,10 @@ from pvae_neuro.cluster import clients  # noqa: E402
 from pvae_neuro.cluster.connection import _result  # noqa: E402
 from pvae_neuro.cluster.engine import ScheduledEngine, engine_for  # noqa: E402
 from pvae_neuro.cluster.worker import call  # noqa: E402
-from pvae_neuro.errors import EngineError, EngineUnavailableError, InputError  # noqa: E402
+from pvae_neuro.errors import EngineError, InputError, MissingDependencyError  # noqa: E402
 from pvae_neuro.evaluation.evaluate import evaluate  # noqa: E402
-from pvae_neuro.sim.engine import Recording, get_engine  # noqa: E402
+from pvae_neuro.sim.engine import Engine, get_engine  # noqa: E402
+from pvae_neuro.sim.recording import Recording  # noqa: E402
 from pvae_neuro.sim.reference import ReferenceEngine  # noqa: E402
 from pvae_neuro.verification.verify import verify  # noqa: E402
 
@@ -66,14 +67,22 @@ def scheduled(address: str, engine: Any = "reference", **options: Any) -> Schedu
 def assert_equal(first: Recording, second: Recording) -> None:
     for field in fields(Recording):
         a, b = (getattr(recording, field.name) for recording in (first, second))
-        if isinstance(a, np.ndarray):
-            assert a.dtype == b.dtype, field.name
-            np.testing.assert_array_equal(a, b, field.name)
-        else:
-            assert a == b, field.name
+        if isinstance(a, dict):
+            assert a.keys() == b.keys()
+        pairs = zip(a.values(), b.values(), strict=True) if isinstance(a, dict) else [(a, b)]
+        for one, other in pairs:
+            assert_same(one, other, field.name)
 
 
-@pytest.mark.parametrize("record", ["last", "summary", "full"])
+def assert_same(a: Any, b: Any, name: str) -> None:
+    if isinstance(a, np.ndarray):
+        assert a.dtype == b.dtype, name
+        np.testing.assert_array_equal(a, b, name)
+    else:
+        assert a == b, name
+
+
+@pytest.mark.parametrize("record", ["last", "summary", "full", ["latents.u"]], ids=str)
 @pytest.mark.parametrize("make", [toy.lateral, toy.predictive])
 def test_same_integers_as_one_process(address: str, make: Any, record: Any) -> None:
     network = make()
@@ -138,7 +147,7 @@ def test_evaluate_and_verify_take_a_scheduled_engine(address: str) -> None:
     model = random_model()
     inputs = random_images(model, 12)
     with scheduled(address) as engine:
-        here = evaluate(NETWORK, IMAGES, steps=STEPS)
+        here = evaluate(NETWORK, IMAGES, steps=STEPS, engine="reference")
         there = evaluate(NETWORK, IMAGES, steps=STEPS, engine=engine)
         assert there.engine == f"reference@{address}"
         for name in ("mse", "r2", "zeros"):
@@ -166,11 +175,29 @@ def test_errors_of_a_block_reach_the_caller(address: str) -> None:
         engine.run(NETWORK, IMAGES, STEPS, 3)
 
 
+def test_frames_travel_too(address: str) -> None:
+    frames = IMAGES[:30].reshape(10, 3, -1)
+    told: list[int] = []
+    with scheduled(address) as engine:
+        got = engine.run(NETWORK, frames, STEPS, 3, record="full", progress=told.append)
+    assert_equal(got, ReferenceEngine().run(NETWORK, frames, STEPS, 3, record="full"))
+    assert sum(told) == 10 * 3 * STEPS
+
+
+def test_is_an_engine_that_lacks_what_its_workers_lack() -> None:
+    engine = ScheduledEngine("reference", "tcp://127.0.0.1:1")
+    assert isinstance(engine, Engine) and engine.name == "reference@tcp://127.0.0.1:1"
+    assert engine.unsupported(NETWORK) == []
+    small = ScheduledEngine(scheduled_engines.Small(), "tcp://127.0.0.1:1")
+    with pytest.raises(EngineError, match="engine small does not have the connection kind"):
+        small.run(NETWORK, IMAGES, STEPS, 3)
+
+
 def test_inputs_are_refused_before_anything_travels() -> None:
     nowhere = ScheduledEngine("reference", "tcp://127.0.0.1:1")
     with pytest.raises(InputError, match="expected shape"):
         nowhere.run(NETWORK, IMAGES[:, 1:], STEPS, 3)
-    with pytest.raises(InputError, match="at least 1 iteration"):
+    with pytest.raises(InputError, match="steps: expected 1 to"):
         nowhere.run(NETWORK, IMAGES, 0, 3)
     with pytest.raises(InputError, match="record"):
         nowhere.run(NETWORK, IMAGES, STEPS, 3, record="all")  # type: ignore[arg-type]
@@ -187,7 +214,7 @@ def test_inputs_are_refused_before_anything_travels() -> None:
         ("reference", "tcp://host:1", {"workers": 2}, "only the scheduler local starts workers"),
         ("reference", "local", {"block": 0}, "block: expected at least 1 sample, got 0"),
         ("reference", "local", {"timeout": 0.0}, "timeout: expected a positive number"),
-        ("reference", None, {"block": 3}, "block: expected --scheduler with it, got none"),
+        ("reference", None, {"block": 3}, "block: expected a scheduler with it, got none"),
     ],
 )
 def test_options_that_cannot_be_meant(
@@ -236,7 +263,7 @@ def test_a_block_that_kills_its_workers_is_an_error() -> None:
 
 def test_without_dask_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(EngineUnavailableError, match=r"pip install 'pvae-neuro\[cluster\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install 'pvae-neuro\[cluster\]'"):
         ScheduledEngine("reference", "tcp://host:2")
 
 

@@ -112,7 +112,7 @@ class ScheduledEngine(Engine):
         seed = check_seed(seed)
         first_sample = check_whole("first_sample", first_sample, 0, LARGEST_INDEX)
         variables = recorded_variables(network, record)
-        network.require_proof()
+        self.require_support(network)
         # One clear error before anything travels.
         samples, frames, _ = encode_frames(network, inputs).shape
         images = np.asarray(inputs)
