@@ -13,6 +13,7 @@ from rich.console import Console
 
 from pvae_neuro.data import Images
 from pvae_neuro.errors import InputError
+from pvae_neuro.evaluation import metrics
 from pvae_neuro.evaluation.infer import infer
 from pvae_neuro.experiments import (
     amortization_gap,
@@ -213,15 +214,15 @@ def test_interpolation_is_linear_and_never_leaves_the_sweep():
 
 def test_sparsity_spans_nothing_to_all():
     one_hot = np.eye(5)
-    assert measures.sparsity(one_hot, 0) == pytest.approx(1.0)
-    assert measures.sparsity(one_hot, 1) == pytest.approx(1.0)
-    assert measures.sparsity(np.ones((4, 3)), 0) == pytest.approx(0.0)
+    assert metrics.sparsity(one_hot, 0) == pytest.approx(1.0)
+    assert metrics.sparsity(one_hot, 1) == pytest.approx(1.0)
+    assert metrics.sparsity(np.ones((4, 3)), 0) == pytest.approx(0.0)
     # A latent that never responds has no sparsity; signs do not matter.
     mixed = np.array([[1.0, 0.0], [-1.0, 0.0]])
-    assert measures.sparsity(mixed, 0) == pytest.approx(0.0)
-    assert math.isnan(measures.sparsity(np.zeros((3, 2)), 0))
+    assert metrics.sparsity(mixed, 0) == pytest.approx(0.0)
+    assert math.isnan(metrics.sparsity(np.zeros((3, 2)), 0))
     with pytest.raises(InputError, match="at least 2 responses along axis 0, got 1"):
-        measures.sparsity(np.ones((1, 3)), 0)
+        metrics.sparsity(np.ones((1, 3)), 0)
 
 
 def test_classification_reads_separable_latents():

@@ -9,7 +9,8 @@ from models import random_images, random_model  # noqa: E402
 
 from pvae_neuro.errors import InputError  # noqa: E402
 from pvae_neuro.evaluation.infer import SAMPLES_PER_BLOCK, infer  # noqa: E402
-from pvae_neuro.plots.model import elements, kurtosis, plot_model  # noqa: E402
+from pvae_neuro.evaluation.metrics import elements, kurtosis  # noqa: E402
+from pvae_neuro.plots.model import plot_model  # noqa: E402
 
 
 class Alternating:

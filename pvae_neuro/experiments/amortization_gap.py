@@ -21,10 +21,11 @@ import numpy as np
 import torch
 
 from pvae_neuro.data import Images
+from pvae_neuro.evaluation.metrics import sparsity
 from pvae_neuro.experiments.shared import published
 from pvae_neuro.experiments.shared.context import Context, budget_of
 from pvae_neuro.experiments.shared.families import iterations_of
-from pvae_neuro.experiments.shared.measures import interpolate, sparsity
+from pvae_neuro.experiments.shared.measures import interpolate
 from pvae_neuro.experiments.shared.recipes import EXACT, PATCHES, QUICK_PATCHES, patches_model
 from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
 from pvae_neuro.experiments.shared.style import color_of, label_axes, legend_below

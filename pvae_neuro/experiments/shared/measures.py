@@ -1,15 +1,13 @@
-"""Measures that several experiments use: distance, sparsity, interpolation, classification."""
+"""Measures that several experiments use: distance, interpolation, classification."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.errors import InputError
 from pvae_neuro.saved.model_file import Float32
 from pvae_neuro.utils.optional import require
 
@@ -28,26 +26,6 @@ def interpolate(points: list[tuple[float, float]], at: float) -> float | None:
     if not len(ordered) or not ordered[0, 0] <= at <= ordered[-1, 0]:
         return None
     return float(np.interp(at, ordered[:, 0], ordered[:, 1]))
-
-
-def sparsity(responses: NDArray[np.floating[Any]], axis: int) -> float:
-    """Sparsity of responses after Vinje and Gallant (2000, doi:10.1126/science.287.5456).
-
-    ``(1 - <|r|>² / <r²>) / (1 - 1/n)`` along an axis, averaged over the other: 0 where all respond
-    alike, 1 where a single one responds. Those that never respond are left out; NaN if none does.
-    For responses [N images, K latents], axis 0 gives lifetime sparsity (over images) and axis 1
-    population sparsity (over latents).
-    """
-    count = responses.shape[axis]
-    if count < 2:
-        raise InputError(f"sparsity: expected at least 2 responses along axis {axis}, got {count}")
-    sizes = np.abs(responses.astype(np.float64))
-    squares = np.square(sizes).mean(axis=axis)
-    alive = squares > 0
-    if not alive.any():
-        return float("nan")
-    filled = sizes.mean(axis=axis)[alive] ** 2 / squares[alive]
-    return float((1.0 - filled).mean() / (1.0 - 1.0 / count))
 
 
 def classification_accuracy(
