@@ -197,15 +197,11 @@ def build_lava(
     if missing:
         raise NetworkError("; ".join(missing))
     plans = plan_network(network)
-    bounds = network.ranges.variables
     populations = {
         name: Neurons(
             network.population_of[name],
             plan,
-            {
-                v.name: bounds[f"{name}.{v.name}"]
-                for v in network.population_of[name].variables
-            },
+            network.ranges.log_rates.get(name),
             seed=seed,
             sample=sample,
             iterations=iterations,

@@ -177,7 +177,12 @@ class _Source:
         number: int,
         uses: Mapping[str, int],
     ) -> None:
-        places = [self.names[argument] for argument in arguments]
+        places = [
+            self.bind(np.array(np.broadcast_to(self.constants[argument], self.shape)))
+            if argument in self.constants
+            else self.names[argument]
+            for argument in arguments
+        ]
         out = self.names[result] = self.take()
         call = ", ".join([*places, out])
         self.lines.append(f"{self.bind(self.random[operation])}({call})")

@@ -1,8 +1,8 @@
 """Poisson counts by thresholds: the counts of the sampler's rule, drawn faster.
 
-The rule of :mod:`pvae_neuro.network.sampler` is monotone in the random word, so that the count is the
-number of thresholds that the word reaches. The thresholds of all potentials that a population can
-have are computed once. Most neurons reach none: a first look at one threshold each settles them.
+The rule of :mod:`pvae_neuro.network.sampler` is monotone in the random word, so that the count is
+the number of thresholds that the word reaches. The thresholds of all potentials that a population
+can have are computed once. Most neurons reach none: a look at one threshold each settles them.
 """
 
 from __future__ import annotations
@@ -13,13 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pvae_neuro.network import Interval, Sampler
-from pvae_neuro.network.sampler import (
-    LOWEST_POTENTIAL,
-    WORDS,
-    cumulative,
-    largest_potential,
-    sample_counts,
-)
+from pvae_neuro.network.sampler import WORDS, cumulative, sample_counts
 
 Ints = NDArray[np.int64]
 # Thresholds of 8 bytes each; a sampler that needs more follows its rule instead.
@@ -85,20 +79,17 @@ class RuleDraw:
         out[...] = sample_counts(potential, word, self._max_count, self._frac_bits)
 
 
-def draw_of(sampler: Sampler, potential: Interval | None = None) -> ThresholdDraw | RuleDraw:
+def draw_of(sampler: Sampler, potential: Interval) -> ThresholdDraw | RuleDraw:
     """The faster way to draw a sampler's counts.
 
     Parameters
     ----------
     sampler : Sampler
-    potential : Interval, optional
-        Proved bounds of the potential; by default all that the sampler allows.
+    potential : Interval
+        Proved bounds of the potential.
     """
     max_count, frac_bits = sampler.max_count, sampler.frac_bits
-    low = LOWEST_POTENTIAL << frac_bits
-    high = max(largest_potential(max_count, frac_bits), 0)
-    if potential is not None:
-        low, high = potential.smallest, potential.largest
+    low, high = potential.smallest, potential.largest
     if _expected_thresholds(low, high, max_count, frac_bits) > MOST_THRESHOLDS:
         return RuleDraw(max_count, frac_bits)
     return ThresholdDraw(low, high, max_count, frac_bits)

@@ -2,9 +2,9 @@
 
 ``Var.set`` and ``Var.get`` move one element per message through two other processes, and a Monitor
 receives every value as a message of its own; files cost next to nothing per step. The record is
-appended: writing into mapped pages would wait for the disk in mid-step. Records come in pieces, which
-the caller takes and deletes while the next ones are written.
-Knows nothing of Lava, so that both sides of the process boundary can import it.
+appended: writing into mapped pages would wait for the disk in mid-step. Records come in pieces,
+which the caller takes and deletes while the next ones are written. Knows nothing of Lava, so that
+both sides of the process boundary can import it.
 """
 
 from __future__ import annotations
@@ -242,7 +242,7 @@ class Tape:
 
 
 def check_batch(batch: int) -> int:
-    """Return a number of samples side by side as an int; raise :class:`InputError` if it is none."""
+    """Return a number of samples side by side as an int; raise :class:`InputError` if not one."""
     return check_whole("batch", batch, 1, MOST_SAMPLES)
 
 

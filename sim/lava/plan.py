@@ -1,8 +1,8 @@
 """What each population does on Lava, and when: its ports, held inputs and timetable.
 
-Knows nothing of Lava. Connections that are received together in every activation share a port, where
-Lava adds them up; an input that reaches its target neuron by neuron has no connection at all, but is
-held there.
+Knows nothing of Lava. Connections that are received together in every activation share a port,
+where Lava adds them up; an input that reaches its target neuron by neuron has no connection at all,
+but is held there.
 """
 
 from __future__ import annotations
@@ -170,9 +170,7 @@ def _actions(
     )
 
 
-def _sums(
-    network: IntegerNetwork, activation: Activation, ports: tuple[Port, ...]
-) -> list[Sum]:
+def _sums(network: IntegerNetwork, activation: Activation, ports: tuple[Port, ...]) -> list[Sum]:
     found = []
     for name, connections in network.groups(activation).items():
         delivered = [c.name for c in connections]

@@ -4,8 +4,8 @@ The schedule of a network is a sequence; Lava's processes all act in every step,
 population sends in one step reaches its target, through a connection, in the next. So activation i
 of an iteration is given a phase p_i, in Lava steps from the start of the iteration, and iterations
 start every P steps: activation i of iteration t acts in step ``t P + p_i``. A phase may exceed the
-period; iterations then overlap. A population that acts several times in one step does so in order of
-(iteration, index), and sends its variables once, as they are afterwards.
+period; iterations then overlap. A population that acts several times in one step does so in order
+of (iteration, index), and sends its variables once, as they are afterwards.
 
 The meaning is that of the sequence if
 

@@ -15,7 +15,6 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from numpy.typing import NDArray
 
 from pvae_neuro.network import Interval, Population
-from pvae_neuro.network.program import Program
 from pvae_neuro.sim.lava.compile import Received, compile_program
 from pvae_neuro.sim.lava.draw import draw_of
 from pvae_neuro.sim.lava.exchange import Job, Tape
@@ -65,7 +64,7 @@ class NeuronsModel(PyLoihiProcessModel, metaclass=_AnyPopulation):  # type: igno
         super().__init__(proc_params)
         self._population: Population = proc_params["population"]
         self._plan: Plan = proc_params["plan"]
-        self._bounds: dict[str, Interval] = proc_params["bounds"]
+        self._log_rate: Interval | None = proc_params["log_rate"]
         self._job: Job | None = proc_params["job"]
         self._names: dict[str, dict[str, str]] = {
             kind: proc_params[kind] for kind in ("names", "held")
@@ -152,7 +151,7 @@ class NeuronsModel(PyLoihiProcessModel, metaclass=_AnyPopulation):  # type: igno
             s.name: Received(s.ports, tuple(self._held[c] for c in s.held), s.exponent)
             for s in action.sums
         }
-        compiled = compile_program(population, program, self._state, received, self._random(program))
+        compiled = compile_program(population, program, self._state, received, self._random())
         steps: list[Callable[[int], None]] = []
         if program.operations & {"word", "draw"}:
             steps.append(self._use_words)
@@ -168,23 +167,21 @@ class NeuronsModel(PyLoihiProcessModel, metaclass=_AnyPopulation):  # type: igno
 
         return activate
 
-    def _random(self, program: Program) -> dict[str, Callable[..., None]]:
+    def _random(self) -> dict[str, Callable[..., None]]:
         """Meaning of ``word`` and ``draw``."""
-        sampler = self._population.sampler
-        if sampler is None:
-            return {}
-        arguments = {i.arguments[0] for i in program.instructions if i.operation == "draw"}
-        known = [self._bounds.get(argument) for argument in arguments]
-        bounds = known[0] if len(known) == 1 else None
-        draw = draw_of(sampler, bounds) if arguments else None
+        sampler, log_rate = self._population.sampler, self._log_rate
 
         def word(out: Ints) -> None:
             out[...] = self._word
 
-        def counts(potential: Ints, out: Ints) -> None:
-            draw(potential, self._word, out)  # type: ignore[misc]
+        if sampler is None or log_rate is None:
+            return {"word": word}
+        drawn = draw_of(sampler, log_rate)
 
-        return {"word": word, "draw": counts}
+        def draw(potential: Ints, out: Ints) -> None:
+            drawn(potential, self._word, out)
+
+        return {"word": word, "draw": draw}
 
     # --------------------------------------------------------------------------------- events
 

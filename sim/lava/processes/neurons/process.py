@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import numpy as np
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
@@ -36,8 +35,8 @@ class Neurons(AbstractProcess):  # type: ignore[misc]
     ----------
     population : Population
     plan : Plan
-    bounds : dict of str to Interval
-        Proved bounds of the variables.
+    log_rate : Interval or None
+        Proved bounds of what counts are drawn of; None where none are.
     seed : int
         Key of the noise.
     sample : int
@@ -71,7 +70,7 @@ class Neurons(AbstractProcess):  # type: ignore[misc]
         self,
         population: Population,
         plan: Plan,
-        bounds: dict[str, Interval],
+        log_rate: Interval | None = None,
         *,
         seed: int = 0,
         sample: int = 0,
@@ -85,7 +84,7 @@ class Neurons(AbstractProcess):  # type: ignore[misc]
             name=population.name,
             population=population,
             plan=plan,
-            bounds=bounds,
+            log_rate=log_rate,
             batch=batch,
             job=job,
             names=names,
@@ -127,5 +126,3 @@ class Neurons(AbstractProcess):  # type: ignore[misc]
 def split_seed(seed: int) -> NDArray[np.int64]:
     """Low and high 32 bits of a seed, int64 [2]."""
     return np.array([seed & 0xFFFFFFFF, seed >> 32], dtype=np.int64)
-
-
