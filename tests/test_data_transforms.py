@@ -1,4 +1,4 @@
-"""Images that a model was not trained on."""
+"""Images derived from others: turned, cropped, put together."""
 
 from __future__ import annotations
 
