@@ -18,6 +18,7 @@ import toy
 from pvae_neuro.errors import EngineError
 from pvae_neuro.sim.lava import supervisor as supervision
 from pvae_neuro.sim.lava.engine import LavaEngine
+from pvae_neuro.sim.lava.exchange import Job
 from pvae_neuro.sim.lava.supervisor import Supervisor
 
 pytestmark = [
@@ -230,9 +231,12 @@ def test_a_process_of_lava_that_stops_in_mid_run(number, message, temporary):
 @needs_lava
 def test_an_exception_inside_a_process_model_is_reported(temporary, monkeypatch):
     # One neuron too few, which nothing before the run lets through.
-    monkeypatch.setattr(
-        "pvae_neuro.sim.lava.engine.input_values", lambda _, pixels: {"latents": pixels[:, :11]}
-    )
+    write = Job.write
+
+    def short(job: Job, inputs) -> None:
+        write(job, {name: values[..., :11] for name, values in inputs.items()})
+
+    monkeypatch.setattr(Job, "write", short)
     network = toy.lateral()
     with pytest.raises(EngineError, match=r"(?s)status 3; .*ValueError: could not broadcast"):
         LavaEngine(timeout=60).run(network, toy.images(network, 1), 3, 0)

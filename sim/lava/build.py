@@ -210,14 +210,14 @@ def build_lava(
         )
         for name, plan in plans.items()
     }
-    connections: dict[str, LavaDense | Synapses] = {}
-    for name, plan in plans.items():
-        for port in plan.ports:
-            for connection in (network.connection_of[c] for c in port.connections):
-                synapses = connections[connection.name] = _synapses(connection, batch)
-                source = populations[connection.source]
-                getattr(source, f"{connection.variable}_out").connect(synapses.s_in)
-                synapses.a_out.connect(getattr(populations[name], port.name))
+    every_port = (port for plan in plans.values() for port in plan.ports)
+    ports = {name: port.name for port in every_port for name in port.connections}
+    connections = {c.name: _synapses(c, batch) for c in network.connections if c.name in ports}
+    for name, synapses in connections.items():
+        connection = network.connection_of[name]
+        source, target = populations[connection.source], populations[connection.target]
+        getattr(source, f"{connection.variable}_out").connect(synapses.s_in)
+        synapses.a_out.connect(getattr(target, ports[name]))
     timing = next(iter(plans.values())).timing
     return LavaNetwork(network, populations, connections, timing, batch)
 

@@ -19,7 +19,7 @@ from pvae_neuro.network import OPERATIONS, Population
 from pvae_neuro.network.program import Program
 
 Ints = NDArray[np.int64]
-Random = Callable[..., Ints]
+Random = Callable[..., None]
 """Meaning of ``word`` and ``draw``: takes their arguments and the array for the result."""
 
 

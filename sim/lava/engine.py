@@ -75,8 +75,13 @@ class LavaEngine(Engine):
         parts = [
             summarize(network, x[i : i + size], counts[i : i + size], max_count) for i in starts
         ]
-        columns = zip(*parts, strict=True)
-        return Summary(*(None if c[0] is None else np.concatenate(c) for c in columns))
+        errors = [p.squared_error for p in parts if p.squared_error is not None]
+        return Summary(
+            np.concatenate([p.spikes for p in parts]),
+            np.concatenate([p.active for p in parts]),
+            np.concatenate([p.saturated for p in parts]),
+            np.concatenate(errors) if errors else None,
+        )
 
     def run_block(self, block: Block) -> BlockResult:
         """Run all samples in a worker process; see :meth:`Engine.run_block`."""
