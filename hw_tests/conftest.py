@@ -19,7 +19,8 @@ from pvae_neuro.errors import EngineUnavailableError, InputError, PvaeNeuroError
 from pvae_neuro.exporters.quantize import QuantizeConfig, quantize
 from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.saved.model_file import ModelConfig, SavedModel, load_model
-from pvae_neuro.sim.engine import Engine, Recording, engine_names, get_engine
+from pvae_neuro.sim.engine import Engine, engine_names, get_engine
+from pvae_neuro.sim.recording import Recording
 from pvae_neuro.zoo import load_pretrained, sample_digits
 
 DEFAULT_TARGETS = ("reference", "fast", "onnx", "lava")
@@ -121,7 +122,7 @@ def _own(config: pytest.Config, samples: int) -> Case:
 
 def _shipped(topology: str, samples: int, folder: Path) -> Case:
     path = folder / f"{topology}.onnx"
-    config = QuantizeConfig(topology=topology)  # type: ignore[arg-type]
+    config = QuantizeConfig(topology=topology)
     try:
         model, images = load_pretrained(), sample_digits()[0]
     except InputError:
@@ -153,10 +154,10 @@ def _small_model(samples: int, latents: int = 24, side: int = 6) -> tuple[SavedM
 def _images(network: IntegerNetwork, samples: int) -> np.ndarray:
     """Digits where the network takes them; else numbers over its whole declared range."""
     declared = network.input
-    if (declared.pixels, declared.low, declared.high) == (784, 0.0, 1.0):
+    if (declared.size, declared.low, declared.high) == (784, 0.0, 1.0):
         digits, _ = sample_digits()
         return digits[:samples]
-    shape = (samples, declared.pixels)
+    shape = (samples, declared.size)
     return np.random.default_rng(0).uniform(declared.low, declared.high, shape)
 
 
