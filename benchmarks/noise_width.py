@@ -14,15 +14,30 @@ from collections.abc import Callable
 import numba as nb
 import numpy as np
 
-from pvae_neuro.sim.fast.philox import fill_words
+from pvae_neuro.sim.fast.philox import _wide_product
 
 STEPS = 200
 
 
+MULTIPLIERS = np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157)
+WEYL = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B)
+
+
 @nb.njit
 def make_noise(raw: np.ndarray, steps: int) -> None:
+    """Philox4x64-10, as in ``sim/fast/philox.py``."""
     for step in range(steps):
-        fill_words(raw, 7, step, 3)
+        for block in range(len(raw) // 4):
+            c0, c1, c2, c3 = np.uint64(block + 1), np.uint64(step), np.uint64(3), np.uint64(0)
+            k0, k1 = np.uint64(7), np.uint64(0)
+            for _ in range(10):
+                high_0, low_0 = _wide_product(MULTIPLIERS[0], c0)
+                high_1, low_1 = _wide_product(MULTIPLIERS[1], c2)
+                c0, c1, c2, c3 = high_1 ^ c1 ^ k0, low_1, high_0 ^ c3 ^ k1, low_0
+                k0 += WEYL[0]
+                k1 += WEYL[1]
+            raw[4 * block], raw[4 * block + 1] = c0, c1
+            raw[4 * block + 2], raw[4 * block + 3] = c2, c3
 
 
 @nb.njit

@@ -1,7 +1,7 @@
 """How far the fast engine is from what the machine allows.
 
-Counts the bytes and integer operations of an image-iteration (``roofline_counts.py``), measures
-the machine's bandwidth and integer rates (``roofline_machine.py``) and the engine itself
+Counts the bytes and integer operations of an image-iteration (``roofline_counts.py``), measures the
+machine's bandwidth and integer rates (``roofline_machine.py``) and the engine itself
 (``pvae_neuro.bench``), all in one run. The limit of a phase is the longer of two times: its bytes
 at the bandwidth of an array of that size, its operations at their rates. The limit of an iteration
 is the sum over phases. See docs/performance.md.
@@ -17,61 +17,29 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from roofline_counts import KINDS, Phase, Work, lateral, operations, predictive
+from machine import machine, versions
+from roofline_counts import KINDS, Phase, operations, phases
 from roofline_machine import Machine
 
-from pvae_neuro.bench.config import TOPOLOGIES, available_cores
-from pvae_neuro.bench.networks import pinned_network, random_images
-from pvae_neuro.bench.run import BenchConfig, BenchResult, CaseResult, run_bench
+from pvae_neuro.bench.cases import available_cores, synthetic_cases
+from pvae_neuro.bench.networks import TOPOLOGIES
+from pvae_neuro.bench.run import BenchResult, CaseResult, choose_contenders, run_bench
+from pvae_neuro.bench.timing import Rules
 from pvae_neuro.plots.parity import INK, INTEGER_COLOR
 from pvae_neuro.sim.fast import FastEngine
-from pvae_neuro.sim.fast.events import HEAD
-from pvae_neuro.sim.fast.plan import plan_for
 from pvae_neuro.sim.fast.readout import STEPS_TOGETHER
-from pvae_neuro.sim.fast.vectors import THRESHOLDS_TOGETHER
 
-PHASES = {"lateral": lateral, "predictive": predictive}
 ENGINES = {"fast": True, "fast-bare": False}
 COUNTED_IMAGES, COUNTED_STEPS = 8, 4 * STEPS_TOGETHER
 COLORS = ("#2b6cb0", "#63b3ed", "#dd6b20", "#f6ad55", "#38a169", "#805ad5", "#718096", "#c53030")
 
 
-def work_of(case: CaseResult, config: BenchConfig, summary: bool) -> Work:
-    """Sizes of a case; activity and spikes as the engine has them."""
-    activity = case.activity_target or case.activity
-    network = pinned_network(case.topology, case.latents, case.pixels, activity, config.seed)
-    images = random_images(network, min(case.batch, COUNTED_IMAGES), config.seed)
-    recording = FastEngine().run(network, images, COUNTED_STEPS, config.seed, record="full")
-    plan = plan_for(network)
-    if recording.counts is None:
-        raise RuntimeError("expected counts")
-    counts = np.asarray(recording.counts)
-    return Work(
-        latents=case.latents,
-        pixels=case.pixels,
-        active=float((counts > 0).sum(axis=2).mean()),
-        spikes=float(counts.sum(axis=2).mean()),
-        compares=compares(counts, plan.sampler.width),
-        touched=touched(counts),
-        largest=float(plan.rows.largest[0].mean()),
-        digits=0 if plan.feedback is None else plan.feedback.digits,
-        summary=summary,
-    )
-
-
-def compares(counts: NDArray[np.uint8], width: int) -> float:
-    """Thresholds compared beyond the first few: blocks until one is not exceeded as a whole."""
-    read = np.minimum((counts // THRESHOLDS_TOGETHER + 1) * THRESHOLDS_TOGETHER, width)
-    return float(np.where(counts < HEAD, 0, read).sum(axis=2).mean())
-
-
-def touched(counts: NDArray[np.uint8]) -> float:
-    """Neurons that fire at least once in the steps that are read out together."""
-    images, steps, latents = counts.shape
-    together = counts.reshape(images, steps // STEPS_TOGETHER, STEPS_TOGETHER, latents)
-    return float(together.any(axis=2).sum(axis=2).mean())
+def counted(measured: CaseResult, summary: bool) -> list[Phase]:
+    """Phases of a case; activity as the engine has it."""
+    case = measured.case
+    images = case.images[:COUNTED_IMAGES]
+    recording = FastEngine().run(case.network, images, COUNTED_STEPS, case.seed, record="full")
+    return list(phases(case.network, recording, summary))
 
 
 def phase_limit(phase: Phase, machine: Machine) -> dict[str, Any]:
@@ -94,30 +62,29 @@ def phase_limit(phase: Phase, machine: Machine) -> dict[str, Any]:
 def analyse(result: BenchResult, machines: dict[int, Machine]) -> list[dict[str, Any]]:
     """Limits beside measured times, a row per case and kind of record."""
     rows = []
-    for case in result.cases:
-        machine = machines[case.threads]
+    for found in result.cases:
+        case = found.case
         for engine, summary in ENGINES.items():
-            measured = case.measurement(engine)
+            measured = found.measurement(engine)
             if measured is None:
                 continue
-            work = work_of(case, result.config, summary)
-            phases = [phase_limit(p, machine) for p in PHASES[case.topology](work)]
-            limit = sum(p["limit_us"] for p in phases)
+            limits = [phase_limit(p, machines[case.threads]) for p in counted(found, summary)]
+            limit = sum(p["limit_us"] for p in limits)
             cost = measured.microseconds
             rows.append(
                 {
-                    "topology": case.topology,
+                    "topology": case.network.name,
                     "engine": engine,
                     "threads": case.threads,
-                    "batch": case.batch,
-                    **asdict(work),
+                    "batch": len(case.images),
+                    "latents": case.latents,
                     "activity": case.activity,
                     "measured_us": asdict(cost),
                     "limit_us": limit,
                     "share_of_limit": limit / cost.median,
-                    "operations": sum(p["operations"] for p in phases),
-                    "shared_bytes": sum(p["shared"] for p in phases),
-                    "phases": phases,
+                    "operations": sum(p["operations"] for p in limits),
+                    "shared_bytes": sum(p["shared"] for p in limits),
+                    "phases": limits,
                 }
             )
     return rows
@@ -193,26 +160,17 @@ def options() -> argparse.Namespace:
 
 def main() -> None:
     chosen = options()
-    config = BenchConfig(
-        steps=64,
-        latents=tuple(chosen.latents),
-        batches=(chosen.batch,),
-        activities=tuple(chosen.activities),
-        topologies=TOPOLOGIES,
-        threads=tuple(chosen.threads),
-        engines=tuple(ENGINES),
-        baseline="fast",
-        repeats=chosen.repeats,
-        min_seconds=chosen.seconds,
-        pixels=chosen.pixels,
-    )
-    machines = {n: Machine(n, chosen.repeats, chosen.seconds) for n in config.threads}
-    result = run_bench(config)
+    threads = tuple(chosen.threads)
+    sizes = tuple(chosen.latents), (chosen.batch,), tuple(chosen.activities)
+    cases = synthetic_cases(tuple(TOPOLOGIES), *sizes, threads, pixels=chosen.pixels)
+    rules = Rules(repeats=chosen.repeats, steps=64, min_seconds=chosen.seconds)
+    machines = {n: Machine(n, chosen.repeats, chosen.seconds) for n in threads}
+    result = run_bench(cases, choose_contenders(ENGINES), rules, baseline="fast")
     rows = analyse(result, machines)
     content = {
-        "schema_version": 2,
-        "machine": result.machine,
-        "versions": result.versions,
+        "schema_version": 3,
+        "machine": machine(),
+        "versions": versions(),
         "limits": {str(n): {**m.rates, "bandwidth": m.levels()} for n, m in machines.items()},
         "cases": rows,
     }

@@ -1,68 +1,52 @@
-"""Bytes and operations of one image-iteration of the fast engine, counted from its kernels.
+"""Bytes and operations of one image-iteration of the fast engine, counted for any network.
 
-Counting follows ``sim/fast`` loop by loop. ``reads`` are bytes of weights and readout, which all
-images share and which may be larger than a core's own caches; ``local`` bytes are the state of one
-image, which stays in the first-level cache. Rows are counted with the zeros that fill up their
-blocks, since those are read and multiplied like weights.
+One function for each kind of command that the engine carries out (``sim/fast``): noise, drawing,
+connections, programs, readout. ``reads`` are bytes of weights and readout, which all images share
+and which may be larger than a core's own caches; ``local`` bytes are the state of one image, which
+stays in the first-level cache. Rows are counted with the zeros that fill up their blocks, since
+those are read and multiplied like weights.
 
 An operation is one addition, comparison, shift, logical operation or multiplication of one lane; a
 product and the sum that it is added to are two. Operations on rows stand by themselves, since their
 rates are those of the instructions that carry them out. On x86 with AVX2, these are, for two rows
 and 32 bytes of each: two loads, two interleaves, two multiply-adds and two additions, 128
-operations in all (16-bit rows: the same instructions for 32 bytes and 64 operations). Of dense
-feedback, 16 bytes are a load that extends the sign, a multiply-add and an addition, 32 operations.
+operations in all (16-bit rows: the same instructions for 32 bytes and 64 operations). Of products
+by digits, 16 bytes are a load that extends the sign, a multiply-add and an addition, 32 operations.
 Elsewhere the instructions differ, the operations do not.
 
-What is done once per call (encoding, drive, the last readout) is left out. No overlap between
-phases is assumed, full overlap of bytes and operations within a phase is.
+What is done once per call or frame (encoding, what depends on inputs alone, the last readout) is
+left out. No overlap between phases is assumed, full overlap of bytes and operations within a phase
+is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from pvae_neuro.sim.fast.events import HEAD, INT16_MAX
-from pvae_neuro.sim.fast.readout import STEPS_TOGETHER
-from pvae_neuro.sim.fast.vectors import BYTE_LANES, PAIR_LANES, WORD_LANES
+import numpy as np
 
-NOISE_WORDS_PER_BLOCK = 16
+from pvae_neuro.network import (
+    Activation,
+    Connection,
+    Convolution,
+    Dense,
+    IntegerNetwork,
+    OneToOne,
+    Population,
+    TransposedConvolution,
+)
+from pvae_neuro.sim.fast.layouts import digits_of, padded_size, sends_events
+from pvae_neuro.sim.fast.readout import STEPS_TOGETHER
+from pvae_neuro.sim.fast.sampling import HEAD
+from pvae_neuro.sim.fast.vectors import BYTE_LANES, PAIR_LANES, WORD_LANES
+from pvae_neuro.sim.noise import WORDS_PER_BLOCK
+from pvae_neuro.sim.recording import Recording
+
 PHILOX_ROUNDS = 10
+INT16_MAX = (1 << 15) - 1
 # Numbers of two neurons (which) and their counts packed into one, read for each block of columns.
 PAIR_BYTES = 12
-
-
-@dataclass(frozen=True)
-class Work:
-    """Size of an iteration; activity in means per image-iteration.
-
-    Attributes
-    ----------
-    latents, pixels : int
-    active : float
-        Neurons that fire.
-    spikes : float
-        Sum of counts.
-    compares : float
-        Thresholds compared for neurons with counts of ``HEAD`` and more.
-    touched : float
-        Neurons that fire at least once in the steps that are read out together.
-    largest : float
-        Largest absolute weight of a row, mean over rows.
-    digits : int
-        Digits that the messages of dense feedback are split into.
-    summary : bool
-        Whether the squared error of every iteration is computed.
-    """
-
-    latents: int
-    pixels: int
-    active: float
-    spikes: float
-    compares: float
-    touched: float
-    largest: float
-    digits: int
-    summary: bool
 
 
 @dataclass(frozen=True)
@@ -109,103 +93,133 @@ def operations(phase: Phase) -> float:
     return sum(getattr(phase, kind) for kind in KINDS)
 
 
-def lateral(work: Work) -> list[Phase]:
-    """Phases of ``run_recurrent``."""
-    size, active = work.latents, work.active
-    # Drive, self-inhibition, shifted sums, two clamps.
-    update = Phase("update", local=32 * size + 20 * active, ops32=8 * size + 2 * active)
-    return [
-        _noise(work),
-        _sampling(work),
-        _rows(work, "lateral rows", size),
-        update,
-        *_readout(work),
-    ]
+def phases(network: IntegerNetwork, recording: Recording, summary: bool) -> Iterator[Phase]:
+    """Yield the phases of an iteration, with activity as a full recording has it."""
+    for population in network.drawing:
+        yield _noise(population)
+    inputs = {p.name for p in network.populations if p.is_input}
+    for activation in network.iteration:
+        for name in activation.connections:
+            connection = network.connection_of[name]
+            # What depends on inputs alone is done once per frame.
+            if connection.source not in inputs:
+                yield _DELIVERED[type(connection)](network, connection, recording)
+        yield from _program(network, activation, recording)
+    if summary and network.readout is not None:
+        yield from _readout(network, recording)
 
 
-def predictive(work: Work) -> list[Phase]:
-    """Phases of ``run_feedback``."""
-    size, active = work.latents, work.active
-    update = Phase(
-        "update", local=28 * size + 20 * active, ops32=5 * size + 2 * active, ops64=4 * size
-    )
-    return [
-        _noise(work),
-        _sampling(work),
-        _rows(work, "prediction rows", work.pixels),
-        Phase("error neurons", local=20 * work.pixels, ops64=8 * work.pixels),
-        _feedback(work),
-        update,
-        *_readout(work),
-    ]
-
-
-def _padded(size: int, multiple: int) -> int:
-    return -(-size // multiple) * multiple
-
-
-def _noise(work: Work) -> Phase:
-    blocks = -(-work.latents // NOISE_WORDS_PER_BLOCK)
+def _noise(population: Population) -> Phase:
+    blocks = -(-population.size // WORDS_PER_BLOCK)
     rounds = blocks * PHILOX_ROUNDS
     # Per round: two products, each used in both halves; four exclusive ors; two key additions.
-    return Phase("noise", local=32 * blocks, wide=2 * rounds, ops64=6 * rounds)
+    name = f"{population.name}: noise"
+    return Phase(name, local=32 * blocks, wide=2 * rounds, ops64=6 * rounds)
 
 
-def _sampling(work: Work) -> Phase:
-    # Each neuron: row (five operations), first threshold, place in the list. Each active one:
-    # further thresholds of the head, sum of counts, pairs, comparison with the largest count.
-    return Phase(
-        "sampling",
-        local=24 * work.latents + (24 + 2 * (HEAD - 1)) * work.active + 2 * work.compares,
-        ops16=work.compares,
-        ops32=7 * work.latents + (4 + 2 * (HEAD - 1)) * work.active,
-    )
+def _program(
+    network: IntegerNetwork, activation: Activation, recording: Recording
+) -> Iterator[Phase]:
+    population = network.population_of[activation.population]
+    program = population.program(activation.program)
+    count = len(program.instructions)
+    if "draw" in program.operations:
+        counts = recording[f"{population.name}.{program.outputs[0].variable}"]
+        active = _active(counts)
+        # Each neuron: bucket, first threshold, place in the list. Each that fires: the head of its
+        # thresholds, its count, its part of a pair.
+        yield Phase(
+            f"{population.name}: draw",
+            local=24 * population.size + (24 + 2 * HEAD) * active,
+            ops32=7 * population.size + (4 + 2 * HEAD) * active,
+        )
+        count -= 1
+    if count > 0:
+        words = len(program.reads) + len(program.outputs)
+        yield Phase(
+            f"{population.name}: {program.name}",
+            local=4 * words * population.size,
+            ops32=count * population.size,
+        )
 
 
-def _rows(work: Work, name: str, targets: int) -> Phase:
+def _dense(network: IntegerNetwork, c: Connection, recording: Recording) -> Phase:
+    sent = network.ranges.variables[f"{c.source}.{c.variable}"]
+    targets, sources = c.weight.shape
+    if not sends_events(c, sent):
+        # For each digit: take it from the values, multiply; add the sums of two digits.
+        width, pairs = padded_size(targets, PAIR_LANES), padded_size(sources, 2)
+        digits, weights = digits_of(sent), width * pairs
+        read = 2 * pairs * (width // PAIR_LANES)
+        return Phase(
+            f"{c.name}: products",
+            reads=((digits * weights, weights),),
+            local=digits * (6 * sources + read + 4 * width),
+            pair_ops=2 * digits * weights,
+            ops32=2 * digits * sources + 2 * (digits - 1) * width,
+        )
     # Sums leave the registers once per cut of the list; those of further cuts are added in memory.
-    width = _padded(targets, BYTE_LANES)
-    cuts = max(1.0, work.spikes * work.largest / INT16_MAX)
-    lists = (PAIR_BYTES / 2 * (width // BYTE_LANES) + 12) * work.active
+    counts = recording[f"{c.source}.{c.variable}"]
+    active, spikes = _active(counts), float(counts.sum(axis=2).mean())
+    width = padded_size(targets, BYTE_LANES)
+    largest = float(np.abs(c.weight.astype(np.int16)).max(axis=0).mean())
+    cuts = max(1.0, spikes * largest / INT16_MAX)
+    lists = (PAIR_BYTES / 2 * (width // BYTE_LANES) + 12) * active
     return Phase(
-        name,
-        reads=((work.active * width, work.latents * width),),
+        f"{c.name}: rows",
+        reads=((active * width, sources * width),),
         local=4 * width * cuts + 12 * width * (cuts - 1) + lists,
-        byte_ops=2 * work.active * width,
-        ops32=width * (2 * cuts - 1) + 2 * work.active,
+        byte_ops=2 * active * width,
+        ops32=width * (2 * cuts - 1) + 2 * active,
     )
 
 
-def _feedback(work: Work) -> Phase:
-    # For each digit: take it from the messages, multiply, add the products to the 64-bit sums.
-    size, pixels = _padded(work.latents, PAIR_LANES), _padded(work.pixels, 2)
-    digits, weights = work.digits, size * pixels
-    pairs = 2 * pixels * (size // PAIR_LANES)
+def _one_to_one(network: IntegerNetwork, c: Connection, recording: Recording) -> Phase:
+    return Phase(f"{c.name}: products", local=9 * c.weight.size, ops32=2 * c.weight.size)
+
+
+def _convolution(network: IntegerNetwork, c: Connection, recording: Recording) -> Phase:
+    # Each weight meets every slide; padding is left out.
+    slides = np.prod(c.target_shape[1:]) if c.kind == "convolution" else np.prod(c.source_shape[1:])
     return Phase(
-        "dense feedback",
-        reads=((digits * weights, weights),),
-        local=digits * (6 * work.pixels + pairs + 4 * size + 20 * work.latents) + 8 * work.latents,
-        pair_ops=2 * digits * weights,
-        ops32=2 * digits * work.pixels,
-        ops64=2 * digits * work.latents,
+        f"{c.name}: products",
+        reads=((float(c.weight.size), c.weight.size),),
+        local=8.0 * c.weight.size * slides,
+        ops32=2.0 * c.weight.size * slides,
     )
 
 
-def _readout(work: Work) -> list[Phase]:
-    if not work.summary:
-        return []
-    width = _padded(work.pixels, WORD_LANES)
-    blocks = width // WORD_LANES
+_DELIVERED: dict[type, Callable[[IntegerNetwork, Connection, Recording], Phase]] = {
+    Dense: _dense,
+    OneToOne: _one_to_one,
+    Convolution: _convolution,
+    TransposedConvolution: _convolution,
+}
+
+
+def _readout(network: IntegerNetwork, recording: Recording) -> Iterator[Phase]:
+    counts = recording[f"{network.readout.population}.{network.readout.variable}"]
+    pixels, latents = network.input.size, counts.shape[2]
+    width, active = padded_size(pixels, WORD_LANES), _active(counts)
     # A block is fetched once for some steps; each step then reads its rows of the block.
-    fetched = (2 * width * work.touched / STEPS_TOGETHER, 2 * width * work.latents)
-    rows = (2 * width * work.active, 2 * WORD_LANES * work.latents)
-    return [
-        Phase(
-            "readout rows",
-            reads=(fetched, rows),
-            local=4 * width + (8 + PAIR_BYTES / 2 * blocks) * work.active,
-            word_ops=2 * work.active * width,
-            ops32=work.active,
-        ),
-        Phase("squared error", local=8 * work.pixels, ops64=4 * work.pixels),
-    ]
+    fetched = (2 * width * touched(counts) / STEPS_TOGETHER, 2 * width * latents)
+    rows = (2 * width * active, 2 * WORD_LANES * latents)
+    yield Phase(
+        "readout rows",
+        reads=(fetched, rows),
+        local=4 * width + (8 + PAIR_BYTES / 2 * (width // WORD_LANES)) * active,
+        word_ops=2 * active * width,
+        ops32=active,
+    )
+    yield Phase("squared error", local=8 * pixels, ops64=4 * pixels)
+
+
+def _active(counts: np.ndarray) -> float:
+    return float((counts > 0).sum(axis=2).mean())
+
+
+def touched(counts: np.ndarray) -> float:
+    """Neurons that fire at least once in the steps that are read out together."""
+    steps = counts.shape[1] // STEPS_TOGETHER * STEPS_TOGETHER
+    together = counts[:, :steps].reshape(len(counts), -1, STEPS_TOGETHER, counts.shape[2])
+    return float(together.any(axis=2).sum(axis=2).mean())

@@ -16,8 +16,9 @@ import numba as nb
 import numpy as np
 from machine import cache_bytes
 
+from pvae_neuro.sim.fast.layouts import CACHE_LINE, aligned
+from pvae_neuro.sim.fast.memory import address, int8_at, int16_at, int32_at
 from pvae_neuro.sim.fast.philox import _MULTIPLIER_0, _wide_product
-from pvae_neuro.sim.fast.plan import CACHE_LINE, _aligned
 from pvae_neuro.sim.fast.vectors import (
     BYTE_LANES,
     PAIR_LANES,
@@ -91,8 +92,9 @@ def _wide(start: int, repeats: int) -> Any:
 
 
 @nb.njit(nogil=True)  # type: ignore[untyped-decorator]
-def _byte_rows(weight: Any, place: Any, pair: Any, out: Any, repeats: int) -> None:
+def _byte_rows(weight_at: int, place: Any, pair: Any, out_at: int, repeats: int) -> None:
     """Add rows of bytes two at a time, a block of columns."""
+    weight, out = int8_at(weight_at), int32_at(out_at)
     for _ in range(repeats):
         sums = byte_sums()
         for p in range(pair.shape[0]):
@@ -101,8 +103,9 @@ def _byte_rows(weight: Any, place: Any, pair: Any, out: Any, repeats: int) -> No
 
 
 @nb.njit(nogil=True)  # type: ignore[untyped-decorator]
-def _word_rows(weight: Any, place: Any, pair: Any, out: Any, repeats: int) -> None:
+def _word_rows(weight_at: int, place: Any, pair: Any, out_at: int, repeats: int) -> None:
     """Add rows of 16 bits two at a time, a block of columns."""
+    weight, out = int16_at(weight_at), int32_at(out_at)
     for _ in range(repeats):
         sums = word_sums()
         for p in range(pair.shape[0]):
@@ -111,8 +114,9 @@ def _word_rows(weight: Any, place: Any, pair: Any, out: Any, repeats: int) -> No
 
 
 @nb.njit(nogil=True)  # type: ignore[untyped-decorator]
-def _pairs(weight: Any, place: Any, pair: Any, out: Any, repeats: int) -> None:
+def _pairs(weight_at: int, place: Any, pair: Any, out_at: int, repeats: int) -> None:
     """Multiply lines of two weights per sum, a block of sums."""
+    weight, out = int8_at(weight_at), int32_at(out_at)
     for _ in range(repeats):
         sums = pair_sums()
         for p in range(pair.shape[0]):
@@ -160,7 +164,7 @@ class Machine:
         """
         words = max(L1_BYTES, size) // 8
         if words not in self._bandwidth:
-            data = _aligned(np.arange(words, dtype=np.uint64))
+            data = aligned(np.arange(words, dtype=np.uint64))
             share = words // self.threads // CACHE_LINE * CACHE_LINE
             self._bandwidth[words] = self._rate(
                 lambda n, thread: _stream(data, share * thread, n), data.nbytes
@@ -180,18 +184,19 @@ class Machine:
     def _lane_rate(self, kind: Any) -> float:
         """Operations per second on lanes of an integer type."""
         run = _lanes(kind)
-        data = _aligned(np.arange(L1_BYTES // np.dtype(kind).itemsize, dtype=kind))
+        data = aligned(np.arange(L1_BYTES // np.dtype(kind).itemsize, dtype=kind))
         return self._rate(lambda n, thread: run(data, n), 2 * len(data))
 
     def _rows(self, kernel: Any, kind: Any, lanes: int) -> float:
         """Operations per second on rows that fill the first-level cache."""
-        weight = _aligned(np.ones(L1_BYTES // np.dtype(kind).itemsize, kind))
+        weight = aligned(np.ones(L1_BYTES // np.dtype(kind).itemsize, kind))
         place = np.arange(0, len(weight), lanes, dtype=np.int32)
         pair = np.full(len(place) // 2, PAIR, np.int32)
         out = np.zeros((self.threads, BYTE_LANES), np.int32)
         # A product and a sum for each weight.
         return self._rate(
-            lambda n, thread: kernel(weight, place, pair, out[thread], n), 2 * len(weight)
+            lambda n, thread: kernel(address(weight), place, pair, address(out[thread]), n),
+            2 * len(weight),
         )
 
     def _rate(self, run: Run, units: int) -> float:

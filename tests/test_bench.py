@@ -210,3 +210,25 @@ def test_the_page_of_figures_is_written_from_json(tmp_path):
     # Nothing of size 512 was measured, and nothing is made up.
     assert "not measured" in text
     assert "reached |" not in text
+
+
+def test_the_roofline_counts_what_activity_and_size_say(monkeypatch):
+    pytest.importorskip("numba")
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import roofline_counts as counts
+
+    def phases(topology, activity):
+        network = pinned_network(topology, 64, 40, activity)
+        images = random_images(network, 4)
+        recording = get_engine("reference").run(network, images, 32, 0, record="full")
+        return {p.name: p for p in counts.phases(network, recording, summary=True)}
+
+    quiet, busy = phases("predictive", 0.1), phases("predictive", 0.4)
+    # Products with all error neurons cost the same; rows of active neurons grow with them.
+    assert busy["feedback: products"] == quiet["feedback: products"]
+    assert busy["prediction: rows"].byte_ops == pytest.approx(
+        4 * quiet["prediction: rows"].byte_ops, rel=0.2
+    )
+    assert quiet["latents: noise"].wide == 64 / 16 * 10 * 2
+    for phase in (*busy.values(), *phases("lateral", 0.2).values()):
+        assert counts.operations(phase) > 0

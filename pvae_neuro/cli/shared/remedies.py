@@ -7,7 +7,6 @@ FLAGS = {
     "narrower": "lower --max-count, --frac-bits or --weight-bits",
     "predictive": "--weight-bits 8, or --topology predictive",
     "counts": "a larger --max-count",
-    "clip input": "--clip",
 }
 
 
