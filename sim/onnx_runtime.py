@@ -24,7 +24,7 @@ from pvae_neuro.exporters.onnx.graph import (
     noise_name,
     state_name,
 )
-from pvae_neuro.exporters.onnx.prune import pruned
+from pvae_neuro.exporters.onnx.prune import pruned, tables
 from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.sim.engine import Block, BlockResult, Engine
 from pvae_neuro.sim.noise import population_noise
@@ -94,6 +94,7 @@ class OnnxEngine(Engine):
             # The last word of a frame is that of the next frame's first iteration.
             steps = range(first, first + block.iterations + 1)
             feeds = {INPUT: block.inputs[INPUT][frame], **_noise(network, block, steps)}
+            feeds.update(_tables(network))
             feeds.update({initial_name(name): value for name, value in state.items()})
             fetched = _run(session, feeds)
             state = {name: fetched[state_name(name)] for name in network.variables}
@@ -123,7 +124,7 @@ def _noise(network: IntegerNetwork, block: Block, steps: range) -> dict[str, NDA
 
 def _model(network: IntegerNetwork) -> ModelProto:
     """The graph of the network's file, or the one that its file would have."""
-    models = network.compiled.setdefault("onnx", {})
+    models = network.compiled.setdefault(_KEY, {})
     if "model" not in models:
         if network.file_bytes is None:
             models["model"] = build_model(network)
@@ -136,24 +137,38 @@ def _model(network: IntegerNetwork) -> ModelProto:
 
 def _session(network: IntegerNetwork, record: tuple[str, ...], threads: int) -> Any:
     """Session of a network, built at its first use."""
-    runtime = _runtime()
-    sessions = network.compiled.setdefault("onnx", {})
+    sessions = network.compiled.setdefault(_KEY, {})
     key = (record, threads)
     if key not in sessions:
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = _ERRORS_ONLY
         ends = [name(v) for v in network.variables for name in (state_name, last_name)]
-        try:
-            sessions[key] = runtime.InferenceSession(
-                pruned(_model(network), {*record, *ends}).SerializeToString(),
-                options,
-                providers=["CPUExecutionProvider"],
-            )
-        except Exception as error:
-            raise _failed("loaded", error) from error
+        model = pruned(_model(network), {*record, *ends}, _tables(network))
+        sessions[key] = _loaded(model, threads)
     return sessions[key]
+
+
+def _tables(network: IntegerNetwork) -> dict[str, NDArray[Any]]:
+    """The expanded samplers, as the graph itself computes them: once, not in every run."""
+    made = network.compiled.setdefault(_KEY, {})
+    if "tables" not in made:
+        names = tables(_model(network))
+        session = _loaded(pruned(_model(network), names), 1) if names else None
+        made["tables"] = {} if session is None else _run(session, {})
+    found: dict[str, NDArray[Any]] = made["tables"]
+    return found
+
+
+def _loaded(model: ModelProto, threads: int) -> Any:
+    runtime = _runtime()
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ERRORS_ONLY
+    try:
+        return runtime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:
+        raise _failed("loaded", error) from error
 
 
 def _runtime() -> ModuleType:

@@ -44,11 +44,6 @@ def operand(graph: IntegerGraph, connection: Connection, stored: str) -> str:
     return _OPERANDS[connection.kind](graph, connection, stored)
 
 
-def operand_info(connection: Connection) -> tuple[str, tuple[int, ...]]:
-    """Type and shape of the operand."""
-    return _OPERAND_INFO[connection.kind](connection)
-
-
 def product(graph: IntegerGraph, connection: Connection, weight: str, message: Signal) -> str:
     """Sum of weight times value at each target neuron: int32 [batch, target]."""
     return _PRODUCTS[connection.kind](graph, f"{connection.name}.product", connection, weight, message)
@@ -230,12 +225,6 @@ _OPERANDS: dict[str, Callable[[IntegerGraph, Connection, str], str]] = {
     "one_to_one": _row_operand,
     "convolution": _float_operand,
     "transposed_convolution": _float_operand,
-}
-_OPERAND_INFO: dict[str, Callable[[Connection], tuple[str, tuple[int, ...]]]] = {
-    "dense": lambda c: ("int8", c.shape[::-1]),
-    "one_to_one": lambda c: ("int32", (1, c.shape[0])),
-    "convolution": lambda c: ("float32", c.weight.shape),
-    "transposed_convolution": lambda c: ("float32", c.weight.shape),
 }
 _PRODUCTS: dict[str, Callable[[IntegerGraph, str, Connection, str, Signal], str]] = {
     "dense": _dense,

@@ -5,13 +5,12 @@ The body of the Scan is one pass of ``network.iteration``; every variable is a s
 operation (``operations.py``, ``sampler.py``) and each kind of connection (``connections.py``), and
 none for a model. ``docs/artifact.md`` names the inputs and outputs.
 
-Nothing in a body refers to the graph around it, which some runtimes refuse: what the body alone
-uses lies in the body, and what both use enters it as a state that does not change.
+Weights, constants, inputs and the expanded samplers lie in the graph around the body, which reads
+them from there: they are stored once, and nothing is copied in an iteration.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from typing import Any
 
@@ -19,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, ValueInfoProto, helper
 
-from pvae_neuro.exporters.onnx import sampler
-from pvae_neuro.exporters.onnx.connections import check_connection, operand, operand_info, product
+from pvae_neuro.exporters.onnx.connections import check_connection, operand, product
 from pvae_neuro.exporters.onnx.integers import (
     TYPES,
     IntegerGraph,
@@ -32,6 +30,7 @@ from pvae_neuro.exporters.onnx.integers import (
 )
 from pvae_neuro.exporters.onnx.operations import apply
 from pvae_neuro.exporters.onnx.program import stored_arrays
+from pvae_neuro.exporters.onnx.sampler import RANDOM, Table, expand, is_expanded
 from pvae_neuro.network import Activation, Connection, Encoding, IntegerNetwork, Population
 from pvae_neuro.network.interval import point, shift_bounds
 from pvae_neuro.network.operations import OPERATIONS
@@ -102,51 +101,25 @@ def _weight_name(connection: Connection) -> str:
 
 
 class _Store:
-    """Arrays of the network in one graph, each placed at its first use.
+    """Arrays of the network in the outer graph, each placed at its first use."""
 
-    Parameters
-    ----------
-    graph : IntegerGraph
-    arrays : dict of str to array
-    outer : _Store, optional
-        That of the graph around this one.
-    common : frozenset of str
-        Arrays that both graphs use; here they arrive as states of the Scan.
-    """
-
-    def __init__(
-        self,
-        graph: IntegerGraph,
-        arrays: dict[str, NDArray[Any]],
-        outer: _Store | None = None,
-        common: frozenset[str] = frozenset(),
-    ) -> None:
-        self.graph, self.arrays, self.outer, self.common = graph, arrays, outer, common
+    def __init__(self, graph: IntegerGraph, arrays: dict[str, NDArray[Any]]) -> None:
+        self.graph, self.arrays = graph, arrays
         self.placed: dict[str, str] = {}
-        # Body name and type of what arrives as a state, by its name outside.
-        self.carried: dict[str, ValueInfoProto] = {}
+        self.tables: dict[tuple[str, int, int], Table] = {}
 
     def tensor(self, name: str) -> str:
         """Tensor of a stored array."""
         if name not in self.placed:
-            values = self.arrays[name]
-            if self.outer is not None and name in self.common:
-                info = (str(values.dtype), values.shape)
-                self.placed[name] = self._carry(self.outer.tensor(name), *info)
-            else:
-                self.placed[name] = self.graph.initializer(name, values)
+            self.placed[name] = self.graph.initializer(name, self.arrays[name])
         return self.placed[name]
 
     def operand(self, connection: Connection) -> str:
         """Weights of a connection, in the form that its product takes."""
         key = f"operand {connection.name}"
         if key not in self.placed:
-            stored = _weight_name(connection)
-            if self.outer is not None and stored in self.common:
-                info = operand_info(connection)
-                self.placed[key] = self._carry(self.outer.operand(connection), *info)
-            else:
-                self.placed[key] = operand(self.graph, connection, self.tensor(stored))
+            stored = self.tensor(_weight_name(connection))
+            self.placed[key] = operand(self.graph, connection, stored)
         return self.placed[key]
 
     def constant(self, population: Population, name: str) -> Signal:
@@ -158,11 +131,15 @@ class _Store:
             return Signal(self.tensor(stored), low, high, wide=False)
         return Signal(self.graph.constant(low, "int32"), low, high, wide=False)
 
-    def _carry(self, outside: str, dtype: str, shape: tuple[int, ...]) -> str:
-        if outside not in self.carried:
-            name = self.graph.fresh(f"{outside}.inside")
-            self.carried[outside] = value_info(name, dtype, *shape)
-        return self.carried[outside].name
+    def table(self, population: Population, potential: Signal) -> Table | None:
+        """The expanded sampler for log-rates of a range; None where it is too large."""
+        sampler, low, high = population.sampler, potential.low, potential.high
+        if sampler is None or not is_expanded(sampler, low, high):
+            return None
+        key = population.name, low, high
+        if key not in self.tables:
+            self.tables[key] = expand(self.graph, population.name, sampler, low, high)
+        return self.tables[key]
 
 
 class _Pass:
@@ -171,11 +148,12 @@ class _Pass:
     def __init__(
         self,
         network: IntegerNetwork,
+        graph: IntegerGraph,
         store: _Store,
         values: dict[str, Signal],
         words: dict[str, str],
     ) -> None:
-        self.network, self.store, self.graph = network, store, store.graph
+        self.network, self.graph, self.store = network, graph, store
         self.values, self.words = dict(values), words
 
     def activate(self, activation: Activation) -> None:
@@ -206,10 +184,12 @@ class _Pass:
     def _apply(
         self, population: Population, operation: str, name: str, arguments: list[Signal]
     ) -> Signal:
-        if operation in sampler.RANDOM and population.sampler is not None:
+        if operation in RANDOM and population.sampler is not None:
             words = self.words[population.name]
-            return sampler.RANDOM[operation](
-                self.graph, name, words, population.sampler, *arguments
+            # Only a draw has an argument: its log-rate.
+            table = self.store.table(population, arguments[0]) if arguments else None
+            return RANDOM[operation](
+                self.graph, name, words, population.sampler, table, *arguments
             )
         return apply(self.graph, operation, name, *arguments)
 
@@ -250,22 +230,18 @@ class _Writer:
     def __init__(self, network: IntegerNetwork) -> None:
         self.network = network
         self.arrays = stored_arrays(network)
-        self.graph_around = IntegerGraph()
-        outside = {*_used(network, network.final), *_host_arrays(network)}
-        common = frozenset(outside & set(_used(network, network.iteration)))
-        self.outer = _Store(self.graph_around, self.arrays)
-        body = IntegerGraph("body.", outer=self.graph_around)
-        self.body = _Store(body, self.arrays, self.outer, common)
+        self.outer = IntegerGraph()
+        self.store = _Store(self.outer, self.arrays)
         self.inputs: list[ValueInfoProto] = []
         self.outputs: list[ValueInfoProto] = []
         # The inputs' and outputs' own names; nothing else may take them.
         ends = [name(v) for v in network.variables for name in (state_name, last_name)]
         for name in (INPUT, STEPS, RECONSTRUCTION, *network.variables, *ends):
-            self.graph_around.fresh(name)
+            self.outer.fresh(name)
 
     def graph(self) -> GraphProto:
         """Encodings, the Scan, ``final``, and the readout."""
-        graph, network = self.graph_around, self.network
+        graph, network = self.outer, self.network
         self.inputs.append(value_info(INPUT, "int32", "batch", network.input.size))
         noise = self._noise()
         start = self._start()
@@ -276,7 +252,7 @@ class _Writer:
             for p in network.drawing
             if p.name in {a.population for a in network.final}
         }
-        last = _Pass(network, self.outer, after, words)
+        last = _Pass(network, graph, self.store, after, words)
         for activation in network.final:
             last.activate(activation)
         for name in network.variables:
@@ -284,15 +260,14 @@ class _Writer:
         self._reconstruct(last.values)
         for name in self.arrays:
             # Whatever no node uses belongs to the network all the same.
-            if name not in self.body.placed:
-                self.outer.tensor(name)
+            self.store.tensor(name)
         return graph.graph(network.name, self.inputs, self.outputs, GRAPH_DOC)
 
     def _noise(self) -> dict[str, str]:
         """Random words of each population that draws; their number is that of the steps."""
         noise: dict[str, str] = {}
         for population in self.network.drawing:
-            noise[population.name] = self.graph_around.fresh(noise_name(population.name))
+            noise[population.name] = self.outer.fresh(noise_name(population.name))
             shape = ("steps", "batch", population.size)
             self.inputs.append(value_info(noise[population.name], "uint16", *shape))
         if not noise:
@@ -301,7 +276,7 @@ class _Writer:
 
     def _start(self) -> dict[str, Signal]:
         """Every variable before the first iteration."""
-        graph, network = self.graph_around, self.network
+        graph, network = self.outer, self.network
         values = {f"{e.population}.{e.variable}": self._encoded(e) for e in network.encodings}
         batch = graph.node("Shape", [INPUT], "batch", start=0, end=1)
         for population in network.populations:
@@ -312,7 +287,7 @@ class _Writer:
                     continue
                 default = initial_name(name)
                 rows = self.arrays.get(default, variable.initial.reshape(1, -1))
-                self.outer.placed[default] = graph.initializer(default, rows)
+                self.store.placed[default] = graph.initializer(default, rows)
                 columns: int | str = population.size if rows.shape[1] > 1 else f"columns {name}"
                 self.inputs.append(value_info(default, "int32", f"rows {name}", columns))
                 shape = graph.once("Concat", [batch, size], f"{population.name}.shape", axis=0)
@@ -325,13 +300,13 @@ class _Writer:
 
     def _encoded(self, encoding: Encoding) -> Signal:
         """Value of an input's variable: ``clamp((weight @ x) >> shift)``, or the pixel itself."""
-        graph, name = self.graph_around, f"{encoding.population}.{encoding.variable}"
+        graph, name = self.outer, f"{encoding.population}.{encoding.variable}"
         if encoding.weight is None:
             return self._signal(name, INPUT)
         place = self.network.encodings.index(encoding)
         reach = encoding.reach(self.network.input.interval)
         bounds = reach.smallest, reach.largest
-        weight = self.outer.tensor(f"encodings.{place}.weight")
+        weight = self.store.tensor(f"encodings.{place}.weight")
         product = self._wide_product(INPUT, weight, bounds, f"{name}.product")
         shifted, _ = graph.round_shift(f"{name}.shifted", product, "int64", bounds, encoding.shift)
         clipped = graph.clip64(name, shifted, -encoding.limit, encoding.limit)
@@ -342,7 +317,7 @@ class _Writer:
 
         Sums below 2**53 are exact in float64, in any order, and a float product is faster.
         """
-        graph = self.graph_around
+        graph = self.outer
         exact = max(-bounds[0], bounds[1]) < FLOAT64_EXACT
         dtype = "float64" if exact else "int64"
         transposed = graph.once("Transpose", [weight], f"{weight}.transposed", perm=[1, 0])
@@ -352,63 +327,48 @@ class _Writer:
     def _scan(
         self, start: dict[str, Signal], noise: dict[str, str]
     ) -> tuple[dict[str, str], dict[str, Signal]]:
-        """Every recorded variable of all iterations, and every variable after the last one."""
-        network, body = self.network, self.body.graph
-        before = {name: self._signal(name, body.fresh(f"{name}.in")) for name in start}
+        """Every variable of all iterations, and every variable after the last one."""
+        network, graph = self.network, self.outer
+        body = IntegerGraph("body.", outer=graph)
+        states = network.variables
+        before = {n: self._signal(n, body.fresh(f"{n}.in")) for n in states}
         scanned = {name: body.fresh(f"{name}.words") for name in noise}
-        iteration = _Pass(network, self.body, before, scanned)
+        iteration = _Pass(network, body, self.store, {**start, **before}, scanned)
         for activation in network.iteration:
             iteration.activate(activation)
-        sizes = {name: network.population_of[name.partition(".")[0]].size for name in start}
-        infos = [value_info(before[n].name, "int32", "batch", sizes[n]) for n in start]
-        carried = self.body.carried
-        inputs = [*infos, *carried.values()]
-        outputs = [
-            value_info(
-                body.node("Identity", [iteration.values[n].name], f"{n}.next"),
-                "int32",
-                "batch",
-                sizes[n],
-            )
-            for n in start
-        ]
-        for info in carried.values():
-            same = body.node("Identity", [info.name], f"{info.name}.next")
-            outputs.append(ValueInfoProto(name=same, type=info.type))
-        for n in network.variables:
-            dtype = self._dtype(n)
-            record = body.cast(iteration.values[n].name, dtype, f"{n}.record")
+        inputs = [self._info(before[n].name, "int32", n) for n in states]
+        outputs = []
+        for n in states:
+            end = body.node("Identity", [iteration.values[n].name], f"{n}.next")
+            outputs.append(self._info(end, "int32", n))
+        for n in states:
+            record = body.cast(iteration.values[n].name, self._dtype(n))
             record = body.node("Identity", [record], f"{n}.recorded")
-            outputs.append(value_info(record, dtype, "batch", sizes[n]))
-        steps = list(noise.values()) or [STEPS]
+            outputs.append(self._info(record, self._dtype(n), n))
         for name, words in scanned.items():
             size = network.population_of[name].size
             inputs.append(value_info(words, "uint16", "batch", size))
         if not scanned:
             inputs.append(value_info(body.fresh("step"), "uint8"))
-        graph = self.graph_around
         ends = [graph.constant([n], "int64") for n in (0, -1, 0)]
+        steps = list(noise.values()) or [STEPS]
         sliced = [graph.node("Slice", [s, *ends], f"{s}.iterations") for s in steps]
-        after = {
-            n: state_name(n) if n in network.variables else graph.fresh(f"{n}.unchanged")
-            for n in start
-        }
-        stacks = {n: graph.fresh(f"{n}.iterations") for n in network.variables}
+        stacks = {n: graph.fresh(f"{n}.iterations") for n in states}
         graph.block(
             "Scan",
-            [*(s.name for s in start.values()), *carried, *sliced],
-            [
-                *after.values(),
-                *(graph.fresh(f"{name}.unchanged") for name in carried),
-                *stacks.values(),
-            ],
+            [*(start[n].name for n in states), *sliced],
+            [*(state_name(n) for n in states), *stacks.values()],
             "iterations",
             body=body.graph("iteration", inputs, outputs, "One iteration of the schedule."),
             num_scan_inputs=len(sliced),
         )
-        for n in network.variables:
-            self.outputs.append(value_info(state_name(n), "int32", "batch", sizes[n]))
-        return stacks, {n: self._signal(n, after[n]) for n in start}
+        self.outputs += [self._info(state_name(n), "int32", n) for n in states]
+        return stacks, {**start, **{n: self._signal(n, state_name(n)) for n in states}}
+
+    def _info(self, name: str, dtype: str, variable: str, *outside: str) -> ValueInfoProto:
+        """Type and shape of a tensor that holds a variable."""
+        size = self.network.population_of[variable.partition(".")[0]].size
+        return value_info(name, dtype, *outside, "batch", size)
 
     def _dtype(self, variable: str) -> str:
         bounds = self.network.ranges.variables[variable]
@@ -416,18 +376,17 @@ class _Writer:
 
     def _record(self, variable: str, stack: str, last: str) -> None:
         """The graph output of a variable: all iterations, then after ``final``."""
-        graph, dtype = self.graph_around, self._dtype(variable)
+        graph, dtype = self.outer, self._dtype(variable)
         first = graph.constant([0], "int64")
         row = graph.node("Unsqueeze", [graph.cast(last, dtype), first], f"{variable}.last")
         graph.output("Concat", [stack, row], variable, axis=0)
         graph.output("Identity", [last], last_name(variable))
-        size = self.network.population_of[variable.partition(".")[0]].size
-        self.outputs.append(value_info(variable, dtype, "steps", "batch", size))
-        self.outputs.append(value_info(last_name(variable), "int32", "batch", size))
+        self.outputs.append(self._info(variable, dtype, variable, "steps"))
+        self.outputs.append(self._info(last_name(variable), "int32", variable))
 
     def _reconstruct(self, values: dict[str, Signal]) -> None:
         """The readout's variable, after ``final``, through its weights."""
-        network, graph = self.network, self.graph_around
+        network, graph = self.network, self.outer
         readout = network.readout
         if readout is None:
             return
@@ -439,12 +398,12 @@ class _Writer:
             # Its operand lies [source, target].
             weight = graph.once(
                 "Transpose",
-                [self.outer.operand(connection)],
+                [self.store.operand(connection)],
                 f"{readout.connection}.readout",
                 perm=[1, 0],
             )
         elif readout.weight is not None:
-            weights, weight = readout.weight, self.outer.tensor("readout.weight")
+            weights, weight = readout.weight, self.store.tensor("readout.weight")
         else:
             graph.output("Identity", [value.name], RECONSTRUCTION)
             self.outputs.append(value_info(RECONSTRUCTION, "int32", "batch", network.input.size))
@@ -455,20 +414,3 @@ class _Writer:
         graph.output("Cast", [image], RECONSTRUCTION, to=TYPES[dtype])
         self.outputs.append(value_info(RECONSTRUCTION, dtype, "batch", network.input.size))
 
-
-def _used(network: IntegerNetwork, activations: Iterable[Activation]) -> Iterator[str]:
-    """Names of the arrays that activations use."""
-    for activation in activations:
-        for name in activation.connections:
-            yield _weight_name(network.connection_of[name])
-        population = network.population_of[activation.population]
-        reads = population.program(activation.program).reads
-        for constant in population.constants:
-            if constant.name in reads:
-                yield _constant_name(population.name, constant.name)
-
-
-def _host_arrays(network: IntegerNetwork) -> Iterator[str]:
-    """Names of the connections' arrays that the readout uses."""
-    if network.readout is not None and network.readout.connection is not None:
-        yield _weight_name(network.connection_of[network.readout.connection])

@@ -135,7 +135,7 @@ class IntegerGraph:
         self._initializers[name] = tensor
         return name
 
-    def constant(self, value: int | Sequence[int], dtype: str) -> str:
+    def constant(self, value: int | Sequence[Any], dtype: str) -> str:
         """A scalar or a list of a type, stored once."""
         key = ("constant", dtype, str(value))
         if key not in self._made:

@@ -1,16 +1,18 @@
-"""Draws counts by the rule of :mod:`pvae_neuro.network.sampler`, step by step, without a table.
+"""Draws counts by the rule of :mod:`pvae_neuro.network.sampler`, from constants alone.
 
-Neurons leave as soon as their count is known: the first test lets most of them go, and a Loop over
-counts keeps only those that are still undecided. Names are those of the rule: t, f, i, m, r, x, P,
-S, C.
+Two forms that give the same counts. Where it is small enough, the rule is expanded before the Scan
+to how many words give each count, for every potential that can occur; a draw then is a search in
+that table. Otherwise each draw follows the rule, and neurons leave as soon as their count is known.
+Names are those of the rule: t, f, i, m, r, x, P, S, C. Its early exits only save work, as no word
+has another count without them; here the first one is used where it pays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-import numpy as np
-from onnx import GraphProto, TensorProto, numpy_helper
+from onnx import GraphProto
 
 from pvae_neuro.exporters.onnx.integers import IntegerGraph, Signal, value_info
 from pvae_neuro.network import Sampler
@@ -19,218 +21,318 @@ from pvae_neuro.network.sampler import (
     LOG2_E,
     ONE,
     WORD_BITS,
+    WORDS,
     inverse,
     mul,
     rate_bits,
 )
 
-# A word of 24 bits, shifted right by this much and rounded, is 0: larger shifts do no more.
+# A probability of 22 bits, shifted right by this much and rounded, is 0: larger shifts do no more.
 LARGEST_SHIFT = 25
-# What a neuron still undecided takes along: its place, word test, rate, C, P and S.
-STATES = ("place", "test", "rate", "cumulative", "probability", "exponent")
+# Values of the expanded rule, 4 bytes each.
+LARGEST_TABLE = 1 << 24
 
 
-def word(graph: IntegerGraph, name: str, words: str, sampler: Sampler) -> Signal:
+def word(
+    graph: IntegerGraph, name: str, words: str, sampler: Sampler, table: Table | None
+) -> Signal:
     """The random words of this step, from uint16 [batch, n]."""
-    return Signal(graph.cast(words, "int32"), 0, (1 << WORD_BITS) - 1)
+    return Signal(graph.cast(words, "int32"), 0, WORDS - 1)
 
 
 def draw(
-    graph: IntegerGraph, name: str, words: str, sampler: Sampler, potential: Signal
+    graph: IntegerGraph, name: str, words: str, sampler: Sampler, table: Table | None, potential: Signal
 ) -> Signal:
     """Counts of a log-rate [batch, n], or of one row for all samples, and of words [batch, n]."""
-    return Signal(_Draw(graph, name, sampler).counts(potential, words), 0, sampler.max_count)
+    rule = _Rule(graph, name, sampler)
+    shape = rule.node("Shape", [words], "shape")
+    u = potential.name if potential.wide else rule.node("Expand", [potential.name, shape], "u")
+    flat = graph.constant([-1], "int64")
+    u = rule.node("Reshape", [u, flat], "u_flat")
+    w = rule.node("Reshape", [graph.cast(words, "int32"), flat], "w")
+    if table is None:
+        counts = _ruled(rule, potential, u, w)
+    else:
+        counts = _searched(rule, potential, u, w, table)
+    return Signal(rule.node("Reshape", [counts, shape], "counts"), 0, sampler.max_count)
 
 
-class _Draw:
+RANDOM: dict[str, Callable[..., Signal]] = {"word": word, "draw": draw}
+
+
+def is_expanded(sampler: Sampler, low: int, high: int) -> bool:
+    """Whether the rule is expanded for log-rates within these bounds."""
+    return (high - low + 1) * sampler.max_count <= LARGEST_TABLE
+
+
+@dataclass(frozen=True)
+class Table:
+    """The expanded rule, for log-rates from a lowest one on; int32.
+
+    Attributes
+    ----------
+    limits : str
+        For each bin of log-rates, words below this one give count 0 whatever the log-rate.
+    low_counts, high_counts : str
+        [log-rates, z]: how many of the 65,536 words give a count of at most z, for the first
+        ``HEAD`` z and for those from there up to ``max_count`` - 1.
+    """
+
+    limits: str
+    low_counts: str
+    high_counts: str
+
+
+# Most draws end within these.
+HEAD = 8
+# Where the names of the parts begin, with their numbers of dimensions.
+TABLE_DIMENSIONS = {"limits.": 1, "low_counts.": 2, "high_counts.": 2}
+
+
+def expand(graph: IntegerGraph, population: str, sampler: Sampler, low: int, high: int) -> Table:
+    """Expand the rule for log-rates within these bounds."""
+    names = [graph.fresh(f"{prefix}{population}") for prefix in TABLE_DIMENSIONS]
+    rule = _Rule(graph, f"expand.{population}", sampler)
+    ends = [graph.constant(n, "int32") for n in (low, high + 1, 1)]
+    t, bounds = rule.log2(rule.node("Range", ends, "u"), low, high)
+    r, p, s = rule.start(t, rule.whole(t, bounds))
+    zeros = rule.node("Sub", [r, r], "C")
+    outputs = [graph.fresh(f"{rule.name}.{state}") for state in (*_LOOP, "T")]
+    trips, on = graph.constant(sampler.max_count, "int64"), graph.constant(True, "bool")
+    body = _expanding_step(rule)
+    graph.block("Loop", [trips, on, r, zeros, p, s], outputs, f"{rule.name}.loop", body=body)
+    by_rate = rule.node("Transpose", [outputs[-1]], "by_rate", perm=[1, 0])
+    axis = graph.constant([1], "int64")
+    for name, first, last in zip(names[1:], (0, HEAD), (HEAD, sampler.max_count), strict=True):
+        between = [graph.constant([n], "int64") for n in (first, last)]
+        graph.output("Slice", [by_rate, *between, axis], name)
+    # Thresholds fall as log-rates rise: the last one of a bin is its smallest.
+    rates, size = high - low + 1, 1 << _bin_bits(sampler)
+    first = rule.node("Gather", [outputs[-1], rule.number(0)], "first", axis=0)
+    steps = [graph.constant([n], "int64") for n in (size - 1, rates, 0, size)]
+    lasts = rule.node("Slice", [first, *steps], "lasts")
+    ends = [graph.constant([n], "int64") for n in (rates - 1, rates)]
+    last = rule.node("Slice", [first, *ends], "last")
+    graph.output("Concat", [lasts, last], names[0], axis=0)
+    return Table(*names)
+
+
+def _bin_bits(sampler: Sampler) -> int:
+    """Bins of log-rates are a sixteenth wide."""
+    return sampler.frac_bits - 4
+
+
+# What the loop over counts takes along.
+_LOOP = ("r", "C", "P", "S")
+_LOOP_TYPES = ("int64", "int64", "int64", "int32")
+
+
+class _Rule:
+    """Steps of the rule, over lists of neurons."""
+
     def __init__(self, graph: IntegerGraph, name: str, sampler: Sampler) -> None:
         self.graph, self.name, self.sampler = graph, name, sampler
         self.q = rate_bits(sampler.max_count)
 
-    # Short forms: a node with this name, a constant, the number in a type.
     def node(self, operator: str, inputs: list[str], name: str, **attributes: object) -> str:
+        """Append a node under a short name."""
         return self.graph.node(operator, inputs, f"{self.name}.{name}", **attributes)
 
     def number(self, value: int, dtype: str = "int64") -> str:
+        """A constant."""
         return self.graph.constant(value, dtype)
 
-    def counts(self, potential: Signal, words: str) -> str:
-        graph = self.graph
-        shape = self.node("Shape", [words], "shape")
-        u = potential.name
-        if not potential.wide:
-            u = self.node("Expand", [u, shape], "u")
-        flat = graph.constant([-1], "int64")
-        u = self.node("Reshape", [u, flat], "u_flat")
-        w = self.node("Reshape", [graph.cast(words, "int32"), flat], "w")
-        t, bounds = self._log2(u, potential)
-        left = self._first_test(t, bounds, w)
-        stay = self.node("Not", [left], "stay")
-        t = self.node("Compress", [t, stay], "t_undecided")
-        w = self.node("Compress", [w, stay], "w_undecided")
-        counts = self._undecided(t, bounds, w)
-        return self.node("Reshape", [self._spread(counts, stay), shape], "counts")
+    def within(self, scope: str) -> _Rule:
+        """The same rule in the body of a Loop."""
+        graph = IntegerGraph(scope, outer=self.graph)
+        return _Rule(graph, scope.rstrip("."), self.sampler)
 
-    def _spread(self, counts: str, stay: str) -> str:
-        """Counts of those that stayed at their places, 0 elsewhere."""
-        graph = self.graph
-        stayed = graph.cast(stay, "int32")
-        number = self.node("CumSum", [stayed, self.number(0, "int32")], "number")
-        place = self.node("Mul", [number, stayed], "place")
-        zero = graph.constant([0], "int32")
-        counts = self.node("Concat", [zero, counts], "zero_and_counts", axis=0)
-        return self.node("Gather", [counts, place], "flat_counts", axis=0)
-
-    def _log2(self, u: str, potential: Signal) -> tuple[str, tuple[int, int]]:
+    def log2(self, u: str, low: int, high: int) -> tuple[str, tuple[int, int]]:
         """Step 1: ``t``, int32, and its bounds."""
         shift = self.sampler.frac_bits + 6
-        low, high = potential.low * LOG2_E, potential.high * LOG2_E
-        wide = self.node("Mul", [self.graph.cast(u, "int64"), self.number(LOG2_E)], "u_log2e")
-        t, _ = self.graph.round_shift(f"{self.name}.t64", wide, "int64", (low, high), shift)
-        ends = mul(potential.low, LOG2_E, shift), mul(potential.high, LOG2_E, shift)
+        wide = self.node("Mul", [self.graph.cast(u, "int64"), self.number(LOG2_E)], "ul")
+        bounds = low * LOG2_E, high * LOG2_E
+        t, _ = self.graph.round_shift(f"{self.name}.t64", wide, "int64", bounds, shift)
+        ends = mul(low, LOG2_E, shift), mul(high, LOG2_E, shift)
         return self.graph.cast(t, "int32", f"{self.name}.t"), ends
 
-    def _whole(self, t: str, bounds: tuple[int, int]) -> str:
+    def whole(self, t: str, bounds: tuple[int, int]) -> str:
+        """``i``, int32."""
         return self.graph.floor_shift(f"{self.name}.i", t, bounds, WORD_BITS)
 
-    def _first_test(self, t: str, bounds: tuple[int, int], w: str) -> str:
-        """Step 2: whether the count is 0 for certain, by a limit of the word for each ``i``."""
-        first, last = bounds[0] >> WORD_BITS, bounds[1] >> WORD_BITS
-        limits = [_first_limit(i) for i in range(first, last + 1)]
-        table = self.graph.constant(limits, "int32")
-        whole = self._whole(t, bounds)
-        row = self.node("Sub", [whole, self.number(first, "int32")], "row")
-        limit = self.node("Gather", [table, row], "limit", axis=0)
-        return self.node("Less", [w, limit], "is_zero")
-
-    def _undecided(self, t: str, bounds: tuple[int, int], w: str) -> str:
-        """Steps 3 to 5 for a list of neurons: int32 counts."""
+    def start(self, t: str, i: str) -> tuple[str, str, str]:
+        """Steps 3 and 4: the rate r and the probability P of count 0, int64; its exponent S."""
         graph, number = self.graph, self.number
-        whole = self._whole(t, bounds)
-        scaled = self.node("Mul", [whole, number(1 << WORD_BITS, "int32")], "i_scaled")
+        scaled = self.node("Mul", [i, number(1 << WORD_BITS, "int32")], "i16")
         fraction = self.node("Sub", [t, scaled], "f")
         m = self._exp2(graph.cast(fraction, "int64"), "m")
-        # The rate: m >> (22 - q - i).
-        amount = self.node("Sub", [number(22 - self.q, "int32"), whole], "rate_shift")
+        amount = self.node("Sub", [number(22 - self.q, "int32"), i], "rs")
         r = self._shift(m, amount, "r")
-        x = self._mul(r, LOG2_E, self.q + 6, "x")
-        negative = self.node("Neg", [x], "minus_x")
-        fraction = self.node("BitwiseAnd", [negative, number((1 << WORD_BITS) - 1)], "x_rest")
+        product = self.node("Mul", [r, number(LOG2_E)], "rl")
+        x, _ = graph.round_shift(f"{self.name}.x", product, "int64", (0, 1), self.q + 6)
+        negative = self.node("Neg", [x], "nx")
+        fraction = self.node("BitwiseAnd", [negative, number(WORDS - 1)], "xf")
         p = self._exp2(fraction, "P")
-        raised = self.node("Add", [x, fraction], "x_raised")
+        raised = self.node("Add", [x, fraction], "xr")
         s, _ = graph.round_shift(f"{self.name}.S", raised, "int64", (0, 1), WORD_BITS)
-        s = graph.cast(s, "int32", f"{self.name}.S32")
-        # w < (C + 32) >> 6 is 64 w + 32 <= C.
-        test = self.node("Mul", [graph.cast(w, "int64"), number(64)], "w_64")
-        test = self.node("Add", [test, number(32)], "test")
-        size = self.node("Shape", [w], "undecided")
-        zeros = self.node("ConstantOfShape", [size], "C", value=_zero("int64"))
-        counts = self.node("ConstantOfShape", [size], "no_counts", value=_zero("int32"))
-        ones = self.node("Add", [counts, number(1, "int32")], "ones")
-        places = self.node("CumSum", [ones, number(0, "int32")], "places")
-        places = self.node("Sub", [places, number(1, "int32")], "places_from_0")
-        start = [counts, places, test, r, zeros, p, s]
-        outputs = [graph.fresh(f"{self.name}.{state}.end") for state in ("counts", *STATES)]
-        trips = self.number(self.sampler.max_count)
-        more = self.graph.constant(True, "bool")
-        loop = f"{self.name}.loop"
-        graph.block("Loop", [trips, more, *start], outputs, loop, body=self._body())
-        return outputs[0]
+        return r, p, graph.cast(s, "int32")
+
+    def cumulated(self, c: str, p: str, s: str) -> str:
+        """``C + (P >> S)``, rounded."""
+        capped = self.node("Min", [s, self.number(LARGEST_SHIFT, "int32")], "Sc")
+        return self.node("Add", [c, self._shift(p, capped, "part")], "C")
+
+    def unfinished(self, p: str, s: str) -> str:
+        """Whether later counts have a probability: not (S = 0 and P = 0)."""
+        both = self.node("Add", [p, self.graph.cast(s, "int64")], "PS")
+        return self.node("Greater", [both, self.number(0)], "alive")
+
+    def next_probability(self, p: str, s: str, r: str, z: str) -> tuple[str, str]:
+        """``P * r / (z + 1)``, its exponent lowered while it would need more than 22 bits."""
+        graph, number = self.graph, self.number
+        inverses = [inverse(n + 1) for n in range(self.sampler.max_count)]
+        by = self.node("Gather", [graph.constant(inverses, "int64"), z], "inv", axis=0)
+        factor = self.node("Mul", [r, by], "ri")
+        factor, _ = graph.round_shift(f"{self.name}.rz", factor, "int64", (0, 1), 22)
+        product = self.node("Mul", [p, factor], "PP")
+        # Rounded by q + j it has more than 22 bits if it reaches (2**23 - 1) * 2**(q + j - 1): so
+        # many times as the quotient has bits. A rate is below 2**(23 - q).
+        quotient = self.node("Div", [product, number((2 * ONE - 1) << (self.q - 1))], "quo")
+        bits = [n.bit_length() for n in range(1 << (25 - self.q))]
+        extra = self.node("Gather", [graph.constant(bits, "uint8"), quotient], "bits", axis=0)
+        extra = self.node("Min", [graph.cast(extra, "int32"), s], "extra")
+        s = self.node("Sub", [s, extra], "Sn")
+        amount = self.node("Add", [extra, number(self.q, "int32")], "by")
+        return self._shift(product, amount, "Pn"), s
 
     def _exp2(self, fraction: str, name: str) -> str:
         """2**f in units of 2**-22, int64."""
         value = self.number(EXP2_COEFFICIENTS[0])
-        for place, coefficient in enumerate(EXP2_COEFFICIENTS[1:]):
-            product = self.node("Mul", [value, fraction], f"{name}.{place}")
+        for coefficient in EXP2_COEFFICIENTS[1:]:
+            product = self.node("Mul", [value, fraction], name)
             value, _ = self.graph.round_shift(
-                f"{self.name}.{name}.{place}.shifted", product, "int64", (0, 1), WORD_BITS
+                f"{self.name}.{name}", product, "int64", (0, 1), WORD_BITS
             )
-            value = self.node("Add", [value, self.number(coefficient)], f"{name}.{place}.sum")
+            value = self.node("Add", [value, self.number(coefficient)], name)
         return value
-
-    def _mul(self, a: str, b: int, shift: int, name: str) -> str:
-        product = self.node("Mul", [a, self.number(b)], f"{name}.product")
-        return self.graph.round_shift(f"{self.name}.{name}", product, "int64", (0, 1), shift)[0]
 
     def _shift(self, a: str, amount: str, name: str) -> str:
         """``a >> amount``, rounded half up, of int64 values that are not negative."""
-        graph = self.graph
+        graph, one = self.graph, self.number(1, "uint64")
         shift = graph.cast(amount, "uint64")
-        one = self.number(1, "uint64")
-        unit = self.node("BitShift", [one, shift], f"{name}.unit", direction="LEFT")
-        half = self.node("BitShift", [unit, one], f"{name}.half", direction="RIGHT")
-        raised = self.node("Add", [a, graph.cast(half, "int64")], f"{name}.raised")
+        unit = self.node("BitShift", [one, shift], name, direction="LEFT")
+        half = self.node("BitShift", [unit, one], name, direction="RIGHT")
+        raised = self.node("Add", [a, graph.cast(half, "int64")], name)
         raw = graph.cast(raised, "uint64")
-        raw = self.node("BitShift", [raw, shift], f"{name}.raw", direction="RIGHT")
+        raw = self.node("BitShift", [raw, shift], name, direction="RIGHT")
         return graph.cast(raw, "int64")
 
-    def _body(self) -> GraphProto:
-        """One count z: who has it leaves; the others take the next probability along."""
-        graph = IntegerGraph(f"{self.name}.loop.", outer=self.graph)
-        one = _Draw(graph, f"{self.name}.each", self.sampler)
-        return one._step()
 
-    def _step(self) -> GraphProto:
-        graph, number = self.graph, self.number
-        names = {state: graph.fresh(f"{self.name}.{state}") for state in ("z", "on", "counts", *STATES)}
-        p, s = names["probability"], names["exponent"]
-        capped = self.node("Min", [s, number(LARGEST_SHIFT, "int32")], "S_capped")
-        c = self.node("Add", [names["cumulative"], self._shift(p, capped, "part")], "C")
-        undecided = self.node("Less", [c, names["test"]], "above")
-        # P * 2**-S > 0, or a later P may be.
-        alive = self.node("Add", [p, graph.cast(s, "int64")], "alive")
-        alive = self.node("Greater", [alive, number(0)], "can_end_later")
-        stay = self.node("And", [undecided, alive], "stay")
-        place, test, rate, c, p, s = (
-            self.node("Compress", [value, stay], f"{state}.kept")
-            for state, value in zip(
-                STATES, [names["place"], names["test"], names["rate"], c, p, s], strict=True
-            )
-        )
-        counts = self._raised_counts(names["counts"], names["z"], place)
-        p, s = self._next_probability(p, s, rate, names["z"])
-        left = self.node("Size", [place], "left")
-        on = self.node("Greater", [left, number(0)], "more")
-        results = [on, counts, place, test, rate, c, p, s]
-        types = ["bool", "int32", "int32", "int64", "int64", "int64", "int64", "int32"]
-        shapes: list[list[str]] = [[], ["undecided"], *[["left"]] * 6]
-        outputs = [graph.node("Identity", [r], f"{r}.out") for r in results]
-        inputs = [value_info(names["z"], "int64"), value_info(names["on"], "bool")]
-        inputs += [
-            value_info(names[state], dtype, shape)
-            for state, dtype, shape in zip(
-                ("counts", *STATES), types[1:], ("undecided", *["some"] * 6), strict=True
-            )
-        ]
-        infos = [value_info(o, t, *d) for o, t, d in zip(outputs, types, shapes, strict=True)]
-        return graph.graph("count", inputs, infos, "Neurons whose count is above z.")
+def _loop_body(
+    rule: _Rule,
+    taken: Sequence[tuple[str, str]],
+    given: Sequence[tuple[str, str, str]],
+    names: dict[str, str],
+) -> GraphProto:
+    """Body of a Loop with states of one dimension; ``given`` are name, type and length."""
+    scalars = [value_info(names["z"], "int64"), value_info(names["on"], "bool")]
+    inputs = [value_info(names[state], dtype, f"n {state}") for state, dtype in taken]
+    outputs = [value_info(o, t, *([d] if d else [])) for o, t, d in given]
+    return rule.graph.graph("count", [*scalars, *inputs], outputs, "One count z.")
 
-    def _raised_counts(self, counts: str, z: str, place: str) -> str:
-        """Those that stay have a count of z + 1 or more."""
-        z32 = self.graph.cast(z, "int32")
-        count = self.node("Add", [z32, self.number(1, "int32")], "count")
-        shape = self.node("Shape", [place], "stayed")
-        updates = self.node("Expand", [count, shape], "updates")
-        return self.node("ScatterElements", [counts, place, updates], "counts_next", axis=0)
 
-    def _next_probability(self, p: str, s: str, r: str, z: str) -> tuple[str, str]:
-        """``P * r / (z + 1)``, its exponent lowered while it would need more than 22 bits."""
-        graph, number = self.graph, self.number
-        inverses = [inverse(n + 1) for n in range(self.sampler.max_count)]
-        by = self.node("Gather", [graph.constant(inverses, "int64"), z], "inverse", axis=0)
-        factor = self.node("Mul", [r, by], "factor.product")
-        factor, _ = graph.round_shift(f"{self.name}.factor", factor, "int64", (0, 1), 22)
-        product = self.node("Mul", [p, factor], "product")
-        # Rounded by q + j it has more than 22 bits if it reaches (2**23 - 1) * 2**(q + j - 1): so
-        # many times as the quotient has bits. A rate is below 2**(23 - q).
-        quotient = self.node("Div", [product, number((2 * ONE - 1) << (self.q - 1))], "quotient")
-        bits = [n.bit_length() for n in range(1 << (25 - self.q))]
-        extra = self.node("Gather", [graph.constant(bits, "uint8"), quotient], "bits", axis=0)
-        extra = graph.cast(extra, "int32")
-        extra = self.node("Min", [extra, s], "extra_shift")
-        s = self.node("Sub", [s, extra], "S_next")
-        amount = self.node("Add", [extra, number(self.q, "int32")], "shift")
-        return self._shift(product, amount, "P_next"), s
+def _names(rule: _Rule, states: Sequence[str]) -> dict[str, str]:
+    return {state: rule.graph.fresh(f"{rule.name}.{state}_in") for state in ("z", "on", *states)}
+
+
+# ----------------------------------------------------------------------------- expanded form
+
+
+def _expanding_step(outer: _Rule) -> GraphProto:
+    """One count z for all log-rates: its threshold, and the probability of the next."""
+    rule = outer.within(f"{outer.name}.z.")
+    names = _names(rule, _LOOP)
+    r, p, s = (names[state] for state in ("r", "P", "S"))
+    c = rule.cumulated(names["C"], p, s)
+    raised = rule.node("Add", [c, rule.number(32)], "C32")
+    operands = [rule.graph.cast(raised, "uint64"), rule.number(6, "uint64")]
+    threshold = rule.node("BitShift", operands, "T64", direction="RIGHT")
+    threshold = rule.graph.cast(threshold, "int32")
+    # Where no later count has a probability, this one takes all words that are left.
+    alive, never = rule.unfinished(p, s), rule.number(WORDS, "int32")
+    threshold = rule.node("Where", [alive, threshold, never], "T")
+    p, s = rule.next_probability(p, s, r, names["z"])
+    on = rule.node("Identity", [names["on"]], "on")
+    r = rule.node("Identity", [r], "rn")
+    values = zip((on, r, c, p, s, threshold), ("bool", *_LOOP_TYPES, "int32"), strict=True)
+    given = [(name, dtype, "" if dtype == "bool" else "rates") for name, dtype in values]
+    return _loop_body(rule, list(zip(_LOOP, _LOOP_TYPES, strict=True)), given, names)
+
+
+def _searched(rule: _Rule, potential: Signal, u: str, w: str, table: Table) -> str:
+    """How many thresholds of its log-rate a word reaches; most words reach none."""
+    graph, number = rule.graph, rule.number
+    row = rule.node("Sub", [u, number(potential.low, "int32")], "row")
+    bounds = 0, potential.high - potential.low
+    bin_of = graph.floor_shift(f"{rule.name}.bin", row, bounds, _bin_bits(rule.sampler))
+    limit = rule.node("Gather", [table.limits, bin_of], "limit", axis=0)
+    stay = rule.node("GreaterOrEqual", [w, limit], "stay")
+    row = rule.node("Compress", [row, stay], "row")
+    word_left = rule.node("Compress", [w, stay], "word")
+    counts = _reached(rule, table.low_counts, row, word_left, min(HEAD, rule.sampler.max_count))
+    if rule.sampler.max_count > HEAD:
+        more = rule.node("Equal", [counts, number(HEAD, "int32")], "more")
+        row = rule.node("Compress", [row, more], "row")
+        word_left = rule.node("Compress", [word_left, more], "word")
+        rest = _reached(rule, table.high_counts, row, word_left, rule.sampler.max_count - HEAD)
+        counts = rule.node("Add", [counts, _spread(rule, rest, more)], "count")
+    return _spread(rule, counts, stay)
+
+
+def _reached(rule: _Rule, thresholds: str, row: str, words: str, number: int) -> str:
+    """How many of so many thresholds of its log-rate each word reaches: int32."""
+    last = rule.graph.constant([-1], "int64")
+    column = rule.node("Unsqueeze", [words, last], "column")
+    thresholds = rule.node("Gather", [thresholds, row], "T", axis=0)
+    reached = rule.node("GreaterOrEqual", [column, thresholds], "reached")
+    # A sum, as a product with ones: it has no trouble with an empty list.
+    ones = rule.graph.constant([[1]] * number, "uint8")
+    counts = rule.node("MatMulInteger", [rule.graph.cast(reached, "uint8"), ones], "counts")
+    return rule.node("Squeeze", [counts, last], "count")
+
+
+def _spread(rule: _Rule, counts: str, stay: str) -> str:
+    """Counts of those that stayed at their places, 0 elsewhere."""
+    zero, one = rule.number(0, "int32"), rule.number(1, "int32")
+    size = rule.node("Size", [stay], "size")
+    places = rule.node("Range", [zero, rule.graph.cast(size, "int32"), one], "places")
+    zeros = rule.node("Sub", [places, places], "zeros")
+    places = rule.node("Compress", [places, stay], "stayed")
+    return rule.node("ScatterElements", [zeros, places, counts], "spread", axis=0)
+
+
+# --------------------------------------------------------------------------------- rule form
+
+# What a neuron still undecided takes along: its place, its word as a test of C, and the loop's.
+_UNDECIDED = ("place", "test", *_LOOP)
+_UNDECIDED_TYPES = ("int32", "int64", *_LOOP_TYPES)
+
+
+def _ruled(rule: _Rule, potential: Signal, u: str, w: str) -> str:
+    t, bounds = rule.log2(u, potential.low, potential.high)
+    stay = rule.node("Not", [_first_test(rule, t, bounds, w)], "stay")
+    t = rule.node("Compress", [t, stay], "tu")
+    w = rule.node("Compress", [w, stay], "wu")
+    return _spread(rule, _undecided(rule, t, bounds, w), stay)
+
+
+def _first_test(rule: _Rule, t: str, bounds: tuple[int, int], w: str) -> str:
+    """Step 2: whether the count is 0 for certain, by a limit of the word for each ``i``."""
+    first, last = bounds[0] >> WORD_BITS, bounds[1] >> WORD_BITS
+    limits = [_first_limit(i) for i in range(first, last + 1)]
+    row = rule.node("Sub", [rule.whole(t, bounds), rule.number(first, "int32")], "row")
+    limit = rule.node("Gather", [rule.graph.constant(limits, "int32"), row], "limit", axis=0)
+    return rule.node("Less", [w, limit], "zero")
 
 
 def _first_limit(i: int) -> int:
@@ -240,8 +342,50 @@ def _first_limit(i: int) -> int:
     return 65534 if 17 + i < 0 else 65535 - (1 << (17 + i))
 
 
-def _zero(dtype: str) -> TensorProto:
-    return numpy_helper.from_array(np.zeros(1, dtype))
+def _undecided(rule: _Rule, t: str, bounds: tuple[int, int], w: str) -> str:
+    """Steps 3 to 5 for a list of neurons: int32 counts."""
+    graph, number = rule.graph, rule.number
+    r, p, s = rule.start(t, rule.whole(t, bounds))
+    # w < (C + 32) >> 6 is 64 w + 32 <= C.
+    test = rule.node("Mul", [graph.cast(w, "int64"), number(64)], "w64")
+    test = rule.node("Add", [test, number(32)], "test")
+    zeros = rule.node("Sub", [r, r], "C")
+    counts = rule.node("Sub", [w, w], "none")
+    ones = rule.node("Add", [counts, number(1, "int32")], "ones")
+    places = rule.node("CumSum", [ones, number(0, "int32")], "places")
+    places = rule.node("Sub", [places, number(1, "int32")], "places")
+    outputs = [graph.fresh(f"{rule.name}.{state}_end") for state in ("counts", *_UNDECIDED)]
+    inputs = [number(rule.sampler.max_count), graph.constant(True, "bool"), counts]
+    inputs += [places, test, r, zeros, p, s]
+    graph.block("Loop", inputs, outputs, f"{rule.name}.loop", body=_leaving_step(rule))
+    return outputs[0]
 
 
-RANDOM: dict[str, Callable[..., Signal]] = {"word": word, "draw": draw}
+def _leaving_step(outer: _Rule) -> GraphProto:
+    """One count z: who has it leaves; the others take the next probability along."""
+    rule = outer.within(f"{outer.name}.z.")
+    names = _names(rule, ("counts", *_UNDECIDED))
+    p, s = names["P"], names["S"]
+    c = rule.cumulated(names["C"], p, s)
+    above = rule.node("Less", [c, names["test"]], "above")
+    stay = rule.node("And", [above, rule.unfinished(p, s)], "stay")
+    place, test, r, c, p, s = (
+        rule.node("Compress", [value, stay], state)
+        for state, value in zip(
+            _UNDECIDED, (names["place"], names["test"], names["r"], c, p, s), strict=True
+        )
+    )
+    # Those that stay have a count of z + 1 or more.
+    z = rule.graph.cast(names["z"], "int32")
+    count = rule.node("Add", [z, rule.number(1, "int32")], "count")
+    updates = rule.node("Expand", [count, rule.node("Shape", [place], "some")], "updates")
+    counts = rule.node("ScatterElements", [names["counts"], place, updates], "counts", axis=0)
+    p, s = rule.next_probability(p, s, r, names["z"])
+    on = rule.node("Greater", [rule.node("Size", [place], "left"), rule.number(0)], "on")
+    values = (on, counts, place, test, r, c, p, s)
+    types = ("bool", "int32", *_UNDECIDED_TYPES)
+    lengths = ("", "all", *["left"] * 6)
+    given = list(zip(values, types, lengths, strict=True))
+    taken = [("counts", "int32"), *zip(_UNDECIDED, _UNDECIDED_TYPES, strict=True)]
+    return _loop_body(rule, taken, given, names)
+
