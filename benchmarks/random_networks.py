@@ -82,17 +82,18 @@ def _save(trial: Trial, engine: Engine, difference: str, options: argparse.Names
     (options.out / f"{name}.pickle").write_bytes(pickle.dumps(trial))
     print(difference)
     print(f"listing: {text}")
-    per_structure = 1 if engine.name == "lava" else options.per_structure
-    # Lava's trials have structures of their own number, so each is made again by itself.
-    chosen = (
-        "--networks 0 --lava 1"
-        if engine.name == "lava"
-        else (f"--engines {engine.name} --networks {per_structure} --lava 0")
-    )
-    print(
-        f"again: python benchmarks/random_networks.py --seed {trial.seed} --first {trial.structure} "
-        f"--per-structure {options.per_structure} {chosen}"
-    )
+    print(f"again: {_command(trial, engine, options)}")
+
+
+def _command(trial: Trial, engine: Engine, options: argparse.Namespace) -> str:
+    """Command that makes the trial again; Lava's trials have one network for each structure."""
+    which = f"--seed {trial.seed} --first {trial.structure}"
+    if engine.name == "lava":
+        which += " --networks 0 --lava 1"
+    else:
+        size = options.per_structure
+        which += f" --engines {engine.name} --networks {size} --per-structure {size} --lava 0"
+    return f"python benchmarks/random_networks.py {which}"
 
 
 def _working(names: list[str]) -> list[Engine]:

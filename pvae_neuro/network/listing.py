@@ -39,8 +39,9 @@ def _lines(circuit: Circuit) -> Iterator[str]:
     yield ""
     yield "every iteration"
     yield from (f"  {activation}" for activation in circuit.iteration)
-    yield "after the last iteration"
-    yield from (f"  {activation}" for activation in circuit.final)
+    if circuit.final:
+        yield "after the last iteration"
+        yield from (f"  {activation}" for activation in circuit.final)
     if circuit.readout is not None:
         yield ""
         yield f"host reads {circuit.readout.population}.{circuit.readout.variable}"
