@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ def test_engine(monkeypatch):
         engine.run(network, np.stack([digits[:2]] * 2, axis=1), 2, 0)
     monkeypatch.setattr(type(network), "connection_kinds", frozenset({Convolution.kind}))
     with pytest.raises(EngineError, match="does not have the connection kind 'convolution'"):
-        engine.run(network, digits[:1], 2, 0)
+        engine.run(replace(network), digits[:1], 2, 0)
 
 
 def test_lowering(monkeypatch):
