@@ -128,8 +128,9 @@ class FloatCircuit(Circuit):
 
 
 class _Run:
-    """State of one run."""
+    """State of one run. What overflows becomes infinite, and clamps take it."""
 
+    @np.errstate(over="ignore")
     def __init__(self, circuit: FloatCircuit, images: NDArray[Any]) -> None:
         self.circuit = circuit
         self.state: Values = {}
@@ -149,6 +150,7 @@ class _Run:
                 value = images @ np.asarray(encoding.weight, circuit.dtype).T
             self.state[f"{encoding.population}.{encoding.variable}"] = value
 
+    @np.errstate(over="ignore")
     def activate(self, activation: Activation, words: Words, step: int) -> None:
         """Deliver, run the program, store its outputs."""
         population = self.populations[activation.population]
