@@ -201,12 +201,13 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         model_from_saved(load_model(tmp_path / "m.st"))
 
 
-def test_only_linear_models_can_be_exported() -> None:
-    from pvae_neuro.float_model import FloatModel
+def test_a_family_without_a_lowering_has_no_circuit() -> None:
+    from pvae_neuro.exporters.lowerings import float_circuit_of, lowering_of
 
     saved = build_model(train_config_of("igvae")).to_saved()
-    with pytest.raises(ModelFileError, match="expected a model of the family 'ipvae-linear'"):
-        FloatModel(saved)
+    assert float_circuit_of(saved) is None
+    with pytest.raises(ModelFileError, match="expected a model of family .*got 'igvae'"):
+        lowering_of("lateral").circuit(saved)
 
 
 def test_both_evaluations_of_the_linear_model_agree(tmp_path: Path) -> None:
