@@ -206,7 +206,7 @@ def test_a_family_without_a_lowering_has_no_circuit() -> None:
 
     saved = build_model(train_config_of("igvae")).to_saved()
     assert float_circuit_of(saved) is None
-    with pytest.raises(ModelFileError, match="expected a model of family .*got 'igvae'"):
+    with pytest.raises(ModelFileError, match=r"expected a model of family .*got 'igvae'"):
         lowering_of("lateral").circuit(saved)
 
 
