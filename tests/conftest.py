@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import random
 import sys
+from itertools import groupby
 from pathlib import Path
 
 # Tests run side by side: threads of their own would only wait for each other.
@@ -12,6 +14,24 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--shuffle", type=int, metavar="SEED", help="run files, and the tests of each, in any order"
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    """Shuffle files and the tests in each; a file stays together, for it shares fixtures."""
+    seed = config.getoption("--shuffle")
+    if seed is not None:
+        order = random.Random(seed)
+        files = [list(tests) for _, tests in groupby(items, lambda item: item.path)]
+        order.shuffle(files)
+        for tests in files:
+            order.shuffle(tests)
+        items[:] = [test for tests in files for test in tests]
 
 
 @pytest.fixture(scope="session", autouse=True)

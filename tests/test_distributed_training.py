@@ -50,6 +50,12 @@ def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def close(first: Path, second: Path) -> None:
+    """Equal but for rounding.
+
+    Gradients are sums over 11 samples, 16 pixels and 3 steps in float32, which another order
+    changes by some 1e-5. Adamax divides them by their largest so far, so each of 24 steps of at
+    most 0.02 is off by some 2e-7, and the next ones amplify that.
+    """
     a, b = load_model(first).arrays, load_model(second).arrays
     for name in a:
         np.testing.assert_allclose(a[name], b[name], rtol=2e-4, atol=2e-5, err_msg=name)
@@ -73,8 +79,9 @@ def test_two_processes_follow_one(
     np.testing.assert_allclose(first["whole"], alone, rtol=1e-4)
     assert first["whole"] == second["whole"]
     close(folder / "whole.st", tmp_path / "alone.st")
-    # The first batch has seen no update: nothing but the order of its sums differs.
-    np.testing.assert_allclose(first["whole"][0], alone[0], rtol=1e-6)
+    # One update comes before the readings of the first batch: they differ by little more than the
+    # rounding of their sums, 11 samples times 16 pixels: 176 * 2**-24 = 1e-5.
+    np.testing.assert_allclose(first["whole"][0], alone[0], rtol=2e-5)
 
 
 def test_the_first_process_alone_shows_and_writes(

@@ -48,6 +48,11 @@ def settings(
     )  # fmt: skip
 
 
+def normal(seed: int, *shape: int) -> Any:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
 def inputs(count: int = 5, dtype: Any = None) -> Any:
     return torch.from_numpy(bars(count).pixels).to(dtype or torch.float32)
 
@@ -75,10 +80,10 @@ def slope_along(loss: Any, parameter: Any, direction: Any, size: float = 1e-5) -
 
 
 def test_gaussian_divergence_is_that_of_torch() -> None:
-    mu, log_sigma, prior_mu, prior = torch.randn(4, 5, 7, dtype=torch.float64)
-    normal = torch.distributions.Normal
+    mu, log_sigma, prior_mu, prior = normal(0, 4, 5, 7)
+    distribution = torch.distributions.Normal
     wanted = torch.distributions.kl_divergence(
-        normal(mu, log_sigma.exp()), normal(prior_mu, prior.exp())
+        distribution(mu, log_sigma.exp()), distribution(prior_mu, prior.exp())
     )
     assert torch.allclose(gaussian_kl(mu, log_sigma, prior_mu, prior), wanted)
     assert torch.allclose(gaussian_kl(mu, log_sigma), gaussian_kl(mu, log_sigma, 0 * mu, 0 * mu))
@@ -90,12 +95,13 @@ def test_normal_numbers_are_normal_and_follow_their_place() -> None:
         assert float((numbers**power).mean()) == pytest.approx(moment, abs=0.04)
     assert float(numbers.abs().max()) < 5.5
     part = standard_normal(torch.zeros(100, 400), CounterNoise(3, offset=400 * 400))
-    assert torch.equal(part, numbers[400:])
+    # The inverse error function may round differently at the end of a vector of numbers.
+    assert torch.allclose(part, numbers[400:], rtol=1e-5, atol=1e-6)
 
 
 def test_poisson_divergence_is_that_of_torch_and_so_is_its_gradient() -> None:
     pvae = model("pvae-linear", dtype=torch.float64)
-    log_rate = torch.randn(5, 6, dtype=torch.float64, requires_grad=True)
+    log_rate = normal(0, 5, 6).requires_grad_()
     poisson = torch.distributions.Poisson
     wanted = torch.distributions.kl_divergence(
         poisson(log_rate.exp()), poisson(pvae.log_rate.exp().expand(5, 6))
@@ -112,9 +118,9 @@ def test_exact_loss_is_the_mean_over_counts() -> None:
     counts = torch.poisson(
         log_rate.exp().expand(100_000, -1), generator=torch.Generator().manual_seed(0)
     )
-    mean = pvae.nll(x, counts).mean()
+    losses = pvae.nll(x, counts).detach()
     expected = pvae.expected_nll(x, log_rate.exp()).detach()
-    assert float(expected) == pytest.approx(float(mean.detach()), rel=5e-3)
+    assert abs(float(expected - losses.mean())) < 5 * float(losses.std()) / len(losses) ** 0.5
 
 
 def gradient_of(loss: Any, pvae: Any) -> Any:
@@ -176,7 +182,7 @@ def test_refining_families_learn_and_refinement_helps(name: str, tmp_path: Path)
 @pytest.mark.parametrize("name", ["savae", "iavae"])
 def test_gradients_of_the_free_energy(name: str) -> None:
     refined, x = model(name, dtype=torch.float64), inputs(dtype=torch.float64)
-    state = tuple(torch.randn(5, 6, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    state = tuple(normal(seed, 5, 6).requires_grad_() for seed in range(2))
     gradients = free_energy_gradients(refined.rate(x, state, CounterNoise(1)), state, 0.7)
 
     def energy() -> Any:
@@ -184,7 +190,7 @@ def test_gradients_of_the_free_energy(name: str) -> None:
         return (rating.nll + 0.7 * rating.kl).sum()
 
     for part, gradient in zip(state, gradients, strict=True):
-        direction = torch.randn_like(part)
+        direction = normal(2, *part.shape)
         slope = slope_along(energy, part, direction)
         assert slope == pytest.approx(float((gradient * direction).sum()), rel=1e-5)
 

@@ -12,7 +12,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="models need torch")
 
 from test_model_contract import bars, options  # noqa: E402
-from test_models_amortized import inputs, learned, model, settings  # noqa: E402
+from test_models_amortized import inputs, learned, model, normal, settings  # noqa: E402
 
 from pvae_neuro.errors import InputError  # noqa: E402
 from pvae_neuro.evaluation.infer import infer  # noqa: E402
@@ -26,9 +26,7 @@ def test_nodes_descend_the_energy(activation: str) -> None:
     """The local update is minus the gradient of the energy, by autograd and by differences."""
     pc = model("pc", dtype=torch.float64, hidden=(7, 8), activation=activation, step_size=0.01)
     x = inputs(dtype=torch.float64)
-    nodes = tuple(
-        torch.randn(5, size, dtype=torch.float64, requires_grad=True) for size in (6, 7, 8)
-    )
+    nodes = tuple(normal(size, 5, size).requires_grad_() for size in (6, 7, 8))
 
     def energy(values: Any) -> Any:
         return (pc.energy(x, values) + 0.5 * 0.3 * values[0].square().sum(1)).sum()
@@ -38,7 +36,7 @@ def test_nodes_descend_the_energy(activation: str) -> None:
     for old, new, gradient in zip(nodes, moved, wanted, strict=True):
         update = (new - old.detach()) / 0.01
         assert torch.allclose(update, -gradient)
-        direction = torch.randn_like(old)
+        direction = normal(0, *old.shape)
         ends = [[n + sign * direction if n is old else n for n in nodes] for sign in (1e-5, -1e-5)]
         slope = float((energy(ends[0]) - energy(ends[1])).detach()) / 2e-5
         assert slope == pytest.approx(-float((update * direction).sum()), rel=1e-5)
@@ -56,7 +54,8 @@ def test_learning_descends_the_energy_at_the_settled_nodes() -> None:
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_settling_lowers_the_energy_from_the_start(activation: str) -> None:
-    pc, x = model("pc", hidden=(7, 8), activation=activation, step_size=0.05), inputs()
+    own = {"hidden": (7, 8), "activation": activation, "step_size": 0.05}
+    pc, x = model("pc", dtype=torch.float64, **own), inputs(dtype=torch.float64)
     state = pc.start(x)
     energies = [float(pc.energy(x, state).detach().sum())]
     for _ in range(20):
@@ -83,12 +82,9 @@ def test_predictive_coding_learns(name: str, tmp_path: Path) -> None:
 def test_sparse_codes_are_optimal(nonnegative: bool) -> None:
     """Conditions of the least ``½|x - Φa|² + λ|a|₁``: slopes balance λ, or do not reach it."""
     lca = model("lca", latents=30, beta=0.2, dtype=torch.float64, nonnegative=nonnegative)
-    x, state = inputs(dtype=torch.float64), lca.start(inputs(dtype=torch.float64))
-    for _ in range(3000):
-        result = lca.iterate(x, state, None)
-        state = result.state
-    a = result.z
-    slope = (x - result.reconstruction) @ lca.dictionary.detach()
+    x = inputs(dtype=torch.float64)
+    a = lca.window(x, lca.start(x), settings(steps=3000, beta=0.2)).z
+    slope = (x - lca.decode(a).detach()) @ lca.dictionary.detach()
     active = a != 0
     assert 0 < int(active.sum()) < a.numel()
     assert torch.allclose(slope[active], 0.2 * a[active].sign(), atol=1e-4)
