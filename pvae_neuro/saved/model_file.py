@@ -25,7 +25,7 @@ SCHEMA_VERSION = 2
 """Version 2 brought families beside the linear iP-VAE, and ``architecture``."""
 
 LINEAR_FAMILY = "ipvae-linear"
-"""The family that can be lowered to integers."""
+"""The iterative Poisson VAE with a linear decoder."""
 
 LOG_SIGMA_BOUND = 3.45
 """Log standard deviations are squashed into ±3.45, so variances lie within [1e-3, 1e3]."""
@@ -47,7 +47,7 @@ class ModelConfig(BaseModel):
     pixels, latents : int
         M and K.
     clamp_u, clamp_du : float
-        Soft upper bounds of the membrane potential and of its change per update.
+        Upper bounds of the membrane potential and of its change per update.
     clamp : {"soft", "hard"}
         Shape of the upper bounds. Soft is the authors' form, the same as hard to 0.1 % of MSE at a
         bound of 10; integers clamp hard, so take hard for low bounds.
@@ -176,25 +176,6 @@ class SavedModel:
         """Numbers in all arrays."""
         return sum(array.size for array in self.arrays.values())
 
-    def require_linear(self, what: str) -> None:
-        """Refuse a model that is no linear iP-VAE.
-
-        Parameters
-        ----------
-        what : str
-            What needs one; begins the message.
-
-        Raises
-        ------
-        ModelFileError
-            If it is of another family.
-        """
-        if self.config.family != LINEAR_FAMILY:
-            raise ModelFileError(
-                f"{what}: expected a model of the family {LINEAR_FAMILY!r}, the one that can be "
-                f"lowered to integers, got {self.config.family!r}; train one without --model"
-            )
-
     def _array(self, name: str) -> Float32:
         if name not in self.arrays:
             raise ModelFileError(
@@ -243,7 +224,7 @@ def save_model(model: SavedModel, path: str | os.PathLike[str]) -> None:
         If an array has the wrong shape or type, or holds NaN or infinity.
     InputError
         If the file cannot be written; nothing is left behind.
-    EngineUnavailableError
+    MissingDependencyError
         If safetensors is not installed.
     """
     _check_arrays(model.arrays, model.config, "model to save")
@@ -275,7 +256,7 @@ def load_model(path: str | os.PathLike[str]) -> SavedModel:
     ModelFileError
         If it is no safetensors file, not one of this package's models, of a newer schema, or its
         arrays do not fit its configuration.
-    EngineUnavailableError
+    MissingDependencyError
         If safetensors is not installed.
     """
     metadata, arrays = read_safetensors(path)

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pvae_neuro.errors import EngineUnavailableError, InputError, ModelFileError
+from pvae_neuro.errors import InputError, ModelFileError
 from pvae_neuro.utils.files import atomic_path
+from pvae_neuro.utils.optional import require
 
 
 def write_safetensors(
@@ -31,7 +32,7 @@ def write_safetensors(
     ------
     InputError
         If the file cannot be written; nothing is left behind.
-    EngineUnavailableError
+    MissingDependencyError
         If safetensors is not installed.
     """
     # safetensors writes raw memory, so strided views must be made contiguous first.
@@ -64,7 +65,7 @@ def read_safetensors(
         If there is no such file or it cannot be read.
     ModelFileError
         If it is no whole safetensors file.
-    EngineUnavailableError
+    MissingDependencyError
         If safetensors is not installed.
     """
     safetensors = _safetensors()
@@ -84,11 +85,5 @@ def read_safetensors(
 
 
 def _safetensors() -> Any:
-    try:
-        import safetensors
-        import safetensors.numpy
-    except ImportError as error:
-        raise EngineUnavailableError(
-            "saved models need safetensors: pip install 'pvae-neuro[export]'"
-        ) from error
-    return safetensors
+    require("safetensors.numpy", "export", "saved models")
+    return require("safetensors", "export", "saved models")
