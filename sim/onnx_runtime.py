@@ -75,9 +75,7 @@ class OnnxEngine(Engine):
         """Samples that run at once."""
         return min(LARGEST_BLOCK, super().block_size(network, steps, record))
 
-    def encode(
-        self, network: IntegerNetwork, x: NDArray[np.int32]
-    ) -> dict[str, NDArray[np.int32]]:
+    def encode(self, network: IntegerNetwork, x: NDArray[np.int32]) -> dict[str, NDArray[np.int32]]:
         """Encoded pixels by frame: the graph itself computes the inputs' values from them."""
         frames = x.swapaxes(0, 1) if network.encodings else x[None, :, 0]
         return {INPUT: np.ascontiguousarray(frames)}
@@ -186,10 +184,24 @@ def _runtime() -> ModuleType:
 def _run(session: Any, feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Every output of the graph, by name."""
     names = [output.name for output in session.get_outputs()]
+    # A graph that needs less than there is, as a network without a final draw, has fewer inputs.
+    needed = {value.name for value in (*session.get_inputs(), *_defaults(session))}
     try:
-        return dict(zip(names, session.run(names, feeds), strict=True))
+        return dict(
+            zip(
+                names,
+                session.run(names, {n: v for n, v in feeds.items() if n in needed}),
+                strict=True,
+            )
+        )
     except Exception as error:
         raise _failed("run", error) from error
+
+
+def _defaults(session: Any) -> list[Any]:
+    """Inputs that have a default."""
+    found: list[Any] = session.get_overridable_initializers()
+    return found
 
 
 def _failed(what: str, error: Exception) -> EngineError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+
 from pvae_neuro.errors import NetworkError
 from pvae_neuro.exporters.onnx.integers import IntegerGraph, Signal
 from pvae_neuro.network import Connection, Convolution, Shared
@@ -46,7 +47,9 @@ def operand(graph: IntegerGraph, connection: Connection, stored: str) -> str:
 
 def product(graph: IntegerGraph, connection: Connection, weight: str, message: Signal) -> str:
     """Sum of weight times value at each target neuron: int32 [batch, target]."""
-    return _PRODUCTS[connection.kind](graph, f"{connection.name}.product", connection, weight, message)
+    return _PRODUCTS[connection.kind](
+        graph, f"{connection.name}.product", connection, weight, message
+    )
 
 
 # ------------------------------------------------------------------------------------- dense
@@ -116,7 +119,9 @@ def _digit(graph: IntegerGraph, name: str, raised: str, place: int, last: bool) 
         amount = graph.constant(DIGIT_BITS * place, "uint32")
         digit = graph.once("BitShift", [digit, amount], f"{name}.shifted", direction="RIGHT")
     if not last:
-        digit = graph.once("BitwiseAnd", [digit, graph.constant(DIGIT - 1, "uint32")], f"{name}.masked")
+        digit = graph.once(
+            "BitwiseAnd", [digit, graph.constant(DIGIT - 1, "uint32")], f"{name}.masked"
+        )
     return graph.cast(digit, "uint8")
 
 
@@ -158,9 +163,7 @@ def _row(graph: IntegerGraph, name: str, picture: str, size: int) -> str:
     return graph.cast(flat, "int32", name)
 
 
-def _cut(
-    graph: IntegerGraph, name: str, picture: str, first: int, shape: tuple[int, ...]
-) -> str:
+def _cut(graph: IntegerGraph, name: str, picture: str, first: int, shape: tuple[int, ...]) -> str:
     """Rows and columns ``first`` to ``first`` + the shape's height and width."""
     starts = graph.constant([first, first], "int64")
     ends = graph.constant([first + side for side in shape[1:]], "int64")

@@ -40,6 +40,7 @@ SCHEMA_KEY = "pvae_neuro.schema_version"
 PROGRAM_KEY = "pvae_neuro.program"
 GOLDEN_KEY = "pvae_neuro.golden"
 HASH_KEY = "pvae_neuro.sha256"
+REBUILT = "rebuilt from the program and found equal"
 # Of a step of the golden vector's samples, in bytes.
 LARGEST_WORKING_SET = 1 << 27
 # Stands in the file while it is hashed.
@@ -60,6 +61,8 @@ class Artifact:
     producer : str
         Package and version that wrote the file.
     path : Path
+    graph_check : str
+        How the graph was found to compute the program, or why it was not checked.
     """
 
     network: IntegerNetwork
@@ -68,6 +71,7 @@ class Artifact:
     schema_version: int
     producer: str
     path: Path
+    graph_check: str
 
 
 def write_onnx(network: IntegerNetwork, golden: Golden, path: str | os.PathLike[str]) -> str:
@@ -165,12 +169,13 @@ def read_onnx(path: str | os.PathLike[str]) -> Artifact:
         )
     network.attach_file(data)
     producer = f"{model.producer_name} {model.producer_version}"
-    return Artifact(network, golden, sha256, schema_version, producer, path)
+    check = REBUILT if _is_ours(model) else "another version wrote it; it was not run"
+    return Artifact(network, golden, sha256, schema_version, producer, path, check)
 
 
-def written_by_this_version(artifact: Artifact) -> bool:
-    """Whether the file's graph was rebuilt and compared when it was read."""
-    return artifact.producer == f"{PRODUCER} {version(PRODUCER)}"
+def _is_ours(model: ModelProto) -> bool:
+    """Whether this version of the exporter wrote the graph."""
+    return (model.producer_name, model.producer_version) == (PRODUCER, version(PRODUCER))
 
 
 def _metadata(network: IntegerNetwork, golden: Golden) -> dict[str, str]:
@@ -327,7 +332,7 @@ def _check_size(network: IntegerNetwork, samples: int) -> None:
 
 def _graph_differs(model: ModelProto, network: IntegerNetwork) -> str:
     """Where the file's graph is not what this version of the exporter writes; empty if it is."""
-    if (model.producer_name, model.producer_version) != (PRODUCER, version(PRODUCER)):
+    if not _is_ours(model):
         return ""
     expected = build_model(network)
     if model.graph == expected.graph and list(model.opset_import) == list(expected.opset_import):

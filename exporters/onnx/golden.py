@@ -59,7 +59,7 @@ def hash_of(values: NDArray[np.integer[Any]]) -> str:
 
 def check_golden(golden: Golden, network: IntegerNetwork) -> None:
     """Raise :class:`NetworkError` if a golden vector does not belong to a network."""
-    samples, size = golden.pixels.shape
+    size = golden.pixels.shape[1]
     if size != network.input.size:
         raise NetworkError(f"golden.pixels: expected {network.input.size} pixels, got {size}")
     low, high = network.input.interval

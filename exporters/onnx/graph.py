@@ -171,7 +171,9 @@ class _Pass:
                 if name in constants and name not in known:
                     known[name] = self.store.constant(population, name)
             arguments = [known[name] for name in i.arguments]
-            known[i.result] = self._apply(population, i.operation, f"{prefix}.{i.result}", arguments)
+            known[i.result] = self._apply(
+                population, i.operation, f"{prefix}.{i.result}", arguments
+            )
         for output in program.outputs:
             if output.value in constants:
                 known[output.value] = self.store.constant(population, output.value)
@@ -188,9 +190,7 @@ class _Pass:
             words = self.words[population.name]
             # Only a draw has an argument: its log-rate.
             table = self.store.table(population, arguments[0]) if arguments else None
-            return RANDOM[operation](
-                self.graph, name, words, population.sampler, table, *arguments
-            )
+            return RANDOM[operation](self.graph, name, words, population.sampler, table, *arguments)
         return apply(self.graph, operation, name, *arguments)
 
     def _receive(self, activation: Activation) -> dict[str, Signal]:
@@ -413,4 +413,3 @@ class _Writer:
         dtype = "int32" if fits("int32", -reach, reach) else "int64"
         graph.output("Cast", [image], RECONSTRUCTION, to=TYPES[dtype])
         self.outputs.append(value_info(RECONSTRUCTION, dtype, "batch", network.input.size))
-

@@ -117,7 +117,8 @@ class IntegerGraph:
         name: str,
         **attributes: Any,
     ) -> None:
-        """Append a node with several outputs, as a Scan or a Loop, under names that are free."""
+        """Append a Scan or a Loop; its outputs' names must be free."""
+        name = self.fresh(name)
         self._nodes.append(helper.make_node(operator, inputs, outputs, name, **attributes))
 
     def graph(
@@ -207,13 +208,15 @@ class IntegerGraph:
         # A multiple of every unit that makes every value non-negative.
         lift = 1 << PRODUCT_WIDTH
         a = self.node("Add", [a, self.constant(lift, "int64")], f"{name}.raised")
-        raw = self.node("BitShift", [self.cast(a, "uint64"), right], f"{name}.raw", direction="RIGHT")
+        raw = self.node(
+            "BitShift", [self.cast(a, "uint64"), right], f"{name}.raw", direction="RIGHT"
+        )
         down = self.constant(lift, "uint64")
         down = self.node("BitShift", [down, right], f"{name}.lift", direction="RIGHT")
         return self.node("Sub", [self.cast(raw, "int64"), self.cast(down, "int64")], f"{name}.wide")
 
     def clip64(self, name: str, a: str, low: int, high: int) -> str:
-        """``min(max(a, low), high)`` of an int64 tensor, by compares that every runtime has right."""
+        """``min(max(a, low), high)`` of int64, by compares that every runtime has right."""
         for side, operator, bound in (("low", "Less", low), ("high", "Greater", high)):
             limit = self.constant(bound, "int64")
             beyond = self.node(operator, [a, limit], f"{name}.{side}")

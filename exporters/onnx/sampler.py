@@ -41,7 +41,12 @@ def word(
 
 
 def draw(
-    graph: IntegerGraph, name: str, words: str, sampler: Sampler, table: Table | None, potential: Signal
+    graph: IntegerGraph,
+    name: str,
+    words: str,
+    sampler: Sampler,
+    table: Table | None,
+    potential: Signal,
 ) -> Signal:
     """Counts of a log-rate [batch, n], or of one row for all samples, and of words [batch, n]."""
     rule = _Rule(graph, name, sampler)
@@ -75,7 +80,7 @@ class Table:
         For each bin of log-rates, words below this one give count 0 whatever the log-rate.
     low_counts, high_counts : str
         [log-rates, z]: how many of the 65,536 words give a count of at most z, for the first
-        ``HEAD`` z and for those from there up to ``max_count`` - 1.
+        ``HEAD`` z and for those from there up to ``max_count`` - 1, if there are any.
     """
 
     limits: str
@@ -104,6 +109,8 @@ def expand(graph: IntegerGraph, population: str, sampler: Sampler, low: int, hig
     by_rate = rule.node("Transpose", [outputs[-1]], "by_rate", perm=[1, 0])
     axis = graph.constant([1], "int64")
     for name, first, last in zip(names[1:], (0, HEAD), (HEAD, sampler.max_count), strict=True):
+        if first >= sampler.max_count:
+            continue
         between = [graph.constant([n], "int64") for n in (first, last)]
         graph.output("Slice", [by_rate, *between, axis], name)
     # Thresholds fall as log-rates rise: the last one of a bin is its smallest.
@@ -142,10 +149,10 @@ class _Rule:
         """A constant."""
         return self.graph.constant(value, dtype)
 
-    def within(self, scope: str) -> _Rule:
-        """The same rule in the body of a Loop."""
-        graph = IntegerGraph(scope, outer=self.graph)
-        return _Rule(graph, scope.rstrip("."), self.sampler)
+    def within(self) -> _Rule:
+        """The same rule in the body of a Loop, under a name of its own."""
+        scope = self.graph.fresh(f"{self.name}.z")
+        return _Rule(IntegerGraph(f"{scope}.", outer=self.graph), scope, self.sampler)
 
     def log2(self, u: str, low: int, high: int) -> tuple[str, tuple[int, int]]:
         """Step 1: ``t``, int32, and its bounds."""
@@ -234,10 +241,13 @@ def _loop_body(
     given: Sequence[tuple[str, str, str]],
     names: dict[str, str],
 ) -> GraphProto:
-    """Body of a Loop with states of one dimension; ``given`` are name, type and length."""
+    """Body of a Loop with states of one dimension; ``given`` are name, type and length.
+
+    A symbolic length means one number in all of a model, so each body has its own.
+    """
     scalars = [value_info(names["z"], "int64"), value_info(names["on"], "bool")]
-    inputs = [value_info(names[state], dtype, f"n {state}") for state, dtype in taken]
-    outputs = [value_info(o, t, *([d] if d else [])) for o, t, d in given]
+    inputs = [value_info(names[state], dtype, f"{rule.name} {state}") for state, dtype in taken]
+    outputs = [value_info(o, t, *([f"{rule.name} {d}"] if d else [])) for o, t, d in given]
     return rule.graph.graph("count", [*scalars, *inputs], outputs, "One count z.")
 
 
@@ -250,7 +260,7 @@ def _names(rule: _Rule, states: Sequence[str]) -> dict[str, str]:
 
 def _expanding_step(outer: _Rule) -> GraphProto:
     """One count z for all log-rates: its threshold, and the probability of the next."""
-    rule = outer.within(f"{outer.name}.z.")
+    rule = outer.within()
     names = _names(rule, _LOOP)
     r, p, s = (names[state] for state in ("r", "P", "S"))
     c = rule.cumulated(names["C"], p, s)
@@ -363,7 +373,7 @@ def _undecided(rule: _Rule, t: str, bounds: tuple[int, int], w: str) -> str:
 
 def _leaving_step(outer: _Rule) -> GraphProto:
     """One count z: who has it leaves; the others take the next probability along."""
-    rule = outer.within(f"{outer.name}.z.")
+    rule = outer.within()
     names = _names(rule, ("counts", *_UNDECIDED))
     p, s = names["P"], names["S"]
     c = rule.cumulated(names["C"], p, s)
@@ -388,4 +398,3 @@ def _leaving_step(outer: _Rule) -> GraphProto:
     given = list(zip(values, types, lengths, strict=True))
     taken = [("counts", "int32"), *zip(_UNDECIDED, _UNDECIDED_TYPES, strict=True)]
     return _loop_body(rule, taken, given, names)
-
