@@ -161,7 +161,7 @@ class TrainingRun:
         return self.model.to_saved(training=provenance)
 
     def _select(self, batch: int) -> Tensor:
-        """Part of a batch for this process; an epoch's order follows from the seed and its number."""
+        """Part of a batch for this process; the order of an epoch follows from seed and number."""
         epoch, index = divmod(batch, self.batches_per_epoch)
         if self._order is None or self._order[0] != epoch:
             shuffle = np.random.default_rng([self.config.seed, epoch])
