@@ -259,10 +259,14 @@ class Engine(ABC):
 
     def require_support(self, network: IntegerNetwork) -> None:
         """Raise unless the network is proved and this engine has all that it needs."""
+        supported = network.compiled.setdefault("supported by", set())
+        if type(self) in supported:
+            return
         network.require_proof()
         lacking = self.unsupported(network)
         if lacking:
             raise EngineError("; ".join(lacking))
+        supported.add(type(self))
 
 
 def encode_frames(network: IntegerNetwork, inputs: ArrayLike) -> NDArray[np.int32]:

@@ -105,6 +105,13 @@ def recorded_variables(network: IntegerNetwork, record: Record) -> tuple[str, ..
 
 def variable_dtype(network: IntegerNetwork, name: str) -> np.dtype[Any]:
     """Narrowest of uint8, int16 and int32 that holds every value of a variable."""
+    known: dict[str, np.dtype[Any]] = network.compiled.setdefault("types of variables", {})
+    if name not in known:
+        known[name] = _narrowest(network, name)
+    return known[name]
+
+
+def _narrowest(network: IntegerNetwork, name: str) -> np.dtype[Any]:
     bounds = network.ranges.variables[name]
     for dtype in (np.uint8, np.int16):
         limits = np.iinfo(dtype)

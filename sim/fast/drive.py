@@ -10,7 +10,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.network import Encoding, IntegerNetwork, shift_right
+from pvae_neuro.network import Encoding, IntegerNetwork
 from pvae_neuro.sim.fast.memory import address, compiled, float64_at, int32_at, int64_at
 from pvae_neuro.sim.fast.team import Team
 
@@ -21,23 +21,26 @@ FLOAT64_EXACT = 1 << 53
 
 
 def encode(
-    network: IntegerNetwork, encoding: Encoding, frame: NDArray[np.int32], threads: int
+    network: IntegerNetwork, encoding: Encoding, x: NDArray[np.int32], threads: int | None
 ) -> NDArray[np.int32]:
     """Values of an input's variable for encoded pixels [B, M]: int32 [B, n]."""
+    if encoding.weight is None:
+        return x
     weight = _exact_weight(network, encoding)
     if weight is None:
-        return encoding.apply(frame).astype(np.int32)
-    out = np.empty((len(frame), weight.shape[1]), np.int32)
+        return encoding.apply(x).astype(np.int32)
+    x = np.ascontiguousarray(x)
+    out = np.empty((len(x), weight.shape[1]), np.int32)
+    half = (1 << encoding.shift) >> 1
 
     def share(first: int, last: int, start: int, stop: int) -> None:
-        product = np.zeros((last - first, weight.shape[1]))
-        encoded, work = np.ascontiguousarray(frame[first:last]), np.empty(2 * ROWS_TOGETHER)
-        places = (address(array) for array in (encoded, weight, product, work))
+        product, work = np.zeros((last - first, weight.shape[1])), np.empty(2 * ROWS_TOGETHER)
+        places = map(address, (x[first:], weight, product, work))
         add_drive(*places, len(product), *weight.shape)
-        shifted = shift_right(product.astype(np.int64), encoding.shift)
-        out[first:last] = np.clip(shifted, -encoding.limit, encoding.limit)
+        shifted = (product.astype(np.int64) + half) >> encoding.shift
+        out[first:last] = np.minimum(np.maximum(shifted, -encoding.limit), encoding.limit)
 
-    with Team(len(frame), threads) as team:
+    with Team(len(x), threads) as team:
         team.run(share, 0, 0)
     return out
 

@@ -14,8 +14,8 @@ from pvae_neuro.sim.engine import Block, BlockResult, Engine, Progress
 from pvae_neuro.sim.fast.drive import encode
 from pvae_neuro.sim.fast.events import list_cells
 from pvae_neuro.sim.fast.kernel import Samples, advance
-from pvae_neuro.sim.fast.layouts import CACHE_LINE, padded_size
-from pvae_neuro.sim.fast.memory import ROOM_SIZE, SEED, address
+from pvae_neuro.sim.fast.layouts import CACHE_LINE
+from pvae_neuro.sim.fast.memory import SEED, address
 from pvae_neuro.sim.fast.plan import plan_for
 from pvae_neuro.sim.fast.readout import Summary as SummaryNumbers
 from pvae_neuro.sim.fast.readout import read_values, ring_bytes, summarize
@@ -62,23 +62,22 @@ class FastEngine(Engine):
         for name in record:
             size = network.population_of[name.partition(".")[0]].size
             per_step += size * variable_dtype(network, name).itemsize
-        return int(np.clip(BLOCK_BYTES // (per_step * steps), 1, SAMPLES_PER_BLOCK))
+        return max(1, min(SAMPLES_PER_BLOCK, BLOCK_BYTES // (per_step * steps)))
 
     def encode(
         self, network: IntegerNetwork, x: NDArray[np.int32]
     ) -> dict[str, NDArray[np.int32]]:
         """Values of the inputs' variables; see :meth:`Engine.encode`."""
-        frames = x.swapaxes(0, 1)
-        return {
-            f"{e.population}.{e.variable}": np.stack(
-                [encode(network, e, frame, self.threads) for frame in frames]
-            )
-            for e in network.encodings
-        }
+        samples, frames, pixels = x.shape
+        found = {}
+        for e in network.encodings:
+            values = encode(network, e, x.reshape(-1, pixels), self._threads)
+            found[f"{e.population}.{e.variable}"] = values.reshape(samples, frames, -1)
+        return {name: values.swapaxes(0, 1) for name, values in found.items()}
 
     def run_block(self, block: Block) -> BlockResult:
         """Run a block; see :meth:`Engine.run_block`."""
-        return _Run(block, None).run(self.threads)
+        return _Run(block, None).run(self._threads)
 
     def run_summarized(
         self, block: Block, x: NDArray[np.int32], counts: str, max_count: int
@@ -87,8 +86,8 @@ class FastEngine(Engine):
         if plan_for(block.network).readout is None:
             return super().run_summarized(block, x, counts, max_count)
         run = _Run(block, x)
-        result = run.run(self.threads)
-        spikes, active, saturated = np.moveaxis(run.sums[:, :-1], 2, 0)
+        result = run.run(self._threads)
+        spikes, active, saturated = (run.sums[:, :-1, i] for i in range(3))
         return result, Summary(spikes, active, saturated, run.error[:, 1:])
 
     def reconstruct(self, network: IntegerNetwork, values: NDArray[Any]) -> NDArray[np.float32]:
@@ -107,7 +106,7 @@ class FastEngine(Engine):
                 address(room), address(image[first:]), last - first,
             )  # fmt: skip
 
-        with Team(len(wide), self.threads) as team:
+        with Team(len(wide), self._threads) as team:
             team.run(share, 0, 0)
         return (image * 2.0**-source.frac_bits).astype(np.float32)
 
@@ -116,24 +115,23 @@ class _Run:
     """One block: its state, what is recorded of it, and the kernel that advances it."""
 
     def __init__(self, block: Block, x: NDArray[np.int32] | None) -> None:
-        network, count, steps = block.network, len(block.samples), block.steps
+        count, steps, frames = len(block.samples), block.steps, block.frames
         self.block = block
-        self.plan = plan = plan_for(network)
-        self.state = np.tile(plan.initial, (count, 1))
-        self.inputs = np.zeros((block.frames, count, plan.inputs), np.int32)
+        self.plan = plan = plan_for(block.network)
+        self.state = np.empty((count, len(plan.initial)), np.int32)
+        self.state[:] = plan.initial
+        self.inputs = np.zeros((frames, count, plan.inputs), np.int32)
         for name, values in block.inputs.items():
-            place = plan.places[name]
-            self.inputs[:, :, place : place + values.shape[2]] = values
-        self.variables = {
-            name: np.empty((count, steps, self._size(name)), variable_dtype(network, name))
-            for name in block.record
-        }
-        rows = [
-            (address(values), values.itemsize, plan.places[name], values.shape[2])
-            for name, values in self.variables.items()
-        ]
+            place, size, _ = plan.places[name]
+            self.inputs[:, :, place : place + size] = values
+        self.variables: dict[str, NDArray[Any]] = {}
+        rows = []
+        for name in block.record:
+            place, size, dtype = plan.places[name]
+            self.variables[name] = values = np.empty((count, steps, size), dtype)
+            rows.append((address(values), dtype.itemsize, place, size))
         self.records = np.array(rows, np.int64)
-        self.summary = np.zeros(0, np.int64) if x is None else self._summary(x)
+        self.summary = None if x is None else self._summary(x)
         samples = Samples(
             state=address(self.state),
             inputs=address(self.inputs),
@@ -144,12 +142,9 @@ class _Run:
             first_step=block.first_step,
             iterations=block.iterations,
             steps=steps,
-            summary=0 if x is None else address(self.summary),
+            summary=0 if self.summary is None else address(self.summary),
         )
         self.samples = np.array(samples, np.int64)
-
-    def _size(self, name: str) -> int:
-        return self.block.network.population_of[name.partition(".")[0]].size
 
     def _summary(self, x: NDArray[np.int32]) -> NDArray[np.int64]:
         plan, steps, frames = self.plan.readout, self.block.steps, x.shape[1]
@@ -176,26 +171,22 @@ class _Run:
         )
         return np.array(numbers, np.int64)
 
-    def run(self, threads: int) -> BlockResult:
+    def run(self, threads: int | None) -> BlockResult:
         """Run all steps."""
         block, samples = self.block, len(self.block.samples)
         with Team(samples, threads) as team:
             _advance(team, self._kernel, samples, block.steps, block.advance)
         last = {}
         for name in block.network.variables:
-            place, dtype = self.plan.places[name], variable_dtype(block.network, name)
-            last[name] = self.state[:, place : place + self._size(name)].astype(dtype)
+            place, size, dtype = self.plan.places[name]
+            last[name] = self.state[:, place : place + size].astype(dtype)
         return BlockResult(last, self.variables)
 
     def _kernel(self, first: int, last: int, start: int, stop: int) -> None:
-        parts = self.plan.room
-        ends = np.cumsum([padded_size(size, CACHE_LINE) for size in parts.values()])
-        memory = room_for(int(ends[-1]))
-        room = np.zeros(ROOM_SIZE, np.int64)
-        room[list(parts)] = address(memory) + np.append(0, ends[:-1])
+        memory = room_for(self.plan.room_bytes)
+        room = self.plan.room + address(memory)
         room[SEED] = np.array(self.block.seed, np.uint64).view(np.int64)
-        places = (address(array) for array in (self.plan.code, self.samples, room))
-        advance(*places, first, last, start, stop)
+        advance(*map(address, (self.plan.code, self.samples, room)), first, last, start, stop)
 
 
 def room_for(size: int) -> NDArray[np.uint8]:
@@ -213,5 +204,5 @@ def _advance(team: Team, kernel: Kernel, samples: int, steps: int, progress: Pro
         progress(samples * (min(stop, steps - 1) - done))
         elapsed = time.perf_counter() - start
         # Follow the measured speed, but grow gently: the first call may include compilation.
-        chunk = int(np.clip(SECONDS_PER_CALL / elapsed * (stop - done), 1, GROWTH * chunk))
+        chunk = max(1, min(int(SECONDS_PER_CALL / elapsed * (stop - done)), GROWTH * chunk))
         done = stop

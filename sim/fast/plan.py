@@ -30,6 +30,7 @@ from pvae_neuro.sim.fast.cut import Draw, cut_program
 from pvae_neuro.sim.fast.events import add_events, list_cells, list_stride, list_values
 from pvae_neuro.sim.fast.kernel import COMMAND_WIDTH, Code
 from pvae_neuro.sim.fast.layouts import (
+    CACHE_LINE,
     CELLS_PER_LINE,
     INT16_MAX,
     SUMS_TOGETHER,
@@ -50,6 +51,7 @@ from pvae_neuro.sim.fast.memory import (
     PART,
     RAW,
     RING,
+    ROOM_SIZE,
     ROW,
     address,
 )
@@ -61,6 +63,7 @@ from pvae_neuro.sim.fast.readout import ring_bytes
 from pvae_neuro.sim.fast.sampling import Samplers, draw_counts
 from pvae_neuro.sim.fast.vectors import BYTE_LANES, PAIR_LANES, WORD_LANES
 from pvae_neuro.sim.noise import WORDS_PER_BLOCK
+from pvae_neuro.sim.recording import variable_dtype
 
 INT32_MAX = (1 << 31) - 1
 Command = list[int]
@@ -107,10 +110,12 @@ class Plan:
         Variables at the start, as they lie in the cells.
     inputs : int
         How many of those are inputs.
-    places : dict of str to int
-        Where each variable begins among the cells, by ``population.variable``.
-    room : dict of int to int
-        Bytes that each part of a sample's room needs; see :mod:`memory`.
+    places : dict of str to (int, int, dtype)
+        Where each variable begins among the cells, its number of neurons and its type in
+        recordings, by ``population.variable``.
+    room : int64
+        Where each part of a sample's room begins; see :mod:`memory`.
+    room_bytes : int
     readout : ReadoutPlan or None
         None where the kernel cannot read out.
     """
@@ -119,8 +124,9 @@ class Plan:
     kept: tuple[Any, ...]
     initial: NDArray[np.int32]
     inputs: int
-    places: dict[str, int]
-    room: dict[int, int]
+    places: dict[str, tuple[int, int, np.dtype[Any]]]
+    room: NDArray[np.int64]
+    room_bytes: int
     readout: ReadoutPlan | None
 
 
@@ -351,10 +357,14 @@ class _Planner:
             (machine, given, cells, commands, self.weights, self.samplers),
             cells[: self.state].copy(),
             self.inputs,
-            {f"{p}.{v}": place for (p, v), place in self.variables.items()},
-            room,
+            {f"{p}.{v}": self._recorded(p, v) for p, v in self.variables},
+            *_room(room),
             readout,
         )
+
+    def _recorded(self, population: str, variable: str) -> tuple[int, int, np.dtype[Any]]:
+        place, size = self.places[population, variable], self.network.population_of[population].size
+        return place, size, variable_dtype(self.network, f"{population}.{variable}")
 
     def _give_arguments(self, machine: Machine) -> list[NDArray[np.int64]]:
         """Tell the commands of loops their code and their arguments; returns the latter."""
@@ -437,6 +447,15 @@ DELIVERIES: dict[str, Callable[[_Planner, Connection, int, int], Command]] = {
     "convolution": _deliver_convolution,
     "transposed_convolution": _deliver_transposed,
 }
+
+
+def _room(sizes: dict[int, int]) -> tuple[NDArray[np.int64], int]:
+    """Where parts of these sizes in bytes begin, one after the other; and the whole size."""
+    begins, end = np.zeros(ROOM_SIZE, np.int64), 0
+    for part, size in sizes.items():
+        begins[part] = end
+        end += padded_size(size, CACHE_LINE)
+    return begins, end
 
 
 def _table(rows: list[Command]) -> NDArray[np.int64]:

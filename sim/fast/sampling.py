@@ -33,10 +33,11 @@ from pvae_neuro.sim.fast.memory import (
     uint8_at,
     uint16_at,
 )
-from pvae_neuro.sim.fast.vectors import shift_right
+from pvae_neuro.sim.fast.vectors import HEAD_LANES, reached, shift_right
 
-# Thresholds compared for each neuron that may fire, whatever its count.
-HEAD = 4
+# Counts that are decided by one comparison of thresholds.
+HEAD = HEAD_LANES // 2
+ALL_REACHED = (1 << HEAD_LANES) - 1
 WORDS = rule.WORDS
 LARGEST_WORD = WORDS - 1
 LOG2_E = rule.LOG2_E
@@ -54,14 +55,17 @@ class Table(NamedTuple):
     ----------
     fires : uint16 [buckets]
         Smallest first threshold: below it no neuron of the bucket fires.
+    head : uint16 [buckets, HEAD_LANES]
+        Smallest, then largest thresholds of the counts 0 .. HEAD - 1.
     place, silent : int32 [buckets]
         Where the bucket's thresholds begin; how many before those are 0 for all its potentials.
     low, high : uint16
-        Smallest and largest thresholds of each bucket, in order of the counts; at least ``HEAD``
-        and one that no word but the largest reaches.
+        Smallest and largest thresholds of each bucket, in order of the counts, and behind them one
+        that no word but the largest reaches.
     """
 
     fires: Any
+    head: Any
     place: Any
     silent: Any
     low: Any
@@ -78,9 +82,10 @@ def table_for(u_min: int, u_max: int, max_count: int, frac_bits: int) -> Table:
     """Table for potentials from ``u_min`` to ``u_max``; networks share it."""
     bits = bucket_bits(frac_bits)
     buckets = ((u_max - u_min) >> bits) + 1
-    room = buckets * (max_count + HEAD + 1)
+    room = buckets * (max_count + 1)
     table = Table(
         np.empty(buckets, np.uint16),
+        np.empty((buckets, HEAD_LANES), np.uint16),
         np.empty(buckets, np.int32),
         np.empty(buckets, np.int32),
         np.empty(room, np.uint16),
@@ -201,16 +206,16 @@ def _bounds(first, last, inverse, max_count, frac_bits, q, row, low, high):  # t
     return longest
 
 
-@compiled(13)
+@compiled(14)
 def _fill(  # type: ignore[no-untyped-def]
-    u_min, u_max, max_count, frac_bits, q, bits, inverse_at, work_at, fires_at, place_at,
+    u_min, u_max, max_count, frac_bits, q, bits, inverse_at, work_at, fires_at, head_at, place_at,
     silent_at, low_at, high_at,
 ):  # fmt: skip
     """Fill a table; returns the number of thresholds."""
     inverse, row = int64_at(inverse_at), int64_at(work_at)
     low, high = int64_at(work_at + 8 * max_count), int64_at(work_at + 16 * max_count)
     fires, place, silent = uint16_at(fires_at), int32_at(place_at), int32_at(silent_at)
-    all_low, all_high = uint16_at(low_at), uint16_at(high_at)
+    head, all_low, all_high = uint16_at(head_at), uint16_at(low_at), uint16_at(high_at)
     end = np.int64(0)
     for bucket in range(((u_max - u_min) >> bits) + 1):
         first = u_min + (bucket << bits)
@@ -225,28 +230,33 @@ def _fill(  # type: ignore[no-untyped-def]
         fires[bucket] = low[0] if longest > 0 else LARGEST_WORD
         place[bucket] = end
         silent[bucket] = zeros
-        stop = longest if longest > zeros + HEAD else zeros + HEAD
-        for z in range(zeros, stop + 1):
+        for z in range(zeros, longest + 1):
             inside = z < longest
             all_low[end] = low[z] if inside else LARGEST_WORD
             all_high[end] = high[z] if inside and high[z] < WORDS else LARGEST_WORD
             end += 1
+        for z in range(HEAD):
+            # Rows that begin with zeros are left to the full search.
+            inside = z < longest and zeros == 0
+            none = 0 if zeros > 0 else LARGEST_WORD
+            head[HEAD_LANES * bucket + z] = low[z] if inside else none
+            here = inside and high[z] < WORDS
+            head[HEAD_LANES * bucket + HEAD + z] = high[z] if here else none
     return end
 
 
 @nb.njit
-def _count(u, word, bucket, table, inverse, numbers, row):  # type: ignore[no-untyped-def]
-    """Count of one neuron that may fire."""
-    place = np.int64(table.place[bucket])
+def _count(u, word, bucket, numbers, row):  # type: ignore[no-untyped-def]
+    """Count of a neuron that its head does not decide."""
+    low, high = uint16_at(numbers[10]), uint16_at(numbers[11])
+    place = np.int64(int32_at(numbers[8])[bucket])
     count = np.int64(0)
     if word < LARGEST_WORD:
-        for j in range(HEAD):
-            count += np.int64(word >= table.low[place + j])
-        if count == HEAD:
-            while word >= table.low[place + count]:
-                count += 1
-        if count == 0 or word >= table.high[place + count - 1]:
-            return count + table.silent[bucket]
+        while word >= low[place + count]:
+            count += 1
+        if count == 0 or word >= high[place + count - 1]:
+            return count + int32_at(numbers[9])[bucket]
+    inverse = int64_at(numbers[5])
     count = np.int64(0)
     for z in range(exact_thresholds(u, inverse, numbers[1], numbers[2], numbers[3], row)):
         count += np.int64(word >= row[z])
@@ -266,18 +276,13 @@ def draw_counts(command, room):  # type: ignore[no-untyped-def]
     numbers = int64_at(command[5])
     at, stride = room[CELLS] + 4 * command[6], command[7]
     active, count = int32_at(at + HEAD_BYTES), int32_at(at + HEAD_BYTES + 4 * stride)
-    table = Table(
-        uint16_at(numbers[6]), int32_at(numbers[7]), int32_at(numbers[8]), uint16_at(numbers[9]),
-        uint16_at(numbers[10]),
-    )  # fmt: skip
-    inverse, row = int64_at(numbers[5]), int64_at(room[ROW])
+    first, head, row = uint16_at(numbers[6]), uint16_at(numbers[7]), int64_at(room[ROW])
     u_min, bits = np.int32(numbers[0]), np.int32(numbers[4])
     bucket, fires = int32_at(room[BUCKET]), uint8_at(room[FIRES])
     for i in range(n):
         bucket[i] = shift_right(np.int32(u[i] - u_min), bits)
         z[i] = 0
     # Two loops, since loads that follow stores to places not yet known would wait for them.
-    first = table.fires
     for i in range(n):
         fires[i] = words[i] >= first[bucket[i]]
     found = np.int64(0)
@@ -287,7 +292,13 @@ def draw_counts(command, room):  # type: ignore[no-untyped-def]
     kept = np.int64(0)
     for a in range(found):
         i = active[a]
-        drawn = _count(u[i], words[i], bucket[i], table, inverse, numbers, row)
+        word = words[i]
+        mask = reached(head, HEAD_LANES * np.int64(bucket[i]), word)
+        some = mask & (ALL_REACHED >> HEAD)
+        # Thresholds rise, so that the bits are 1, 11, 111: this is their number.
+        drawn = np.int64(some - (some >> 1) - (some >> 2) - (some >> 3))
+        if some != mask >> HEAD or mask == ALL_REACHED or word == LARGEST_WORD:
+            drawn = _count(u[i], word, bucket[i], numbers, row)
         z[i] = drawn
         active[kept] = i
         count[kept] = drawn

@@ -54,11 +54,13 @@ class Team:
 
     Parameters
     ----------
-    samples, threads : int
+    samples : int
+    threads : int or None
+        None for the default.
     """
 
-    def __init__(self, samples: int, threads: int) -> None:
-        members = min(threads, samples)
+    def __init__(self, samples: int, threads: int | None) -> None:
+        members = 1 if samples == 1 else min(threads or default_threads(), samples)
         shares = min(members * SHARES_PER_THREAD, samples) if members > 1 else 1
         edges = [samples * share // shares for share in range(shares + 1)]
         self._shares = list(pairwise(edges))

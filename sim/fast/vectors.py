@@ -25,6 +25,7 @@ from numba.extending import intrinsic
 BYTE_LANES = 128
 WORD_LANES = 16
 PAIR_LANES = 64
+HEAD_LANES = 8
 _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 
 
@@ -66,6 +67,20 @@ def shift_right(typing_context: Any, value: Any, places: Any) -> Any:
     return types.int32(
         types.int32, types.int32
     ), lambda context, builder, signature, arguments: builder.ashr(*arguments)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def reached(typing_context: Any, thresholds: Any, place: Any, word: Any) -> Any:
+    """Which of the ``HEAD_LANES`` thresholds from ``place`` on, uint16, a word reaches: a bit each."""
+    signature = types.int32(thresholds, types.int64, types.uint16)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        thresholds, place, word = arguments
+        line = _line(builder, thresholds, place, _I16, HEAD_LANES)
+        below = builder.icmp_unsigned("<=", line, _splat(builder, word, HEAD_LANES))
+        return builder.zext(builder.bitcast(below, ir.IntType(HEAD_LANES)), _I32)
+
+    return signature, generate
 
 
 def _zeros(sums: _Sums) -> Any:
