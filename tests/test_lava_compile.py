@@ -143,16 +143,17 @@ def test_thresholds_draw_the_rules_counts(max_count, frac_bits, words, seed):
     np.testing.assert_array_equal(out, sample_counts(u, w, max_count, frac_bits))
 
 
-def test_high_rates_go_by_bisection_and_by_levels_alike(monkeypatch):
-    u = np.full(4000, 3 << 10)
-    w = np.linspace(0, 65535, 4000).astype(np.int32)
-    drawn = ThresholdDraw(0, 3 << 10, 63, 10)
-    found = []
-    for few in (0, 10, 10_000):
-        monkeypatch.setattr(draw, "FEW", few)
-        found.append(np.empty(4000, np.int64))
-        drawn(u, w, found[-1])
-        np.testing.assert_array_equal(found[-1], sample_counts(u, w, 63, 10))
+@pytest.mark.parametrize("few", [0, 10, 10_000])
+@pytest.mark.parametrize(("max_count", "frac_bits"), [(1, 10), (63, 10), (63, 4)])
+def test_levels_and_bisection_draw_alike(few, max_count, frac_bits, monkeypatch):
+    monkeypatch.setattr(draw, "FEW", few)
+    high = largest_potential(max_count, frac_bits)
+    low = min(-(1 << frac_bits), high - 1)
+    u = np.repeat(np.arange(low, high + 1, max(1, (high - low) // 40)), 200)
+    w = np.tile(np.linspace(0, 65535, 200), len(u) // 200).astype(np.int32)
+    out = np.empty(len(u), np.int64)
+    ThresholdDraw(low, high, max_count, frac_bits)(u, w, out)
+    np.testing.assert_array_equal(out, sample_counts(u, w, max_count, frac_bits))
 
 
 def test_too_many_thresholds_are_not_made():

@@ -2,12 +2,15 @@
 
 The rule of :mod:`pvae_neuro.network.sampler` is monotone in the random word, so that the count is
 the number of thresholds that the word reaches. The thresholds of all potentials that a population
-can have are computed once. Most neurons reach none: a look at one threshold each settles them.
+can have are computed once: some megabytes, too much for a cache. So neighbouring potentials share
+a bucket, for which the lowest and the highest threshold of each count are kept besides; nearly all
+words lie on one side of both, and the few others look at the exact thresholds.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,19 +21,18 @@ from pvae_neuro.network.sampler import WORDS, cumulative, sample_counts
 Ints = NDArray[np.int64]
 # Thresholds of 8 bytes each; a sampler that needs more follows its rule instead.
 MOST_THRESHOLDS = 1 << 24
-# Neurons for which bisection over all keys takes less time than another level.
-FEW = 256
+# Neurons for which bisection over all thresholds takes less time than another level.
+FEW = 128
 # A threshold is at most 2**16.
 _KEY_BITS = 17
-_POTENTIALS_PER_BLOCK = 1 << 13
+# Within a bucket rates differ by 2**-8: about that part of the neurons that fire are unsure.
+_BUCKETS_PER_UNIT_BITS = 8
+_BUCKETS_PER_BLOCK = 1 << 7
 _SAMPLED_ROWS = 256
 
 
 class ThresholdDraw:
     """Draws counts of potentials within a range.
-
-    All thresholds lie in one sorted array of keys, row * 2**17 + threshold, a row for each
-    potential. The first of each row lie together besides.
 
     Parameters
     ----------
@@ -40,27 +42,34 @@ class ThresholdDraw:
     """
 
     def __init__(self, low: int, high: int, max_count: int, frac_bits: int) -> None:
-        self._low = low
-        self._first, self._start, self._keys = _thresholds(low, high, max_count, frac_bits)
+        self._tables = thresholds(low, high, max_count, frac_bits)
 
     def __call__(self, potential: Ints, word: NDArray[np.int32], out: Ints) -> None:
         """Draw the count of each potential by its word, into ``out``; all of one shape."""
-        row = (potential - self._low).reshape(-1)
-        words = word.reshape(-1)
-        counts = out.reshape(-1)
+        tables = self._tables
+        row = (potential - tables.low).reshape(-1)
+        bucket = row >> tables.bucket_bits
+        words, counts = word.reshape(-1), out.reshape(-1)
         counts.fill(0)
-        firing = np.flatnonzero(words >= self._first.take(row))
-        row = row.take(firing)
-        start = self._start.take(row)
-        key = (row << _KEY_BITS) + words.take(firing)
-        # Counts of 1 are the most; level by level while many are left, then by bisection.
-        level = 1
-        while firing.size > FEW:
-            more = np.flatnonzero(key >= self._keys.take(start + level))
-            counts[firing] = level
-            firing, start, key = firing.take(more), start.take(more), key.take(more)
-            level += 1
-        counts[firing] = self._keys.searchsorted(key, "right") - start
+        firing = np.flatnonzero(words >= tables.lowest[0].take(bucket))
+        row, bucket, words = row.take(firing), bucket.take(firing), words.take(firing)
+        # By levels while many are left; a few take less time by bisection of all exact thresholds.
+        found = np.zeros(len(firing), np.int64)
+        left = np.arange(len(firing))
+        for level in tables.lowest[1:]:
+            if len(left) <= FEW:
+                break
+            found[left] += 1
+            left = left[words.take(left) >= level.take(bucket.take(left))]
+        else:
+            found[left] += 1
+            left = left[:0]
+        place = np.maximum(found - 1, 0) * tables.highest.shape[1] + bucket
+        unsure = words < tables.highest.reshape(-1).take(place)
+        unsure[left] = True
+        exactly = np.flatnonzero(unsure)
+        found[exactly] = tables.count(row.take(exactly), words.take(exactly))
+        counts[firing] = found
 
 
 class RuleDraw:
@@ -102,22 +111,60 @@ def _expected_thresholds(low: int, high: int, max_count: int, frac_bits: int) ->
     return float(reached.mean() + 1) * (high - low + 1)
 
 
-@lru_cache(maxsize=4)
-def _thresholds(
-    low: int, high: int, max_count: int, frac_bits: int
-) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
-    """First threshold of each row, where its keys start, and all keys.
+class Thresholds(NamedTuple):
+    """Thresholds of a range of potentials.
 
-    A row holds the thresholds that a word can reach, and one that none can.
+    Attributes
+    ----------
+    low : int
+        Potential of row 0.
+    bucket_bits : int
+        A bucket holds 2**bucket_bits rows.
+    lowest, highest : int32 [max_count, buckets]
+        Of the thresholds of each count from 1, over the rows of a bucket.
+    keys : int64
+        Sorted: row * 2**17 + threshold, for all thresholds that a word can reach.
+    starts : int64 [rows]
+        Number of keys before each row.
     """
-    first, lengths, rows = [], [], []
-    for block in range(low, high + 1, _POTENTIALS_PER_BLOCK):
-        u = np.arange(block, min(block + _POTENTIALS_PER_BLOCK, high + 1))
-        table = cumulative(u, max_count, frac_bits)
-        reached = np.count_nonzero(table < WORDS, axis=1)
-        kept = np.arange(max_count + 1) <= reached[:, None]
-        first.append(table[:, 0])
-        lengths.append(reached + 1)
-        rows.append((table + ((u - low) << _KEY_BITS)[:, None])[kept])
+
+    low: int
+    bucket_bits: int
+    lowest: NDArray[np.int32]
+    highest: NDArray[np.int32]
+    keys: Ints
+    starts: Ints
+
+    def count(self, row: Ints, words: NDArray[np.int32]) -> Ints:
+        """Number of thresholds that the words reach."""
+        key = (row << _KEY_BITS) + words
+        return self.keys.searchsorted(key, "right") - self.starts.take(row)
+
+
+@lru_cache(maxsize=4)
+def thresholds(low: int, high: int, max_count: int, frac_bits: int) -> Thresholds:
+    """Compute the thresholds of a range of potentials."""
+    bucket_bits = max(0, frac_bits - _BUCKETS_PER_UNIT_BITS)
+    low = low >> bucket_bits << bucket_bits
+    buckets = ((high - low) >> bucket_bits) + 1
+    lowest, highest, keys, lengths = [], [], [], []
+    for first in range(0, buckets, _BUCKETS_PER_BLOCK):
+        rows = np.arange(
+            first << bucket_bits, min(first + _BUCKETS_PER_BLOCK, buckets) << bucket_bits
+        )
+        # The last bucket is filled up with its last row.
+        table = cumulative(np.minimum(low + rows, high), max_count, frac_bits)
+        by_bucket = table[:, :max_count].reshape(-1, 1 << bucket_bits, max_count)
+        lowest.append(by_bucket.min(axis=1))
+        highest.append(by_bucket.max(axis=1))
+        keys.append((table + (rows << _KEY_BITS)[:, None])[table < WORDS])
+        lengths.append(np.count_nonzero(table < WORDS, axis=1))
     length = np.concatenate(lengths)
-    return np.concatenate(first), np.cumsum(length) - length, np.concatenate(rows)
+    return Thresholds(
+        low,
+        bucket_bits,
+        np.ascontiguousarray(np.concatenate(lowest).T),
+        np.ascontiguousarray(np.concatenate(highest).T),
+        np.concatenate(keys),
+        np.cumsum(length) - length,
+    )
