@@ -17,15 +17,7 @@ DIGITS_FILE = "digits.npz"
 def pretrained_model_path() -> Path:
     """Where the shipped model lies: 512 latents, trained on the MNIST training set.
 
-    Returns
-    -------
-    Path
-        A ``.safetensors`` file.
-
-    Raises
-    ------
-    InputError
-        If this installation lacks it.
+    A ``.safetensors`` file. Raises :class:`InputError` if this installation lacks it.
     """
     return _asset(MODEL_FILE)
 
@@ -33,15 +25,11 @@ def pretrained_model_path() -> Path:
 def load_pretrained() -> SavedModel:
     """Read the shipped model.
 
-    Returns
-    -------
-    SavedModel
-
     Raises
     ------
     InputError
         If this installation lacks it.
-    EngineUnavailableError
+    MissingDependencyError
         If safetensors is not installed.
     """
     return load_model(pretrained_model_path())
