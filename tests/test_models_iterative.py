@@ -128,8 +128,9 @@ def test_stays_finite_and_hardly_worse_long_after_a_short_window(name: str, tmp_
     saved = run(name, tmp_path / "m.st", epochs=8)
     trace = infer(saved, make_bars(20, seed=1).pixels, 1000)
     assert all(np.isfinite(curve).all() for curve in (trace.mse, trace.mse_mean, trace.change))
-    # Other seeds of training gave ratios from 0.8 to 1.04: rounding may lead to any of these.
-    assert trace.mse[-100:].mean() < 1.3 * trace.mse[3]
+    # Seeds of training give ratios from 0.8 to 1.12, and rounding may lead to any of these. Runs
+    # that diverge end far above.
+    assert trace.mse[-100:].mean() < 1.5 * trace.mse[3]
 
 
 @pytest.mark.parametrize("name", FAMILIES)
