@@ -21,7 +21,7 @@ from pvae_neuro.network.sampler import WORDS, cumulative, sample_counts
 Ints = NDArray[np.int64]
 # Thresholds of 8 bytes each; a sampler that needs more follows its rule instead.
 MOST_THRESHOLDS = 1 << 24
-# Neurons for which bisection over all thresholds takes less time than another level.
+# Neurons for which all levels at once take less time than another level.
 FEW = 128
 # A threshold is at most 2**16.
 _KEY_BITS = 17
@@ -53,22 +53,19 @@ class ThresholdDraw:
         counts.fill(0)
         firing = np.flatnonzero(words >= tables.lowest[0].take(bucket))
         row, bucket, words = row.take(firing), bucket.take(firing), words.take(firing)
-        # By levels while many are left; a few take less time by bisection of all exact thresholds.
         found = np.zeros(len(firing), np.int64)
         left = np.arange(len(firing))
+        # Level by level while many are left, then all levels of the few at once.
         for level in tables.lowest[1:]:
             if len(left) <= FEW:
                 break
             found[left] += 1
-            left = left[words.take(left) >= level.take(bucket.take(left))]
-        else:
-            found[left] += 1
-            left = left[:0]
-        place = np.maximum(found - 1, 0) * tables.highest.shape[1] + bucket
-        unsure = words < tables.highest.reshape(-1).take(place)
-        unsure[left] = True
-        exactly = np.flatnonzero(unsure)
-        found[exactly] = tables.count(row.take(exactly), words.take(exactly))
+            left = left.take(np.flatnonzero(words.take(left) >= level.take(bucket.take(left))))
+        reached = words.take(left)[:, None] >= tables.lowest_of.take(bucket.take(left), axis=0)
+        found[left] = np.count_nonzero(reached, axis=1)
+        place = (found - 1) * tables.highest.shape[1] + bucket
+        unsure = np.flatnonzero(words < tables.highest.reshape(-1).take(place))
+        found[unsure] = tables.settle(row.take(unsure), words.take(unsure), found.take(unsure))
         counts[firing] = found
 
 
@@ -122,8 +119,11 @@ class Thresholds(NamedTuple):
         A bucket holds 2**bucket_bits rows.
     lowest, highest : int32 [max_count, buckets]
         Of the thresholds of each count from 1, over the rows of a bucket.
+    lowest_of : int32 [buckets, max_count]
+        The same, bucket by bucket.
     keys : int64
-        Sorted: row * 2**17 + threshold, for all thresholds that a word can reach.
+        Sorted: row * 2**17 + threshold, for all thresholds that a word can reach; below and above
+        them one more.
     starts : int64 [rows]
         Number of keys before each row.
     """
@@ -132,13 +132,18 @@ class Thresholds(NamedTuple):
     bucket_bits: int
     lowest: NDArray[np.int32]
     highest: NDArray[np.int32]
+    lowest_of: NDArray[np.int32]
     keys: Ints
     starts: Ints
 
-    def count(self, row: Ints, words: NDArray[np.int32]) -> Ints:
-        """Number of thresholds that the words reach."""
+    def settle(self, row: Ints, words: NDArray[np.int32], most: Ints) -> Ints:
+        """Number of thresholds that the words reach, by the exact ones; ``most`` or less."""
         key = (row << _KEY_BITS) + words
-        return self.keys.searchsorted(key, "right") - self.starts.take(row)
+        before = self.starts.take(row) - 1
+        # Beyond a row's own thresholds lie those of the next, which are never reached.
+        while (less := key < self.keys.take(before + most, mode="clip")).any():
+            most = most - less
+        return most
 
 
 @lru_cache(maxsize=4)
@@ -165,6 +170,7 @@ def thresholds(low: int, high: int, max_count: int, frac_bits: int) -> Threshold
         bucket_bits,
         np.ascontiguousarray(np.concatenate(lowest).T),
         np.ascontiguousarray(np.concatenate(highest).T),
-        np.concatenate(keys),
-        np.cumsum(length) - length,
+        np.concatenate(lowest),
+        np.concatenate([[-1], *keys, [1 << 62]]),
+        1 + np.cumsum(length) - length,
     )
