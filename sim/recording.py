@@ -175,7 +175,8 @@ class Recorder:
                     array[rows] = values
 
     def finish(
-        self, reconstruct: Callable[[IntegerNetwork, NDArray[Any]], NDArray[np.float32]] = reconstruct
+        self,
+        reconstruct: Callable[[IntegerNetwork, NDArray[Any]], NDArray[np.float32]] = reconstruct,
     ) -> Recording:
         """Return the recording; ``reconstruct`` reads the last values out."""
         network = self._network

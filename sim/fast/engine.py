@@ -64,9 +64,7 @@ class FastEngine(Engine):
             per_step += size * variable_dtype(network, name).itemsize
         return max(1, min(SAMPLES_PER_BLOCK, BLOCK_BYTES // (per_step * steps)))
 
-    def encode(
-        self, network: IntegerNetwork, x: NDArray[np.int32]
-    ) -> dict[str, NDArray[np.int32]]:
+    def encode(self, network: IntegerNetwork, x: NDArray[np.int32]) -> dict[str, NDArray[np.int32]]:
         """Values of the inputs' variables; see :meth:`Engine.encode`."""
         samples, frames, pixels = x.shape
         found = {}

@@ -9,6 +9,7 @@ Python keeps arrays alive while a compiled function runs.
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,11 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 _one_at_a_time = threading.Lock()
+_warned = False
+_NO_CACHE = (
+    "engine fast: there is no folder that its compiled code can be kept in, so it is compiled anew "
+    "in every process; set NUMBA_CACHE_DIR to one that can be written"
+)
 _NUMBERS = types.CPointer(types.int64)
 # Where the numbers of a command's room are; all but the last three are addresses.
 CELLS, RAW, BUCKET, FIRES, ROW, DIGIT, PART, RING, SEED, STEP, SAMPLE = range(11)
@@ -47,9 +53,13 @@ class Compiled:
         return self._code
 
     def _compile(self) -> Any:
+        global _warned
         try:
             return nb.cfunc(self._signature, cache=True)(self._function)
-        except RuntimeError:  # No place for the cache.
+        except RuntimeError:
+            if not _warned:
+                warnings.warn(_NO_CACHE, RuntimeWarning, stacklevel=2)
+                _warned = True
             return nb.cfunc(self._signature)(self._function)
 
     @property

@@ -40,9 +40,7 @@ def proved_activations(network: IntegerNetwork) -> list[Proved]:
     return found
 
 
-def _prove(
-    network: IntegerNetwork, part: str, activation: Activation, bounds: Bounds
-) -> Proved:
+def _prove(network: IntegerNetwork, part: str, activation: Activation, bounds: Bounds) -> Proved:
     """Bounds of one activation; those of the variables that it sets are updated."""
     population = network.population_of[activation.population]
     program = population.program(activation.program)
