@@ -95,7 +95,9 @@ class Ranges:
     Attributes
     ----------
     variables : dict of str to Interval
-        By ``population.variable``; inputs included.
+        What a recording may hold, by ``population.variable``, inputs included: values at the
+        start, at the end of an iteration, and after ``final``. Where a variable is set twice in
+        an iteration, the value between is in ``rows`` alone.
     rows : tuple of Range
         Every word: accumulators, received sums, results of operations, variables, host sums.
     unbounded : tuple of str
@@ -202,10 +204,10 @@ def _holds(bounds: Bounds, after: Bounds) -> bool:
 
 
 def _iterate(circuit: Circuit, bounds: Bounds, report: _Report | None = None) -> Bounds:
-    """Bounds that hold at any time during and after an iteration from these.
+    """Bounds after an iteration from these, and after ``final``.
 
-    A variable may be set more than once in an iteration, and ``final`` follows the last one; what
-    comes back holds at the end of either.
+    A variable may be set more than once in an iteration; what is between is reported and judged,
+    and not part of what comes back.
     """
     now = dict(bounds)
     for activation in circuit.iteration:

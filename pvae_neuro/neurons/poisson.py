@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from pvae_neuro.network.program import Neuron, trace
+from pvae_neuro.network.program import Neuron, Value, trace
 
 
 def fire(n: Neuron) -> None:
@@ -23,7 +23,7 @@ def integrate_lateral(n: Neuron) -> None:
     n.u = _integrated(n, n.drive + n.lateral - n.leak - n.diagonal * n.z)
 
 
-def _integrated(n, change):  # type: ignore[no-untyped-def]
+def _integrated(n: Neuron, change: Value) -> Value:
     return n.clip(n.u + n.clip(change, n.du_min, n.du_max), n.u_min, n.u_max)
 
 
