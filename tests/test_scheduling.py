@@ -25,8 +25,8 @@ distributed = pytest.importorskip(
 
 import scheduled_engines  # noqa: E402
 
-from pvae_neuro.cluster import clients  # noqa: E402
-from pvae_neuro.cluster.connection import _result  # noqa: E402
+from pvae_neuro.cluster import dask as cluster_dask  # noqa: E402
+from pvae_neuro.cluster.dask import _result  # noqa: E402
 from pvae_neuro.cluster.engine import ScheduledEngine, engine_for  # noqa: E402
 from pvae_neuro.cluster.worker import call  # noqa: E402
 from pvae_neuro.errors import EngineError, InputError, MissingDependencyError  # noqa: E402
@@ -243,8 +243,8 @@ def test_a_scheduler_without_workers() -> None:
 def test_workers_of_another_version_are_refused(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours = clients.own_version()
-    monkeypatch.setattr(clients, "own_version", lambda: "99.0")
+    ours = cluster_dask.own_version()
+    monkeypatch.setattr(cluster_dask, "own_version", lambda: "99.0")
     with pytest.raises(EngineError, match=rf"expected pvae-neuro 99\.0, as here, got {ours};"):
         scheduled(address).run(NETWORK, IMAGES, STEPS, 3)
     monkeypatch.undo()

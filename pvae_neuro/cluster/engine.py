@@ -18,8 +18,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pvae_neuro.cluster.clients import LOCAL, ConnectionOptions
-from pvae_neuro.cluster.connection import Connection
+from pvae_neuro.cluster.dask import LOCAL, Connection, ConnectionOptions
 from pvae_neuro.cluster.worker import run_part
 from pvae_neuro.errors import InputError
 from pvae_neuro.network import IntegerNetwork
@@ -63,7 +62,7 @@ class ScheduledEngine(Engine):
     block : int, optional
         Samples that travel together; changes no integer.
     **options
-        Further fields of :class:`~pvae_neuro.cluster.clients.ConnectionOptions`.
+        Further fields of :class:`~pvae_neuro.cluster.dask.ConnectionOptions`.
 
     Raises
     ------
@@ -92,6 +91,10 @@ class ScheduledEngine(Engine):
     def unsupported(self, network: IntegerNetwork) -> list[str]:
         """What the engine on the workers lacks."""
         return self._local().unsupported(network)
+
+    def require_support(self, network: IntegerNetwork) -> None:
+        """Raise unless the network is proved and the engine on the workers has what it needs."""
+        self._local().require_support(network)
 
     def _local(self) -> Engine:
         return get_engine(self._engine) if isinstance(self._engine, str) else self._engine

@@ -34,7 +34,7 @@ def call(expected_version: str, function: Callable[..., Any], *arguments: Any) -
     EngineError
         If the version here is another.
     """
-    from pvae_neuro.cluster.clients import own_version
+    from pvae_neuro.cluster.dask import own_version
 
     if own_version() != expected_version:
         raise EngineError(
