@@ -147,7 +147,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) ->
     """Until the timeout of the test: how long a process takes depends on what runs beside it."""
     while not condition():
         assert process.poll() is None
-        time.sleep(0.005)
+        time.sleep(0.1)
 
 
 def interrupted(tmp_path: Path, **settings: Any) -> Path:
