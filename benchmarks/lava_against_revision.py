@@ -12,9 +12,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +24,7 @@ from typing import Any
 
 CIRCUITS = ("lateral", "predictive")
 FIRST_STEPS = 3
+STOP_SECONDS = 10.0
 
 
 def worker(job: dict[str, Any]) -> None:
@@ -60,7 +63,11 @@ def worker(job: dict[str, Any]) -> None:
             "spikes": int(circuit.latents.z.get().sum()),
         }
         print(json.dumps(result), flush=True)
-    # A plain exit would wait for Lava's processes.
+    # Lava sometimes waits for ever for its own processes.
+    timer = threading.Timer(STOP_SECONDS, os._exit, (0,))
+    timer.daemon = True
+    timer.start()
+    circuit.latents.stop()
     os._exit(0)
 
 
@@ -107,7 +114,13 @@ class Contender:
 
     def stop(self) -> None:
         """End it, and Lava's own processes with it."""
-        os.killpg(self._process.pid, 9)
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(2 * STOP_SECONDS)
+        # Python's resource tracker ignores this, and unlinks shared memory once others are gone.
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGTERM)
         self._process.wait()
 
 
