@@ -30,7 +30,8 @@ from pvae_neuro.sim.engine import Block, BlockResult, Engine
 from pvae_neuro.sim.noise import population_noise
 
 LARGEST_BLOCK = 64
-_ERRORS_ONLY = 3
+# Errors are raised; nothing but fatal ones is printed too.
+_FATAL_ONLY = 4
 _KEY = "onnx"
 
 
@@ -160,7 +161,7 @@ def _loaded(model: ModelProto, threads: int) -> Any:
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _FATAL_ONLY
     try:
         return runtime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
@@ -205,7 +206,8 @@ def _defaults(session: Any) -> list[Any]:
 
 
 def _failed(what: str, error: Exception) -> EngineError:
+    reason = " ".join(str(error).split())
     return EngineError(
-        f"engine onnx: expected the graph to be {what}, got from ONNX Runtime: {error}. "
+        f"engine onnx: expected the graph to be {what}, got from ONNX Runtime: {reason}. "
         f"The engine 'reference' gives the same numbers"
     )
