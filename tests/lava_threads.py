@@ -128,7 +128,7 @@ def run_job(
                 for e in network.encodings
             }
         )
-        lava = build_lava(network, seed=seed, sample=first_sample, batch=width, job=job)
+        lava = build_lava(network, seed=seed, batch=width, job=job)
         models = make_models([*lava.populations.values(), *lava.connections.values()])
         parts = []
         for piece in range(job.pieces):

@@ -226,7 +226,7 @@ def test_names_that_lava_has_for_something_else():
         n.step = n.phase
         n.z_out = n.step
 
-    names = ("phase", "step", "z_out", "time_step")
+    names = ("phase", "step", "z_out", "time_step", "join")
     cells = Population(
         "cells",
         4,

@@ -76,7 +76,7 @@ def compile_program(
         text.constant(str(literal), np.array([literal], np.int64))
     uses = _last_uses(program)
     for name, parts in received.items():
-        text.receive(name, parts, uses)
+        text.receive(name, parts)
     for number, instruction in enumerate(program.instructions):
         text.instruction(number, instruction.operation, instruction.arguments, uses)
     text.store({o.variable: o.value for o in program.outputs}, variables)
@@ -134,7 +134,7 @@ class _Source:
             if place in self.temporary and uses.get(name, -1) <= number:
                 self.free.append(place)
 
-    def receive(self, name: str, parts: Received, uses: Mapping[str, int]) -> None:
+    def receive(self, name: str, parts: Received) -> None:
         """Add up what arrived, and shift it to the population's unit."""
         terms = [f"arrived[{self.bind(port)}]" for port in parts.ports]
         terms += [self.bind(array) for array in parts.held]

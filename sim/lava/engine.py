@@ -164,6 +164,5 @@ class Loihi2Engine(Engine):
         )
 
     def run_block(self, block: Block) -> BlockResult:
-        """Raise: :meth:`require` refuses first."""
-        self.require()
+        """Never reached: :meth:`require` refuses first."""
         raise EngineUnavailableError("loihi2: cannot run on hardware")

@@ -188,6 +188,11 @@ class Tape:
         return self.job.first_sample + self._row
 
     @property
+    def is_over(self) -> bool:
+        """Whether all samples have run."""
+        return self._row >= self.job.samples
+
+    @property
     def _row(self) -> int:
         return self._pass * self.job.width
 
@@ -228,8 +233,7 @@ class Tape:
             values = state[variable].astype(self.job.dtypes[name])
             self._append(self.job.last_file(name, self._piece), values)
         self._pass += 1
-        over = self._row >= self.job.samples
-        if over or self._pass % self.job.passes_per_piece == 0:
+        if self.is_over or self._pass % self.job.passes_per_piece == 0:
             for file in self._files.values():
                 file.close()
             self._files.clear()

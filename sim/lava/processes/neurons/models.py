@@ -66,9 +66,9 @@ class NeuronsModel(PyLoihiProcessModel, metaclass=_AnyPopulation):  # type: igno
         self._plan: Plan = proc_params["plan"]
         self._log_rate: Interval | None = proc_params["log_rate"]
         self._job: Job | None = proc_params["job"]
-        self._names: dict[str, dict[str, str]] = {
-            kind: proc_params[kind] for kind in ("names", "held")
-        }
+        # Attributes of the variables, and of the held inputs by connection.
+        self._names: dict[str, str] = proc_params["names"]
+        self._held_names: dict[str, str] = proc_params["held"]
         self._width = int(proc_params["batch"])
         self._ready = False
 
@@ -100,10 +100,10 @@ class NeuronsModel(PyLoihiProcessModel, metaclass=_AnyPopulation):  # type: igno
         plan, population = self._plan, self._population
         self._period, self._lead = plan.timing.period, plan.timing.lead
         self._state: dict[str, Ints] = {
-            name: getattr(self, attribute) for name, attribute in self._names["names"].items()
+            name: getattr(self, attribute) for name, attribute in self._names.items()
         }
         self._held: dict[str, Ints] = {
-            name: getattr(self, attribute) for name, attribute in self._names["held"].items()
+            name: getattr(self, attribute) for name, attribute in self._held_names.items()
         }
         shape = next(iter(self._state.values())).shape
         self._zeros = np.zeros(shape, np.int64)
@@ -253,7 +253,8 @@ class NeuronsModel(PyLoihiProcessModel, metaclass=_AnyPopulation):  # type: igno
             self._tape.write()
             if step + 1 == self._plan.timing.steps(self._job.total_iterations):
                 self._tape.end_pass(self._state)
-                self.step[0], self.sample[0] = 0, self._tape.first_sample
-                following = None if self._place is None else 0
+                self.step[0], following = 0, None
+                if not self._tape.is_over and self._place is not None:
+                    self.sample[0], following = self._tape.first_sample, 0
         if following is not None:
             self._load_words(following)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from lava.magma.core.model.py.model import PyLoihiProcessModel
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
@@ -13,7 +14,9 @@ from pvae_neuro.sim.lava.exchange import Job, state_shape
 from pvae_neuro.sim.lava.plan import Plan
 
 # Attributes of Lava's ProcessModels, which a variable must not replace.
-_RESERVED = frozenset({"log", "model_id", "phase", "proc_params", "py_ports", "tags", "time_step"})
+_RESERVED = (
+    frozenset(dir(PyLoihiProcessModel)) | frozenset(vars(PyLoihiProcessModel({}))) | {"tags"}
+)
 
 
 class Neurons(AbstractProcess):  # type: ignore[misc]
