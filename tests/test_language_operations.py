@@ -28,7 +28,7 @@ def argument_strategies(name):
 
 
 @pytest.mark.parametrize("name", sorted(SCALAR))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_formula(name, data):
     rows = [
@@ -98,7 +98,7 @@ def intervals(draw, values=words):
 
 
 @pytest.mark.parametrize("name", sorted(SCALAR))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_interval_holds_every_result(name, data):
     drawn = [data.draw(intervals(values)) for values in argument_strategies(name)]
@@ -157,7 +157,7 @@ def test_shift_is_exact_at_its_corners(value, amount):
     assert (bounds.smallest, bounds.largest) == (min(results), max(results))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_bounds_beyond_64_bits_saturate_where_they_are_reported(data):
     """Whatever comes in, no rule wraps round: what is too large stays too large for a word."""

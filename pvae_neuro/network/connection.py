@@ -303,7 +303,12 @@ def _strided(first: int, count: int, stride: int) -> slice:
 
 def _padded(pictures: NDArray[Any], connection: Convolution) -> NDArray[Any]:
     pad = connection.padding
-    return np.pad(pictures, [(0, 0), (0, 0), (pad, pad), (pad, pad)])
+    if not pad:
+        return pictures
+    samples, channels, height, width = pictures.shape
+    padded = np.zeros((samples, channels, height + 2 * pad, width + 2 * pad), pictures.dtype)
+    padded[:, :, pad:-pad, pad:-pad] = pictures
+    return padded
 
 
 CONNECTION_KINDS: dict[str, type[Connection]] = {
