@@ -126,7 +126,9 @@ class Evaluator:
         for row, sample in enumerate(self.samples):
             words = {}
             for b in range(first // 16, (first + size - 1) // 16 + 1):
-                for k, number in enumerate(philox(self.seed, b + 1, step, sample, sampler["stream"])):
+                for k, number in enumerate(
+                    philox(self.seed, b + 1, step, sample, sampler["stream"])
+                ):
                     for j in range(4):
                         words[16 * b + 4 * k + j] = (number >> (16 * j)) & 65535
             out[row] = [words[first + i] for i in range(size)]
@@ -256,10 +258,9 @@ def philox(seed, block, step, sample, stream):
 
 
 def draw(potential, words, sampler):
-    potential = np.broadcast_to(potential, words.shape)
     most, bits = sampler["max_count"], sampler["frac_bits"]
-    counts = [count(int(u), int(w), most, bits) for u, w in zip(potential.flat, words.flat)]
-    return np.array(counts, np.int64).reshape(words.shape)
+    pairs = np.stack(np.broadcast_arrays(potential, words), -1).reshape(-1, 2).tolist()
+    return np.array([count(u, w, most, bits) for u, w in pairs]).reshape(words.shape)
 
 
 def rounded(a, n):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -18,8 +19,10 @@ from pvae_neuro.errors import EngineError, EngineUnavailableError, InputError, N
 from pvae_neuro.exporters.onnx import build_model, sampler
 from pvae_neuro.exporters.onnx.integers import IntegerGraph, Signal, value_info
 from pvae_neuro.exporters.onnx.operations import LOWERED, apply
-from pvae_neuro.network import OPERATIONS, Activation, Constant, IntegerNetwork, shared
+from pvae_neuro.network import OPERATIONS, Activation, Constant, transpose_of
 from pvae_neuro.network.random import random_inputs, random_network
+from pvae_neuro.network.sampler import sample_counts
+from pvae_neuro.neurons.poisson import INTEGRATE_LATERAL
 from pvae_neuro.sim import onnx_runtime
 from pvae_neuro.sim.engine import get_engine
 from pvae_neuro.sim.noise import population_noise
@@ -44,13 +47,13 @@ def assert_equals_reference(network, samples=3, steps=6, seed=0, images=None, **
 
 
 @pytest.mark.parametrize("build", BUILDERS)
-@pytest.mark.parametrize("max_count", [7, 15, 31, 63, 127, 255])
+@pytest.mark.parametrize("max_count", [7, 15, 31, 63])
 def test_equals_the_reference(build, max_count):
     network = build(seed=3, latents=21, pixels=28, max_count=max_count)
     assert_equals_reference(network, samples=5, steps=12, first_sample=70)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(seed=st.integers(0, 2**32), frames=st.sampled_from([None, 1, 3]))
 def test_equals_the_reference_whatever_the_network(seed, frames):
     rng = np.random.default_rng(seed)
@@ -59,7 +62,7 @@ def test_equals_the_reference_whatever_the_network(seed, frames):
     assert_equals_reference(network, steps=4, seed=seed, images=images)
 
 
-@pytest.mark.parametrize("max_count", [7, 63, 255])
+@pytest.mark.parametrize("max_count", [7, 63])
 def test_draws_follow_the_rule_where_it_is_not_expanded(monkeypatch, max_count):
     monkeypatch.setattr(sampler, "LARGEST_TABLE", 0)
     network = toy.lateral(seed=1, latents=30, max_count=max_count)
@@ -77,11 +80,9 @@ def test_every_word_gives_the_count_of_the_rule(monkeypatch, limit):
     model = draw_model(latents, low, high)
     session = runtime.InferenceSession(model.SerializeToString())
     words = np.arange(1 << 16, dtype=np.uint16)[:, None]
-    for u in (low, -20000, -4096, 0, 1, high):
+    for u in (low, -4096, 1, high):
         potentials = np.full(words.shape, u, np.int32)
         counts = session.run(None, {"u": potentials, "w": words})[0]
-        from pvae_neuro.network.sampler import sample_counts
-
         s = latents.sampler
         assert np.array_equal(counts, sample_counts(potentials, words, s.max_count, s.frac_bits))
 
@@ -137,7 +138,12 @@ def check(name, lists, amounts, ends):
     grid = [c.reshape(-1, 1) for c in np.meshgrid(*columns)]
     expected = np.broadcast_to(OPERATIONS[name].integer(*grid), grid[0].shape)
     # A network is proved to keep its words within 24 bits; all others may give anything.
-    kept = (np.abs(expected * 2 + 1) < (1 << 24)).ravel()
+    size = np.abs(np.broadcast_to(expected, grid[0].shape).astype(np.float64))
+    if amounts is not None:
+        value = np.prod([g.astype(np.float64) for g in grid[:-1]], axis=0)
+        amount = -grid[-1] if name == "shl" else grid[-1]
+        size = np.abs(value) * 2.0**-amount
+    kept = (size < (1 << 23) - 1).ravel()
     ranges = [(-(1 << 23), (1 << 23) - 1)] * len(lists) + ([] if ends is None else [ends])
     session = runtime.InferenceSession(operation_model(name, ranges).SerializeToString())
     feeds = {f"a{k}": g[kept].astype(np.int32) for k, g in enumerate(grid)}
@@ -169,18 +175,25 @@ def test_encodings_are_exact_where_their_sums_pass_32_bits():
 # ------------------------------------------------------------------------------ connections
 
 
-def extreme(network, sign, message_limit=900):
-    """The same circuit with every mantissa at its limit."""
-    weight = np.full_like(network.connection_of["prediction"].weight, sign * 127)
-    network = toy.with_connection(network, "prediction", weight=weight)
-    return toy.with_constant(network, "errors", low=-message_limit, high=message_limit)
+def with_weights(network, weight, **changes):
+    """The predictive circuit with another dictionary."""
+    pixels, prediction, _ = network.connections
+    prediction = replace(prediction, weight=weight, **changes)
+    old = network.connection_of["feedback"]
+    feedback = transpose_of(
+        prediction, "feedback", "errors", "m", "latents",
+        exponent=old.exponent, received_as="feedback",
+    )  # fmt: skip
+    return replace(network, connections=(pixels, prediction, feedback))
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-@pytest.mark.parametrize("message_limit", [1, 63, 64, 127, 128, 1000])
-def test_graded_messages_of_every_width_are_exact(sign, message_limit):
-    network = extreme(toy.predictive(latents=40, pixels=64, max_count=15), sign, message_limit)
-    assert_equals_reference(network)
+@pytest.mark.parametrize("limit", [1, 63, 64, 127, 128, 1000])
+def test_graded_messages_of_every_width_are_exact(sign, limit):
+    network = toy.predictive(latents=40, pixels=64, max_count=15)
+    weight = np.full_like(network.connection_of["prediction"].weight, sign * 127)
+    network = with_weights(network, weight)
+    assert_equals_reference(toy.with_constant(network, "errors", low=-limit, high=limit))
 
 
 @pytest.mark.parametrize("width", [13, 14, 20, 21])
@@ -189,9 +202,13 @@ def test_messages_of_three_and_four_digits_are_exact(width):
     network = toy.predictive(latents=3, pixels=4)
     weight = np.zeros((4, 3), np.int8)
     weight[0, 0] = 1
-    network = toy.with_connection(network, "prediction", weight=weight, exponent=0)
     limit = (1 << width) - 1
-    assert_equals_reference(toy.with_constant(network, "errors", low=-limit, high=limit, gain=1 << 14))
+    network = with_weights(network, weight, exponent=0)
+    network = toy.with_constant(
+        network, "errors", low=-limit, high=limit, gain=1 << 11, gain_shift=1
+    )
+    got = assert_equals_reference(network)
+    assert np.abs(got["errors.m"]).max() > 63 * 129
 
 
 # ------------------------------------------------------------------------------- the graph
@@ -291,25 +308,22 @@ def test_sessions_are_kept_with_their_network():
 
 def test_networks_are_let_go():
     def resident() -> float:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * 4096 / 1e6
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
 
     engine = OnnxEngine(threads=1)
     sizes = []
-    for seed in range(40):
+    for seed in range(24):
         network = toy.lateral(seed, latents=64, pixels=64)
         engine.run(network, toy.images(network, 2), 2, 0)
         del network
         gc.collect()
         sizes.append(resident())
-    assert sizes[-1] - sizes[9] < 20
+    assert sizes[-1] - sizes[7] < 20
 
 
 def test_a_network_that_draws_nothing_runs():
     network = toy.lateral()
     latents = network.population_of["latents"]
-    from pvae_neuro.neurons.poisson import INTEGRATE_LATERAL
-
     still = replace(latents, programs=(INTEGRATE_LATERAL,), sampler=None)
     quiet = replace(
         network,
@@ -360,6 +374,4 @@ def test_constants_may_be_stored_for_each_neuron():
         Constant(c.name, np.broadcast_to(c.values, latents.size).copy()) for c in latents.constants
     )
     wide = replace(latents, constants=constants)
-    assert isinstance(network, IntegerNetwork)
-    assert len(shared(3)) == 1
     assert_equals_reference(replace(network, populations=(network.populations[0], wide)))

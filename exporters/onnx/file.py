@@ -287,7 +287,7 @@ def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
                 yield from _tensors(attribute.g)
 
 
-_STORED_TYPES = {
+_STORED_TYPES: dict[int, np.dtype[Any]] = {
     TensorProto.INT8: np.dtype("int8"),
     TensorProto.INT16: np.dtype("<i2"),
     TensorProto.INT32: np.dtype("<i4"),

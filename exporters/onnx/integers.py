@@ -166,6 +166,8 @@ class IntegerGraph:
         if n == 0:
             return a, dtype
         if n < 0:
+            if dtype == "int32" and n < -30:
+                a, dtype = self.cast(a, "int64"), "int64"
             return self.node("Mul", [a, self.constant(1 << -n, dtype)], name), dtype
         half = 1 << (n - 1)
         lift = -(min(bounds[0], 0) >> n) << n

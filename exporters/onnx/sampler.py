@@ -108,10 +108,10 @@ def expand(graph: IntegerGraph, population: str, sampler: Sampler, low: int, hig
     graph.block("Loop", [trips, on, r, zeros, p, s], outputs, f"{rule.name}.loop", body=body)
     by_rate = rule.node("Transpose", [outputs[-1]], "by_rate", perm=[1, 0])
     axis = graph.constant([1], "int64")
-    for name, first, last in zip(names[1:], (0, HEAD), (HEAD, sampler.max_count), strict=True):
-        if first >= sampler.max_count:
+    for name, start, stop in zip(names[1:], (0, HEAD), (HEAD, sampler.max_count), strict=True):
+        if start >= sampler.max_count:
             continue
-        between = [graph.constant([n], "int64") for n in (first, last)]
+        between = [graph.constant([n], "int64") for n in (start, stop)]
         graph.output("Slice", [by_rate, *between, axis], name)
     # Thresholds fall as log-rates rise: the last one of a bin is its smallest.
     rates, size = high - low + 1, 1 << _bin_bits(sampler)
