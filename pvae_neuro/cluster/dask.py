@@ -25,6 +25,7 @@ from importlib.metadata import version
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
+from pvae_neuro.cluster.worker import call, own_version
 from pvae_neuro.errors import EngineError, InputError, PvaeNeuroError
 from pvae_neuro.utils.optional import require
 
@@ -192,8 +193,6 @@ class Connection:
         task: tuple[Callable[..., Any], Future],
     ) -> bool:
         """Keep every thread busy with the next block at hand; false when all is done."""
-        from pvae_neuro.cluster.worker import call
-
         with self._lost_is_an_error():
             room = 2 * sum(client.nthreads().values()) + 2 - len(pending)
         while room > 0 and (item := next(waiting, None)) is not None:
@@ -258,11 +257,6 @@ def _result(future: Future) -> Any:
         ) from error
     except Exception as error:
         raise EngineError(f"a worker failed: {type(error).__name__}: {error}") from error
-
-
-def own_version() -> str:
-    """Version of this package, as installed here."""
-    return version("pvae-neuro")
 
 
 def require_distributed() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,11 @@ from pvae_neuro.sim.recording import Record, Recording
 
 # Engines have threads or processes of their own, so a worker runs one part at a time.
 _one_at_a_time = threading.Lock()
+
+
+def own_version() -> str:
+    """Version of this package, as installed here."""
+    return version("pvae-neuro")
 
 
 def call(expected_version: str, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -34,8 +40,6 @@ def call(expected_version: str, function: Callable[..., Any], *arguments: Any) -
     EngineError
         If the version here is another.
     """
-    from pvae_neuro.cluster.dask import own_version
-
     if own_version() != expected_version:
         raise EngineError(
             f"a worker joined with pvae-neuro {own_version()}, expected {expected_version}; "
