@@ -22,7 +22,8 @@ from pvae_neuro.saved.model_file import SavedModel
 
 # The sampler's accuracy is certified up to this count (docs/decisions.md).
 LARGEST_COUNT = 255
-STANDARD_COUNTS = (15, 31, 63, 127, 255)
+# Larger ones are taken where they are asked for: their sums leave 24 bits sooner.
+STANDARD_COUNTS = (15, 31, 63)
 # Fixed-point position of the input; 8-bit images lose nothing that a weight could resolve.
 INPUT_FRAC_BITS = 12
 # A clamp of the log-rate that is lower by this much changes the largest rate by 1 %.
@@ -42,7 +43,7 @@ class QuantizeConfig:
     frac_bits : int
         Fixed-point position of the membrane potential, 4 to 16.
     max_count : int or None
-        Largest spike count; None takes the smallest of 15, 31, 63, 127, 255 that calibration
+        Largest spike count; None takes the smallest of 15, 31, 63 that calibration
         allows.
     """
 
