@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pvae_neuro.network import Encoding, IntegerNetwork
 from pvae_neuro.sim.fast.memory import address, compiled, float64_at, int32_at, int64_at
-from pvae_neuro.sim.fast.team import Team
+from pvae_neuro.sim.fast.team import share_out
 
 # Rows of weights that serve all images while they are in the second-level cache.
 ROWS_TOGETHER = 16
@@ -30,18 +30,17 @@ def encode(
     if weight is None:
         return encoding.apply(x).astype(np.int32)
     x = np.ascontiguousarray(x)
-    out = np.empty((len(x), weight.shape[1]), np.int32)
-    half = (1 << encoding.shift) >> 1
+    pixels, size = weight.shape
+    out = np.empty((len(x), size), np.int32)
 
-    def share(first: int, last: int, start: int, stop: int) -> None:
-        product, work = np.zeros((last - first, weight.shape[1])), np.empty(2 * ROWS_TOGETHER)
-        places = map(address, (x[first:], weight, product, work))
-        add_drive(*places, len(product), *weight.shape)
-        shifted = (product.astype(np.int64) + half) >> encoding.shift
-        out[first:last] = np.minimum(np.maximum(shifted, -encoding.limit), encoding.limit)
+    def share(first: int, last: int) -> None:
+        room = np.empty(2 * ROWS_TOGETHER + (last - first) * size)
+        add_drive(
+            address(x[first:]), address(weight), address(out[first:]), address(room),
+            last - first, pixels, size, encoding.shift, encoding.limit,
+        )  # fmt: skip
 
-    with Team(len(x), threads) as team:
-        team.run(share, 0, 0)
+    share_out(share, len(x), threads)
     return out
 
 
@@ -79,19 +78,23 @@ def _bright(encoded, first, last, place, value):  # type: ignore[no-untyped-def]
     return found
 
 
-@compiled(7)
-def add_drive(encoded, weight, product, work, samples, pixels, size):  # type: ignore[no-untyped-def]
-    """``product[b, k] += sum over pixels m of encoded[b, m] * weight[m, k]``.
+@compiled(9)
+def add_drive(encoded, weight, out, room, samples, pixels, size, shift, limit):  # type: ignore[no-untyped-def]
+    """``out[b, k] = clamp(shift_right(sum over m of encoded[b, m] * weight[m, k], shift))``.
 
-    By their addresses: encoded int32 [B, M], weight float64 [M, K], product float64 [B, K], and
-    room for two numbers for each of ``ROWS_TOGETHER``. Exact while no partial sum reaches 2**53,
-    which the caller sees to. Dark pixels cost nothing.
+    By their addresses: encoded int32 [B, M], weight float64 [M, K], out int32 [B, K], and room for
+    two numbers for each of ``ROWS_TOGETHER`` and for the sums. Exact while no partial sum reaches
+    2**53, which the caller sees to. Dark pixels cost nothing.
     """
-    place, value = int64_at(work), float64_at(work + 8 * ROWS_TOGETHER)
+    place, value = int64_at(room), float64_at(room + 8 * ROWS_TOGETHER)
+    sums = room + 16 * ROWS_TOGETHER
+    row = float64_at(sums)
+    for k in range(samples * size):
+        row[k] = 0.0
     for first in range(0, pixels, ROWS_TOGETHER):
         last = first + ROWS_TOGETHER if first + ROWS_TOGETHER < pixels else pixels
         for b in range(samples):
-            row = float64_at(product + 8 * b * size)
+            row = float64_at(sums + 8 * b * size)
             bright = _bright(int32_at(encoded + 4 * b * pixels), first, last, place, value)
             for p in range(0, bright, ROWS_PER_PASS):
                 w0 = float64_at(weight + 8 * size * place[p])
@@ -101,4 +104,13 @@ def add_drive(encoded, weight, product, work, samples, pixels, size):  # type: i
                 x0, x1, x2, x3 = value[p], value[p + 1], value[p + 2], value[p + 3]
                 for k in range(size):
                     row[k] += x0 * w0[k] + x1 * w1[k] + x2 * w2[k] + x3 * w3[k]
+    half = (np.int64(1) << shift) >> 1
+    row, drive = float64_at(sums), int32_at(out)
+    for k in range(samples * size):
+        total = (np.int64(row[k]) + half) >> shift
+        if total > limit:
+            total = limit
+        if total < -limit:
+            total = -limit
+        drive[k] = total
     return 0

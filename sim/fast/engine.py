@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pvae_neuro.errors import EngineError
 from pvae_neuro.network import IntegerNetwork
-from pvae_neuro.sim.engine import Block, BlockResult, Engine, Progress
+from pvae_neuro.sim.engine import Block, BlockResult, Engine
 from pvae_neuro.sim.fast.drive import encode
 from pvae_neuro.sim.fast.events import list_cells
 from pvae_neuro.sim.fast.kernel import Samples, advance
@@ -19,7 +19,7 @@ from pvae_neuro.sim.fast.memory import SEED, address
 from pvae_neuro.sim.fast.plan import plan_for
 from pvae_neuro.sim.fast.readout import Summary as SummaryNumbers
 from pvae_neuro.sim.fast.readout import read_values, ring_bytes, summarize
-from pvae_neuro.sim.fast.team import Kernel, Team, default_threads
+from pvae_neuro.sim.fast.team import Kernel, Team, default_threads, share_out
 from pvae_neuro.sim.noise import check_whole
 from pvae_neuro.sim.readout import Summary
 from pvae_neuro.sim.recording import variable_dtype
@@ -85,27 +85,26 @@ class FastEngine(Engine):
             return super().run_summarized(block, x, counts, max_count)
         run = _Run(block, x)
         result = run.run(self._threads)
-        spikes, active, saturated = (run.sums[:, :-1, i] for i in range(3))
-        return result, Summary(spikes, active, saturated, run.error[:, 1:])
+        spikes, active, saturated = (run.figures[:, :-1, i] for i in range(3))
+        return result, Summary(spikes, active, saturated, run.figures[:, 1:, 3])
 
     def reconstruct(self, network: IntegerNetwork, values: NDArray[Any]) -> NDArray[np.float32]:
         """Read values out; see :meth:`Engine.reconstruct`."""
         plan, source = plan_for(network).readout, network.readout
         if plan is None or source is None:
             return super().reconstruct(network, values)
-        wide = np.ascontiguousarray(values, np.int32)
+        wide = values.astype(np.int32)
         image = np.empty((len(wide), plan.pixels), np.int32)
         work = 4 * list_cells(plan.neurons) + ring_bytes(plan.neurons, plan.pixels)
 
-        def share(first: int, last: int, start: int, stop: int) -> None:
+        def share(first: int, last: int) -> None:
             room = room_for(work)
             read_values(
                 address(plan.weight), plan.neurons, plan.pixels, address(wide[first:]),
                 address(room), address(image[first:]), last - first,
             )  # fmt: skip
 
-        with Team(len(wide), self._threads) as team:
-            team.run(share, 0, 0)
+        share_out(share, len(wide), self._threads)
         return (image * 2.0**-source.frac_bits).astype(np.float32)
 
 
@@ -143,22 +142,23 @@ class _Run:
             summary=0 if self.summary is None else address(self.summary),
         )
         self.samples = np.array(samples, np.int64)
+        self.addresses = address(plan.code), address(self.samples)
+        # The kernel takes the seed's bits.
+        self.seed = block.seed - ((block.seed >> 63) << 64)
 
     def _summary(self, x: NDArray[np.int32]) -> NDArray[np.int64]:
         plan, steps, frames = self.plan.readout, self.block.steps, x.shape[1]
         if plan is None:
             raise EngineError("engine fast: this network has no readout to summarize by")
         self.target = np.ascontiguousarray(x << plan.target_left)
-        self.sums = np.zeros((len(x), steps, 3), np.int64)
-        self.error = np.zeros((len(x), steps), np.int64)
+        self.figures = np.zeros((len(x), steps, 4), np.int64)
         numbers = SummaryNumbers(
             function=summarize.address,
             place=plan.place,
             stride=plan.stride,
             weights=address(plan.weight),
             target=address(self.target),
-            sums=address(self.sums),
-            error=address(self.error),
+            figures=address(self.figures),
             neurons=plan.neurons,
             pixels=plan.pixels,
             left=plan.left,
@@ -166,14 +166,15 @@ class _Run:
             frames=frames,
             iterations=(steps - 1) // frames,
             steps=steps,
+            narrow=plan.narrow,
         )
         return np.array(numbers, np.int64)
 
     def run(self, threads: int | None) -> BlockResult:
         """Run all steps."""
-        block, samples = self.block, len(self.block.samples)
-        with Team(samples, threads) as team:
-            _advance(team, self._kernel, samples, block.steps, block.advance)
+        block = self.block
+        with Team(len(block.samples), threads) as team:
+            _advance(team, self._kernel, block)
         last = {}
         for name in block.network.variables:
             place, size, dtype = self.plan.places[name]
@@ -183,8 +184,8 @@ class _Run:
     def _kernel(self, first: int, last: int, start: int, stop: int) -> None:
         memory = room_for(self.plan.room_bytes)
         room = self.plan.room + address(memory)
-        room[SEED] = np.array(self.block.seed, np.uint64).view(np.int64)
-        advance(*map(address, (self.plan.code, self.samples, room)), first, last, start, stop)
+        room[SEED] = self.seed
+        advance(*self.addresses, address(room), first, last, start, stop)
 
 
 def room_for(size: int) -> NDArray[np.uint8]:
@@ -193,14 +194,19 @@ def room_for(size: int) -> NDArray[np.uint8]:
     return memory[-address(memory) % CACHE_LINE :]
 
 
-def _advance(team: Team, kernel: Kernel, samples: int, steps: int, progress: Progress) -> None:
-    done, chunk = 0, min(FIRST_STEPS, steps)
+def _advance(team: Team, kernel: Kernel, block: Block) -> None:
+    samples, steps = len(block.samples), block.steps
+    # Seconds for a sample's step in an earlier run; without one a few steps are tried first.
+    pace = block.network.compiled.get("fast pace", 0.0) * samples
+    done, chunk = 0, int(SECONDS_PER_CALL / pace) if pace else FIRST_STEPS
     while done < steps:
         start = time.perf_counter()
-        stop = min(done + chunk, steps)
+        stop = min(done + max(1, chunk), steps)
         team.run(kernel, done, stop)
-        progress(samples * (min(stop, steps - 1) - done))
+        block.advance(samples * (min(stop, steps - 1) - done))
         elapsed = time.perf_counter() - start
+        pace = elapsed / (stop - done)
         # Follow the measured speed, but grow gently: the first call may include compilation.
-        chunk = max(1, min(int(SECONDS_PER_CALL / elapsed * (stop - done)), GROWTH * chunk))
+        chunk = min(int(SECONDS_PER_CALL / pace), GROWTH * (stop - done))
         done = stop
+    block.network.compiled["fast pace"] = pace / samples

@@ -84,6 +84,8 @@ class ReadoutPlan:
         Left shifts that bring reconstruction and input to a common unit.
     most : int
         Largest count.
+    narrow : bool
+        Whether differences fit 32 bits without a shift.
     """
 
     weight: NDArray[np.int16]
@@ -94,6 +96,7 @@ class ReadoutPlan:
     left: int
     target_left: int
     most: int
+    narrow: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -402,6 +405,7 @@ class _Planner:
             unit - source.frac_bits,
             target_left,
             latents.sampler.max_count,
+            unit == source.frac_bits and reach + target <= INT32_MAX,
         )
 
 

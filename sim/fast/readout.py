@@ -101,13 +101,15 @@ class Summary(NamedTuple):
         Address of :func:`summarize`.
     place, stride : int
         List of what is read out.
-    weights, target, sums, error : int
+    weights, target, figures : int
         Addresses: int16, see :func:`read_blocks`; int32 [B, F, M], encoded pixels in the unit of
-        the readout; int64 [B, T + 1, 3], spikes, active neurons and those at the largest count;
-        int64 [B, T + 1].
+        the readout; int64 [B, T + 1, 4], spikes, active neurons, those at the largest count, and
+        the squared error.
     neurons, pixels, left, most, frames, iterations, steps : int
         K, M, left shift to the unit of the readout, largest count, F, iterations of each frame,
         T + 1.
+    narrow : int
+        Whether no difference can leave 32 bits, and none is shifted.
     """
 
     function: int
@@ -115,8 +117,7 @@ class Summary(NamedTuple):
     stride: int
     weights: int
     target: int
-    sums: int
-    error: int
+    figures: int
     neurons: int
     pixels: int
     left: int
@@ -124,6 +125,7 @@ class Summary(NamedTuple):
     frames: int
     iterations: int
     steps: int
+    narrow: int
 
 
 @compiled(5)
@@ -134,34 +136,41 @@ def summarize(numbers_at, room_at, b, step, n):  # type: ignore[no-untyped-def]
     frame of the iteration before it.
     """
     numbers, room = int64_at(numbers_at), int64_at(room_at)
-    place, stride, pixels, steps = numbers[1], numbers[2], numbers[8], numbers[13]
-    ring = ring_at(room[RING], numbers[7], pixels)
+    place, stride, pixels = numbers[1], numbers[2], numbers[7]
+    figures = numbers[5] + 32 * b * numbers[12]
+    ring = ring_at(room[RING], numbers[6], pixels)
     if n >= 0:
         at = room[CELLS] + 4 * place
         found = keep_list(ring, n, at, stride)
         count = int32_at(at + HEAD_BYTES + 4 * stride)
-        spikes, saturated, most = np.int64(0), np.int64(0), numbers[10]
+        spikes, saturated, most = np.int64(0), np.int64(0), numbers[9]
         for a in range(found):
             spikes += count[a]
             saturated += np.int64(count[a] == most)
-        sums = int64_at(numbers[5] + 24 * (b * steps + step))
+        sums = int64_at(figures + 32 * step)
         sums[0] = spikes
         sums[1] = found
         sums[2] = saturated
         return 0
     read_blocks(int16_at(numbers[3]), ring, -n)
-    left, error = numbers[9], int64_at(numbers[6] + 8 * b * steps)
+    left, narrow, error = numbers[8], numbers[13], int64_at(figures)
     for k in range(-n):
         now = step + 1 + n + k
         if now > 0:
-            frame = b * numbers[11] + (now - 1) // numbers[12]
+            frame = b * numbers[10] + (now - 1) // numbers[11]
             target = int32_at(numbers[4] + 4 * frame * pixels)
             image = k * ring.width
             total = np.int64(0)
-            for m in range(pixels):
-                difference = np.int64(target[m]) - (np.int64(ring.image[image + m]) << left)
-                total += difference * difference
-            error[now] = total
+            if narrow:
+                # Two 32-bit factors of a 64-bit product: one instruction.
+                for m in range(pixels):
+                    small = np.int64(np.int32(target[m] - ring.image[image + m]))
+                    total += small * small
+            else:
+                for m in range(pixels):
+                    difference = np.int64(target[m]) - (np.int64(ring.image[image + m]) << left)
+                    total += difference * difference
+            error[4 * now + 3] = total
     return 0
 
 

@@ -86,3 +86,9 @@ class Team:
     ) -> None:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
+
+
+def share_out(work: Callable[[int, int], None], samples: int, threads: int | None) -> None:
+    """Have threads do some work on samples ``first`` to ``last``, each on a share."""
+    with Team(samples, threads) as team:
+        team.run(lambda first, last, start, stop: work(first, last), 0, 0)
