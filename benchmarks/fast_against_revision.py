@@ -5,10 +5,11 @@ Usage::
     python benchmarks/fast_against_revision.py OTHER_PYTHON [--turns 15] [--json out.json]
 
 ``OTHER_PYTHON`` is the interpreter of an environment that holds the other revision. Both run the
-shipped model, quantized by themselves, in processes of their own that wait while the other is timed;
-they take turns, so that a slow spell of the machine falls on both. A ratio is formed within a turn;
-printed are its median and the smallest time of each. Starts are whole processes: import, load and
-the first run, with kernels cached; and the processor time of a first run without a cache.
+shipped model, quantized by themselves, in processes of their own that wait while the other is
+timed; they take turns, so that a slow spell of the machine falls on both. A ratio is formed within
+a turn; printed are its median and that of the smallest times. ``--cpu`` times the processor instead
+of the clock, with one thread, for a machine that others use too. Starts are first runs of a
+network in a process of its own: by the clock with kernels cached, and by the processor without.
 """
 
 from __future__ import annotations
@@ -33,8 +34,7 @@ CASES = [
 LEAST_SECONDS = 0.15
 # Runs in either revision: what moved since is looked for in both places.
 CHILD = """
-import json, sys, time, resource
-begin = time.perf_counter()
+import json, os, sys, time
 import numpy as np
 import pvae_neuro as pn
 try:
@@ -46,6 +46,7 @@ from pvae_neuro.sim.engine import get_engine
 def network(topology):
     return quantize(model, digits, QuantizeConfig(topology=topology, max_count=63))
 
+clock = getattr(time, os.environ["CLOCK"])
 model = pn.load_pretrained()
 digits, _ = pn.sample_digits()
 images = np.concatenate([digits] * 10)[:256]
@@ -61,9 +62,9 @@ for line in sys.stdin:
         first = time.perf_counter() - begin, time.process_time() - used
     times, total = [], 0.0
     while total < least or not times:
-        begin = time.perf_counter()
+        begin = clock()
         engine.run(networks[topology], images[:batch], steps, 0, record=record)
-        times.append(time.perf_counter() - begin)
+        times.append(clock() - begin)
         total += times[-1]
     print(json.dumps({"best": min(times), "first": first}), flush=True)
 """
@@ -78,7 +79,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, **environment},
+            env={"CLOCK": "perf_counter", **os.environ, **environment},
             cwd=tempfile.gettempdir(),
         )
         self._line()
@@ -127,9 +128,11 @@ def main() -> None:
     parser.add_argument("other", help="Python of the other revision's environment")
     parser.add_argument("--turns", type=int, default=15)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--cpu", action="store_true", help="processor time of one thread")
     parser.add_argument("--skip-starts", action="store_true")
     options = parser.parse_args()
-    children = {"this": Child(sys.executable), "other": Child(options.other)}
+    clock = {"CLOCK": "thread_time", "NUMBA_NUM_THREADS": "1"} if options.cpu else {}
+    children = {"this": Child(sys.executable, **clock), "other": Child(options.other, **clock)}
     rows = []
     for case in CASES:
         best: dict[str, list[float]] = {name: [] for name in children}

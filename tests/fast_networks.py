@@ -156,6 +156,7 @@ def everything(seed: int = 0, side: int = 7, latents: int = 35) -> IntegerNetwor
         Dense("to_maps", "latents", "z", "maps", weight(small, latents), 0, "mixed"),
         OneToOne("itself", "latents", "u", "latents", weight(latents) // 16, 1, "own"),
     )
+    readout = rng.integers(-900, 900, (pixels, latents)).astype(np.int16)
     return IntegerNetwork(
         name="everything",
         input=Input(pixels, -1.0, 1.0, 8, (side, side)),
@@ -177,7 +178,5 @@ def everything(seed: int = 0, side: int = 7, latents: int = 35) -> IntegerNetwor
             Activation("errors", "every_operation", ("pixels", "events", "back")),
         ),
         final=(Activation("latents", "fire"), Activation("maps", "end")),
-        readout=Readout(
-            "latents", "z", rng.integers(-900, 900, (pixels, latents)).astype(np.int16), None, 11
-        ),
+        readout=Readout("latents", "z", readout, None, 11),
     )

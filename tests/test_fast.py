@@ -233,7 +233,6 @@ def test_without_a_place_for_the_cache(monkeypatch):
     from pvae_neuro.sim.fast import memory
 
     monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])
-    monkeypatch.setattr(memory, "_warned", False)
     twice = memory.compiled(1)(lambda value: 2 * value)
     with pytest.warns(RuntimeWarning, match="NUMBA_CACHE_DIR"):
         assert twice(21) == 42

@@ -107,10 +107,5 @@ def add_drive(encoded, weight, out, room, samples, pixels, size, shift, limit): 
     half = (np.int64(1) << shift) >> 1
     row, drive = float64_at(sums), int32_at(out)
     for k in range(samples * size):
-        total = (np.int64(row[k]) + half) >> shift
-        if total > limit:
-            total = limit
-        if total < -limit:
-            total = -limit
-        drive[k] = total
+        drive[k] = min(max((np.int64(row[k]) + half) >> shift, -limit), limit)
     return 0

