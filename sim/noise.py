@@ -56,17 +56,18 @@ class NoiseSource:
     """
 
     def __init__(self, seed: int, size: int, stream: int = 0, first: int = 0) -> None:
-        self._size, self._stream = size, stream
+        self._size = size
         self._block, self._skipped = divmod(first, WORDS_PER_BLOCK)
         self._generator = np.random.Philox(key=np.array([seed, 0], dtype=np.uint64))
-        self._state: Any = dict(self._generator.state)
+        self._counter = np.array([self._block, 0, 0, stream], dtype=np.uint64)
+        state = self._generator.state
         # A full buffer position makes the generator start a new block.
-        self._state["buffer_pos"] = 4
+        inner = {**state["state"], "counter": self._counter}
+        self._state: Any = {**state, "state": inner, "buffer_pos": 4}
 
     def words(self, step: int, sample: int) -> NDArray[np.uint16]:
         """Words of one step and sample: uint16 [size]."""
-        counter = np.array([self._block, step, sample, self._stream], dtype=np.uint64)
-        self._state["state"] = {**self._state["state"], "counter": counter}
+        self._counter[1], self._counter[2] = step, sample
         self._generator.state = self._state
         blocks = -(-(self._skipped + self._size) // WORDS_PER_BLOCK)
         raw = self._generator.random_raw(4 * blocks).astype("<u8", copy=False)

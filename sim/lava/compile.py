@@ -67,7 +67,7 @@ def compile_program(
         Takes what arrived, by port.
     """
     shape = next(iter(variables.values())).shape
-    text = _Source(shape, random)
+    text = _Source(shape, random, {o.value: o.variable for o in program.outputs})
     for name, array in variables.items():
         text.name(name, array)
     for constant in population.constants:
@@ -96,6 +96,8 @@ class _Source:
 
     shape: tuple[int, ...]
     random: Mapping[str, Random]
+    # Variable that takes each result.
+    targets: Mapping[str, str]
     lines: list[str] = field(default_factory=list)
     objects: dict[str, Any] = field(default_factory=lambda: {"np": np, **_FORMULAS})
     # Python names of the program's names.
@@ -126,6 +128,17 @@ class _Source:
         name = self.bind(np.zeros(self.shape, np.int64))
         self.temporary.add(name)
         return name
+
+    def place(self, result: str, uses: Mapping[str, int], last: int) -> str:
+        """Array for the result of an instruction.
+
+        That is the variable's own where the result becomes its value, and nothing reads the old
+        value after the instruction ``last``.
+        """
+        variable = self.targets.get(result)
+        if variable is not None and uses.get(variable, -1) <= last:
+            return self.names[variable]
+        return self.take()
 
     def release(self, names: Sequence[str], number: int, uses: Mapping[str, int]) -> None:
         """Give the arrays back that nothing reads after this instruction."""
@@ -166,7 +179,7 @@ class _Source:
         places = [self.names[argument] for argument in arguments]
         # Every operation has read its arguments before it writes the last time.
         self.release(arguments, number, uses)
-        out = self.names[result] = self.take()
+        out = self.names[result] = self.place(result, uses, number)
         self.lines += _EMITTERS[operation](self, places, known, out)
 
     def _random(
@@ -183,7 +196,8 @@ class _Source:
             else self.names[argument]
             for argument in arguments
         ]
-        out = self.names[result] = self.take()
+        # It reads its argument to the end.
+        out = self.names[result] = self.place(result, uses, number - 1)
         call = ", ".join([*places, out])
         self.lines.append(f"{self.bind(self.random[operation])}({call})")
         self.release(arguments, number, uses)

@@ -43,16 +43,18 @@ class ThresholdDraw:
 
     def __init__(self, low: int, high: int, max_count: int, frac_bits: int) -> None:
         self._tables = thresholds(low, high, max_count, frac_bits)
+        self._bucket = np.empty(0, np.int64)
 
     def __call__(self, potential: Ints, word: NDArray[np.int32], out: Ints) -> None:
         """Draw the count of each potential by its word, into ``out``; all of one shape."""
         tables = self._tables
-        row = (potential - tables.low).reshape(-1)
-        bucket = row >> tables.bucket_bits
-        words, counts = word.reshape(-1), out.reshape(-1)
-        counts.fill(0)
-        firing = np.flatnonzero(words >= tables.lowest[0].take(bucket))
-        row, bucket, words = row.take(firing), bucket.take(firing), words.take(firing)
+        potentials, words, counts = potential.reshape(-1), word.reshape(-1), out.reshape(-1)
+        if self._bucket.shape != potentials.shape:
+            self._bucket = np.empty(potentials.shape, np.int64)
+        every = np.subtract(potentials, tables.low, out=self._bucket)
+        every >>= tables.bucket_bits
+        firing = np.flatnonzero(words >= tables.lowest[0].take(every))
+        bucket, words = every.take(firing), words.take(firing)
         found = np.zeros(len(firing), np.int64)
         left = np.arange(len(firing))
         # Level by level while many are left, then all levels of the few at once.
@@ -65,7 +67,9 @@ class ThresholdDraw:
         found[left] = np.count_nonzero(reached, axis=1)
         place = (found - 1) * tables.highest.shape[1] + bucket
         unsure = np.flatnonzero(words < tables.highest.reshape(-1).take(place))
-        found[unsure] = tables.settle(row.take(unsure), words.take(unsure), found.take(unsure))
+        row = potentials.take(firing.take(unsure)) - tables.low
+        found[unsure] = tables.settle(row, words.take(unsure), found.take(unsure))
+        counts.fill(0)
         counts[firing] = found
 
 
