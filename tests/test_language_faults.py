@@ -14,7 +14,6 @@ from pvae_neuro.network import (
     Activation,
     Constant,
     Convolution,
-    Dense,
     Encoding,
     Input,
     Instruction,
