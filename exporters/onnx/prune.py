@@ -7,13 +7,13 @@ from collections.abc import Collection
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from pvae_neuro.exporters.onnx.integers import value_info
-from pvae_neuro.exporters.onnx.sampler import TABLE_DIMENSIONS
+from pvae_neuro.exporters.onnx.sampler import TABLE_PARTS
 
 
 def tables(model: ModelProto) -> list[str]:
     """Names of the parts of expanded samplers in a graph."""
     made = (name for node in model.graph.node for name in node.output)
-    return [n for n in made if n.startswith(tuple(TABLE_DIMENSIONS)) and n.count(".") == 1]
+    return [n for n in made if n.startswith(tuple(TABLE_PARTS)) and n.count(".") == 1]
 
 
 def pruned(model: ModelProto, outputs: Collection[str], given: Collection[str] = ()) -> ModelProto:
@@ -38,8 +38,8 @@ def pruned(model: ModelProto, outputs: Collection[str], given: Collection[str] =
 
 
 def _table_info(name: str) -> ValueInfoProto:
-    dimensions = TABLE_DIMENSIONS[f"{name.partition('.')[0]}."]
-    return value_info(name, "int32", *(f"{name} {n}" for n in range(dimensions)))
+    dtype, dimensions = TABLE_PARTS[f"{name.partition('.')[0]}."]
+    return value_info(name, dtype, *(f"{name} {n}" for n in range(dimensions)))
 
 
 def _prune(graph: GraphProto, given: set[str]) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from onnx import GraphProto
 
-from pvae_neuro.exporters.onnx.integers import IntegerGraph, Signal, value_info
+from pvae_neuro.exporters.onnx.integers import TYPES, IntegerGraph, Signal, value_info
 from pvae_neuro.network import Sampler
 from pvae_neuro.network.sampler import (
     EXP2_COEFFICIENTS,
@@ -72,31 +72,36 @@ def is_expanded(sampler: Sampler, low: int, high: int) -> bool:
 
 @dataclass(frozen=True)
 class Table:
-    """The expanded rule, for log-rates from a lowest one on; int32.
+    """The expanded rule, for log-rates from a lowest one on.
 
     Attributes
     ----------
     limits : str
-        For each bin of log-rates, words below this one give count 0 whatever the log-rate.
-    low_counts, high_counts : str
-        [log-rates, z]: how many of the 65,536 words give a count of at most z, for the first
-        ``HEAD`` z and for those from there up to ``max_count`` - 1, if there are any.
+        int32: for each bin of log-rates, words below this one give count 0 whatever the log-rate.
+    thresholds : str
+        int32 [log-rates, max_count]: how many of the 65,536 words give a count of at most z.
+    first_thresholds : str
+        uint16 [log-rates, HEAD]: the first of these, at most 65,535. Most draws need no others, and
+        a table that is looked up at random is the faster the smaller it is.
     """
 
     limits: str
-    low_counts: str
-    high_counts: str
+    thresholds: str
+    first_thresholds: str
 
 
-# Most draws end within these.
 HEAD = 8
-# Where the names of the parts begin, with their numbers of dimensions.
-TABLE_DIMENSIONS = {"limits.": 1, "low_counts.": 2, "high_counts.": 2}
+# Where the names of the parts begin, with their types and numbers of dimensions.
+TABLE_PARTS = {
+    "limits.": ("int32", 1),
+    "thresholds.": ("int32", 2),
+    "first_thresholds.": ("uint16", 2),
+}
 
 
 def expand(graph: IntegerGraph, population: str, sampler: Sampler, low: int, high: int) -> Table:
     """Expand the rule for log-rates within these bounds."""
-    names = [graph.fresh(f"{prefix}{population}") for prefix in TABLE_DIMENSIONS]
+    names = [graph.fresh(f"{prefix}{population}") for prefix in TABLE_PARTS]
     rule = _Rule(graph, f"expand.{population}", sampler)
     ends = [graph.constant(n, "int32") for n in (low, high + 1, 1)]
     t, bounds = rule.log2(rule.node("Range", ends, "u"), low, high)
@@ -106,27 +111,27 @@ def expand(graph: IntegerGraph, population: str, sampler: Sampler, low: int, hig
     trips, on = graph.constant(sampler.max_count, "int64"), graph.constant(True, "bool")
     body = _expanding_step(rule)
     graph.block("Loop", [trips, on, r, zeros, p, s], outputs, f"{rule.name}.loop", body=body)
-    by_rate = rule.node("Transpose", [outputs[-1]], "by_rate", perm=[1, 0])
-    axis = graph.constant([1], "int64")
-    for name, start, stop in zip(names[1:], (0, HEAD), (HEAD, sampler.max_count), strict=True):
-        if start >= sampler.max_count:
-            continue
-        between = [graph.constant([n], "int64") for n in (start, stop)]
-        graph.output("Slice", [by_rate, *between, axis], name)
-    # Thresholds fall as log-rates rise: the last one of a bin is its smallest.
-    rates, size = high - low + 1, 1 << _bin_bits(sampler)
+    graph.output("Transpose", [outputs[-1]], names[1], perm=[1, 0])
+    part = [graph.constant([n], "int64") for n in (0, HEAD, 1)]
+    head = rule.node("Slice", [names[1], *part], "head")
+    head = rule.node("Min", [head, rule.number(WORDS - 1, "int32")], "capped")
+    graph.output("Cast", [head], names[2], to=TYPES["uint16"])
+    # Thresholds fall as log-rates rise: that of a bin's end is its smallest.
     first = rule.node("Gather", [outputs[-1], rule.number(0)], "first", axis=0)
-    steps = [graph.constant([n], "int64") for n in (size - 1, rates, 0, size)]
-    lasts = rule.node("Slice", [first, *steps], "lasts")
-    ends = [graph.constant([n], "int64") for n in (rates - 1, rates)]
-    last = rule.node("Slice", [first, *ends], "last")
-    graph.output("Concat", [lasts, last], names[0], axis=0)
+    tops = [_bin_start(sampler, number + 1) - 1 for number in range(BINS - 1)]
+    places = graph.constant([min(max(top, low), high) - low for top in tops], "int64")
+    limits = rule.node("Gather", [first, places], "limits", axis=0)
+    graph.output("Concat", [limits, graph.constant([0], "int32")], names[0], axis=0)
     return Table(*names)
 
 
-def _bin_bits(sampler: Sampler) -> int:
-    """Bins of log-rates are a sixteenth wide."""
-    return sampler.frac_bits - 4
+# Bins of log-rates: a quarter wide from -6 on, the first and the last without an end. There are no
+# more, as ONNX's own evaluator looks up single values among at most 32.
+BINS, FIRST_BIN, BINS_PER_UNIT_BITS = 32, -6, 2
+
+
+def _bin_start(sampler: Sampler, number: int) -> int:
+    return (FIRST_BIN << sampler.frac_bits) + (number << (sampler.frac_bits - BINS_PER_UNIT_BITS))
 
 
 # What the loop over counts takes along.
@@ -189,10 +194,9 @@ class _Rule:
         capped = self.node("Min", [s, self.number(LARGEST_SHIFT, "int32")], "Sc")
         return self.node("Add", [c, self._shift(p, capped, "part")], "C")
 
-    def unfinished(self, p: str, s: str) -> str:
-        """Whether later counts have a probability: not (S = 0 and P = 0)."""
-        both = self.node("Add", [p, self.graph.cast(s, "int64")], "PS")
-        return self.node("Greater", [both, self.number(0)], "alive")
+    def unfinished(self, p: str) -> str:
+        """Whether later counts have a probability: P > 0."""
+        return self.node("Greater", [p, self.number(0)], "alive")
 
     def next_probability(self, p: str, s: str, r: str, z: str) -> tuple[str, str]:
         """``P * r / (z + 1)``, its exponent lowered while it would need more than 22 bits."""
@@ -269,7 +273,7 @@ def _expanding_step(outer: _Rule) -> GraphProto:
     threshold = rule.node("BitShift", operands, "T64", direction="RIGHT")
     threshold = rule.graph.cast(threshold, "int32")
     # Where no later count has a probability, this one takes all words that are left.
-    alive, never = rule.unfinished(p, s), rule.number(WORDS, "int32")
+    alive, never = rule.unfinished(p), rule.number(WORDS, "int32")
     threshold = rule.node("Where", [alive, threshold, never], "T")
     p, s = rule.next_probability(p, s, r, names["z"])
     on = rule.node("Identity", [names["on"]], "on")
@@ -281,43 +285,61 @@ def _expanding_step(outer: _Rule) -> GraphProto:
 
 def _searched(rule: _Rule, potential: Signal, u: str, w: str, table: Table) -> str:
     """How many thresholds of its log-rate a word reaches; most words reach none."""
-    graph, number = rule.graph, rule.number
-    row = rule.node("Sub", [u, number(potential.low, "int32")], "row")
-    bounds = 0, potential.high - potential.low
-    bin_of = graph.floor_shift(f"{rule.name}.bin", row, bounds, _bin_bits(rule.sampler))
-    limit = rule.node("Gather", [table.limits, bin_of], "limit", axis=0)
-    stay = rule.node("GreaterOrEqual", [w, limit], "stay")
-    row = rule.node("Compress", [row, stay], "row")
-    word_left = rule.node("Compress", [w, stay], "word")
-    counts = _reached(rule, table.low_counts, row, word_left, min(HEAD, rule.sampler.max_count))
-    if rule.sampler.max_count > HEAD:
-        more = rule.node("Equal", [counts, number(HEAD, "int32")], "more")
-        row = rule.node("Compress", [row, more], "row")
-        word_left = rule.node("Compress", [word_left, more], "word")
-        rest = _reached(rule, table.high_counts, row, word_left, rule.sampler.max_count - HEAD)
-        counts = rule.node("Add", [counts, _spread(rule, rest, more)], "count")
-    return _spread(rule, counts, stay)
+    number = rule.number
+    stay = rule.node("GreaterOrEqual", [w, _limit(rule, potential, u, table)], "stay")
+    places = _places(rule, stay)
+    row = rule.node("Gather", [u, places], "u_left", axis=0)
+    row = rule.node("Sub", [row, number(potential.low, "int32")], "row")
+    word_left = rule.node("Gather", [w, places], "word", axis=0)
+    most = rule.sampler.max_count
+    counts = _reached(rule, table.first_thresholds, row, word_left, min(HEAD, most))
+    # Who reached all of the first ones, as the largest word always does, looks at all thresholds.
+    more = rule.node("Equal", [counts, number(min(HEAD, most), "int32")], "more")
+    others = _places(rule, more)
+    row = rule.node("Gather", [row, others], "row", axis=0)
+    word_left = rule.node("Gather", [word_left, others], "word", axis=0)
+    rest = _spread(rule, _reached(rule, table.thresholds, row, word_left, most), others, more)
+    counts = rule.node("Where", [more, rest, counts], "count")
+    return _spread(rule, counts, places, stay)
+
+
+def _limit(rule: _Rule, potential: Signal, u: str, table: Table) -> str:
+    """For each neuron, words below this one give count 0."""
+    sampler, number = rule.sampler, rule.number
+    start = _bin_start(sampler, 0)
+    bounds = potential.low - start, potential.high - start
+    above = rule.node("Sub", [u, number(start, "int32")], "above")
+    bits = sampler.frac_bits - BINS_PER_UNIT_BITS
+    place = rule.graph.floor_shift(f"{rule.name}.bin", above, bounds, bits)
+    place = rule.node("Max", [place, number(0, "int32")], "bin")
+    place = rule.node("Min", [place, number(BINS - 1, "int32")], "bin")
+    return rule.node("GatherElements", [table.limits, place], "limit", axis=0)
 
 
 def _reached(rule: _Rule, thresholds: str, row: str, words: str, number: int) -> str:
     """How many of so many thresholds of its log-rate each word reaches: int32."""
-    last = rule.graph.constant([-1], "int64")
-    column = rule.node("Unsqueeze", [words, last], "column")
     thresholds = rule.node("Gather", [thresholds, row], "T", axis=0)
-    reached = rule.node("GreaterOrEqual", [column, thresholds], "reached")
+    # Long rows are compared much faster than many short ones.
+    by_count = rule.node("Transpose", [thresholds], "T", perm=[1, 0])
+    by_count = rule.graph.cast(by_count, "int32")
+    reached = rule.node("GreaterOrEqual", [words, by_count], "reached")
     # A sum, as a product with ones: it has no trouble with an empty list.
-    ones = rule.graph.constant([[1]] * number, "uint8")
-    counts = rule.node("MatMulInteger", [rule.graph.cast(reached, "uint8"), ones], "counts")
-    return rule.node("Squeeze", [counts, last], "count")
+    ones = rule.graph.constant([[1] * number], "uint8")
+    counts = rule.node("MatMulInteger", [ones, rule.graph.cast(reached, "uint8")], "counts")
+    return rule.node("Squeeze", [counts, rule.graph.constant([0], "int64")], "count")
 
 
-def _spread(rule: _Rule, counts: str, stay: str) -> str:
+def _places(rule: _Rule, stay: str) -> str:
+    """Places of those that stay: int32."""
+    size = rule.graph.cast(rule.node("Size", [stay], "size"), "int32")
+    ends = [rule.number(0, "int32"), size, rule.number(1, "int32")]
+    return rule.node("Compress", [rule.node("Range", ends, "all"), stay], "places")
+
+
+def _spread(rule: _Rule, counts: str, places: str, stay: str) -> str:
     """Counts of those that stayed at their places, 0 elsewhere."""
-    zero, one = rule.number(0, "int32"), rule.number(1, "int32")
-    size = rule.node("Size", [stay], "size")
-    places = rule.node("Range", [zero, rule.graph.cast(size, "int32"), one], "places")
-    zeros = rule.node("Sub", [places, places], "zeros")
-    places = rule.node("Compress", [places, stay], "stayed")
+    ones = rule.graph.cast(stay, "int32")
+    zeros = rule.node("Sub", [ones, ones], "zeros")
     return rule.node("ScatterElements", [zeros, places, counts], "spread", axis=0)
 
 
@@ -333,7 +355,7 @@ def _ruled(rule: _Rule, potential: Signal, u: str, w: str) -> str:
     stay = rule.node("Not", [_first_test(rule, t, bounds, w)], "stay")
     t = rule.node("Compress", [t, stay], "tu")
     w = rule.node("Compress", [w, stay], "wu")
-    return _spread(rule, _undecided(rule, t, bounds, w), stay)
+    return _spread(rule, _undecided(rule, t, bounds, w), _places(rule, stay), stay)
 
 
 def _first_test(rule: _Rule, t: str, bounds: tuple[int, int], w: str) -> str:
@@ -378,7 +400,7 @@ def _leaving_step(outer: _Rule) -> GraphProto:
     p, s = names["P"], names["S"]
     c = rule.cumulated(names["C"], p, s)
     above = rule.node("Less", [c, names["test"]], "above")
-    stay = rule.node("And", [above, rule.unfinished(p, s)], "stay")
+    stay = rule.node("And", [above, rule.unfinished(p)], "stay")
     place, test, r, c, p, s = (
         rule.node("Compress", [value, stay], state)
         for state, value in zip(
