@@ -91,7 +91,7 @@ def scalar_draw(u: int, w: int, max_count: int, frac_bits: int) -> int:
     p, c = exp2(s * 65536 - x), 0
     for z in range(max_count + 1):
         c += round_shift(p, s)
-        if w < (c + 32) >> 6 or z == max_count or (s == 0 and p == 0):
+        if w < (c + 32) >> 6 or z == max_count or p == 0:
             return z
         product, shift = p * mul(r, (2**23 + z + 1) // (2 * (z + 1)), 22), q
         p = round_shift(product, shift)

@@ -18,7 +18,7 @@ largest count below 2**(6+k), and q = 17 - k (the rate is held in units of 2**-q
        P * 2**-S = 2**-x                       probability of count 0, unit 2**-22;  C = 0
     5. for z = 0 .. max_count:
            C += P >> S, rounded                distribution function
-           if w < (C + 32) >> 6, or z = max_count, or (S = 0 and P = 0):         count z
+           if w < (C + 32) >> 6, or z = max_count, or P = 0:                     count z
            P <- P * mul(r, inverse(z + 1), 22) >> q, rounded from the product; while the result is
                 at least 2**22 and S > 0: shift by one more, S <- S - 1
 
@@ -112,7 +112,7 @@ def sample_counts(
     flat = counts.reshape(-1)
     for z in range(max_count + 1):
         c = c + _rounded(p, s)
-        done = (w < (c + 32) >> 6) | ((s == 0) & (p == 0)) | (z == max_count)
+        done = (w < (c + 32) >> 6) | (p == 0) | (z == max_count)
         flat[index[done]] = z
         more = ~done
         index, r, w, c, p, s = (v[more] for v in (index, r, w, c, p, s))
@@ -195,7 +195,7 @@ def cumulative(
     below = exits
     for z in range(max_count):
         c = c + _rounded(p, s)
-        ended = (s == 0) & (p == 0)
+        ended = p == 0
         below = np.where(ended, WORDS, np.clip(np.maximum(below, (c + 32) >> 6), 0, WORDS))
         out[index, z] = below
         more = below < WORDS
