@@ -75,7 +75,8 @@ def test_only_what_is_asked_for_is_recorded():
     recording = run(network, images, 4, record=["errors.m"])
     assert set(recording.variables) == {"errors.m"}
     assert np.array_equal(recording["errors.m"], run(network, images, 4)["errors.m"])
-    with pytest.raises(InputError, match=r"'latents\.u' was not recorded; recorded were: errors\.m"):
+    message = r"'latents\.u' was not recorded; recorded were: errors\.m"
+    with pytest.raises(InputError, match=message):
         recording["latents.u"]
 
 

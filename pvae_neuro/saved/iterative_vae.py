@@ -156,7 +156,8 @@ def _refusal(path: Path, reason: str) -> ModelFileError:
         return ModelFileError(f"{path}: expected a torch checkpoint, damaged? ({reason})")
     return ModelFileError(
         f"{path}: refused, because unpickling it would call {match.group(1)}; expected only "
-        f"tensors, numbers and text. If you trust its origin, save its tensors again with torch.save"
+        f"tensors, numbers and text. If you trust its origin, save its tensors again with "
+        f"torch.save"
     )
 
 
