@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import toy
 from fast_networks import everything
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("numba", reason="the fast engine needs numba")
@@ -71,6 +71,7 @@ def test_equal_to_reference(
     kind, latents, pixels, bits, max_count, samples, steps, seed, first_sample
 ):
     network = kind(seed % 97, latents, pixels, max_count, bits)
+    assume(not list(network.ranges.faults()))
     assert_equal_to_reference(network, samples, steps, seed, first_sample)
 
 

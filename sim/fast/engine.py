@@ -18,7 +18,7 @@ from pvae_neuro.sim.fast.layouts import CACHE_LINE
 from pvae_neuro.sim.fast.memory import SEED, address
 from pvae_neuro.sim.fast.plan import plan_for
 from pvae_neuro.sim.fast.readout import Summary as SummaryNumbers
-from pvae_neuro.sim.fast.readout import read_values, ring_bytes, summarize
+from pvae_neuro.sim.fast.readout import read_blocks, read_values, ring_bytes, summarize
 from pvae_neuro.sim.fast.team import Kernel, Team, default_threads, share_out
 from pvae_neuro.sim.noise import check_whole
 from pvae_neuro.sim.readout import Summary
@@ -100,8 +100,8 @@ class FastEngine(Engine):
         def share(first: int, last: int) -> None:
             room = room_for(work)
             read_values(
-                address(plan.weight), plan.neurons, plan.pixels, address(wide[first:]),
-                address(room), address(image[first:]), last - first,
+                read_blocks.address, address(plan.weight), plan.neurons, plan.pixels,
+                address(wide[first:]), address(room), address(image[first:]), last - first,
             )  # fmt: skip
 
         share_out(share, len(wide), self._threads)
@@ -134,7 +134,7 @@ class _Run:
             inputs=address(self.inputs),
             records=address(self.records),
             record_count=len(rows),
-            count=count,
+            samples=count,
             first_sample=block.samples.start,
             first_step=block.first_step,
             iterations=block.iterations,
@@ -167,6 +167,7 @@ class _Run:
             iterations=(steps - 1) // frames,
             steps=steps,
             narrow=plan.narrow,
+            read=read_blocks.address,
         )
         return np.array(numbers, np.int64)
 

@@ -26,7 +26,7 @@ from pvae_neuro.sim.fast.memory import (
     uint8_at,
 )
 from pvae_neuro.sim.fast.readout import STEPS_TOGETHER
-from pvae_neuro.sim.fast.vectors import call_command, call_summary
+from pvae_neuro.sim.fast.vectors import call, call_command
 
 # Numbers of a command.
 COMMAND_WIDTH = 16
@@ -71,7 +71,7 @@ class Samples(NamedTuple):
     records : int64 [variables, 4]
         Of recorded variables: address of the record, uint8, int16 or int32 [B, T + 1, n]; bytes of
         one value; place among the cells; n.
-    record_count, count : int
+    record_count, samples : int
         Number of recorded variables; B.
     first_sample, first_step, iterations, steps : int
         See :class:`~pvae_neuro.sim.engine.Block`.
@@ -83,7 +83,7 @@ class Samples(NamedTuple):
     inputs: int
     records: int
     record_count: int
-    count: int
+    samples: int
     first_sample: int
     first_step: int
     iterations: int
@@ -147,10 +147,11 @@ def advance(code_at, samples_at, room_at, first, last, start, stop):  # type: ig
             changed = False
             _record(samples, b, step, cells)
             if summary != 0:
-                call_summary(summary, room_at, b, step, waiting)
+                function = int64_at(summary)[0]
+                call(function, summary, room_at, b, step, waiting)
                 waiting += 1
                 if waiting == STEPS_TOGETHER or step == stop - 1:
-                    call_summary(summary, room_at, b, step, -waiting)
+                    call(function, summary, room_at, b, step, -waiting)
                     waiting = np.int64(0)
         _copy(cells, state, code[3])
     return 0

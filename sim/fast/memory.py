@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numba as nb
-from numba.core import types
+from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
@@ -91,7 +91,7 @@ def _pointers_to(kind: Any) -> Callable[..., Any]:
 
         return pointer(types.int64), generate
 
-    return at  # type: ignore[no-any-return]
+    return at
 
 
 int8_at = _pointers_to(types.int8)

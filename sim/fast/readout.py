@@ -15,7 +15,7 @@ import numpy as np
 from pvae_neuro.sim.fast.events import HEAD_BYTES, list_active
 from pvae_neuro.sim.fast.layouts import CELLS_PER_LINE, padded_size
 from pvae_neuro.sim.fast.memory import CELLS, RING, compiled, int16_at, int32_at, int64_at
-from pvae_neuro.sim.fast.vectors import WORD_LANES, add_word_rows, store_word_sums, word_sums
+from pvae_neuro.sim.fast.vectors import WORD_LANES, add_word_rows, call, store_word_sums, word_sums
 
 # Steps that are read out together.
 STEPS_TOGETHER = 16
@@ -74,13 +74,14 @@ def keep_list(ring, n, at, stride):  # type: ignore[no-untyped-def]
     return found
 
 
-@nb.njit
-def read_blocks(weights, ring, together):  # type: ignore[no-untyped-def]
+@compiled(5)
+def read_blocks(weights_at, ring_address, neurons, pixels, together):  # type: ignore[no-untyped-def]
     """``image[n] = W z`` of the first lists.
 
     Weights, int16: for each block of ``WORD_LANES`` pixels a row for each neuron; zero beyond the
     last pixel.
     """
+    weights, ring = int16_at(weights_at), ring_at(ring_address, neurons, pixels)
     for first in range(0, ring.width, WORD_LANES):
         base = first * (ring.size - 2)
         for n in range(together):
@@ -90,6 +91,7 @@ def read_blocks(weights, ring, together):  # type: ignore[no-untyped-def]
                 row0, row1 = ring.place[line + 2 * p], ring.place[line + 2 * p + 1]
                 sums = add_word_rows(sums, weights, base + row0, base + row1, ring.pair[line + p])
             store_word_sums(sums, ring.image, n * ring.width + first)
+    return 0
 
 
 class Summary(NamedTuple):
@@ -110,6 +112,8 @@ class Summary(NamedTuple):
         T + 1.
     narrow : int
         Whether no difference can leave 32 bits, and none is shifted.
+    read : int
+        Address of :func:`read_blocks`.
     """
 
     function: int
@@ -126,6 +130,7 @@ class Summary(NamedTuple):
     iterations: int
     steps: int
     narrow: int
+    read: int
 
 
 @compiled(5)
@@ -152,7 +157,7 @@ def summarize(numbers_at, room_at, b, step, n):  # type: ignore[no-untyped-def]
         sums[1] = found
         sums[2] = saturated
         return 0
-    read_blocks(int16_at(numbers[3]), ring, -n)
+    call(numbers[14], numbers[3], room[RING], numbers[6], pixels, -n)
     left, narrow, error = numbers[8], numbers[13], int64_at(figures)
     for k in range(-n):
         now = step + 1 + n + k
@@ -174,18 +179,19 @@ def summarize(numbers_at, room_at, b, step, n):  # type: ignore[no-untyped-def]
     return 0
 
 
-@compiled(7)
-def read_values(weights, neurons, pixels, values, work, image, samples):  # type: ignore[no-untyped-def]
+@compiled(8)
+def read_values(read, weights, neurons, pixels, values, work, image, samples):  # type: ignore[no-untyped-def]
     """``image[b] = W values[b]`` for all rows: int32 [B, K] to int32 [B, M], by their addresses.
 
-    ``work`` has room for a list, then for a ring.
+    ``read`` is :func:`read_blocks`; ``work`` has room for a list, then for a ring.
     """
     stride = -(-(neurons + 2) // CELLS_PER_LINE) * CELLS_PER_LINE
-    ring = ring_at(work + HEAD_BYTES + 12 * stride, neurons, pixels)
+    ring_address = work + HEAD_BYTES + 12 * stride
+    ring = ring_at(ring_address, neurons, pixels)
     for b in range(samples):
         list_active(int32_at(values + 4 * b * neurons), neurons, work, stride)
         keep_list(ring, 0, work, stride)
-        read_blocks(int16_at(weights), ring, 1)
+        call(read, weights, ring_address, neurons, pixels, 1)
         row = int32_at(image + 4 * b * pixels)
         for m in range(pixels):
             row[m] = ring.image[m]

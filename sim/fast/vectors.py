@@ -202,16 +202,14 @@ def call_command(typing_context: Any, command: Any, room: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def call_summary(
-    typing_context: Any, summary: Any, room: Any, sample: Any, step: Any, number: Any
-) -> Any:
-    """Call the function whose address is the summary's first number."""
-    signature = types.int64(*[types.int64] * 5)
+def call(typing_context: Any, address: Any, a: Any, b: Any, c: Any, d: Any, e: Any) -> Any:
+    """Call a function of five numbers by its address; see :func:`memory.compiled`."""
+    signature = types.int64(*[types.int64] * 6)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kind = ir.FunctionType(_I64, [_I64] * 5)
-        address = builder.load(builder.inttoptr(arguments[0], _I64.as_pointer()))
-        return builder.call(builder.inttoptr(address, kind.as_pointer()), arguments)
+        function = builder.inttoptr(arguments[0], kind.as_pointer())
+        return builder.call(function, arguments[1:])
 
     return signature, generate
 
