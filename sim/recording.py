@@ -15,6 +15,7 @@ from pvae_neuro.sim.readout import Summary, error_unit, reconstruct
 from pvae_neuro.sim.trajectory import trajectory_array
 
 Record = Literal["last", "summary", "full"] | Sequence[str]
+Reconstruct = Callable[[IntegerNetwork, NDArray[Any]], NDArray[np.float32]]
 RECORDS = ("last", "summary", "full")
 
 
