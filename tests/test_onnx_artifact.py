@@ -475,8 +475,10 @@ def scan_body(model: onnx.ModelProto) -> onnx.GraphProto:
 
 
 def swap_operator(model: onnx.ModelProto) -> None:
-    node = next(n for n in scan_body(model).node if n.op_type == "Sub")
-    node.op_type = "Add"
+    """In the neurons' own program."""
+    nodes = scan_body(model).node
+    neuron = [n for n in nodes if ".integrate.t" in n.output[0] and n.op_type == "Sub"]
+    neuron[0].op_type = "Add"
 
 
 def change_constant(model: onnx.ModelProto) -> None:

@@ -57,8 +57,8 @@ class Signal:
 
     @property
     def value(self) -> int | None:
-        """The value, where there is only one."""
-        return self.low if self.low == self.high else None
+        """The value, where all neurons and samples share it."""
+        return self.low if self.low == self.high and not self.wide else None
 
     @property
     def interval(self) -> Interval:

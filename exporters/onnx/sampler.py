@@ -125,9 +125,9 @@ def expand(graph: IntegerGraph, population: str, sampler: Sampler, low: int, hig
     return Table(*names)
 
 
-# Bins of log-rates: a quarter wide from -6 on, the first and the last without an end. There are no
-# more, as ONNX's own evaluator looks up single values among at most 32.
-BINS, FIRST_BIN, BINS_PER_UNIT_BITS = 32, -6, 2
+# Bins of log-rates: a quarter wide from -5 on, the first and the last without an end. There are no
+# more, as ONNX's own evaluator looks up single values among at most 31.
+BINS, FIRST_BIN, BINS_PER_UNIT_BITS = 26, -5, 2
 
 
 def _bin_start(sampler: Sampler, number: int) -> int:
