@@ -20,7 +20,7 @@ class Lowering(ABC):
     Attributes
     ----------
     name : str
-        Of the circuit; ``--topology`` on the command line.
+        Of the circuit, as ``QuantizeConfig.topology``.
     families : tuple of str
         Model families that it takes.
     multiplied_out : bool

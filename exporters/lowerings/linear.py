@@ -161,8 +161,7 @@ def input_of(model: SavedModel, frac_bits: int = 0) -> Input:
             f"2^-{frac_bits}, expected at most {INT32_MAX}",
             "inputs",
         )
-    shape = None if config.image_shape is None else tuple(config.image_shape)
-    return Input(config.pixels, low, high, frac_bits, shape)
+    return Input(config.pixels, low, high, frac_bits, config.image_shape)
 
 
 def wide_readout(model: SavedModel, scales: Scales) -> Readout:

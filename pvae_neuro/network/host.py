@@ -19,7 +19,7 @@ from pvae_neuro.network.interval import Interval, Ints
 from pvae_neuro.network.operations import shift_right
 from pvae_neuro.network.population import LARGEST_SIZE, WORD_MAX
 
-ImageShape = tuple[int, ...]
+ImageShape = tuple[int, int] | tuple[int, int, int]
 """(height, width), or (colours, height, width)."""
 INT32_MAX = (1 << 31) - 1
 

@@ -19,7 +19,7 @@ def __getattr__(name: str) -> Any:
         from pvae_neuro.sim.fast.engine import FastEngine
     except ImportError as error:
         raise EngineUnavailableError(
-            f"engine fast: expected numba, got {error}; pip install 'pvae-neuro[fast]', or use "
-            f"--engine reference"
+            f"engine fast: expected numba, got {error}; pip install 'pvae-neuro[fast]'. The engine "
+            f"'reference' gives the same integers"
         ) from error
     return FastEngine

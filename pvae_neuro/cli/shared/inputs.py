@@ -20,8 +20,8 @@ Float32 = NDArray[np.float32]
 
 def declared_input(config: ModelConfig) -> Input:
     """What a float model declares of its inputs, in the words of a network."""
-    shape = None if config.image_shape is None else tuple(config.image_shape)
-    return Input(config.pixels, float(config.input_low), float(config.input_high), 0, shape)
+    low, high = float(config.input_low), float(config.input_high)
+    return Input(config.pixels, low, high, 0, config.image_shape)
 
 
 def read_images(
