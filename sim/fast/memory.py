@@ -110,5 +110,6 @@ def address(array: NDArray[Any]) -> int:
     """Address of a C-ordered array's first value."""
     if array.flags.writeable:
         # A third of the time of `array.ctypes.data`.
-        return ctypes.addressof(_Nothing.from_buffer(array))
+        buffer: Any = array
+        return ctypes.addressof(_Nothing.from_buffer(buffer))
     return int(array.ctypes.data)
