@@ -284,7 +284,7 @@ def count(u, w, max_count, frac_bits):
     p, s, c = exp2(g), (x + g) // 65536, 0
     for z in range(max_count + 1):
         c += rounded(p, s)
-        if w < (c + 32) >> 6 or (s == 0 and p == 0):
+        if w < (c + 32) >> 6 or p == 0:
             return z
         product = p * rounded(r * ((2**23 + z + 1) // (2 * (z + 1))), 22)
         shift = q
