@@ -87,7 +87,7 @@ class SamplerCode:
     ----------
     numbers : int64
         Smallest potential, max_count, frac_bits, q, bits of a bucket; addresses of the inverses,
-        of the arrays of the table, and of :func:`exact_thresholds`.
+        of the arrays of the table, and of :func:`exact_thresholds`; the last bucket.
     kept : tuple
         The arrays.
     """
@@ -115,7 +115,7 @@ def sampler_code(u_min: int, u_max: int, max_count: int, frac_bits: int) -> Samp
 
     def numbers(table: Table) -> NDArray[np.int64]:
         arrays = (address(array) for array in (inverse, *table))
-        return np.array([*head, *arrays, exact_thresholds.address], np.int64)
+        return np.array([*head, *arrays, exact_thresholds.address, buckets - 1], np.int64)
 
     first, work = numbers(table), np.empty(3 * max_count, np.int64)
     end = _fill(address(first), u_max, address(work))
@@ -290,8 +290,10 @@ def draw_counts(command, room):  # type: ignore[no-untyped-def]
     first, head = uint16_at(numbers[6]), uint16_at(numbers[7])
     u_min, bits = np.int32(numbers[0]), np.int32(numbers[4])
     bucket, fires = int32_at(room[BUCKET]), uint8_at(room[FIRES])
+    # No proved potential is outside; a wrong one must not read memory that is not the table's.
+    none, last = np.int32(0), np.int32(numbers[13])
     for i in range(n):
-        bucket[i] = shift_right(np.int32(u[i] - u_min), bits)
+        bucket[i] = min(max(shift_right(np.int32(u[i] - u_min), bits), none), last)
         z[i] = 0
     # Two loops, since loads that follow stores to places not yet known would wait for them.
     for i in range(n):
