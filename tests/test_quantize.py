@@ -97,7 +97,8 @@ def test_max_count_follows_calibration_or_the_wish():
 
     assert largest(MODEL) in (15, 31, 63)
     assert largest(MODEL, max_count=7) == 7
-    for potential, expected in ((3.0, 63), (4.0, 127), (4.9, 255), (6.0, 255)):
+    assert largest(MODEL, max_count=255) == 255
+    for potential, expected in ((2.0, 31), (3.0, 63), (6.0, 63)):
         initial = np.full(24, potential, np.float32)
         hot = replace(MODEL, arrays={**MODEL.arrays, "initial_potential": initial})
         assert largest(hot) == expected
