@@ -22,9 +22,8 @@ from pvae_neuro.network import CONNECTION_KINDS, OPERATIONS, IntegerNetwork
 from pvae_neuro.sim import readout
 from pvae_neuro.sim.noise import LARGEST_INDEX, check_seed, check_whole
 from pvae_neuro.sim.recording import Record, Recorder, Recording, recorded_variables
+from pvae_neuro.utils.progress import Advance
 
-# Called with the number of image-iterations done since the last call.
-Progress = Callable[[int], None]
 MOST_ITERATIONS = 1 << 31
 # Recorded variables and summaries of one block stay below this, if one sample does.
 BLOCK_BYTES = 128 << 20
@@ -62,7 +61,7 @@ class Block:
     seed: int
     first_step: int
     record: tuple[str, ...]
-    advance: Progress
+    advance: Advance
 
     @property
     def frames(self) -> int:
@@ -187,7 +186,7 @@ class Engine(ABC):
         *,
         record: Record = "summary",
         first_sample: int = 0,
-        progress: Progress | None = None,
+        progress: Advance | None = None,
     ) -> Recording:
         """Run a network on images.
 

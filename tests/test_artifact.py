@@ -70,7 +70,7 @@ def test_a_wrong_engine_is_told_which_neuron():
 
 @pytest.mark.parametrize("network", NETWORKS, ids=repr)
 def test_onnx_runtime_replays_the_golden_vector(network):
-    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxruntime", reason="runs the graph in ONNX Runtime")
     golden = make_golden(network, toy.images(network, 2), iterations=5, seed=9)
     assert replay(network, golden, get_engine("onnx")) is None
 

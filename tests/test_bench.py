@@ -127,7 +127,7 @@ def test_potentials_have_the_wanted_mean_probability_to_fire():
 
 
 def test_the_float_model_is_pinned_too():
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="needs PyTorch")
     from pvae_neuro.models.poisson.ipvae import IPVAE
 
     model = IPVAE.from_saved(pinned_float_model(64, 16, 0.12))
@@ -213,7 +213,7 @@ def test_the_page_of_figures_is_written_from_json(tmp_path):
 
 
 def test_the_roofline_counts_what_activity_and_size_say(monkeypatch):
-    pytest.importorskip("numba")
+    pytest.importorskip("numba", reason="needs numba")
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import roofline_counts as counts
 

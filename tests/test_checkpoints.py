@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-pytest.importorskip("safetensors")
+pytest.importorskip("safetensors", reason="reads model files")
 from safetensors.numpy import save_file
 
 from pvae_neuro.errors import InputError, ModelFileError

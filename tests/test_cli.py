@@ -130,7 +130,7 @@ def test_clip_forces_inputs_into_the_declared_range(cli, files, tmp_path):
 
 @pytest.mark.parametrize("topology", ["lateral", "predictive"])
 def test_verify_passes_and_writes_both_reports(cli, files, tmp_path, topology):
-    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxruntime", reason="runs the graph in ONNX Runtime")
     code, out, err = cli(
         "verify", files / f"{topology}.onnx", "--model", files / "model.safetensors",
         "--input", files / "x.npy", "--steps", 8, "--json", tmp_path / "r.json",
@@ -250,7 +250,7 @@ def test_demo_goes_on_without_lava(cli, tmp_path, monkeypatch):
 
 
 def test_train_writes_a_model(cli, tmp_path):
-    pytest.importorskip("torch")
+    pytest.importorskip("torch", reason="needs PyTorch")
     rng = np.random.default_rng(0)
     np.save(tmp_path / "x.npy", rng.random((20, 6, 5)).astype(np.float32))
     code, out, err = cli(
@@ -263,7 +263,7 @@ def test_train_writes_a_model(cli, tmp_path):
 
 
 def test_of_several_training_processes_the_first_alone_speaks(cli, tmp_path, monkeypatch):
-    pytest.importorskip("torch")
+    pytest.importorskip("torch", reason="needs PyTorch")
     from pvae_neuro.training import ranks
 
     rng = np.random.default_rng(0)

@@ -164,7 +164,7 @@ class _Trap:
 
 
 def test_checkpoint_with_code_in_its_pickle(out, refused, tmp_path):
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="needs PyTorch")
     folder = tmp_path / "checkpoint"
     folder.mkdir()
     config = {

@@ -151,14 +151,14 @@ def test_absent_data_say_how_to_get_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", TORCHVISION_SETS)
 def test_absent_named_sets_say_how_to_get_them(tmp_path: Path, name: str) -> None:
-    pytest.importorskip("torchvision")
+    pytest.importorskip("torchvision", reason="reads torchvision's data sets")
     with pytest.raises(InputError, match=r"Give the right data folder.*download=True"):
         load_images(name, tmp_path)
 
 
 @needs_shared
 def test_digits_are_read() -> None:
-    pytest.importorskip("torchvision")
+    pytest.importorskip("torchvision", reason="reads torchvision's data sets")
     digits = load_images("mnist", SHARED, split="test")
     assert digits.pixels.shape == (10_000, 784)
     assert (digits.low, digits.high, digits.image_shape) == (0.0, 1.0, (28, 28))

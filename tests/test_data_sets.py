@@ -15,7 +15,7 @@ from pvae_neuro.data import celeba as celeba_module
 from pvae_neuro.data import load_images
 from pvae_neuro.errors import InputError
 
-pytest.importorskip("torchvision")
+pytest.importorskip("torchvision", reason="reads torchvision's data sets")
 from torchvision import datasets
 
 RNG = np.random.default_rng(0)

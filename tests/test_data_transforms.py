@@ -28,7 +28,7 @@ def some_images(count: int, *shape: int, low: float = 0.0, high: float = 1.0) ->
 
 
 def test_rotated_images_keep_their_labels() -> None:
-    pytest.importorskip("scipy")
+    pytest.importorskip("scipy", reason="needs SciPy")
     images = some_images(3, 6, 6)
     turned = rotate_images(images, 90.0)
     expected = np.rot90(images.pixels.reshape(3, 6, 6), axes=(1, 2)).reshape(3, -1)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="needs PyTorch")
 
 from pvae_neuro.models.sampling.counter_noise import CounterNoise  # noqa: E402
 from pvae_neuro.models.sampling.exact_poisson import attach_slope, counts_at, exact_counts  # noqa: E402

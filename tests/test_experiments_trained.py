@@ -28,8 +28,8 @@ from pvae_neuro.models.registry import model_entry, model_names
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.training.config import TrainConfig
 
-pytest.importorskip("sklearn")
-pytest.importorskip("matplotlib")
+pytest.importorskip("sklearn", reason="needs scikit-learn")
+pytest.importorskip("matplotlib", reason="draws figures")
 
 
 @dataclass

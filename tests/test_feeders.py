@@ -33,7 +33,7 @@ def make(name: str, images: Images) -> Feeder:
 
 @pytest.mark.parametrize("name", FEEDERS)
 def test_frames_keep_to_shape_range_and_number(name: str) -> None:
-    pytest.importorskip("scipy")
+    pytest.importorskip("scipy", reason="needs SciPy")
     images = some_images()
     feeder = make(name, images)
     assert isinstance(feeder, Feeder)
@@ -107,7 +107,7 @@ def test_images_may_be_the_frames_of_a_sequence() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_rotation_is_counter_clockwise_and_from_the_original(channels: int) -> None:
-    pytest.importorskip("scipy")
+    pytest.importorskip("scipy", reason="needs SciPy")
     images = some_images(channels=channels)
     planes = images.pixels.reshape(3, channels, 8, 8)
     feeder = Rotating(images, 45.0, start=90.0, frames=9)

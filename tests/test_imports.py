@@ -260,7 +260,7 @@ def test_every_public_name_exists_and_is_documented(name):
         pytest.importorskip("torch", reason="needs torch")
     if name == "build_lava":
         # Lava sets the start method of processes when imported: not in this process.
-        pytest.importorskip("lava")
+        pytest.importorskip("lava", reason="needs Lava")
         done = run_python("import pvae_neuro; print(pvae_neuro.build_lava.__doc__)")
         assert is_sentence(done.stdout), done.stderr
         return

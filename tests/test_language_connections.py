@@ -82,7 +82,7 @@ def test_convolution_and_its_transpose(connection):
 @settings(max_examples=20, deadline=None)
 @given(convolutions())
 def test_convolution_equals_pytorch(connection):
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="needs PyTorch")
     values = np.random.default_rng(0).integers(-99, 100, (2, connection.shape[1]))
     pictures = torch.from_numpy(values.reshape(2, *connection.source_shape)).double()
     weight = torch.from_numpy(connection.weight.astype(np.float64))
@@ -95,7 +95,7 @@ def test_convolution_equals_pytorch(connection):
 
 
 def test_transposed_convolution_equals_pytorch_on_even_sides():
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="needs PyTorch")
     rng = np.random.default_rng(3)
     weight = rng.integers(-9, 10, (2, 3, 4, 4)).astype(np.int8)
     connection = TransposedConvolution(

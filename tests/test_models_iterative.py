@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="needs PyTorch")
 
 from rich.console import Console  # noqa: E402
 from torch import Tensor  # noqa: E402

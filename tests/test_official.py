@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="needs PyTorch")
 
 from pvae_neuro.errors import InputError, ModelFileError  # noqa: E402
 from pvae_neuro.models.dynamics import kl_divergence  # noqa: E402

@@ -113,7 +113,7 @@ def test_shared_weights_are_stored_once(tmp_path):
 @pytest.mark.parametrize("network", NETWORKS, ids=repr)
 def test_the_file_runs_alone(network, tmp_path):
     """The snippet of docs/artifact.md: NumPy and ONNX Runtime, nothing of this package."""
-    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxruntime", reason="runs the graph in ONNX Runtime")
     page = (Path(__file__).parents[1] / "docs" / "artifact.md").read_text()
     snippet = page.split("### Running it alone")[1].split("```python\n")[1].split("```")[0]
     images = toy.images(network, 3)
@@ -503,7 +503,7 @@ def test_a_graph_that_is_not_the_programs_is_found(whole, tmp_path, change):
 
 @pytest.mark.parametrize("change", [swap_operator, change_constant])
 def test_a_graph_of_another_version_is_run(tmp_path, change):
-    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxruntime", reason="runs the graph in ONNX Runtime")
     write(toy.predictive(), tmp_path / "whole.onnx")
     model = onnx.load(tmp_path / "whole.onnx")
     model.producer_version = "0.0.7"

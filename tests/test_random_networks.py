@@ -62,14 +62,14 @@ def operations_of_reference():
 
 
 def operations_of_fast():
-    pytest.importorskip("numba")
+    pytest.importorskip("numba", reason="needs numba")
     from pvae_neuro.sim.fast import programs
 
     return programs.OPERATIONS
 
 
 def operations_of_onnx():
-    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxruntime", reason="runs the graph in ONNX Runtime")
     from pvae_neuro.exporters.onnx import operations
 
     return operations.LOWERED

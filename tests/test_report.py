@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from models import random_images, random_model
 
-pytest.importorskip("matplotlib")
-pytest.importorskip("jinja2")
+pytest.importorskip("matplotlib", reason="draws figures")
+pytest.importorskip("jinja2", reason="writes the report page")
 
 from faulty_engines import NoiseWordChanged
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
+pytest.importorskip("torch", reason="needs PyTorch")
 
 from pvae_neuro.errors import InputError
 from pvae_neuro.evaluation.infer import infer

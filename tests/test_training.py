@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="needs PyTorch")
 
 from rich.console import Console  # noqa: E402
 
@@ -250,7 +250,7 @@ def test_tensorboard_gets_the_metrics_or_says_how(
         train(make_images(), TrainConfig(**SMALL), tmp_path / "a.st", request)
     assert list(tmp_path.iterdir()) == []
     monkeypatch.undo()
-    pytest.importorskip("tensorboard")
+    pytest.importorskip("tensorboard", reason="writes TensorBoard logs")
     train(make_images(), TrainConfig(**SMALL), tmp_path / "b.st", request)
     assert [path.name[:6] for path in folder.iterdir()] == ["events"]
 

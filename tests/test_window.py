@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="needs PyTorch")
 
 from pvae_neuro.errors import InputError  # noqa: E402
 from pvae_neuro.models.base import Window, WindowSettings  # noqa: E402
@@ -134,7 +134,7 @@ def test_kernels_draw_large_counts_without_underflow() -> None:
 
 @pytest.mark.parametrize(("clamp_u", "seed"), [(3.0, 1), (0.5, 1), (3.0, 2)])
 def test_kernels_equal_autograd_through_the_same_counts(clamp_u: float, seed: int) -> None:
-    pytest.importorskip("numba")
+    pytest.importorskip("numba", reason="needs numba")
     model, x = make_model(seed, clamp_u), inputs(seed)
     bound = rounding(model, x, seed)
     plain, fused = (run(model, x, fused, noise=CounterNoise(seed)) for fused in (False, True))
@@ -154,7 +154,7 @@ def test_kernels_equal_autograd_through_the_same_counts(clamp_u: float, seed: in
 
 
 def test_kernels_draw_what_a_part_of_a_batch_would() -> None:
-    pytest.importorskip("numba")
+    pytest.importorskip("numba", reason="needs numba")
     model, x = make_model(), inputs(batch=8)
     bound = rounding(model, x)
     whole = run(model, x, True)
@@ -258,7 +258,7 @@ def test_models_that_the_kernels_do_not_know_take_the_plain_path() -> None:
 
 
 def test_compiled_windows_are_known_beforehand() -> None:
-    pytest.importorskip("numba")
+    pytest.importorskip("numba", reason="needs numba")
     assert make_model().is_compiled("exact")
     assert not make_model().is_compiled("relaxed")
     assert not make_model(clamp="soft").is_compiled("exact")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 import math
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -64,7 +65,7 @@ class Feeder(Protocol):
         """Frames from the first to the last."""
 
 
-class FrameSource:
+class FrameSource(ABC):
     """Base of all feeders: it checks frame numbers and iterates; a subclass has ``_make(t)``."""
 
     def __init__(
@@ -102,8 +103,9 @@ class FrameSource:
             )
         return self._make(int(t))
 
+    @abstractmethod
     def _make(self, t: int) -> Float32:
-        raise NotImplementedError
+        """Make frame ``t``."""
 
 
 class _Scenes(FrameSource):
