@@ -19,11 +19,11 @@ pytest.importorskip("numba", reason="the fast engine needs numba")
 
 from pvae_neuro.errors import EngineUnavailableError, InputError
 from pvae_neuro.network import OPERATIONS, Dense
+from pvae_neuro.network.ranges import proved_activations
 from pvae_neuro.sim.engine import get_engine
 from pvae_neuro.sim.fast import FastEngine
 from pvae_neuro.sim.fast.layouts import digits_of, sends_events
 from pvae_neuro.sim.fast.plan import plan_for
-from pvae_neuro.sim.fast.proved import proved_activations
 from pvae_neuro.sim.fast.team import default_threads, limited_threads
 from pvae_neuro.sim.reference import ReferenceEngine
 
@@ -91,7 +91,7 @@ def test_everything_covers_the_language():
         "dense", "one_to_one", "convolution", "transposed_convolution"
     }  # fmt: skip
     sent = {}
-    for proved in proved_activations(network):
+    for proved in proved_activations(network, network.ranges.variables):
         sent.update(proved.sent)
     dense = [c for c in network.connections if isinstance(c, Dense)]
     assert {sends_events(c, sent[c.name]) for c in dense} == {True, False}

@@ -123,6 +123,27 @@ class Ranges:
                 yield str(row)
 
 
+@dataclass(frozen=True, eq=False)
+class ProvedActivation:
+    """One activation with the bounds of its words; engines choose widths by them.
+
+    Attributes
+    ----------
+    part : str
+        ``iteration`` or ``final``.
+    activation : Activation
+    sent : dict of str to Interval
+        Values that each connection sends.
+    words : dict of str to Interval
+        What the program reads and computes, by name.
+    """
+
+    part: str
+    activation: Activation
+    sent: Bounds
+    words: Bounds
+
+
 @dataclass
 class _Report:
     """Collects rows while an iteration is followed."""
@@ -157,6 +178,21 @@ def prove_ranges(circuit: Circuit) -> Ranges:
             report.add("variable", name, "variable", bounds[name], variable.bits)
     _add_host_rows(circuit, bounds, report)
     return Ranges(bounds, tuple(report.rows), tuple(unbounded), report.log_rates)
+
+
+def proved_activations(circuit: Circuit, bounds: Bounds) -> list[ProvedActivation]:
+    """Follow the schedule once from :attr:`Ranges.variables` and keep every word's bounds."""
+    now, found = dict(bounds), []
+    for part in ("iteration", "final"):
+        for activation in getattr(circuit, part):
+            sent = {
+                c.name: now[f"{c.source}.{c.variable}"]
+                for c in (circuit.connection_of[name] for name in activation.connections)
+            }
+            words = _words(circuit, activation, now)
+            found.append(ProvedActivation(part, activation, sent, words))
+            now.update(_stored(circuit, activation, words))
+    return found
 
 
 def _invariant(circuit: Circuit, initial: Bounds) -> Bounds:
@@ -211,17 +247,18 @@ def _iterate(circuit: Circuit, bounds: Bounds, report: _Report | None = None) ->
     """
     now = dict(bounds)
     for activation in circuit.iteration:
-        now.update(_activate(circuit, activation, now, report))
+        now.update(_stored(circuit, activation, _words(circuit, activation, now, report)))
     end = dict(now)
     for activation in circuit.final:
-        end.update(_activate(circuit, activation, end, report))
+        end.update(_stored(circuit, activation, _words(circuit, activation, end, report)))
     # Nothing runs after `final`: its values are recorded, not iterated from.
     return {name: hull(now[name], end[name]) for name in bounds}
 
 
-def _activate(
-    circuit: Circuit, activation: Activation, bounds: Bounds, report: _Report | None
+def _words(
+    circuit: Circuit, activation: Activation, bounds: Bounds, report: _Report | None = None
 ) -> Bounds:
+    """Bounds of all that an activation reads and computes, by the names in its program."""
     population = circuit.population_of[activation.population]
     program = population.program(activation.program)
     values = {v.name: bounds[f"{population.name}.{v.name}"] for v in population.variables}
@@ -251,7 +288,13 @@ def _activate(
             bits = population.variable(output.variable).bits
             stored = f"{output.variable} <- {output.value}"
             report.add("program", where, stored, values[output.value], bits)
-    return {f"{population.name}.{o.variable}": values[o.value] for o in program.outputs}
+    return values
+
+
+def _stored(circuit: Circuit, activation: Activation, words: Bounds) -> Bounds:
+    """Bounds of the variables that an activation sets, by ``population.variable``."""
+    program = circuit.population_of[activation.population].program(activation.program)
+    return {f"{activation.population}.{o.variable}": words[o.value] for o in program.outputs}
 
 
 def _amounts(operation: str, arguments: list[Interval]) -> list[Interval]:

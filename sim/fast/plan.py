@@ -25,6 +25,7 @@ from pvae_neuro.network import (
     readout_weight,
 )
 from pvae_neuro.network.interval import hull
+from pvae_neuro.network.ranges import ProvedActivation, proved_activations
 from pvae_neuro.network.sampler import LARGEST_MAX_COUNT
 from pvae_neuro.sim.fast.cut import Draw, cut_program
 from pvae_neuro.sim.fast.events import add_events, list_cells, list_stride, list_values
@@ -58,7 +59,6 @@ from pvae_neuro.sim.fast.memory import (
 from pvae_neuro.sim.fast.philox import fill_words
 from pvae_neuro.sim.fast.products import convolve, multiply
 from pvae_neuro.sim.fast.programs import Cell, Loop, Machine, Reading, Received, compile_loops
-from pvae_neuro.sim.fast.proved import Proved, proved_activations
 from pvae_neuro.sim.fast.readout import ring_bytes
 from pvae_neuro.sim.fast.sampling import Samplers, draw_counts
 from pvae_neuro.sim.fast.vectors import BYTE_LANES, PAIR_LANES, WORD_LANES
@@ -205,7 +205,7 @@ class _Planner:
     def plan(self) -> Plan:
         """Walk the schedule, then put everything together."""
         readout = self._readout()
-        activations = proved_activations(self.network)
+        activations = proved_activations(self.network, self.network.ranges.variables)
         self.sent: dict[str, Interval] = {}
         for proved in activations:
             for name, interval in proved.sent.items():
@@ -268,7 +268,7 @@ class _Planner:
 
     # ----------------------------------------------------------------------------- programs
 
-    def _activate(self, proved: Proved) -> None:
+    def _activate(self, proved: ProvedActivation) -> None:
         activation = proved.activation
         population = self.network.population_of[activation.population]
         program = population.program(activation.program)
@@ -293,7 +293,7 @@ class _Planner:
 
     def _program(
         self,
-        proved: Proved,
+        proved: ProvedActivation,
         population: Population,
         program: Program,
         reads: dict[str, Reading],
