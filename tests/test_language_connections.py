@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from language_tools import synapses
 
+from pvae_neuro.errors import NetworkError
 from pvae_neuro.network import (
     Convolution,
     Dense,
@@ -77,6 +78,15 @@ def test_convolution_and_its_transpose(connection):
     assert np.array_equal(back.apply(returned), returned @ matrix)
     assert np.array_equal(back.matrix(), matrix.T)
     assert np.array_equal(matrix_of(back), matrix.T)
+    again = transpose_of(back, "again", "a", "x", "b")
+    assert type(again) is Convolution
+    assert np.array_equal(again.matrix(), matrix)
+
+
+def test_a_connection_without_a_transpose_says_so():
+    one = OneToOne("one", "a", "x", "b", np.ones(3, np.int8))
+    with pytest.raises(NetworkError, match="'one_to_one' has no transpose"):
+        transpose_of(one, "back", "b", "y", "a")
 
 
 @settings(max_examples=20, deadline=None)

@@ -33,7 +33,6 @@ from pvae_neuro.exporters.onnx.program import (
 )
 from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.network.bounds import show
-from pvae_neuro.network.connection import Convolution
 from pvae_neuro.utils.files import atomic_path
 
 SCHEMA_KEY = "pvae_neuro.schema_version"
@@ -319,10 +318,7 @@ def _check_size(network: IntegerNetwork, samples: int) -> None:
         words += len(population.variables) + len(population.constants)
         values = max(values, population.size * words)
     for connection in network.connections:
-        if isinstance(connection, Convolution):
-            channels, height, width = connection.wide
-            pad = 2 * connection.padding
-            values = max(values, channels * (height + pad) * (width + pad))
+        values = max(values, connection.working_size)
     if values * samples * 8 > LARGEST_WORKING_SET:
         raise NetworkError(
             f"a step of {samples} samples needs {values * samples * 8 >> 20} MB; expected at most "

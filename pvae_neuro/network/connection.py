@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pvae_neuro.errors import NetworkError
 from pvae_neuro.network.bounds import Array, Flag, Items, Name, Optional, Whole, bounded
 from pvae_neuro.network.interval import Interval
 from pvae_neuro.network.operations import LARGEST_SHIFT
@@ -111,6 +112,20 @@ class Connection(ABC):
         """What the connection delivers, in 64-bit integers: [B, source] -> [B, target]."""
         return self.product(values, self.weight.astype(np.int64))
 
+    def transposed(self, **ends: Any) -> Connection:
+        """The same synapses the other way round; :func:`transpose_of` says what ``ends`` are."""
+        raise NetworkError(f"{self.name}: a connection of kind {self.kind!r} has no transpose")
+
+    @property
+    def details(self) -> str:
+        """What else a listing says of the kind."""
+        return ""
+
+    @property
+    def working_size(self) -> int:
+        """Values of one sample that a product works on at once."""
+        return max(self.shape)
+
     def matrix(self) -> NDArray[np.int8]:
         """The same synapses as a dense matrix, int8 [target, source]."""
         unit = np.eye(self.shape[1], dtype=np.int64)
@@ -156,6 +171,10 @@ class Dense(Connection):
     def product(self, values: NDArray[Any], weight: NDArray[Any]) -> NDArray[Any]:
         """``values @ weight.T``."""
         return values @ weight.T
+
+    def transposed(self, **ends: Any) -> Connection:
+        """The transposed matrix, a view."""
+        return Dense(weight=self.weight.T, **ends)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -220,6 +239,29 @@ class Convolution(Connection):
         """Shape on the side with one value per slide."""
         return self.target_shape
 
+    @property
+    def details(self) -> str:
+        """What else a listing says of the kind."""
+        return f", stride {self.stride}, padding {self.padding}"
+
+    @property
+    def working_size(self) -> int:
+        """Values of one padded picture."""
+        channels, height, width = self.wide
+        return channels * (height + 2 * self.padding) * (width + 2 * self.padding)
+
+    def transposed(self, **ends: Any) -> Connection:
+        """The transposed convolution with the same weights."""
+        return TransposedConvolution(weight=self.weight, **self._reversed(), **ends)
+
+    def _reversed(self) -> dict[str, Any]:
+        return {
+            "source_shape": self.target_shape,
+            "target_shape": self.source_shape,
+            "stride": self.stride,
+            "padding": self.padding,
+        }
+
     def product(self, values: NDArray[Any], weight: NDArray[Any]) -> NDArray[Any]:
         """Add up kernel position by kernel position."""
         _, height, width = self.narrow
@@ -280,6 +322,10 @@ class TransposedConvolution(Convolution):
         """Shape on the side with one value per slide."""
         return self.source_shape
 
+    def transposed(self, **ends: Any) -> Connection:
+        """The convolution with the same weights."""
+        return Convolution(weight=self.weight, **self._reversed(), **ends)
+
     def product(self, values: NDArray[Any], weight: NDArray[Any]) -> NDArray[Any]:
         """Spread each value over the positions that its slide was taken from."""
         channels, height, width = self.wide
@@ -327,7 +373,7 @@ def resolve(stored: NDArray[Any], shared: Shared) -> NDArray[Any]:
 
 
 def transpose_of(
-    connection: Dense | Convolution,
+    connection: Connection,
     name: str,
     source: str,
     variable: str,
@@ -340,26 +386,22 @@ def transpose_of(
 
     Parameters
     ----------
-    connection : Dense or Convolution
+    connection : Connection
         Holds the weights.
     name, source, variable, target, exponent, received_as
         As in :class:`Connection`.
+
+    Raises
+    ------
+    NetworkError
+        If a connection of that kind has no transpose.
     """
-    shared = Shared(connection.name)
-    if isinstance(connection, Convolution):
-        return TransposedConvolution(
-            name,
-            source,
-            variable,
-            target,
-            connection.weight,
-            exponent,
-            received_as,
-            shared,
-            source_shape=connection.target_shape,
-            target_shape=connection.source_shape,
-            stride=connection.stride,
-            padding=connection.padding,
-        )
-    weight = resolve(connection.weight, shared)
-    return Dense(name, source, variable, target, weight, exponent, received_as, shared)
+    return connection.transposed(
+        name=name,
+        source=source,
+        variable=variable,
+        target=target,
+        exponent=exponent,
+        received_as=received_as,
+        shared=Shared(connection.name),
+    )

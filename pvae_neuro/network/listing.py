@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from pvae_neuro.network.circuit import Circuit
-from pvae_neuro.network.connection import Connection, Convolution
+from pvae_neuro.network.connection import Connection
 from pvae_neuro.network.operations import OPERATIONS
 from pvae_neuro.network.population import Population
 from pvae_neuro.network.program import Program
@@ -85,9 +85,7 @@ def _values(values: object) -> str:
 def _connection(c: Connection) -> str:
     size = " x ".join(str(n) for n in c.weight.shape)
     text = f"connection {c.name}: {c.source}.{c.variable} -> {c.target}.{c.received_as}, {c.kind}"
-    text += f" [{size}] * 2^{c.exponent}"
-    if isinstance(c, Convolution):
-        text += f", stride {c.stride}, padding {c.padding}"
+    text += f" [{size}] * 2^{c.exponent}{c.details}"
     if c.shared is not None:
         text += f", weights of {c.shared.connection}"
     return text
