@@ -45,6 +45,20 @@ def run(code: str) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_start_method_chosen_before_is_kept(method):
+    # Lava's import alone raises "context has already been set" here.
+    code = f"""
+import multiprocessing
+multiprocessing.set_start_method({method!r})
+from pvae_neuro import build_lava
+import lava.proc.dense.process
+assert multiprocessing.get_start_method() == {method!r}
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 def test_counts_into_a_users_sink():
     run("""
 network = toy.lateral()

@@ -5,6 +5,9 @@ Importing this package does not import Lava; :func:`build_lava` does, when it is
 
 from __future__ import annotations
 
+import multiprocessing
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,6 +23,26 @@ def __getattr__(name: str) -> Any:
     from pvae_neuro.sim.lava.available import require_lava
 
     require_lava()
-    from pvae_neuro.sim.lava import build
+    with _undecided_start_method():
+        from pvae_neuro.sim.lava import build
 
     return getattr(build, name)
+
+
+@contextmanager
+def _undecided_start_method() -> Iterator[None]:
+    """Let Lava choose a start method, as it does on import, where one is chosen already.
+
+    ``lava/magma/runtime/message_infrastructure/multiprocessing.py`` calls ``set_start_method``,
+    which raises once the process has used multiprocessing. The earlier choice stays.
+    """
+    chosen = multiprocessing.get_start_method(allow_none=True)
+    if chosen is None:
+        yield
+        return
+    set_method: Any = multiprocessing.set_start_method  # typeshed: no None, which clears it
+    set_method(None, force=True)
+    try:
+        yield
+    finally:
+        set_method(chosen, force=True)
