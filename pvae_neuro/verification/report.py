@@ -18,7 +18,8 @@ from pvae_neuro.network import IntegerNetwork, Population
 from pvae_neuro.plots import parity as plots
 from pvae_neuro.utils.files import atomic_path
 from pvae_neuro.utils.optional import require
-from pvae_neuro.verification.verify import ParityReport, Traces
+from pvae_neuro.verification.traces import Traces
+from pvae_neuro.verification.verify import ParityReport
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pvae_neuro.errors import InputError
 from pvae_neuro.exporters.certify import Certificate, examine
 from pvae_neuro.exporters.lowerings import LOWERINGS
-from pvae_neuro.network import FloatCircuit, ImageShape, IntegerNetwork
+from pvae_neuro.network import FloatCircuit, IntegerNetwork
 from pvae_neuro.network.interpreter import Values
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.sim.engine import MOST_ITERATIONS, Engine, get_engine
@@ -28,40 +28,11 @@ from pvae_neuro.sim.recording import Recording, variable_dtype
 from pvae_neuro.utils.progress import StageProgress, no_stages
 from pvae_neuro.verification.against_float import FloatCheck, FloatResult, Tolerances
 from pvae_neuro.verification.integers import PairCheck
+from pvae_neuro.verification.traces import TRACED_SAMPLES, Traces, traced
 
 FLOAT_STAGE = "float"
-TRACED_SAMPLES = 8
 # Full recordings of all engines of one block stay below this.
 BLOCK_BYTES = 256 << 20
-
-
-@dataclass(frozen=True, eq=False)
-class Traces:
-    """Trajectories of the latents of the first samples, for figures.
-
-    Attributes
-    ----------
-    inputs, reconstruction_float, reconstruction_integer : float [n, M]
-    counts_float, counts_integer : [n, T, K]
-    potentials_float, potentials_integer : float [n, T, K]
-        Log-rate, after each iteration.
-    mse_float, mse_integer, zeros_float, zeros_integer : float64 [T]
-        Over all samples.
-    image_shape : tuple of int or None
-    """
-
-    inputs: NDArray[np.floating[Any]]
-    reconstruction_float: NDArray[np.floating[Any]]
-    reconstruction_integer: NDArray[np.floating[Any]]
-    counts_float: NDArray[np.floating[Any]]
-    counts_integer: NDArray[np.integer[Any]]
-    potentials_float: NDArray[np.floating[Any]]
-    potentials_integer: NDArray[np.floating[Any]]
-    mse_float: NDArray[np.float64]
-    mse_integer: NDArray[np.float64]
-    zeros_float: NDArray[np.float64]
-    zeros_integer: NDArray[np.float64]
-    image_shape: ImageShape | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -297,7 +268,7 @@ class _Verification:
 
         self.check.add(circuit, images, words, recording, observe)
         if not self.traced:
-            self.traced = _traced(self.network, circuit, images, states, recording)
+            self.traced = traced(self.network, circuit, images, states, recording)
 
     def _tell(self, stage: str, done: int, samples: int) -> None:
         self.done[stage] += done
@@ -329,30 +300,3 @@ class _Verification:
             zeros_integer=result.zeros_integer,
             image_shape=self.network.input.image_shape,
         )
-
-
-def _traced(
-    network: IntegerNetwork,
-    circuit: FloatCircuit,
-    images: NDArray[np.floating[Any]],
-    states: list[Values],
-    recording: Recording,
-) -> dict[str, NDArray[Any]]:
-    """Trajectories of the latents of the first samples: fields of :class:`Traces` by name."""
-    latents, source = network.latents, recording.source
-    potential = "" if latents is None else f"{latents.name}.u"
-    if latents is None or source is None or potential not in network.variables:
-        return {}
-    if latents.sampler is None or recording.reconstruction is None:
-        return {}
-    rows = slice(0, TRACED_SAMPLES)
-    unit = 2.0**-latents.sampler.frac_bits
-    return {
-        "inputs": images[rows],
-        "reconstruction_float": circuit.reconstruct(states[-1]),
-        "reconstruction_integer": recording.reconstruction[rows],
-        "counts_float": np.stack([state[source] for state in states[:-1]], axis=1),
-        "counts_integer": recording[source][rows, :-1].copy(),
-        "potentials_float": np.stack([state[potential] for state in states[:-1]], axis=1),
-        "potentials_integer": recording[potential][rows, :-1] * unit,
-    }
