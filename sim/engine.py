@@ -122,6 +122,17 @@ class Engine(ABC):
     def require(self) -> None:  # noqa: B027 - most engines need nothing.
         """Raise :class:`EngineUnavailableError` if something that the engine needs is missing."""
 
+    def prepare(  # noqa: B027 - most engines have nothing to prepare.
+        self,
+        network: IntegerNetwork,
+        record: Record = "summary",
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
+        """Do ahead of a run what is done once, such as compiling, so that it is in no run's time.
+
+        ``record`` is that of the run to come; ``tell`` gets a line where this takes seconds.
+        """
+
     def unsupported(self, network: IntegerNetwork) -> list[str]:
         """What a network needs and this engine lacks, one sentence each; empty where it runs."""
         found = [
@@ -356,11 +367,11 @@ def working_engines(
     """Yield each engine of ``BY_SPEED`` that works here and runs this network, fastest first.
 
     Each is tried for one iteration, so that a missing compiler cache or an unsupported operation is
-    found now. ``tell`` gets a line for each engine that is passed over.
+    found now. ``tell`` gets a line for each engine that is passed over, and before one compiles.
     """
     for name in BY_SPEED[:-1]:
         try:
-            engine = _tried(name, network)
+            engine = _tried(name, network, tell)
         except (EngineUnavailableError, EngineError) as error:
             if tell is not None:
                 tell(f"engine {name} is not used: {error}")
@@ -369,13 +380,19 @@ def working_engines(
     yield get_engine(BY_SPEED[-1])
 
 
-def _tried(name: str, network: IntegerNetwork) -> Engine:
-    middle = np.full((1, network.input.size), (network.input.low + network.input.high) / 2)
+def _tried(name: str, network: IntegerNetwork, tell: Callable[[str], None] | None) -> Engine:
     try:
         engine = get_engine(name)
-        engine.run(network, middle, 1, 0, record="last")
+        engine.prepare(network, "last", tell)
+        run_once(engine, network, "last")
     except PvaeNeuroError:
         raise
     except Exception as error:
         raise EngineError(f"it fails on this machine: {error}") from error
     return engine
+
+
+def run_once(engine: Engine, network: IntegerNetwork, record: Record) -> None:
+    """Run one iteration of an image in the middle of the declared range."""
+    middle = np.full((1, network.input.size), (network.input.low + network.input.high) / 2)
+    engine.run(network, middle, 1, 0, record=record)

@@ -12,11 +12,13 @@ from __future__ import annotations
 import ctypes
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numba as nb
 from numba import types
+from numba.core.event import Listener, install_listener
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
@@ -70,6 +72,32 @@ class Compiled:
     def __call__(self, *arguments: int) -> int:
         """Call it from Python, without the interpreter's lock."""
         return int(self.code.ctypes(*arguments))
+
+
+_COMPILING = "engine fast: compiling once, some seconds"
+
+
+class _Told(Listener):  # type: ignore[misc]
+    """Tells once that numba compiles; code that its cache holds is not compiled."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell: Callable[[str], None] | None = tell
+
+    def on_start(self, event: Any) -> None:
+        """Tell at the first pass of the compiler."""
+        if self._tell is not None:
+            self._tell(_COMPILING)
+            self._tell = None
+
+    def on_end(self, event: Any) -> None:
+        """Tell nothing."""
+
+
+@contextmanager
+def compilation_told(tell: Callable[[str], None]) -> Iterator[None]:
+    """Tell before anything is compiled within this context; nothing where all is kept."""
+    with install_listener("numba:run_pass", _Told(tell)):
+        yield
 
 
 def compiled(count: int) -> Callable[[Callable[..., Any]], Compiled]:
