@@ -18,6 +18,7 @@ from typing_extensions import Self
 
 from pvae_neuro.errors import ModelFileError
 from pvae_neuro.network import ImageShape
+from pvae_neuro.saved.shipped import model_path
 from pvae_neuro.saved.tensor_files import read_safetensors, write_safetensors
 
 FORMAT = "pvae-neuro-model"
@@ -224,8 +225,6 @@ def save_model(model: SavedModel, path: str | os.PathLike[str]) -> None:
         If an array has the wrong shape or type, or holds NaN or infinity.
     InputError
         If the file cannot be written; nothing is left behind.
-    MissingDependencyError
-        If safetensors is not installed.
     """
     _check_arrays(model.arrays, model.config, "model to save")
     metadata = {
@@ -242,7 +241,7 @@ def load_model(path: str | os.PathLike[str]) -> SavedModel:
     Parameters
     ----------
     path : str or path-like
-        The file.
+        The file, or the name of a shipped model, such as ``mnist``; a file of that name wins.
 
     Returns
     -------
@@ -256,11 +255,9 @@ def load_model(path: str | os.PathLike[str]) -> SavedModel:
     ModelFileError
         If it is no safetensors file, not one of this package's models, of a newer schema, or its
         arrays do not fit its configuration.
-    MissingDependencyError
-        If safetensors is not installed.
     """
-    metadata, arrays = read_safetensors(path)
     where = str(path)
+    metadata, arrays = read_safetensors(model_path(path))
     _check_format(metadata, where)
     config = _parse_config(metadata.get(_CONFIG_KEY), where)
     _check_arrays(arrays, config, where)

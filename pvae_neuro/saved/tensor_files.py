@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from pvae_neuro.errors import InputError, ModelFileError
 from pvae_neuro.utils.files import atomic_path
-from pvae_neuro.utils.optional import require
 
 
 def write_safetensors(
@@ -32,12 +33,10 @@ def write_safetensors(
     ------
     InputError
         If the file cannot be written; nothing is left behind.
-    MissingDependencyError
-        If safetensors is not installed.
     """
     # safetensors writes raw memory, so strided views must be made contiguous first.
     whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    data: bytes = _safetensors().numpy.save(whole, metadata=metadata)
+    data = save(whole, metadata=metadata)
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
@@ -65,25 +64,17 @@ def read_safetensors(
         If there is no such file or it cannot be read.
     ModelFileError
         If it is no whole safetensors file.
-    MissingDependencyError
-        If safetensors is not installed.
     """
-    safetensors = _safetensors()
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file; expected a saved model (.safetensors)")
     try:
-        with safetensors.safe_open(path, framework="np") as file:
+        with safe_open(path, framework="np") as file:
             names = list(file.keys())
             return dict(file.metadata() or {}), {name: file.get_tensor(name) for name in names}
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except (safetensors.SafetensorError, TypeError, AttributeError) as error:
+    except (SafetensorError, TypeError, AttributeError) as error:
         raise ModelFileError(
             f"{path}: expected a safetensors file, got something else or a damaged one ({error}); "
             f"save the model again with this package"
         ) from error
-
-
-def _safetensors() -> Any:
-    require("safetensors.numpy", "export", "saved models")
-    return require("safetensors", "export", "saved models")
