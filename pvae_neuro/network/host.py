@@ -18,6 +18,8 @@ from pvae_neuro.network.bounds import Array, Items, Name, Optional, Real, Whole,
 from pvae_neuro.network.interval import Interval, Ints
 from pvae_neuro.network.operations import shift_right
 from pvae_neuro.network.population import LARGEST_SIZE, WORD_MAX
+from pvae_neuro.utils.arrays import real_array
+from pvae_neuro.utils.edges import advice, tolerance
 
 ImageShape = tuple[int, int] | tuple[int, int, int]
 """(height, width), or (colours, height, width)."""
@@ -56,28 +58,72 @@ class Input:
         scaled *= 2.0**self.frac_bits
         return np.rint(scaled, out=scaled).astype(np.int32)
 
-    def check(self, images: ArrayLike) -> NDArray[np.float64]:
-        """Images [N, M] as float64.
+    def check(self, images: object, clip: bool = False) -> NDArray[np.float64]:
+        """Images as they are run: float64 [N, M] within the declared range.
+
+        Parameters
+        ----------
+        images : array_like
+            Real numbers [N, M], or [N, H, W] or [N, C, H, W] of the declared shape; a grey model
+            takes [N, 1, H, W] too.
+        clip : bool
+            Clip all values to the range. Values that leave it by no more than a few roundings
+            (:data:`~pvae_neuro.utils.edges.EDGE_TOLERANCE`) are clipped in any case.
 
         Raises
         ------
         InputError
             If shape, range or a value does not fit, or there is no image.
         """
-        checked = np.asarray(images, dtype=np.float64)
-        if checked.ndim != 2 or checked.shape[1] != self.size or not len(checked):
+        checked = self._flat(real_array("inputs", images)).astype(np.float64)
+        bad = ~np.isfinite(checked)
+        if bad.any():
             raise InputError(
-                f"inputs: expected shape [N, {self.size}] with N >= 1, got {list(checked.shape)}"
+                f"inputs: expected finite values, got {int(bad.sum()):,} that are NaN or infinite, "
+                f"the first in image {int(np.argmax(bad.any(axis=1)))}; clean the data"
             )
-        if not np.isfinite(checked).all():
-            raise InputError("inputs: expected finite values, got NaN or infinity")
         low, high = float(checked.min()), float(checked.max())
-        if low < self.low or high > self.high:
+        slack = tolerance(self.low, self.high)
+        if not clip and (low < self.low - slack or high > self.high + slack):
             raise InputError(
-                f"inputs: expected values in [{self.low:g}, {self.high:g}], got "
-                f"[{low!r}, {high!r}]; rescale them, or clip them to the range"
+                f"inputs: expected values in [{self.low:.9g}, {self.high:.9g}], the declared "
+                f"range, got [{low:.9g}, {high:.9g}]; {advice(checked, self.low, self.high)}"
             )
-        return checked
+        return np.clip(checked, self.low, self.high, out=checked)
+
+    def _flat(self, images: NDArray[Any]) -> NDArray[Any]:
+        """Images [N, M], which may share memory with the given ones."""
+        shape, single = images.shape[1:], self.image_shape is not None and len(self.image_shape) < 3
+        allowed = [(self.size,), *([self.image_shape] if self.image_shape else [])]
+        # A single channel changes nothing in the order of the pixels.
+        shape = shape[1:] if single and len(shape) == 3 and shape[0] == 1 else shape
+        if images.ndim < 2 or shape not in allowed or not len(images):
+            expected = " or ".join(f"[N, {', '.join(map(str, each))}]" for each in allowed)
+            raise InputError(
+                f"inputs: expected shape {expected} with N >= 1, got {list(images.shape)}"
+                f"{self._hint(images)}"
+            )
+        return images.reshape(len(images), self.size)
+
+    def _hint(self, images: NDArray[Any]) -> str:
+        """What images of another shape may be; begins with a semicolon, or is empty."""
+        shape, own = images.shape, self.image_shape or (self.size,)
+        hints = (
+            (shape in ((self.size,), own), "add a leading axis for a single image"),
+            (shape[:-1] in ((self.size,), own), "the number of images comes first here"),
+            (shape[1:] == (3, *own), "these are in colour and the model takes grey images"),
+            (shape[1:] == own[1:] and len(own) == 3, "these are grey; the model takes colours"),
+            (
+                len(own) == 3 and shape[1:] == (*own[1:], own[0]),
+                "colours come before height and width here",
+            ),
+            (shape[1:] == own[::-1], "height and width look exchanged"),
+            (
+                len(shape) > 2 and bool(len(images)) and images.size == len(images) * self.size,
+                "as many pixels in another shape would be other pictures",
+            ),
+        )
+        return next((f"; {hint}" for fits, hint in hints if fits), "")
 
     @property
     def interval(self) -> Interval:

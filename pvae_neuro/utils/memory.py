@@ -1,0 +1,112 @@
+"""A limit of memory for what is read from files, so that no file can exhaust the machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from pathlib import Path
+
+from pvae_neuro.errors import InputError
+
+# Where nothing tells how much memory there is.
+_UNKNOWN = 2 << 30
+_GIGA = 1e9
+
+_asked: ContextVar[int | None] = ContextVar("max_memory", default=None)
+
+
+def available_memory() -> int:
+    """Bytes that this process can still take: the machine's, a container's or ``ulimit``'s."""
+    found = [read() for read in (_machine, _group_2, _group_1, _process)]
+    return max(0, min((size for size in found if size is not None), default=_UNKNOWN))
+
+
+@contextmanager
+def memory_limit(max_memory: int | None) -> Iterator[None]:
+    """Read under a limit of ``max_memory`` bytes within this block; None: half of what is free."""
+    token = _asked.set(max_memory)
+    try:
+        yield
+    finally:
+        _asked.reset(token)
+
+
+def set_memory_limit(max_memory: int | None) -> None:
+    """As :func:`memory_limit`, from now on."""
+    _asked.set(max_memory)
+
+
+def require_memory(needed: int, what: str, max_memory: int | None = None) -> None:
+    """Refuse to read ``what`` if it needs more bytes than the limit.
+
+    Parameters
+    ----------
+    needed : int
+        Bytes that reading takes, at its peak.
+    what : str
+        The file or array; begins the message.
+    max_memory : int, optional
+        The limit; by default that of :func:`memory_limit`, and otherwise half of what is available.
+
+    Raises
+    ------
+    InputError
+        With both figures.
+    """
+    asked = _asked.get() if max_memory is None else max_memory
+    limit = available_memory() // 2 if asked is None else asked
+    if needed <= limit:
+        return
+    origin = "half of what is available here" if asked is None else "as asked"
+    raise InputError(
+        f"{what}: needs {gigabytes(needed)} of memory, the limit is {gigabytes(limit)} ({origin}); "
+        f"raise the limit, or give less data"
+    )
+
+
+def gigabytes(size: int) -> str:
+    """Bytes as text, in units of 10^9 bytes."""
+    # A figure beyond floats may come from a file.
+    return f"{size / _GIGA:,.3g} GB" if size < 1e30 else f"10^{len(str(size)) - 10} GB"
+
+
+def _machine() -> int | None:
+    with suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    with suppress(AttributeError, OSError, ValueError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return None
+
+
+def _group_2() -> int | None:
+    return _group("memory.max", "memory.current")
+
+
+def _group_1() -> int | None:
+    return _group("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")
+
+
+def _group(limit: str, usage: str, root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """What is left to a control group; files that it has read may be dropped from memory."""
+    with suppress(OSError, ValueError):
+        most, used = (int((root / name).read_text(encoding="ascii")) for name in (limit, usage))
+        statistics = (root / limit).with_name("memory.stat").read_text(encoding="ascii")
+        cached = dict(line.split() for line in statistics.splitlines()).get("inactive_file", "0")
+        return most - used + int(cached)
+    return None
+
+
+def _process() -> int | None:
+    with suppress(ImportError, OSError, ValueError):
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if limit == resource.RLIM_INFINITY:
+            return None
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        return limit - pages * os.sysconf("SC_PAGE_SIZE")
+    return None
