@@ -18,6 +18,7 @@ from pvae_neuro.errors import (
 from pvae_neuro.exporters.onnx import Artifact, Golden, read_onnx, write_onnx
 from pvae_neuro.exporters.onnx.file import REBUILT
 from pvae_neuro.exporters.onnx.golden import hash_of
+from pvae_neuro.exporters.onnx.program import program_hash
 from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.sim.engine import Engine, get_engine
 from pvae_neuro.sim.recording import Recording
@@ -30,6 +31,7 @@ __all__ = [
     "first_divergence",
     "load_artifact",
     "make_golden",
+    "program_hash",
     "replay",
     "save_artifact",
 ]
@@ -82,7 +84,7 @@ def save_artifact(
     Returns
     -------
     str
-        SHA-256 of the file.
+        SHA-256 of the file, as ``sha256sum`` prints it.
 
     Raises
     ------
