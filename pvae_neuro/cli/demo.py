@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pvae_neuro.cli.shared.options import Json, Quiet, Seed
+from pvae_neuro.cli.shared.paths import FOLDER, check_outputs
 from pvae_neuro.cli.shared.support import (
-    check_folder,
-    check_outputs,
     check_run,
     console,
     guarded,
@@ -67,7 +66,7 @@ class Demo:
 
 @guarded
 def demo(
-    out: Annotated[Path, typer.Option("--out", help="Folder for what it makes.")] = Path(
+    out: Annotated[Path, typer.Option("--out", help="Folder for what it makes."), FOLDER] = Path(
         "demo_out"
     ),
     seed: Seed = 0,
@@ -75,8 +74,9 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Export the shipped model both ways, run it on every engine, prove them equal."""
-    check_folder(out)
-    check_outputs(json)
+    pages = out / "report.html", out / "report.json"
+    exports = {topology: out / f"{topology}.onnx" for topology in TOPOLOGIES}
+    check_outputs(*exports.values(), *pages, json)
     check_run(STEPS, seed)
     from pvae_neuro.cli.verify import conclude
     from pvae_neuro.verification.report import require_report, write_report
@@ -86,10 +86,10 @@ def demo(
     require_report()
     model, (digits, _) = load_pretrained(), sample_digits()
     job = Demo(model, digits, _engines(), seed, quiet)
-    parts = [job.prove(topology, out / f"{topology}.onnx") for topology in TOPOLOGIES]
-    write_report(out / "report.html", parts, title="From a trained model to spikes, proved equal")
+    parts = [job.prove(topology, path) for topology, path in exports.items()]
+    write_report(pages[0], parts, title="From a trained model to spikes, proved equal")
     content = {"parts": [_part(part) for part in parts]}
-    write_json(out / "report.json", content)
+    write_json(pages[1], content)
     write_json(json, content)
     _show(parts, out, time.perf_counter() - started, json, quiet)
     conclude([line for part in parts for line in part.report.failures()])

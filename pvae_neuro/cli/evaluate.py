@@ -21,7 +21,7 @@ from pvae_neuro.cli.shared.options import (
     Steps,
     Timeout,
 )
-from pvae_neuro.cli.shared.support import check_outputs, check_run, console, guarded, write_json
+from pvae_neuro.cli.shared.support import check_run, console, guarded, write_json
 from pvae_neuro.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,7 +52,6 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Squared error summed over pixels, R2 and zeros, by iteration."""
-    check_outputs(json)
     check_run(steps, seed)
     if (dataset is None) == (input is None):
         raise InputError("expected either --dataset, with --data-root, or --input")

@@ -9,7 +9,6 @@ import typer
 
 from pvae_neuro.cli.shared.options import Clip, Json, Output, Quiet
 from pvae_neuro.cli.shared.support import (
-    check_outputs,
     check_run,
     console,
     guarded,
@@ -54,7 +53,6 @@ def export(
     quiet: Quiet = False,
 ) -> None:
     """Quantize, certify and write one executable .onnx file."""
-    check_outputs(output, json)
     from pvae_neuro.cli.shared.inputs import read_calibration
     from pvae_neuro.cli.shared.progress import stages
     from pvae_neuro.cli.shared.tables import certificate_table

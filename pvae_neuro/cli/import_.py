@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pvae_neuro.cli.shared.options import Json, Output, Quiet
-from pvae_neuro.cli.shared.support import check_outputs, console, guarded, say, write_json
+from pvae_neuro.cli.shared.support import console, guarded, say, write_json
 
 
 @guarded
@@ -21,7 +21,6 @@ def import_(
     quiet: Quiet = False,
 ) -> None:
     """Read a checkpoint of the authors' code (needs torch)."""
-    check_outputs(output, json)
     from pvae_neuro.saved.iterative_vae import import_official
     from pvae_neuro.saved.model_file import save_model
 

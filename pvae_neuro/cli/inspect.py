@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pvae_neuro.cli.shared.options import ArtifactFile, Json, Quiet
-from pvae_neuro.cli.shared.support import check_outputs, console, guarded, say, write_json
+from pvae_neuro.cli.shared.support import console, guarded, say, write_json
 
 if TYPE_CHECKING:
     from pvae_neuro.artifact import Artifact
@@ -26,7 +26,6 @@ def inspect(
     quiet: Quiet = False,
 ) -> None:
     """Show populations, connections, scales, certificate and hash of an export."""
-    check_outputs(json)
     from pvae_neuro.artifact import load_artifact
     from pvae_neuro.cli.shared.tables import certificate_table, choices_table, network_table
     from pvae_neuro.exporters.certify import examine

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pvae_neuro.cli.shared.options import Json, Quiet
-from pvae_neuro.cli.shared.support import check_outputs, console, guarded, plain_table, write_json
+from pvae_neuro.cli.shared.support import console, guarded, plain_table, write_json
 from pvae_neuro.errors import InputError
 
 
@@ -22,7 +22,6 @@ def models(
     quiet: Quiet = False,
 ) -> None:
     """List the model families: paper, parameters, and the published number of parameters."""
-    check_outputs(json)
     if side < 1 or (latents is not None and latents < 1):
         raise InputError(f"--latents, --side: expected integers >= 1, got {latents}, {side}")
     from pvae_neuro.models.registry import model_entry, model_names

@@ -9,7 +9,6 @@ import typer
 
 from pvae_neuro.cli.shared.options import Json, Output, Quiet
 from pvae_neuro.cli.shared.support import (
-    check_outputs,
     console,
     guarded,
     plain_table,
@@ -71,7 +70,6 @@ def patches(
     quiet: Quiet = False,
 ) -> None:
     """Cut whitened patches out of a folder of photographs, into a .npz (needs Pillow)."""
-    check_outputs(output, json)
     if output.suffix != ".npz":
         raise InputError(f"--output: expected a name that ends in .npz, got {str(output)!r}")
     from pvae_neuro.cli.shared.progress import stages

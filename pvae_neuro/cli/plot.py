@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from pvae_neuro.cli.shared.options import Clip, DataRoot, Dataset, Json, Quiet, Seed, Steps
+from pvae_neuro.cli.shared.paths import WRITES
 from pvae_neuro.cli.shared.support import (
-    check_outputs,
     check_run,
     console,
     guarded,
@@ -29,6 +29,7 @@ def plot(
     output: Annotated[
         Path,
         typer.Option("--output", "-o", help="Figure: .svg, .png or .pdf.", show_default=False),
+        WRITES,
     ],
     dataset: Dataset = None,
     data_root: DataRoot = None,
@@ -40,7 +41,6 @@ def plot(
     quiet: Quiet = False,
 ) -> None:
     """Draw reconstructions, figures by iteration, and decoder elements of a model (needs torch)."""
-    check_outputs(output, json)
     check_run(steps, seed)
     if output.suffix not in FORMATS:
         raise InputError(f"{output}: expected a name ending in one of {', '.join(FORMATS)}")

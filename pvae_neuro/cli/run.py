@@ -24,7 +24,6 @@ from pvae_neuro.cli.shared.options import (
     Timeout,
 )
 from pvae_neuro.cli.shared.support import (
-    check_outputs,
     check_run,
     console,
     guarded,
@@ -65,7 +64,6 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Run an export on images; write counts, potentials and reconstructions."""
-    check_outputs(output, json)
     check_run(steps, seed)
     from pvae_neuro.artifact import load_artifact
     from pvae_neuro.cli.shared.engines import choose_engine

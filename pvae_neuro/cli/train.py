@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pvae_neuro.cli.shared.options import DataRoot, Json, Output, Quiet
+from pvae_neuro.cli.shared.paths import FOLDER, READS, check_outputs
 from pvae_neuro.cli.shared.support import (
-    check_folder,
-    check_outputs,
     console,
     guarded,
     say,
@@ -37,6 +36,7 @@ def train(
             help="A torchvision data set by name (mnist, ...), a .npy or .npz file, or a folder of "
             "images.",
         ),
+        READS,
     ],
     output: Output,
     data_root: DataRoot = None,
@@ -100,15 +100,18 @@ def train(
     tensorboard: Annotated[
         Path | None,
         typer.Option("--tensorboard", help="Folder for its events.", show_default=False),
+        FOLDER,
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of weights, order and samples.")] = 0,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
     """Train a model of any family on images (needs torch)."""
-    check_outputs(output, json)
-    if tensorboard is not None:
-        check_folder(tensorboard)
+    from pvae_neuro.training.config import checkpoint_path
+
+    check_outputs(
+        checkpoint_path(output), json, inputs=[dataset, *([] if start is None else [start])]
+    )
     settings = {
         "latents": latents, "steps": steps, "beta": beta, "epochs": epochs, "kl": kl,
         "batch_size": batch_size, "windows": windows, "seed": seed, "estimator": estimator,

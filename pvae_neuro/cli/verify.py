@@ -20,9 +20,9 @@ from pvae_neuro.cli.shared.options import (
     Steps,
     Timeout,
 )
+from pvae_neuro.cli.shared.paths import WRITES
 from pvae_neuro.cli.shared.support import (
     EXIT_FAILED,
-    check_outputs,
     check_run,
     console,
     guarded,
@@ -56,7 +56,9 @@ def verify(
     ] = "auto",
     samples: Samples = None,
     html: Annotated[
-        Path | None, typer.Option("--html", help="Write the report as a page.", show_default=False)
+        Path | None,
+        typer.Option("--html", help="Write the report as a page.", show_default=False),
+        WRITES,
     ] = None,
     clip: Clip = False,
     timeout: Timeout = None,
@@ -66,7 +68,6 @@ def verify(
     quiet: Quiet = False,
 ) -> None:
     """Prove engines equal, and near the float model; exit 1 where they are not."""
-    check_outputs(json, html)
     check_run(steps, seed)
     from pvae_neuro.artifact import load_artifact
     from pvae_neuro.cli.shared.engines import choose_engines

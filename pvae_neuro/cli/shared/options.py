@@ -7,13 +7,17 @@ from typing import Annotated
 
 import typer
 
+from pvae_neuro.cli.shared.paths import PLACE, PRINTS, READS, WRITES
+
 Input = Annotated[
     Path,
     typer.Option(
         "--input", "-i", help="Images: .npy or .npz, float [N, M] or [N, H, W].", show_default=False
     ),
 ]
-Output = Annotated[Path, typer.Option("--output", "-o", help="File to write.", show_default=False)]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", help="File to write.", show_default=False), WRITES
+]
 Steps = Annotated[int, typer.Option("--steps", "-t", help="Iterations.")]
 Seed = Annotated[int, typer.Option("--seed", "-s", help="Key of the random words.")]
 Clip = Annotated[
@@ -24,6 +28,7 @@ Json = Annotated[
     typer.Option(
         "--json", help="Write the result as JSON; - for standard output.", show_default=False
     ),
+    PRINTS,
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No tables, no progress.")]
 Timeout = Annotated[
@@ -42,10 +47,12 @@ Dataset = Annotated[
         "of images.",
         show_default=False,
     ),
+    READS,
 ]
 DataRoot = Annotated[
     Path | None,
     typer.Option("--data-root", help="Folder with torchvision's data sets.", show_default=False),
+    PLACE,
 ]
 Samples = Annotated[
     int | None,

@@ -1,19 +1,20 @@
-"""What every verb shares: errors as one line, output checks, where text goes."""
+"""What every verb shares: errors as one line, where text goes."""
 
 from __future__ import annotations
 
 import functools
 import os
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 import typer
 
+from pvae_neuro.cli.shared.paths import STANDARD_OUTPUT, prepare, roles
 from pvae_neuro.cli.shared.remedies import with_flags
-from pvae_neuro.errors import InputError, PvaeNeuroError
+from pvae_neuro.errors import PvaeNeuroError
+from pvae_neuro.utils.plain_text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,15 +25,16 @@ P = ParamSpec("P")
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
-STANDARD_OUTPUT = Path("-")
 
 
 def guarded(verb: Callable[P, None]) -> Callable[P, None]:
-    """Turn what a verb raises on purpose into one line on stderr and an exit code."""
+    """Check the paths of a verb, and turn what it raises into one line and an exit code."""
+    known = roles(verb)
 
     @functools.wraps(verb)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
+            prepare(known, kwargs)
             verb(*args, **kwargs)
         except PvaeNeuroError as error:
             fail(with_flags(error))
@@ -51,37 +53,8 @@ def guarded(verb: Callable[P, None]) -> Callable[P, None]:
 
 def fail(message: str) -> None:
     """Print one line and leave with the exit code of bad input."""
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+    print("error: " + printable(" ".join(message.split())), file=sys.stderr)
     raise typer.Exit(EXIT_BAD_INPUT) from None
-
-
-def check_outputs(*paths: Path | None) -> None:
-    """Refuse files that cannot be written, before any long work; None and ``-`` pass."""
-    for path in paths:
-        if path is not None and path != STANDARD_OUTPUT:
-            _check_output(path)
-
-
-def _check_output(path: Path) -> None:
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; expected the name of a file to write")
-    check_folder(path.parent)
-
-
-def check_folder(folder: Path) -> None:
-    """Refuse a folder in which no file can be made; it need not exist yet."""
-    existing = folder
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
-    try:
-        # Permission bits do not tell (root, read-only mounts): try it.
-        with tempfile.TemporaryFile(dir=existing):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"cannot write into {existing}: {error.strerror or error}; "
-            f"choose a folder that you may write to"
-        ) from error
 
 
 def check_run(steps: int, seed: int) -> None:
