@@ -19,6 +19,10 @@ DIGIT_BITS = 7
 DIGIT = 1 << DIGIT_BITS
 ZERO_POINT = DIGIT // 2
 INT32_MAX = (1 << 31) - 1
+# On processors with AMX, ONNX Runtime (1.20 to 1.23 at least) multiplies a matrix of these numbers of
+# columns wrongly from the 32nd row on: it gets columns of zeros up to the width that is right.
+WRONG_WIDTHS = range(17, 32)
+RIGHT_WIDTH = 32
 
 
 @dataclass(frozen=True)
@@ -62,12 +66,27 @@ def _dense_operand(graph: IntegerGraph, connection: Connection, stored: str) -> 
         if part is not None:
             bounds = [graph.constant([n], "int64") for n in (*part, axis)]
             stored = graph.node("Slice", [stored, *bounds], f"{connection.name}.part")
-    if shared.transposed:
+    if not shared.transposed:
+        stored = graph.once("Transpose", [stored], f"{stored}.transposed", perm=[1, 0])
+    width = connection.shape[0]
+    if width not in WRONG_WIDTHS:
         return stored
-    return graph.once("Transpose", [stored], f"{stored}.transposed", perm=[1, 0])
+    ends = graph.constant([0, 0, 0, RIGHT_WIDTH - width], "int64")
+    return graph.once("Pad", [stored, ends], f"{stored}.widened")
 
 
 def _dense(
+    graph: IntegerGraph, name: str, connection: Connection, weight: str, message: Signal
+) -> str:
+    width = connection.shape[0]
+    if width not in WRONG_WIDTHS:
+        return _sums(graph, name, connection, weight, message)
+    wide = _sums(graph, f"{name}.wide", connection, weight, message)
+    columns = [graph.constant([n], "int64") for n in (0, width, 1)]
+    return graph.node("Slice", [wide, *columns], name)
+
+
+def _sums(
     graph: IntegerGraph, name: str, connection: Connection, weight: str, message: Signal
 ) -> str:
     digits = _digits(graph, message)
