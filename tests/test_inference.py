@@ -41,12 +41,12 @@ def test_figures_are_what_their_names_say() -> None:
     )
     assert np.allclose(trace.zeros, [(r.z == 0).float().mean() for r in seen.values()])
     variance = images.var(axis=0, dtype=np.float64).sum()
-    assert np.allclose(trace.r2, 1 - trace.mse / variance)
+    assert np.allclose(trace.r2_mean_image, 1 - trace.mse / variance)
     errors = ((images - seen[4].reconstruction.numpy()) ** 2).mean(axis=1)
     textured = np.ptp(images, axis=1) > 0
     r2 = 1 - errors[textured] / images[textured].var(axis=1)
     assert textured.sum() > 0
-    assert trace.r2_image[4] == pytest.approx(r2.mean(), rel=1e-4)
+    assert trace.r2[4] == pytest.approx(r2.mean(), rel=1e-4)
     assert np.array_equal(trace.z, seen[4].z.numpy())
     average = (seen[2].z + seen[3].z + seen[4].z).numpy() / 3
     assert np.allclose(trace.z_average, average, atol=1e-6)

@@ -198,7 +198,7 @@ def test_evaluate_agrees_with_verify(topology):
     assert np.allclose(by_integer.zeros, report.float_result.zeros_integer)
     assert np.allclose(by_float.zeros, report.float_result.zeros_float)
     variance = ((IMAGES - IMAGES.mean(axis=0)) ** 2).sum(axis=1).mean()
-    assert np.allclose(by_float.r2, 1 - by_float.mse / variance, atol=1e-6)
+    assert np.allclose(by_float.r2_mean_image, 1 - by_float.mse / variance, atol=1e-6)
     assert by_integer.to_dict()["final"]["mse"] == by_integer.mse[-1]
 
 

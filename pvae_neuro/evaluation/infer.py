@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pvae_neuro.errors import InputError
+from pvae_neuro.evaluation.figures import variance_about_mean_image
 from pvae_neuro.models.base import Iteration, Model, State
 from pvae_neuro.models.registry import model_from_saved
 from pvae_neuro.saved.model_file import SavedModel
@@ -50,10 +51,9 @@ class Trace:
         units of the input.
     mse_mean : float64 [T]
         The same from the posterior mean of the latents (the papers' MAP).
-    r2_image : float64 [T]
-        1 - squared error / variance of the pixels within the image, averaged over images: the R²
-        whose ratio to the MSE the published tables show (arXiv:2410.19315). Flat images, which
-        have no such variance, are left out.
+    r2 : float64 [T]
+        1 - squared error / variance of the pixels within the image, averaged over the images that
+        are not flat, as the papers' authors compute it; NaN if all are flat.
     zeros : float64 [T]
         Share of latents that are exactly zero.
     change : float64 [T]
@@ -72,7 +72,7 @@ class Trace:
 
     mse: Float64
     mse_mean: Float64
-    r2_image: Float64
+    r2: Float64
     zeros: Float64
     change: Float64
     variance: Float64
@@ -82,18 +82,18 @@ class Trace:
     reconstruction: Float32
 
     @property
-    def r2(self) -> Float64:
-        """1 - mse / variance, [T]."""
+    def r2_mean_image(self) -> Float64:
+        """1 - mse / variance about the mean image, [T]; NaN where the inputs do not differ."""
         return self._r2(self.mse)
 
     @property
-    def r2_mean(self) -> Float64:
-        """1 - mse_mean / variance, [T]."""
+    def r2_from_means(self) -> Float64:
+        """1 - mse_mean / variance about the mean image, [T]."""
         return self._r2(self.mse_mean)
 
     def _r2(self, mse: Float64) -> Float64:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            r2: Float64 = 1.0 - mse / self.variance
+        known = self.variance > 0
+        r2: Float64 = 1.0 - mse / np.where(known, self.variance, np.nan)
         return r2
 
 
@@ -206,12 +206,11 @@ def _variances(frames: Frames, steps: int) -> Float64:
     variances = np.empty(steps)
     for first in range(0, steps, frames.steps_per_frame):
         frame = frames.frame(first // frames.steps_per_frame).astype(np.float64)
-        centered = frame - frame.mean(axis=0)
-        variances[first : first + frames.steps_per_frame] = (centered**2).sum() / len(frame)
+        variances[first : first + frames.steps_per_frame] = variance_about_mean_image(frame)
     return variances
 
 
-_CURVES = ("mse", "mse_mean", "r2_image", "textured", "zeros", "change")
+_CURVES = ("mse", "mse_mean", "r2", "textured", "zeros", "change")
 
 
 class _Sums:
@@ -225,10 +224,12 @@ class _Sums:
     def add(self, step: int, block: slice, x: Tensor, result: Iteration) -> None:
         errors = _squares(x - result.reconstruction)
         within = _squares(x - x.mean(dim=1, keepdim=True))
+        # The mean of equal numbers need not be that number.
+        textured = x.amax(dim=1) > x.amin(dim=1)
         found = {
             "mse": float(errors.sum()),
-            "r2_image": float((1.0 - errors / within)[within > 0].sum()),
-            "textured": float((within > 0).sum()),
+            "r2": float((1.0 - errors / within)[textured].sum()),
+            "textured": float(textured.sum()),
             "mse_mean": float(_squares(x - self._model.decode(result.mean)).sum()),
             "zeros": float((result.z == 0).double().mean(dim=1).sum()),
             "change": float(result.change.double().sum()),
@@ -250,7 +251,7 @@ class _Sums:
     def trace(self, variance: Float64) -> Trace:
         curves = {name: curve / self._samples for name, curve in self._curves.items()}
         with np.errstate(invalid="ignore"):
-            curves["r2_image"] /= curves.pop("textured")
+            curves["r2"] /= curves.pop("textured")
         return Trace(variance=variance, **curves, **self._latents)  # type: ignore[arg-type]
 
 
