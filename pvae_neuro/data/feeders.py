@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from pvae_neuro.data.folder import stack_pictures
+from pvae_neuro.data.folder import read_pictures
 from pvae_neuro.data.images import Float32, Images, check_size, make_images
+from pvae_neuro.data.listing import list_pictures
 from pvae_neuro.data.numpy_files import SUFFIXES, read_numpy
-from pvae_neuro.data.pictures import list_pictures, read_picture
 from pvae_neuro.data.transforms import rotate_planes, shift_planes
 from pvae_neuro.errors import InputError
 from pvae_neuro.sim.noise import check_seed
@@ -137,7 +137,8 @@ class Sequence(FrameSource):
     frames : array_like or path-like
         [T, H, W] (one scene), [T, B, H, W] or, in colour, [T, B, 3, H, W], as numbers that
         :func:`~pvae_neuro.data.load_images` would take; a path to such an ``.npy`` or ``.npz``
-        file; or to a folder of pictures, whose frames are in the order of their names.
+        file; or to a folder of pictures, whose frames are in natural order of their names
+        (``frame_2`` before ``frame_10``).
     size : int or (int, int), optional
         Height and width to crop and resize the frames of a folder to.
     """
@@ -408,9 +409,8 @@ def _read_frames(path: Path, size: int | tuple[int, int] | None) -> npt.NDArray[
         if size is not None:
             raise InputError("size: expected a folder of frames; a NumPy file is read as it is")
         return read_numpy(path, "train", None).values
-    files = list_pictures(path)
     wanted = None if size is None else check_size(size)
-    return stack_pictures((read_picture(file, wanted) for file in files), files)[:, None]
+    return read_pictures(list_pictures(path).files, wanted, str(path)).values[:, None]
 
 
 def _frames_as_images(values: npt.NDArray[Any], name: str) -> tuple[Images, int]:

@@ -89,7 +89,8 @@ def _from_folder(
             f"dataset {dataset!r}: expected the name of a data set, an existing folder of images, "
             f"or a .npy or .npz file{suggest(dataset, TORCHVISION_SETS)}"
         )
-    return make_images(read_folder(path, split, size, limit, seed), None, path.resolve().name)
+    read = read_folder(path, split, size, limit, seed)
+    return make_images(read.values, None, path.resolve().name)
 
 
 def _with_range(images: Images, declared: npt.NDArray[Any] | None) -> Images:

@@ -152,8 +152,9 @@ def extract_patches(
     """
     config = config or PatchConfig()
     root = Path(folder)
-    parts = split_pictures(root, config.test_fraction, config.seed, distinct=True)
-    files = [path for part in parts for path in part]
+    division = split_pictures(root, config.test_fraction, config.seed, distinct=True)
+    parts = (division.train, division.test)
+    files = division.train + division.test
     advance = stage_advance(progress, "photographs", len(files))
     (train, train_source), (test, test_source) = (
         _cut_part(part, total, first, config, advance)
@@ -201,7 +202,7 @@ def _prepare(picture: Float32, config: PatchConfig) -> Float32:
 
 
 def _cut_part(
-    files: list[Path], total: int, first: int, config: PatchConfig, advance: Advance
+    files: tuple[Path, ...], total: int, first: int, config: PatchConfig, advance: Advance
 ) -> tuple[Float32, npt.NDArray[np.int32]]:
     """``total`` patches of the photographs ``first``, ``first + 1``, …, and their numbers."""
     cut = []
@@ -219,7 +220,7 @@ def _cut_part(
 def _cut_photograph(
     path: Path, count: int, config: PatchConfig, rng: np.random.Generator
 ) -> Float32:
-    picture = read_picture(path)
+    picture = read_picture(path).values
     side = config.size
     if min(picture.shape[-2:]) < side:
         height, width = picture.shape[-2:]
