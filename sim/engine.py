@@ -22,6 +22,8 @@ from pvae_neuro.network import CONNECTION_KINDS, OPERATIONS, IntegerNetwork
 from pvae_neuro.sim import readout
 from pvae_neuro.sim.noise import LARGEST_INDEX, check_seed, check_whole
 from pvae_neuro.sim.recording import Record, Recorder, Recording, recorded_variables
+from pvae_neuro.utils.arguments import checked
+from pvae_neuro.utils.arrays import real_array
 from pvae_neuro.utils.progress import Advance
 
 MOST_ITERATIONS = 1 << 31
@@ -188,6 +190,7 @@ class Engine(ABC):
         per_sample = steps * (4 * sum(sizes) + network.input.size)
         return int(np.clip(BLOCK_BYTES // per_sample, 1, 512))
 
+    @checked
     def run(
         self,
         network: IntegerNetwork,
@@ -204,8 +207,9 @@ class Engine(ABC):
         Parameters
         ----------
         network : IntegerNetwork
-        inputs : float [N, M], or [N, F, M]
-            Images inside the declared range, or F frames for each sample.
+        inputs : array_like [N, M], or [N, F, M]
+            Images inside the declared range, or F frames for each sample; height and width, as
+            declared, may stand in place of M. Arrays, nested lists, tensors of torch.
         steps : int
             Iterations, for each frame; T in all.
         seed : int
@@ -279,14 +283,19 @@ class Engine(ABC):
         supported.add(type(self))
 
 
-def encode_frames(network: IntegerNetwork, inputs: ArrayLike) -> NDArray[np.int32]:
-    """Check images [N, M] or frames [N, F, M] and encode them: int32 [N, F, M]."""
-    images = np.asarray(inputs)
-    if images.ndim == 3 and images.size:
-        samples, frames, size = images.shape
-        checked = network.input.check(images.reshape(-1, size))
-        return network.input.encode(checked).reshape(samples, frames, size)
-    return network.input.encode(network.input.check(images))[:, None]
+def encode_frames(network: IntegerNetwork, inputs: object) -> NDArray[np.int32]:
+    """Check images [N, M] or frames [N, F, M] and encode them: int32 [N, F, M].
+
+    Height and width, as declared, may stand in place of M.
+    """
+    images = real_array("inputs", inputs)
+    declared = network.input
+    shapes = [(declared.size,), *([declared.image_shape] if declared.image_shape else [])]
+    if images.ndim > 2 and images.shape[2:] in shapes and images.size:
+        samples, frames, *shape = images.shape
+        checked = declared.check(images.reshape(-1, *shape))
+        return declared.encode(checked).reshape(samples, frames, declared.size)
+    return declared.encode(declared.check(images))[:, None]
 
 
 def _asked(
@@ -318,6 +327,7 @@ def engine_names() -> list[str]:
     return list(ENGINES)
 
 
+@checked
 def get_engine(name: str, **options: Any) -> Engine:
     """Return the engine of that name.
 
@@ -353,6 +363,7 @@ def _engine_class(name: str) -> type[Engine]:
     return found
 
 
+@checked
 def fastest_engine(network: IntegerNetwork, tell: Callable[[str], None] | None = None) -> Engine:
     """Return the fastest engine that works here and runs this network.
 

@@ -34,8 +34,9 @@ from pvae_neuro.exporters.onnx.program import (
     to_program,
 )
 from pvae_neuro.network import IntegerNetwork
-from pvae_neuro.network.bounds import show
 from pvae_neuro.utils.files import atomic_path
+from pvae_neuro.utils.paths import user_path
+from pvae_neuro.utils.show import show
 
 SCHEMA_KEY = "pvae_neuro.schema_version"
 PROGRAM_KEY = "pvae_neuro.program"
@@ -149,7 +150,7 @@ def read_onnx(path: str | os.PathLike[str]) -> Artifact:
         schema is of no version that this package reads; its checksum does not match; its program
         does not validate.
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     data, model = _parse(path)
     metadata = _our_metadata(path, model)
     schema_version = _check_schema(path, metadata)

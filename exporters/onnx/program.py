@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pvae_neuro.network import CONNECTION_KINDS, Connection, IntegerNetwork, Measurements
-from pvae_neuro.network.bounds import Array, Items, Optional, Part, bound_of, faults, show
+from pvae_neuro.network.bounds import Array, Items, Optional, Part, bound_of, faults
 from pvae_neuro.network.connection import Shared, resolve
+from pvae_neuro.utils.show import show
 
 SCHEMA_VERSION = 3
 # What is said of a network to people; it changes nothing that is computed.

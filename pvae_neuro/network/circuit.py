@@ -12,11 +12,12 @@ from functools import cached_property
 
 import numpy as np
 
-from pvae_neuro.network.bounds import Items, Name, Optional, Part, bounded, show
+from pvae_neuro.network.bounds import Items, Name, Optional, Part, bounded
 from pvae_neuro.network.connection import Connection, Dense, Shared, resolve
 from pvae_neuro.network.host import Encoding, Input, Readout
 from pvae_neuro.network.population import Population
 from pvae_neuro.network.schedule import Activation
+from pvae_neuro.utils.show import show
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +24,7 @@ from pvae_neuro.utils.edges import advice, tolerance
 ImageShape = tuple[int, int] | tuple[int, int, int]
 """(height, width), or (colours, height, width)."""
 INT32_MAX = (1 << 31) - 1
+_Float = TypeVar("_Float", np.float32, np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,21 +76,34 @@ class Input:
         InputError
             If shape, range or a value does not fit, or there is no image.
         """
-        checked = self._flat(real_array("inputs", images)).astype(np.float64)
-        bad = ~np.isfinite(checked)
+        return self._checked(images, np.float64, clip)
+
+    def floats(self, images: object, clip: bool = False) -> NDArray[np.float32]:
+        """Images as float models are given them: as :meth:`check`, in float32."""
+        return self._checked(images, np.float32, clip)
+
+    def _checked(self, images: object, dtype: type[_Float], clip: bool) -> NDArray[_Float]:
+        given = self._flat(real_array("inputs", images))
+        # Before the conversion, which may round a value onto the range or beyond it.
+        self._check_values(given, clip)
+        with np.errstate(over="ignore"):  # Clipped, as was asked for.
+            checked = given.astype(dtype)
+        return np.clip(checked, dtype(self.low), dtype(self.high), out=checked)
+
+    def _check_values(self, values: NDArray[Any], clip: bool) -> None:
+        bad = ~np.isfinite(values)
         if bad.any():
             raise InputError(
                 f"inputs: expected finite values, got {int(bad.sum()):,} that are NaN or infinite, "
                 f"the first in image {int(np.argmax(bad.any(axis=1)))}; clean the data"
             )
-        low, high = float(checked.min()), float(checked.max())
+        low, high = float(values.min()), float(values.max())
         slack = tolerance(self.low, self.high)
         if not clip and (low < self.low - slack or high > self.high + slack):
             raise InputError(
                 f"inputs: expected values in [{self.low:.9g}, {self.high:.9g}], the declared "
-                f"range, got [{low:.9g}, {high:.9g}]; {advice(checked, self.low, self.high)}"
+                f"range, got [{low:.9g}, {high:.9g}]; {advice(values, self.low, self.high)}"
             )
-        return np.clip(checked, self.low, self.high, out=checked)
 
     def _flat(self, images: NDArray[Any]) -> NDArray[Any]:
         """Images [N, M], which may share memory with the given ones."""
