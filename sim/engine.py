@@ -107,9 +107,12 @@ class Engine(ABC):
         Kinds of connection that it has.
     has_frames : bool
         Whether inputs may change during a run.
+    packages : tuple of str
+        Distributions that compute its integers, besides NumPy; reports name their versions.
     """
 
     name: ClassVar[str]
+    packages: ClassVar[tuple[str, ...]] = ()
     operations: ClassVar[frozenset[str]] = frozenset(OPERATIONS)
     connection_kinds: ClassVar[frozenset[str]] = frozenset(CONNECTION_KINDS)
     has_frames: ClassVar[bool] = True
@@ -353,6 +356,11 @@ def get_engine(name: str, **options: Any) -> Engine:
 def engine_options(name: str) -> tuple[str, ...]:
     """Names of the options that an engine is made with: the arguments of its class."""
     return tuple(signature(_engine_class(name)).parameters)
+
+
+def engine_packages(name: str) -> tuple[str, ...]:
+    """Distributions that an engine computes with; see :attr:`Engine.packages`."""
+    return _engine_class(name).packages
 
 
 def _engine_class(name: str) -> type[Engine]:

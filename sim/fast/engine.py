@@ -46,6 +46,7 @@ class FastEngine(Engine):
     """
 
     name: ClassVar[str] = "fast"
+    packages = ("numba", "llvmlite")
 
     def __init__(self, threads: int | None = None) -> None:
         if threads is not None:
