@@ -175,9 +175,10 @@ def _foreign(name: str) -> Iterator[None]:
         raise
     # Only Pillow runs in here, on bytes of unknown origin, and its decoders raise any exception.
     except Exception as error:
+        unknown = isinstance(error, pillow().UnidentifiedImageError)
+        reason = "none that Pillow can decode" if unknown else str(error) or type(error).__name__
         raise InputError(
-            f"{name}: cannot be read as an image ({error or type(error).__name__}); remove or "
-            f"replace it"
+            f"{name}: cannot be read as an image ({' '.join(reason.split())}); remove or replace it"
         ) from error
 
 
@@ -205,7 +206,7 @@ def _bytes_as(mode: str) -> Callable[[Decoded], Stored]:
 
     def rule(decoded: Decoded) -> Stored:
         values = np.asarray(decoded.image.convert(mode))
-        if decoded.layout.endswith((";16B", ";16L", ";16N")):
+        if decoded.layout.endswith((";16B", ";16L", ";16N")) or decoded.decoder == "SGI16":
             return Stored(_words_of_colour(decoded, values), _WORD, 16)
         _check_ppm(decoded)
         return _scaled_by_jpeg_2000(decoded, Stored(values, _BYTE, 8))

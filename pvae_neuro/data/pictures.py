@@ -98,7 +98,7 @@ def read_picture(
         raise InputError(f"{path}: expected finite values, got NaN or infinite ones")
     brightness = float(values.max()) / found.white if found.white > 1 else 1.0
     if size is not None:
-        if min(size[0] / values.shape[0], size[1] / values.shape[1]) > 1.0:
+        if max(size[0] / values.shape[0], size[1] / values.shape[1]) > 1.0:
             notes.append("enlarged")
         values = _resized(values, size)
     divisor = found.white if scale is None else scale
