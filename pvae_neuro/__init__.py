@@ -16,9 +16,15 @@ it is used::
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 from pvae_neuro.utils import lazy
+
+_folder = Path(__file__).parent
+if not (_folder / "sim").is_dir():
+    # A clone keeps exporters/ and sim/ beside this package, a wheel inside it.
+    __path__.append(str(_folder.parent))
 
 _HOMES = lazy.homes(__file__)
 

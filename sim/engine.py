@@ -407,7 +407,9 @@ def _tried(name: str, network: IntegerNetwork, tell: Callable[[str], None] | Non
     except PvaeNeuroError:
         raise
     except Exception as error:
-        raise EngineError(f"it fails on this machine: {error}") from error
+        # Compilers add pages.
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise EngineError(f"it fails on this machine: {reason}") from error
     return engine
 
 

@@ -14,6 +14,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numba as nb
@@ -21,6 +22,8 @@ from numba import types
 from numba.core.event import Listener, install_listener
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from pvae_neuro.errors import PvaeNeuroWarning
 
 _one_at_a_time = threading.Lock()
 _NO_CACHE = (
@@ -60,8 +63,7 @@ class Compiled:
         try:
             return nb.cfunc(self._signature, cache=True)(self._function)
         except RuntimeError:
-            # Python shows a warning once for each place that it comes from.
-            warnings.warn(_NO_CACHE, RuntimeWarning, stacklevel=1)
+            _warn_once()
             return nb.cfunc(self._signature)(self._function)
 
     @property
@@ -98,6 +100,12 @@ def compilation_told(tell: Callable[[str], None]) -> Iterator[None]:
     """Tell before anything is compiled within this context; nothing where all is kept."""
     with install_listener("numba:run_pass", _Told(tell)):
         yield
+
+
+@cache
+def _warn_once() -> None:
+    """Python's own memory of warnings does not last: numba resets it."""
+    warnings.warn(_NO_CACHE, PvaeNeuroWarning, stacklevel=1)
 
 
 def compiled(count: int) -> Callable[[Callable[..., Any]], Compiled]:

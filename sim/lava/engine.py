@@ -20,6 +20,7 @@ from pvae_neuro.sim.recording import variable_dtype
 from pvae_neuro.sim.trajectory import trajectory_array
 
 DEFAULT_TIMEOUT = 120.0
+WORKER = "pvae_neuro.sim.lava.worker"
 # Values of a summary's counts that are looked at together.
 SUMMARY_VALUES = 1 << 22
 
@@ -47,6 +48,7 @@ class LavaEngine(Engine):
     """
 
     name = "lava"
+    packages = ("lava-nc",)
 
     def __init__(self, timeout: float = DEFAULT_TIMEOUT, batch: int = 1) -> None:
         if not timeout > 0:
@@ -126,8 +128,7 @@ class LavaEngine(Engine):
             name: trajectory_array((job.samples, block.steps, job.size(name)), job.dtypes[name])
             for name in job.record
         }
-        command = [sys.executable, "-m", "pvae_neuro.sim.lava.worker"]
-        supervisor.start([*command, job.folder, supervisor.token])
+        supervisor.start([*worker_command(), job.folder, supervisor.token])
         for line in supervisor.reports(poll, self.timeout):
             kind, _, number = line.partition(" ")
             if kind == "piece":
@@ -137,6 +138,17 @@ class LavaEngine(Engine):
                         target[name][rows.start : rows.stop] = array
         poll()
         return BlockResult(last, variables)
+
+
+def worker_command() -> list[str]:
+    """Start the worker with the modules that this process finds.
+
+    Not by ``-m``, which would look in the current folder first: a clone of this project, or a
+    ``random.py`` of the user's, is not to be imported instead. Python 3.10 has no ``-P``.
+    """
+    places = [place for place in sys.path if place]
+    start = f"import sys; sys.path[:] = {places}; from {WORKER} import main; main(sys.argv[1:])"
+    return [sys.executable, "-I", "-W", "ignore", "-c", start]
 
 
 def even_width(samples: int, most: int) -> int:
