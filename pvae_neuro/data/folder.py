@@ -50,6 +50,11 @@ class FolderPictures:
     about: str
     """One line: pictures read, depth, what was done to them, and what is left out."""
 
+    @property
+    def layout(self) -> str:
+        """The axes of ``values``, one letter each."""
+        return "NHW" if self.values.ndim == 3 else "NCHW"
+
 
 def read_folder(
     folder: Path,
@@ -238,7 +243,8 @@ def _check_same_size(picture: Picture, first: Picture, path: Path, name: str) ->
     if (h, w) != (height, width):
         raise InputError(
             f"{path}: expected {height}x{width} pixels (height x width) as in {name}, "
-            f"got {h}x{w}; give a size to crop and resize all images to, or sort them out"
+            f"got {h}x{w}; give a size to crop and resize all images to, or sort them out",
+            remedy="size",
         )
 
 
@@ -249,7 +255,8 @@ def _check_brightness(pictures: list[Picture], name: str) -> None:
         raise InputError(
             f"{name}: the brightest pixel of {len(pictures):,} pictures has {brightest:.2%} of the "
             f"white of its depth ({pictures[0].depth}); expected more than {_DIM:.1%}, so the "
-            f"scale must be told: the stored value that means white, such as 1 or 4095"
+            f"scale must be told: the stored value that means white, such as 1 or 4095",
+            remedy="scale",
         )
 
 
