@@ -51,6 +51,9 @@ class Golden:
     seed: int
     hashes: Mapping[str, tuple[str, ...]]
 
+    def __repr__(self) -> str:
+        return f"<Golden: {len(self.pixels)} samples, {self.iterations} iterations>"
+
 
 def hash_of(values: NDArray[np.integer[Any]]) -> str:
     """SHA-256 of values [N, n] as little-endian 32-bit integers, sample after sample."""

@@ -20,6 +20,7 @@ from pvae_neuro.network.operations import shift_right
 from pvae_neuro.network.population import LARGEST_SIZE, WORD_MAX
 from pvae_neuro.utils.arrays import real_array
 from pvae_neuro.utils.edges import advice, tolerance
+from pvae_neuro.utils.show import short_repr
 
 ImageShape = tuple[int, int] | tuple[int, int, int]
 """(height, width), or (colours, height, width)."""
@@ -185,6 +186,8 @@ class Encoding:
     shift: int = bounded(Whole(0, 62), default=0)
     limit: int = bounded(Whole(1, WORD_MAX), default=WORD_MAX)
 
+    __repr__ = short_repr
+
     def apply(self, x: NDArray[np.int32]) -> Ints:
         """Values of the variable for encoded pixels [B, M]: int64 [B, n]."""
         if self.weight is None:
@@ -239,6 +242,8 @@ class Readout:
     weight: NDArray[Any] | None = bounded(Optional(Array("int16", 2)), default=None)
     connection: str | None = bounded(Optional(Name()), default=None)
     frac_bits: int = bounded(Whole(-16, 40), default=0)
+
+    __repr__ = short_repr
 
     def faults(self, path: str) -> Iterator[str]:
         """Yield a message for each part that does not fit the others."""

@@ -13,6 +13,7 @@ from pvae_neuro.network.bounds import Array, Items, Name, Optional, Whole, bound
 from pvae_neuro.network.operations import WORD_WIDTH
 from pvae_neuro.network.program import Program, is_reserved
 from pvae_neuro.network.sampler import LARGEST_MAX_COUNT
+from pvae_neuro.utils.show import short_repr, show
 
 LARGEST_SIZE = 1 << 20
 WORD_MAX = (1 << (WORD_WIDTH - 1)) - 1
@@ -35,6 +36,8 @@ class Variable:
     initial: NDArray[Any] = bounded(Array("int32", 1, -WORD_MAX - 1, WORD_MAX))
     bits: int = bounded(Whole(2, WORD_WIDTH), default=WORD_WIDTH)
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True, eq=False)
 class Constant:
@@ -48,6 +51,8 @@ class Constant:
 
     name: str = bounded(Name())
     values: NDArray[Any] = bounded(Array("int32", 1, -WORD_MAX - 1, WORD_MAX))
+
+    __repr__ = short_repr
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +104,7 @@ class Population:
     sampler: Sampler | None = bounded(Optional(Sampler), default=None)
 
     def __repr__(self) -> str:
-        programs = ", ".join(p.name for p in self.programs) or "input"
+        programs = show(", ".join(p.name for p in self.programs) or "input")[1:-1]
         return f"<Population {self.name}: {self.size} neurons, {programs}>"
 
     @property

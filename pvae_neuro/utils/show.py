@@ -1,12 +1,14 @@
-"""Values in messages."""
+"""Values in messages, and objects in a line."""
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
 _SHOWN = 60
+_LONGEST_REPR = 200
 
 
 def show(value: Any) -> str:
@@ -22,3 +24,22 @@ def show(value: Any) -> str:
         text = f"an object of type {kind}"
     text = " ".join(text.split())  # Tensors print in lines.
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+
+
+def short_repr(instance: Any) -> str:
+    """``repr`` of a dataclass that holds arrays: their types and shapes, in one line.
+
+    A class takes it by ``__repr__ = short_repr``. Fields at their defaults are left out.
+    """
+    name = type(instance).__name__
+    said = [
+        f"{field.name}={show(value)}"
+        for field in fields(instance)
+        if field.repr and not _is_default(value := getattr(instance, field.name), field.default)
+    ]
+    text = f"{name}({', '.join(said)})"
+    return text if len(text) <= _LONGEST_REPR else f"{text[: _LONGEST_REPR - 4]}...)"
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    return type(value) is type(default) and not isinstance(value, np.ndarray) and value == default
