@@ -34,6 +34,8 @@ from pvae_neuro.sim.engine import (
 from pvae_neuro.sim.noise import LARGEST_INDEX, check_seed, check_whole
 from pvae_neuro.sim.recording import Record, Recording, recorded_variables, variable_dtype
 from pvae_neuro.sim.trajectory import trajectory_array
+from pvae_neuro.utils.arguments import checked
+from pvae_neuro.utils.arrays import real_array
 from pvae_neuro.utils.progress import Advance, no_advance
 
 __all__ = ["LOCAL", "ScheduledEngine", "engine_for"]
@@ -72,6 +74,7 @@ class ScheduledEngine(Engine):
         If Dask's ``distributed`` is not installed.
     """
 
+    @checked
     def __init__(
         self, engine: str | Engine, scheduler: str, *, block: int | None = None, **options: Any
     ) -> None:
@@ -99,6 +102,7 @@ class ScheduledEngine(Engine):
     def _local(self) -> Engine:
         return get_engine(self._engine) if isinstance(self._engine, str) else self._engine
 
+    @checked
     def run(
         self,
         network: IntegerNetwork,
@@ -118,7 +122,7 @@ class ScheduledEngine(Engine):
         self.require_support(network)
         # One clear error before anything travels.
         samples, frames, _ = encode_frames(network, inputs).shape
-        images = np.asarray(inputs)
+        images = real_array("inputs", inputs)
         size = self._block or self._part_size(network, samples, frames * steps, variables)
         starts = range(0, samples, size)
         calls = (

@@ -198,6 +198,13 @@ class Model(nn.Module, ABC):
     def project(self) -> None:
         """Project parameters onto their constraints, after each step of the optimiser."""
 
+    def __repr__(self) -> str:
+        c = self.config
+        return (
+            f"<{type(self).__name__} {c.family}: {c.pixels} pixels, {c.latents} latents, "
+            f"{self.parameter_count} parameters>"
+        )
+
     @property
     def parameter_count(self) -> int:
         """Number of scalars in all parameters."""

@@ -30,6 +30,7 @@ def checked(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _
     ``ArrayLike``, protocols and what is imported for type checkers alone are left to the function.
     """
     signature = inspect.signature(function)
+    where = function.__qualname__.removesuffix(".__init__").rpartition(".")[2]
 
     @cache
     def rules() -> list[tuple[str, _Rule]]:
@@ -46,9 +47,7 @@ def checked(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _
             return function(*args, **kwargs)
         for name, rule in rules():
             if name in given and not rule.fits(given[name]):
-                raise InputError(
-                    f"{function.__name__}: {name}: expected {rule.words}, got {show(given[name])}"
-                )
+                raise InputError(f"{where}: {name}: expected {rule.words}, got {show(given[name])}")
         return function(*args, **kwargs)
 
     return call
