@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from pvae_neuro.data.contents import Request
+from pvae_neuro.data.file_kinds import file_kind
 from pvae_neuro.data.folder import read_pictures
 from pvae_neuro.data.images import Float32, Images, check_size, make_images
 from pvae_neuro.data.listing import list_pictures
-from pvae_neuro.data.numpy_files import SUFFIXES, read_numpy
 from pvae_neuro.data.transforms import rotate_planes, shift_planes
 from pvae_neuro.errors import InputError
 from pvae_neuro.sim.noise import check_seed
@@ -405,10 +406,11 @@ def _whole(value: int, name: str, lowest: int) -> int:
 
 
 def _read_frames(path: Path, size: int | tuple[int, int] | None) -> npt.NDArray[Any]:
-    if path.suffix in SUFFIXES:
+    kind = None if path.is_dir() else file_kind(path)
+    if kind is not None:
         if size is not None:
-            raise InputError("size: expected a folder of frames; a NumPy file is read as it is")
-        return read_numpy(path, "train", None).values
+            raise InputError("size: expected a folder of frames; a file is read as it is")
+        return kind.read(path, Request("train")).values
     wanted = None if size is None else check_size(size)
     return read_pictures(list_pictures(path).files, wanted, str(path)).values[:, None]
 

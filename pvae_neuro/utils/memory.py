@@ -25,8 +25,8 @@ def available_memory() -> int:
 
 @contextmanager
 def memory_limit(max_memory: int | None) -> Iterator[None]:
-    """Read under a limit of ``max_memory`` bytes within this block; None: half of what is free."""
-    token = _asked.set(max_memory)
+    """Read under a limit of ``max_memory`` bytes within this block; None leaves it as it is."""
+    token = _asked.set(_asked.get() if max_memory is None else max_memory)
     try:
         yield
     finally:
@@ -34,7 +34,7 @@ def memory_limit(max_memory: int | None) -> Iterator[None]:
 
 
 def set_memory_limit(max_memory: int | None) -> None:
-    """As :func:`memory_limit`, from now on."""
+    """Read under a limit of ``max_memory`` bytes from now on; None: half of what is available."""
     _asked.set(max_memory)
 
 
@@ -62,7 +62,8 @@ def require_memory(needed: int, what: str, max_memory: int | None = None) -> Non
     origin = "half of what is available here" if asked is None else "as asked"
     raise InputError(
         f"{what}: needs {gigabytes(needed)} of memory, the limit is {gigabytes(limit)} ({origin}); "
-        f"raise the limit, or give less data"
+        f"raise the limit, or give less data",
+        remedy="max_memory",
     )
 
 

@@ -57,17 +57,14 @@ def read_images(
     InputError
         If they are absent, unreadable or not what the model takes.
     """
-    from pvae_neuro.data import check_images, load_images
+    from pvae_neuro.data import load_images
 
-    pixels = load_images(str(source), data_root or Path("data"), split).pixels
-    return check_images(
-        first_samples(pixels, samples),
-        declared.size,
-        declared.image_shape,
-        declared.low,
-        declared.high,
-        clip,
+    images = load_images(
+        str(source), data_root or Path("data"), split, model_range=(declared.low, declared.high)
     )
+    shaped = images.image_shape is not None and declared.image_shape is not None
+    pixels = images.planes() if shaped else images.pixels
+    return declared.floats(first_samples(pixels, samples), clip)
 
 
 def first_samples(images: Float32, samples: int | None) -> Float32:
@@ -100,13 +97,16 @@ def read_calibration(source: Path | None, model: SavedModel, clip: bool) -> Floa
 
 
 def read_subject(path: Path) -> SavedModel | Artifact:
-    """Float model (``.safetensors``) or artifact (``.onnx``), by the name's ending.
+    """Float model (``.safetensors``, or the name of a shipped one) or artifact (``.onnx``).
 
     Raises
     ------
     InputError
         If the ending is neither.
     """
+    from pvae_neuro.saved.shipped import model_path
+
+    path = model_path(path)
     if path.suffix == ".onnx":
         from pvae_neuro.artifact import load_artifact
 

@@ -7,6 +7,13 @@ FLAGS = {
     "narrower": "lower --max-count, --frac-bits or --weight-bits",
     "predictive": "--weight-bits 8, or --topology predictive",
     "counts": "a larger --max-count",
+    "clip": "--clip",
+    "key": "--key NAME",
+    "layout": "--layout AXES",
+    "max_memory": "--max-memory GB",
+    "scale": "--scale NUMBER",
+    "size": "--size HxW",
+    "split": "--split train",
 }
 
 
