@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from pvae_neuro.cli.shared.endings import EXIT_FAILED
 from pvae_neuro.cli.shared.options import (
     Clip,
     Input,
@@ -22,7 +23,6 @@ from pvae_neuro.cli.shared.options import (
 )
 from pvae_neuro.cli.shared.paths import WRITES
 from pvae_neuro.cli.shared.support import (
-    EXIT_FAILED,
     check_run,
     console,
     guarded,

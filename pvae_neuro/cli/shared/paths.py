@@ -16,6 +16,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
+from pvae_neuro.cli.shared.streams import ClosedOutput
 from pvae_neuro.errors import InputError
 from pvae_neuro.utils.files import check_target
 
@@ -49,8 +50,13 @@ def roles(verb: Callable[..., object]) -> dict[str, Role]:
     return found
 
 
-def prepare(known: dict[str, Role], arguments: dict[str, Any]) -> None:
+def prepare(known: dict[str, Role], arguments: dict[str, Any]) -> list[Path]:
     """Expand ``~`` in the paths among a verb's arguments, and check what it would write.
+
+    Returns
+    -------
+    list of Path
+        The files that it would write.
 
     Raises
     ------
@@ -65,14 +71,15 @@ def prepare(known: dict[str, Role], arguments: dict[str, Any]) -> None:
         if arguments.get(name) is not None:
             by_role[role].append(Path(arguments[name]))
     for path in by_role[PRINTS]:
-        if path == STANDARD_OUTPUT and sys.stdout is None:
+        if path == STANDARD_OUTPUT and isinstance(sys.stdout, ClosedOutput):
             raise InputError("-: standard output is closed; give the name of a file")
     if STANDARD_OUTPUT in by_role[WRITES]:
         raise InputError("-: expected the name of a file; only --json writes to standard output")
-    files = [path for path in by_role[PRINTS] if path != STANDARD_OUTPUT]
-    check_outputs(*by_role[WRITES], *files, inputs=by_role[READS])
+    files = by_role[WRITES] + [path for path in by_role[PRINTS] if path != STANDARD_OUTPUT]
+    check_outputs(*files, inputs=by_role[READS])
     for folder in by_role[FOLDER]:
         check_folder(folder)
+    return files
 
 
 def expand(path: str | Path) -> str | Path:

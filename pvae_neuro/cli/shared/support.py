@@ -9,22 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
 
-import typer
-
+from pvae_neuro.cli.shared.endings import one_line
 from pvae_neuro.cli.shared.paths import STANDARD_OUTPUT, prepare, roles
-from pvae_neuro.cli.shared.remedies import with_flags
-from pvae_neuro.errors import PvaeNeuroError
 from pvae_neuro.utils.plain_text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
 P = ParamSpec("P")
-
-EXIT_FAILED = 1
-EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
 
 
 def guarded(verb: Callable[P, None]) -> Callable[P, None]:
@@ -33,28 +27,12 @@ def guarded(verb: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(verb)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            prepare(known, kwargs)
+        with one_line():
+            outputs = prepare(known, kwargs)
+        with one_line(outputs):
             verb(*args, **kwargs)
-        except PvaeNeuroError as error:
-            fail(with_flags(error))
-        except MemoryError as error:
-            fail(f"not enough memory ({error}); give fewer samples or steps")
-        except BrokenPipeError:
-            raise  # the reader of our output went away; typer ends the process quietly
-        except OSError as error:
-            fail(str(error))
-        except KeyboardInterrupt:
-            print("interrupted; nothing half-written was left behind", file=sys.stderr)
-            raise typer.Exit(EXIT_INTERRUPTED) from None
 
     return run
-
-
-def fail(message: str) -> None:
-    """Print one line and leave with the exit code of bad input."""
-    print("error: " + printable(" ".join(message.split())), file=sys.stderr)
-    raise typer.Exit(EXIT_BAD_INPUT) from None
 
 
 def check_run(steps: int, seed: int) -> None:
@@ -94,15 +72,32 @@ def console(json_path: Path | None = None, quiet: bool = False) -> Console:
 
 def say(screen: Console, text: str) -> None:
     """Print a line as it is: paths are neither folded nor read as markup."""
-    screen.print(text, soft_wrap=True, markup=False, highlight=False)
+    screen.print(printable(text, keep="\n"), soft_wrap=True, markup=False, highlight=False)
 
 
 def plain_table(title: str, *columns: str, right: tuple[int, ...] = ()) -> Table:
-    """Table in the style of this command line; ``right`` names right-aligned columns."""
+    """Table in the style of this command line; ``right`` names right-aligned columns.
+
+    Texts are shown as they are: names and reasons come from files, and may look like markup.
+    """
     from rich import box
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    class PlainTable(Table):
+        def add_row(self, *cells: str | Text, **options: Any) -> None:  # type: ignore[override]
+            super().add_row(*(_plain(cell) for cell in cells), **options)
+
+    table = PlainTable(
+        title=_plain(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD
+    )
     for index, column in enumerate(columns):
         table.add_column(column, justify="right" if index in right else "left", overflow="fold")
     return table
+
+
+def _plain(cell: str | Text) -> Text:
+    from rich.text import Text
+
+    if isinstance(cell, Text):
+        return Text(printable(cell.plain), style=cell.style)
+    return Text(printable(cell))
