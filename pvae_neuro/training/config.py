@@ -12,6 +12,7 @@ from rich.console import Console
 from typing_extensions import Self
 
 from pvae_neuro.saved.model_file import LINEAR_FAMILY, SavedModel
+from pvae_neuro.utils.show import short_repr
 
 
 class TrainConfig(BaseModel):
@@ -121,6 +122,8 @@ class TrainConfig(BaseModel):
     estimator: Literal["relaxed", "exact"] = "relaxed"
     init_scale: float | None = Field(default=None, gt=0.0)
     seed: int = Field(default=0, ge=0)
+
+    __repr__ = short_repr
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -27,18 +27,26 @@ def show(value: Any) -> str:
 
 
 def short_repr(instance: Any) -> str:
-    """``repr`` of a dataclass that holds arrays: their types and shapes, in one line.
+    """``repr`` of a dataclass or a pydantic model in one line: arrays by their types and shapes.
 
     A class takes it by ``__repr__ = short_repr``. Fields at their defaults are left out.
     """
     name = type(instance).__name__
     said = [
-        f"{field.name}={show(value)}"
-        for field in fields(instance)
-        if field.repr and not _is_default(value := getattr(instance, field.name), field.default)
+        f"{field}={show(value)}"
+        for field, default in _defaults(type(instance)).items()
+        if not _is_default(value := getattr(instance, field), default)
     ]
     text = f"{name}({', '.join(said)})"
     return text if len(text) <= _LONGEST_REPR else f"{text[: _LONGEST_REPR - 4]}...)"
+
+
+def _defaults(kind: Any) -> dict[str, Any]:
+    """Fields of a class, and their defaults."""
+    if is_dataclass(kind):
+        return {field.name: field.default for field in fields(kind) if field.repr}
+    known = kind.model_fields.items()
+    return {name: field.get_default(call_default_factory=True) for name, field in known}
 
 
 def _is_default(value: Any, default: Any) -> bool:
