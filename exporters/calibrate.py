@@ -55,7 +55,7 @@ def calibrate(
     Raises
     ------
     InputError
-        If the inputs have the wrong shape or there are none.
+        If the inputs have the wrong shape, there are none, or they are all alike.
     ModelFileError
         If the circuit leaves the finite numbers.
     """
@@ -66,6 +66,7 @@ def calibrate(
             f"got {list(inputs.shape)}"
         )
     images = circuit.input.check(inputs[:MAX_CALIBRATION_IMAGES]).astype(circuit.dtype)
+    _check_variety(images)
     rng = np.random.Generator(np.random.Philox(seed))
     words = {
         p.name: rng.integers(
@@ -82,6 +83,20 @@ def calibrate(
             f"its numbers are too large"
         )
     return found
+
+
+def _check_variety(images: NDArray[Any]) -> None:
+    """Refuse images without content: a circuit reaches less on them than on any others."""
+    if (images == images[:, :1]).all():
+        alike = f"each of the {len(images)} images is of one value"
+    elif len(images) > 1 and (images == images[0]).all():
+        alike = f"all {len(images)} images are the same"
+    else:
+        return
+    raise InputError(
+        f"calibration inputs: {alike}, so they do not show what potentials and counts are reached; "
+        f"give some tens of images such as the network will see"
+    )
 
 
 def _extremes(

@@ -93,7 +93,8 @@ def quantize(
     """
     config = config or QuantizeConfig()
     lowering = lowering_of(config.topology)
-    calibration = calibrate(lowering.circuit(model), inputs)
+    # In float64: the scales must not hang on how a processor rounds.
+    calibration = calibrate(lowering.circuit(model, "float64"), inputs)
     max_count, choice = _max_count(config, calibration)
     scales = Scales(
         config.weight_bits, config.frac_bits, INPUT_FRAC_BITS, max_count, choices=(choice,)

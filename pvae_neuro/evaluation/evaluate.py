@@ -122,9 +122,9 @@ def evaluate(
     workers = _workers(subject, engine, circuit is not None)
     if circuit is None:
         return _evaluate_in_pytorch(subject, inputs, steps, seed, tell)
-    images = circuit.input.check(inputs)
-    sums = _run_float(circuit, images, steps, seed, workers, tell)
-    return _summarized(sums, images, steps, seed, "float")
+    floats = circuit.input.floats(inputs)
+    sums = _run_float(circuit, floats, steps, seed, workers, tell)
+    return _summarized(sums, floats, steps, seed, "float")
 
 
 def _loaded(engine: str | Engine | None, network: IntegerNetwork) -> Engine:
@@ -174,7 +174,7 @@ def _evaluate_in_pytorch(
 
 def _run_float(
     circuit: FloatCircuit,
-    images: Images,
+    images: NDArray[np.float32],
     steps: int,
     seed: int,
     workers: Workers | None,
@@ -182,10 +182,7 @@ def _run_float(
 ) -> Sums:
     """Evaluate a float circuit, here or on workers."""
     starts = range(0, len(images), SAMPLES_PER_BLOCK)
-    calls = (
-        (np.asarray(images[first : first + SAMPLES_PER_BLOCK], np.float32), first, steps, seed)
-        for first in starts
-    )
+    calls = ((images[first : first + SAMPLES_PER_BLOCK], first, steps, seed) for first in starts)
     found: dict[int, Sums] = {}
     if workers is None:
         run = partial(float_block, circuit, progress=progress)
