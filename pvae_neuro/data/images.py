@@ -14,6 +14,7 @@ from pvae_neuro.data.scale import check_scale, divisor
 from pvae_neuro.errors import InputError
 from pvae_neuro.utils.arrays import real_array
 from pvae_neuro.utils.edges import tolerance
+from pvae_neuro.utils.show import show
 
 if TYPE_CHECKING:
     from pvae_neuro.network import ImageShape
@@ -48,6 +49,18 @@ class Images:
 
     about: str = ""
     """What was read and how it was taken, in one line."""
+
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.image_shape or self.pixels.shape[1:]))
+        labels = "without labels" if self.labels is None else "with labels"
+        return (
+            f"<Images {show(self.name)}: {len(self.pixels)} of {shape} pixels in "
+            f"[{self.low:g}, {self.high:g}], {labels}>"
+        )
+
+    def __array__(self, dtype: npt.DTypeLike = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        """The pixels: images can be given wherever an array of images can."""
+        return (np.array if copy else np.asarray)(self.pixels, dtype)
 
     def select(self, indices: slice | npt.NDArray[np.int64]) -> Images:
         """Some of the images, with their labels."""
