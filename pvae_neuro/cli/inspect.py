@@ -1,23 +1,31 @@
-"""``inspect``: what an exported network holds, and what is proved of it."""
+"""``inspect``: what an export holds and what is proved of it; what a float model holds."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pvae_neuro.cli.shared.options import ArtifactFile, Json, Quiet
-from pvae_neuro.cli.shared.support import console, guarded, say, write_json
+from pvae_neuro.cli.shared.options import Json, Quiet
+from pvae_neuro.cli.shared.support import console, guarded, plain_table, say, write_json
+from pvae_neuro.errors import InputError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from pvae_neuro.artifact import Artifact
     from pvae_neuro.network import Connection, IntegerNetwork, Population
 
 
 @guarded
 def inspect(
-    model: ArtifactFile,
+    model: Annotated[
+        Path,
+        typer.Argument(metavar="MODEL", help="model.onnx, model.safetensors or a shipped name."),
+    ],
     program: Annotated[
         bool,
         typer.Option("--program", help="Print the listing: programs, connections, schedule."),
@@ -25,15 +33,23 @@ def inspect(
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
-    """Show populations, connections, scales, certificate and hash of an export."""
-    from pvae_neuro.artifact import load_artifact
+    """Show populations, scales and certificate of an export, or the arrays of a float model."""
+    from pvae_neuro.saved.shipped import model_path
+
+    path = model_path(model)
+    if path.suffix not in _KINDS:
+        raise InputError(f"{path}: expected a model.onnx or a model.safetensors")
+    _KINDS[path.suffix](path, program, json, console(json, quiet))
+
+
+def _show_artifact(path: Path, program: bool, json: Path | None, out: Console) -> None:
+    from pvae_neuro.artifact import load_artifact, program_hash
     from pvae_neuro.cli.shared.tables import certificate_table, choices_table, network_table
     from pvae_neuro.exporters.certify import examine
     from pvae_neuro.network import listing
 
-    artifact = load_artifact(model)
+    artifact = load_artifact(path)
     network = artifact.network
-    out = console(json, quiet)
     if program:
         write_json(json, {**_description(artifact), "listing": listing(network)})
         say(out, listing(network).rstrip())
@@ -49,13 +65,62 @@ def inspect(
             f"exact, the largest over every rate",
         )
     out.print(choices_table(network))
-    say(out, f"{model}: sha256 {artifact.sha256}")
+    say(out, f"{path}: sha256 {artifact.sha256}, program_hash {program_hash(network)}")
+
+
+def _show_model(path: Path, program: bool, json: Path | None, out: Console) -> None:
+    from pvae_neuro.saved.model_file import load_model
+
+    if program:
+        raise InputError(f"--program: {path} is a float model; export it to get a program")
+    model = load_model(path)
+    arrays = [
+        {
+            "name": name, "shape": list(array.shape), "dtype": array.dtype.name,
+            "low": float(array.min()), "mean": float(array.mean(dtype=float)),
+            "high": float(array.max()), "zeros": float((array == 0).mean()),
+        }
+        for name, array in sorted(model.arrays.items())
+        if array.size
+    ]  # fmt: skip
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    config = model.config.model_dump(mode="json")
+    write_json(
+        json,
+        {"sha256": sha256, "parameters": model.parameter_count, **config, "arrays": arrays},
+    )
+    table = plain_table(
+        f"{config.pop('family')}: {model.parameter_count:,} parameters",
+        "array", "shape", "type", "lowest", "mean", "highest", "zeros", right=(3, 4, 5, 6),
+    )  # fmt: skip
+    for row in arrays:
+        shape = " × ".join(map(str, row["shape"])) or "1"
+        numbers = (f"{row[key]:.4g}" for key in ("low", "mean", "high"))
+        zeros = f"{100 * row['zeros']:.1f} %"
+        table.add_row(row["name"], shape, row["dtype"], *numbers, zeros)
+    out.print(table)
+    table = plain_table("configuration", "name", "value")
+    training = config.pop("training")
+    for name, value in {
+        **config,
+        **{f"training: {name}": v for name, v in training.items()},
+    }.items():
+        table.add_row(name, str(value))
+    out.print(table)
+    say(out, f"{path}: sha256 {sha256}")
+
+
+# How a file is shown, by its ending.
+_KINDS = {".onnx": _show_artifact, ".safetensors": _show_model}
 
 
 def _description(artifact: Artifact) -> dict[str, Any]:
+    from pvae_neuro.artifact import program_hash
+
     network = artifact.network
     return {
         "sha256": artifact.sha256,
+        "program_hash": program_hash(network),
         "topology": network.name,
         "family": network.family,
         "input": asdict(network.input),
