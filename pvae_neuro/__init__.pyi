@@ -1,5 +1,6 @@
 """The public surface, listed once: ``__init__.py`` reads it too."""
 
+from pvae_neuro import plots as plots
 from pvae_neuro.artifact import Artifact as Artifact
 from pvae_neuro.artifact import load_artifact as load_artifact
 from pvae_neuro.data import Feeder as Feeder

@@ -16,7 +16,8 @@ def homes(file: str) -> dict[str, str]:
     """Where the names of a package live, by name: module, as its stub says.
 
     The stub, ``__init__.pyi`` beside ``file``, is the one list of the names. Type checkers read it,
-    and so does this function. It holds lines ``from module import Name as Name``.
+    and so does this function. It holds lines ``from module import Name as Name``, where the module
+    is the package itself for a module within it.
     """
     stub = ast.parse(Path(file).with_suffix(".pyi").read_text("utf-8"))
     return {
@@ -41,7 +42,7 @@ def load(module: ModuleType, name: str, found: dict[str, str]) -> Any:
     if name not in found:
         raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
     try:
-        value = getattr(import_module(found[name]), name)
+        value = _loaded(found[name], name, module.__name__)
     except ImportError as error:
         reason = missing(error, f"{module.__name__}.{name}")
         if reason is None:
@@ -49,6 +50,13 @@ def load(module: ModuleType, name: str, found: dict[str, str]) -> Any:
         return Unavailable(reason)
     setattr(module, name, value)
     return value
+
+
+def _loaded(home: str, name: str, package: str) -> Any:
+    # What a package lists as its own is a module within it.
+    if home == package:
+        return import_module(f"{package}.{name}")
+    return getattr(import_module(home), name)
 
 
 class Unavailable:
