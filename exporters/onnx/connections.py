@@ -19,10 +19,9 @@ DIGIT_BITS = 7
 DIGIT = 1 << DIGIT_BITS
 ZERO_POINT = DIGIT // 2
 INT32_MAX = (1 << 31) - 1
-# On processors with AMX, ONNX Runtime (1.20 to 1.23 at least) multiplies a matrix of these numbers of
-# columns wrongly from the 32nd row on: it gets columns of zeros up to the width that is right.
-WRONG_WIDTHS = range(17, 32)
-RIGHT_WIDTH = 32
+# On processors with AMX, ONNX Runtime (seen: 1.23.2) multiplies matrices wrongly in the 32nd row,
+# where more than 16 columns are left over from blocks of 32: they get columns of zeros.
+BLOCK_COLUMNS = 32
 
 
 @dataclass(frozen=True)
@@ -59,30 +58,39 @@ def product(graph: IntegerGraph, connection: Connection, weight: str, message: S
 # ------------------------------------------------------------------------------------- dense
 
 
-def _dense_operand(graph: IntegerGraph, connection: Connection, stored: str) -> str:
+def matrix(graph: IntegerGraph, connection: Connection, stored: str) -> str:
     """The matrix [source, target]: the stored one, or a part of it, lies [target, source]."""
     shared = connection.shared or Shared(connection.name, transposed=False)
     for axis, part in enumerate((shared.rows, shared.columns)):
         if part is not None:
             bounds = [graph.constant([n], "int64") for n in (*part, axis)]
             stored = graph.node("Slice", [stored, *bounds], f"{connection.name}.part")
-    if not shared.transposed:
-        stored = graph.once("Transpose", [stored], f"{stored}.transposed", perm=[1, 0])
-    width = connection.shape[0]
-    if width not in WRONG_WIDTHS:
+    if shared.transposed:
         return stored
-    ends = graph.constant([0, 0, 0, RIGHT_WIDTH - width], "int64")
-    return graph.once("Pad", [stored, ends], f"{stored}.widened")
+    return graph.once("Transpose", [stored], f"{stored}.transposed", perm=[1, 0])
+
+
+def _dense_operand(graph: IntegerGraph, connection: Connection, stored: str) -> str:
+    weight, missing = matrix(graph, connection, stored), _missing_columns(connection)
+    if not missing:
+        return weight
+    ends = graph.constant([0, 0, 0, missing], "int64")
+    return graph.node("Pad", [weight, ends], f"{connection.name}.widened")
+
+
+def _missing_columns(connection: Connection) -> int:
+    """Columns of zeros that the matrix needs so that all runtimes multiply it rightly."""
+    left_over = connection.shape[0] % BLOCK_COLUMNS
+    return BLOCK_COLUMNS - left_over if left_over > BLOCK_COLUMNS // 2 else 0
 
 
 def _dense(
     graph: IntegerGraph, name: str, connection: Connection, weight: str, message: Signal
 ) -> str:
-    width = connection.shape[0]
-    if width not in WRONG_WIDTHS:
+    if not _missing_columns(connection):
         return _sums(graph, name, connection, weight, message)
     wide = _sums(graph, f"{name}.wide", connection, weight, message)
-    columns = [graph.constant([n], "int64") for n in (0, width, 1)]
+    columns = [graph.constant([n], "int64") for n in (0, connection.shape[0], 1)]
     return graph.node("Slice", [wide, *columns], name)
 
 

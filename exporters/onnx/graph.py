@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, ValueInfoProto, helper
 
-from pvae_neuro.exporters.onnx.connections import check_connection, operand, product
+from pvae_neuro.exporters.onnx.connections import check_connection, matrix, operand, product
 from pvae_neuro.exporters.onnx.integers import (
     TYPES,
     IntegerGraph,
@@ -121,6 +121,10 @@ class _Store:
             stored = self.tensor(_weight_name(connection))
             self.placed[key] = operand(self.graph, connection, stored)
         return self.placed[key]
+
+    def matrix(self, connection: Connection) -> str:
+        """Weights of a dense connection, [source, target]."""
+        return matrix(self.graph, connection, self.tensor(_weight_name(connection)))
 
     def constant(self, population: Population, name: str) -> Signal:
         """Constant of a population."""
@@ -395,10 +399,9 @@ class _Writer:
         if readout.connection is not None:
             connection = network.connection_of[readout.connection]
             weights = connection.weight
-            # Its operand lies [source, target].
             weight = graph.once(
                 "Transpose",
-                [self.store.operand(connection)],
+                [self.store.matrix(connection)],
                 f"{readout.connection}.readout",
                 perm=[1, 0],
             )
