@@ -97,7 +97,7 @@ def test_effective_values() -> None:
     ("changes", "message"),
     [
         ({"image_shape": (2, 2)}, "does not hold 6 pixels"),
-        ({"input_low": 1.0, "input_high": 1.0}, "is empty"),
+        ({"input_low": 1.0, "input_high": 1.0}, "input_low 1.0 is not below input_high 1.0"),
         ({"floor_u": 11.0}, "floor_u"),
         ({"latents": 0}, "latents"),
         ({"beta": float("nan")}, "beta"),
@@ -141,7 +141,10 @@ def test_every_truncation_is_refused(tmp_path: Path) -> None:
         ({}, {"log_bias": None}, r"missing \['log_bias'\]"),
         ({}, {"more": np.zeros(1, np.float32)}, r"extra \['more'\]"),
         ({}, {"log_bias": np.zeros(5, np.float32)}, r"log_bias.*\(4,\), got float32 \(5,\)"),
-        ({}, {"log_bias": np.zeros(4)}, "log_bias.*got float64"),
+        ({}, {"log_bias": np.zeros(4, np.int32)}, "'log_bias': expected numbers of type.*got I32"),
+        ({}, {"log_bias": np.array([0, 0, 1e300, 0])}, "1 values that are NaN or infinite"),
+        ({}, {"initial_potential": np.full(4, 89, np.float32)}, "expected at most 88.*got 89"),
+        ({}, {"log_step_size": np.array(1e9, np.float32)}, r"expected at most 88.*got 1e\+09"),
         ({}, {"log_bias": np.array([0, np.nan, 0, np.inf], np.float32)}, "2 values that are NaN"),
     ],
 )

@@ -17,15 +17,30 @@ def import_(
         Path, typer.Argument(metavar="CHECKPOINT_DIR", help="Folder that IterativeVAE wrote.")
     ],
     output: Output,
+    input_range: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            "--input-range",
+            metavar="LOW HIGH",
+            help="Lowest and highest value of an input; by default that of the data set on which "
+            "the model was trained.",
+            show_default=False,
+        ),
+    ] = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
     """Read a checkpoint of the authors' code (needs torch)."""
+    from rich.console import Console
+
     from pvae_neuro.saved.iterative_vae import import_official
     from pvae_neuro.saved.model_file import save_model
 
-    model = import_official(checkpoint)
+    model = import_official(checkpoint, input_range)
     save_model(model, output)
+    notes = Console(stderr=True, quiet=quiet)
+    for note in model.notes:
+        say(notes, note)
     config = model.config
     write_json(json, {"path": str(output), "config": config.model_dump(mode="json")})
     say(console(json, quiet), f"{output}: {config.pixels} pixels, {config.latents} latents")

@@ -130,7 +130,7 @@ def load_state(path: Path) -> TrainingState:
     ModelFileError
         If it is not a training state of this version, or is damaged.
     """
-    metadata, arrays = read_safetensors(path)
+    metadata, arrays, _ = read_safetensors(path)
     kind = (metadata.get("format"), metadata.get("schema_version"))
     if kind != (FORMAT, str(SCHEMA_VERSION)):
         raise ModelFileError(
