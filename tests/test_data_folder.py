@@ -173,7 +173,7 @@ def test_what_was_done_is_said(tmp_path: Path) -> None:
     assert read.values.shape == (3, 6, 6)
     assert read.about == (
         "3 pictures, all of the folder; 2 of 8 bits, divided by 255; 1 of 16 bits, divided by "
-        "65535; cropped about the centre and resized to 6x6; 1 turned by their EXIF orientation; "
+        "65535; 3 cropped about the centre and resized to 6x6; 1 turned by their EXIF orientation; "
         "3 enlarged; 1 with three equal channels, taken as grey; no file left out"
     )
     write(tmp_path / "d.png", colour)

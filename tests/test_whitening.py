@@ -235,14 +235,19 @@ def test_flat_patches_can_be_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"size": 1}, "size: expected at least 2"),
-        ({"train": 0}, "train: expected at least 1"),
-        ({"test": 0}, "test: expected at least 1"),
+        ({"size": 1}, "size: expected 2 to"),
+        ({"train": 0}, "train: expected 1 to"),
+        ({"test": 0}, "test: expected 1 to"),
         ({"contrast": "loud"}, "contrast: expected 'none', 'image' or 'local', got 'loud'"),
-        ({"dtype": "int8"}, "dtype: expected 'float16'"),
+        ({"dtype": "int8"}, "dtype: expected 'auto', 'float16' or"),
         ({"minimum_contrast": float("nan")}, "minimum_contrast: expected 0"),
         ({"test_fraction": 1.0}, "test_fraction: expected a fraction"),
         ({"radius": 0.0}, "radius: expected a positive"),
+        ({"radius": 1e308}, "radius: expected a positive number of pixels, at most 1,000,000"),
+        ({"size": 2.5}, "size: expected a whole number"),
+        ({"cutoff": "high"}, r"cutoff: expected a part of the Nyquist frequency"),
+        ({"whiten": 1}, "whiten: expected True or False"),
+        ({"train": 10**20}, "train: expected 1 to"),
         ({"seed": -1}, "seed: expected 0 to"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ from pvae_neuro.cli.shared.support import (
     write_json,
 )
 from pvae_neuro.errors import InputError
+from pvae_neuro.utils.plain_text import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,7 +30,8 @@ def patches(
     folder: Annotated[
         Path,
         typer.Argument(
-            metavar="FOLDER", help="Photographs: png, jpg, tif, bmp; train/ and test/ if there."
+            metavar="FOLDER",
+            help="Photographs: png, jpg, tif, gif, webp, iml, ...; train/ and test/ if there.",
         ),
     ],
     output: Output,
@@ -62,7 +65,12 @@ def patches(
     test_fraction: Annotated[
         float, typer.Option("--test-fraction", help="Share of photographs that is held out.")
     ] = 0.1,
-    dtype: Annotated[str, typer.Option("--dtype", help="float16 or float32.")] = "float16",
+    dtype: Annotated[
+        str,
+        typer.Option(
+            "--dtype", help="float16, float32, or auto: float16 where its range is wide enough."
+        ),
+    ] = "auto",
     seed: Annotated[
         int, typer.Option("--seed", "-s", help="Of division, positions and order.")
     ] = 0,
@@ -81,13 +89,15 @@ def patches(
     )  # fmt: skip
     with stages("patches: ", quiet) as progress:
         result = extract_patches(folder, config, progress)
+    if not quiet:
+        print(printable(f"{folder}: {result.about}"), file=sys.stderr)
     save_patches(result, output)
     summary = _summary(result)
     write_json(json, {"path": str(output), **summary})
     out = console(json, quiet)
     out.print(_table(summary["parts"]))
     low, high = result.value_range
-    say(out, f"{output}: {size}x{size} pixels in [{low:.4g}, {high:.4g}], {dtype}")
+    say(out, f"{output}: {size}x{size} pixels in [{low:.4g}, {high:.4g}], {result.dtype}")
 
 
 def _summary(result: PatchSet) -> dict[str, Any]:
@@ -101,6 +111,8 @@ def _summary(result: PatchSet) -> dict[str, Any]:
         "config": asdict(result.config),
         "scale": result.scale,
         "range": list(result.value_range),
+        "dtype": result.dtype,
+        "about": result.about,
         "parts": {
             name: {
                 "patches": len(values),

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pvae_neuro.data.images import COLOURS, Float32, check_size
-from pvae_neuro.data.listing import describe, list_pictures
+from pvae_neuro.data.listing import list_pictures, said
 from pvae_neuro.data.pictures import Picture, read_picture
 from pvae_neuro.errors import InputError
 from pvae_neuro.sim.noise import check_seed
@@ -38,6 +38,29 @@ class Division:
 
     left_out: Counter[str]
     """Number of files that are in no part, by the reason."""
+
+    @property
+    def said(self) -> str:
+        """What is left out, in words."""
+        return said(self.left_out)
+
+
+@dataclass
+class Facts:
+    """What is said about pictures that were read; as text, parts of a line."""
+
+    depths: Counter[str] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
+
+    def add(self, picture: Picture) -> None:
+        """Count one more picture."""
+        self.depths[picture.depth] += 1
+        self.notes.update(picture.notes)
+
+    def __str__(self) -> str:
+        uniform = len(self.depths) == 1
+        depths = [each if uniform else f"{n:,} of {each}" for each, n in self.depths.items()]
+        return "; ".join(depths + [f"{count:,} {note}" for note, count in self.notes.items()])
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,11 +125,8 @@ def read_folder(
     taken = files[:limit]
     read = read_pictures(taken, wanted, str(folder), scale, progress)
     first = f"the first {len(taken):,} of " if len(taken) < len(files) else ""
-    skipped = f"left out: {describe(left_out)}" if left_out else "no file left out"
-    return FolderPictures(
-        read.values,
-        f"{first}{len(files):,} picture{'s' * (len(files) != 1)}, {part}; {read.about}; {skipped}",
-    )
+    count = f"{first}{len(files):,} picture{'s' * (len(files) != 1)}"
+    return FolderPictures(read.values, f"{count}, {part}; {read.about}; {said(left_out)}")
 
 
 def read_pictures(
@@ -133,10 +153,21 @@ def read_pictures(
         advance(1)
     if scale is None:
         _check_brightness(pictures, name)
+    return _stacked(pictures, size)
+
+
+def _stacked(pictures: list[Picture], size: tuple[int, int] | None) -> FolderPictures:
+    facts = Facts()
+    if size is not None:
+        facts.notes[f"cropped about the centre and resized to {size[0]}x{size[1]}"] = len(pictures)
+    for picture in pictures:
+        facts.add(picture)
     planes = [picture.values for picture in pictures]
-    colour = any(plane.ndim == 3 for plane in planes)
-    values = np.stack([_in_colour(plane) for plane in planes] if colour else planes)
-    return FolderPictures(values, "; ".join(_about(pictures, size, colour)))
+    grey = sum(plane.ndim == 2 for plane in planes)
+    if 0 < grey < len(planes):
+        facts.notes["grey ones with three equal channels, as others are in colour"] = grey
+        planes = [_in_colour(plane) for plane in planes]
+    return FolderPictures(np.stack(planes), str(facts))
 
 
 def split_pictures(
@@ -258,20 +289,6 @@ def _check_brightness(pictures: list[Picture], name: str) -> None:
             f"scale must be told: the stored value that means white, such as 1 or 4095",
             remedy="scale",
         )
-
-
-def _about(pictures: list[Picture], size: tuple[int, int] | None, colour: bool) -> list[str]:
-    """What the pictures are and what was done to them, in parts of a line."""
-    total = len(pictures)
-    depths = Counter(picture.depth for picture in pictures)
-    parts = [each if count == total else f"{count:,} of {each}" for each, count in depths.items()]
-    if size is not None:
-        parts.append(f"cropped about the centre and resized to {size[0]}x{size[1]}")
-    grey = sum(picture.values.ndim == 2 for picture in pictures) if colour else 0
-    if grey:
-        parts.append(f"{grey:,} grey ones with three equal channels, as others are in colour")
-    notes = Counter(note for picture in pictures for note in picture.notes)
-    return parts + [f"{count:,} {note}" for note, count in notes.items()]
 
 
 def _in_colour(picture: Float32) -> Float32:

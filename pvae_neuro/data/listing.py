@@ -26,9 +26,6 @@ class Listing:
     left_out: Counter[str]
     """Number of files (or folders) that are left out, by the reason."""
 
-    def __add__(self, other: Listing) -> Listing:
-        return Listing(self.files + other.files, self.left_out + other.left_out)
-
 
 def list_pictures(folder: Path) -> Listing:
     """Pictures below a folder, by their endings; links are followed.
@@ -47,7 +44,7 @@ def list_pictures(folder: Path) -> Listing:
         else:
             files.append(path)
     if not files:
-        found = f"; found {describe(left_out)}" if left_out else ""
+        found = f"; found {_ranked(left_out)}" if left_out else ""
         raise InputError(
             f"{folder}: holds no images; expected files that end in {', '.join(suffixes)}{found}"
         )
@@ -62,7 +59,12 @@ def natural_order(relative: Path) -> list[list[str | int]]:
     return [*(_numbers(part) for part in parts[:-1]), [parts[-1]]]
 
 
-def describe(left_out: Counter[str]) -> str:
+def said(left_out: Counter[str]) -> str:
+    """What is left out, in words."""
+    return f"left out: {_ranked(left_out)}" if left_out else "no file left out"
+
+
+def _ranked(left_out: Counter[str]) -> str:
     """Reasons with their counts, the most frequent first, as in ``3 .txt, 1 hidden``."""
     ranked = sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
     named = [f"{count:,} {reason}" for reason, count in ranked[:_NAMED]]
