@@ -508,3 +508,18 @@ def test_other_programs_are_never_started(tmp_path: Path) -> None:
 def test_errors_of_the_file_system_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=re.escape(f"{tmp_path / 'b.png'}: cannot be read (")):
         read_picture(tmp_path / "b.png")
+
+
+def test_photographs_of_van_hateren_are_pictures(tmp_path: Path) -> None:
+    stored = whole_numbers(13, 1024, 1536)
+    (tmp_path / "imk00001.IML").write_bytes(stored.astype(">u2").tobytes())
+    found = read_picture(tmp_path / "imk00001.IML")
+    assert np.array_equal(found.values, stored)
+    assert (found.depth, found.brightness) == ("16 bits, as they are", 1.0)
+    scaled = read_picture(tmp_path / "imk00001.IML", size=(8, 12), scale=8191)
+    blocks = stored.reshape(8, 128, 12, 128).mean(axis=(1, 3)) / 8191
+    # The kernel is twice as wide as a block: both average thousands of independent samples.
+    assert np.abs(scaled.values - blocks).max() < 0.02
+    (tmp_path / "short.imc").write_bytes(b"\0" * 10)
+    with pytest.raises(InputError, match=r"short\.imc: expected a photograph of van Hateren's"):
+        read_picture(tmp_path / "short.imc")

@@ -268,6 +268,16 @@ def test_unfit_photographs_are_named(photographs: Path) -> None:
         extract_patches(photographs / "absent")
 
 
+def test_photographs_of_van_hateren_are_cut(tmp_path: Path) -> None:
+    for seed in range(2):
+        values = pink(seed, 1024, 1536)
+        stored = np.clip(2000 + 400 * values / values.std(), 0, 65535).astype(">u2")
+        (tmp_path / f"imk0000{seed}.iml").write_bytes(stored.tobytes())
+    found = extract_patches(tmp_path, PatchConfig(8, train=200, test=20))
+    assert found.train.std() == pytest.approx(1, abs=1e-3)
+    assert "16 bits, as they are" in found.about
+
+
 def test_copies_across_the_parts_are_refused(photographs: Path) -> None:
     for part in ("train", "test"):
         (photographs / part).mkdir()

@@ -57,7 +57,7 @@ class Stored(NamedTuple):
     """[H, W] or [H, W, 3]."""
 
     white: int
-    """What integers are divided by; 1 for floating-point samples."""
+    """What samples are divided by; 1 where nothing says what is white."""
 
     bits: int
     """Of a sample."""

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from pvae_neuro.data.decoding import FORMATS, Decoded, Stored, decode, pillow, stored
 from pvae_neuro.data.images import Float32
+from pvae_neuro.data.van_hateren import VAN_HATEREN_ENDINGS, read_van_hateren
 from pvae_neuro.errors import InputError
 from pvae_neuro.utils.memory import require_memory
 
@@ -45,7 +46,7 @@ class Picture:
     """What was divided by what, as ``8 bits, divided by 255``."""
 
     brightness: float
-    """Largest stored sample relative to white; 1 for floating-point samples."""
+    """Largest stored sample relative to white; 1 where there is no white."""
 
     notes: tuple[str, ...]
     """What was done to it, each as the end of "so many pictures ..."."""
@@ -54,14 +55,16 @@ class Picture:
 def picture_suffixes() -> tuple[str, ...]:
     """Endings, in lower case, of the files that are taken for pictures.
 
-    They are those that Pillow registers for formats that it can decode as it is installed here.
+    They are those that Pillow registers for formats that it can decode as it is installed here,
+    and those of van Hateren's photographs.
     """
     image = pillow()
     image.init()
     endings = image.registered_extensions().items()
     # JPEG's decoder also opens MPO, JPEG files of several pictures.
     readable = {*FORMATS, "MPO"} & {*image.OPEN, "MPO"}
-    return tuple(sorted(ending for ending, kind in endings if kind in readable))
+    found = [ending for ending, kind in endings if kind in readable]
+    return tuple(sorted([*found, *VAN_HATEREN_ENDINGS]))
 
 
 def read_picture(
@@ -80,17 +83,8 @@ def read_picture(
     MissingDependencyError
         Without Pillow.
     """
-    try:
-        require_memory(path.stat().st_size, str(path))
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    decoded = decode(str(path), data)
-    notes = _check_count(decoded)
-    found = stored(decoded)
-    values = _UPRIGHT[decoded.orientation](found.values)
-    if decoded.turned:
-        notes.append("turned by their EXIF orientation")
+    found, notes = _van_hateren(path) if _is_van_hateren(path) else _upright(path)
+    values = found.values
     if values.ndim == 3 and (values[..., :1] == values).all():
         values = values[..., 0]
         notes.append("with three equal channels, taken as grey")
@@ -129,6 +123,30 @@ def crop_and_resize(image: Image, size: tuple[int, int]) -> Image:
     return cut.resize((width, height), pillow().Resampling.BILINEAR)
 
 
+def _is_van_hateren(path: Path) -> bool:
+    return path.suffix.lower() in VAN_HATEREN_ENDINGS
+
+
+def _van_hateren(path: Path) -> tuple[Stored, list[str]]:
+    # Proportional to luminance, without a white.
+    return Stored(read_van_hateren(path), 1, 16), []
+
+
+def _upright(path: Path) -> tuple[Stored, list[str]]:
+    """What Pillow decodes, turned upright, and what was done to it."""
+    try:
+        require_memory(path.stat().st_size, str(path))
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    decoded = decode(str(path), data)
+    notes = _check_count(decoded)
+    found = stored(decoded)
+    if decoded.turned:
+        notes.append("turned by their EXIF orientation")
+    return found._replace(values=_UPRIGHT[decoded.orientation](found.values)), notes
+
+
 def _check_count(decoded: Decoded) -> list[str]:
     """Refuse files of several pages or frames; the first of an MPO is the picture."""
     if decoded.pictures <= 1:
@@ -142,7 +160,7 @@ def _check_count(decoded: Decoded) -> list[str]:
 
 
 def _depth(found: Stored, divisor: float) -> str:
-    kind = "floats" if found.white == 1 else f"{found.bits} bits"
+    kind = "floats" if found.values.dtype.kind == "f" else f"{found.bits} bits"
     return f"{kind}, as they are" if divisor == 1 else f"{kind}, divided by {divisor:g}"
 
 
