@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from pvae_neuro.verification.parity import ParityReport
 
 
-def parity_table(report: ParityReport) -> Table:
+def parity_table(report: ParityReport, where: str = "") -> Table:
     """All three tiers of a parity report, a row each, and what the network explains."""
     result = report.float_result
     seeds = "" if result is None or result.seeds == 1 else f" and {result.seeds - 1} more"
     title = (
-        f"{report.topology}: {report.samples} samples, {report.steps} iterations, "
-        f"seed {report.seed}{seeds}: {report.outcome}"
+        f"{report.topology}{where and ', '}{where}: {report.samples} samples, {report.steps} "
+        f"iterations, seed {report.seed}{seeds}: {report.outcome}"
     )
     table = plain_table(title, "check", "result", "tolerance", "", right=(1, 2))
     for pair in report.pairs:
