@@ -10,11 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pvae_neuro.data.decoding import FORMATS, Decoded, Stored, decode, pillow, stored
+from pvae_neuro.data.decoding import (
+    FORMATS,
+    Decoded,
+    Stored,
+    check_memory,
+    decode,
+    pillow,
+    stored,
+)
 from pvae_neuro.data.images import Float32
 from pvae_neuro.data.van_hateren import VAN_HATEREN_ENDINGS, read_van_hateren
 from pvae_neuro.errors import InputError
-from pvae_neuro.utils.memory import require_memory
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -135,7 +142,7 @@ def _van_hateren(path: Path) -> tuple[Stored, list[str]]:
 def _upright(path: Path) -> tuple[Stored, list[str]]:
     """What Pillow decodes, turned upright, and what was done to it."""
     try:
-        require_memory(path.stat().st_size, str(path))
+        check_memory(path.stat().st_size, str(path))
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
