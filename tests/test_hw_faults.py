@@ -56,7 +56,10 @@ def test_each_fault_is_found_and_its_place_named(export):
     for fault in FAULTS:
         found = [line for line in done.stdout.splitlines() if f"{fault} against reference" in line]
         assert found, f"{fault} passed"
-        place = re.compile(r"(latents|errors)\.[uzm] differs first at step \d+, neuron \d+")
+        place = re.compile(
+            r"(latents|errors)\.[uzm] differs first "
+            r"(in iteration \d+|after the last iteration), neuron \d+"
+        )
         assert all(place.search(line) for line in found), found
 
 

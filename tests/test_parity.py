@@ -95,7 +95,7 @@ def test_faulty_engine_is_found_and_placed(engine, topology):
     for name in network.variables:
         assert np.array_equal(*(run[name][:, : found.step] for run in runs))
     assert f"{found.population}.{found.variable}" in report.failures()[0]
-    assert f"step {found.step}" in report.failures()[0]
+    assert f"iteration {found.step + 1}" in report.failures()[0]
 
 
 def test_messages_are_compared_too():
