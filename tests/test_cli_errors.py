@@ -52,13 +52,13 @@ def refused(capsys, out):
 
 
 INPUTS = {
-    "wrong shape": (lambda x: x[:, :7], "expected shape [N, 30] or [N, 6, 5], got [6, 7]"),
+    "wrong shape": (lambda x: x[:, :7], "expected shape [N, 30] or [N, 6, 5] with N >= 1, got [6, 7]"),
     "one image": (lambda x: x[0], "expected"),
     "NaN": (lambda x: np.where(np.arange(30) == 3, np.nan, x), "NaN"),
     "out of range": (lambda x: x + 2, "expected values in [0, 1]"),
     "empty batch": (lambda x: x[:0], "[0, 30]"),
-    "words": (lambda x: np.array([["a", "b"]]), "expected numbers"),
-    "complex": (lambda x: x * 1j, "expected numbers"),
+    "words": (lambda x: np.array([["a", "b"]]), "real numbers"),
+    "complex": (lambda x: x * 1j, "real numbers"),
 }
 
 

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pvae_neuro.cli.shared.options import Clip, DataRoot, Dataset, Json, Quiet, Seed, Steps
+from pvae_neuro.cli.shared.data_options import DataOptions, reads_images
+from pvae_neuro.cli.shared.options import Clip, Json, OptionalInput, Quiet, Seed, Steps
 from pvae_neuro.cli.shared.paths import WRITES
 from pvae_neuro.cli.shared.support import (
     check_run,
@@ -22,6 +23,7 @@ FORMATS = (".svg", ".png", ".pdf")
 
 
 @guarded
+@reads_images
 def plot(
     model: Annotated[
         Path, typer.Argument(metavar="MODEL.safetensors", help="Float model of any family.")
@@ -31,8 +33,8 @@ def plot(
         typer.Option("--output", "-o", help="Figure: .svg, .png or .pdf.", show_default=False),
         WRITES,
     ],
-    dataset: Dataset = None,
-    data_root: DataRoot = None,
+    data: DataOptions,
+    input: OptionalInput = None,
     samples: Annotated[int, typer.Option("--samples", "-n", help="Use the first N images.")] = 100,
     steps: Steps = 128,
     seed: Seed = 0,
@@ -44,24 +46,14 @@ def plot(
     check_run(steps, seed)
     if output.suffix not in FORMATS:
         raise InputError(f"{output}: expected a name ending in one of {', '.join(FORMATS)}")
-    from pvae_neuro.cli.shared.inputs import (
-        declared_input,
-        first_samples,
-        read_calibration,
-        read_images,
-    )
+    from pvae_neuro.cli.shared.inputs import read_known
     from pvae_neuro.cli.shared.progress import single
     from pvae_neuro.plots.model import plot_model
     from pvae_neuro.saved.model_file import load_model
     from pvae_neuro.utils.files import atomic_path
 
     saved = load_model(model)
-    if dataset is None:
-        images = first_samples(read_calibration(None, saved, clip), samples)
-    else:
-        images = read_images(
-            dataset, declared_input(saved.config), data_root=data_root, clip=clip, samples=samples
-        )
+    images = read_known("--input", input, saved, data, clip=clip, samples=samples, quiet=quiet)
     with single("plot", steps * len(images), quiet) as advance:
         figure = plot_model(saved, images, steps, seed, advance)
     with atomic_path(output) as temporary:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pvae_neuro.cli.shared.options import DataRoot, Json, Output, Quiet
-from pvae_neuro.cli.shared.paths import FOLDER, READS, check_outputs
+from pvae_neuro.cli.shared.data_options import DataOptions, reads_images
+from pvae_neuro.cli.shared.endings import say_line
+from pvae_neuro.cli.shared.options import Input, Json, Output, Quiet
+from pvae_neuro.cli.shared.paths import FOLDER, check_outputs
 from pvae_neuro.cli.shared.support import (
     console,
     guarded,
@@ -28,18 +30,11 @@ _setting = partial(typer.Option, show_default="the recipe's")
 
 
 @guarded
+@reads_images
 def train(
-    dataset: Annotated[
-        str,
-        typer.Option(
-            "--dataset",
-            help="A torchvision data set by name (mnist, ...), a .npy or .npz file, or a folder of "
-            "images.",
-        ),
-        READS,
-    ],
+    input: Input,
     output: Output,
-    data_root: DataRoot = None,
+    data: DataOptions,
     model: Annotated[
         str, typer.Option("--model", "-m", help="Family; `pvae-neuro models` lists them.")
     ] = "ipvae-linear",
@@ -110,7 +105,7 @@ def train(
     from pvae_neuro.training.config import checkpoint_path
 
     check_outputs(
-        checkpoint_path(output), json, inputs=[dataset, *([] if start is None else [start])]
+        checkpoint_path(output), json, inputs=[input, *([] if start is None else [start])]
     )
     settings = {
         "latents": latents, "steps": steps, "beta": beta, "epochs": epochs, "kl": kl,
@@ -123,14 +118,15 @@ def train(
     config = _train_config(model, {k: v for k, v in settings.items() if v is not None})
     from rich.console import Console
 
-    from pvae_neuro.data import load_images
     from pvae_neuro.saved.model_file import load_model
     from pvae_neuro.training.ranks import is_first_process
     from pvae_neuro.training.train import TrainOptions
     from pvae_neuro.training.train import train as run
 
     before = None if start is None else load_model(start)
-    images = load_images(dataset, data_root or Path("data"), "train")
+    images = data.load(input, "train")
+    if not quiet and is_first_process():
+        say_line(f"images: {images.about}")
     options = TrainOptions(
         resume=resume, device=device, tensorboard=tensorboard, start=before,
         console=Console(stderr=True, quiet=quiet),

@@ -26,14 +26,14 @@ class FileKind:
     read: Read
 
     heeds: frozenset[str] = frozenset()
-    """Fields of a request that it needs beside the split."""
+    """Options that it has a use for, of those that not every source has."""
 
 
 FILE_KINDS = (
-    FileKind((".npy",), read_npy_file),
-    FileKind((".npz",), read_npz_file, frozenset({"key"})),
-    FileKind((".mat",), read_mat_file, frozenset({"key"})),
-    FileKind(IDX_ENDINGS, read_idx_file),
+    FileKind((".npy",), read_npy_file, frozenset({"layout"})),
+    FileKind((".npz",), read_npz_file, frozenset({"key", "layout"})),
+    FileKind((".mat",), read_mat_file, frozenset({"key", "layout"})),
+    FileKind(IDX_ENDINGS, read_idx_file, frozenset({"layout"})),
     FileKind(VAN_HATEREN_ENDINGS, read_van_hateren_file),
     FileKind((EVENT_ENDING,), read_event_file),
 )

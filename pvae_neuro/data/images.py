@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pvae_neuro.data.contents import Contents
-from pvae_neuro.data.layout import arrange
+from pvae_neuro.data.layout import ORDERS, arrange
 from pvae_neuro.data.scale import check_scale, divisor
 from pvae_neuro.errors import InputError
 from pvae_neuro.utils.arrays import real_array
@@ -262,7 +262,7 @@ def _divided(by: float) -> str:
 
 def _turned(contents: Contents, layout: str | None) -> tuple[str, ...]:
     order = layout or contents.layout
-    if order is None:
+    if order is None or order.upper() in ORDERS:
         return ()
     said = "as asked" if layout else "as its format stores them"
     return (f"axes of {list(np.shape(contents.values))} read as {order.upper()}, {said}",)

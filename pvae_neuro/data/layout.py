@@ -8,7 +8,9 @@ import numpy.typing as npt
 
 from pvae_neuro.errors import InputError
 
-_ORDERS = ("NM", "NHW", "NCHW")
+ORDERS = ("NM", "NHW", "NCHW")
+"""Orders of axes that need no change."""
+
 # Images are not so long and narrow; stacks read along the wrong axis are.
 _MOST_ASPECT = 8
 
@@ -38,7 +40,7 @@ def arrange(values: npt.NDArray[Any], layout: str | None, name: str) -> npt.NDAr
     letters = layout.upper()
     if "N" not in letters:
         values, letters = values[None], "N" + letters
-    order = next((o for o in _ORDERS if sorted(o) == sorted(letters)), None)
+    order = next((o for o in ORDERS if sorted(o) == sorted(letters)), None)
     if order is None or values.ndim != len(letters):
         raise InputError(
             f"{name}: expected a layout that names the {values.ndim} axes of {list(values.shape)} "

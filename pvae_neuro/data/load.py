@@ -93,9 +93,9 @@ def load_images(
         scale = check_scale(scale)
     wanted = None if size is None else check_size(size)
     request = Request(split, key, wanted, limit, scale, seed)
-    for option, message in _UNHEEDED.items():
-        if getattr(request, option) is not None and option not in source.heeds:
-            raise InputError(message.format(os.fspath(dataset)), remedy=option)
+    for option, given in {"size": size, "key": key, "layout": layout}.items():
+        if given is not None and option not in source.heeds:
+            raise InputError(_UNHEEDED[option].format(os.fspath(dataset)))
     with memory_limit(max_memory):
         contents = source.read(request)
         left = None if "scale" in source.heeds else scale
@@ -111,6 +111,7 @@ _UNHEEDED = {
         f"{{!r}} is read as it is"
     ),
     "key": "key: only .npz and .mat files have arrays with names, not {!r}",
+    "layout": "layout: only arrays may be in another order of axes, not {!r}",
 }
 
 

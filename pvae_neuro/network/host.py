@@ -101,9 +101,11 @@ class Input:
         low, high = float(values.min()), float(values.max())
         slack = tolerance(self.low, self.high)
         if not clip and (low < self.low - slack or high > self.high + slack):
+            text, remedy = advice(values, self.low, self.high)
             raise InputError(
                 f"inputs: expected values in [{self.low:.9g}, {self.high:.9g}], the declared "
-                f"range, got [{low:.9g}, {high:.9g}]; {advice(values, self.low, self.high)}"
+                f"range, got [{low:.9g}, {high:.9g}]; {text}",
+                remedy,
             )
 
     def _flat(self, images: NDArray[Any]) -> NDArray[Any]:

@@ -48,37 +48,46 @@ class _Seen(NamedTuple):
 
 
 # The first that fits speaks.
-_LOOKS: tuple[tuple[Callable[[_Seen], bool], str], ...] = (
-    (lambda seen: seen.excess <= 0.01, "they leave it by {excess:.2g}: clip them"),
+_LOOKS: tuple[tuple[Callable[[_Seen], bool], str, str], ...] = (
+    (lambda seen: seen.excess <= 0.01, "they leave it by {excess:.2g}: clip them", "clip"),
     (
         lambda seen: seen.positive and seen.highest <= DARKEST_BYTE and seen.whole,
         "they look like levels or counts: divide them by the largest that there can be",
+        "scale",
     ),
     (
         lambda seen: seen.positive and DARKEST_BYTE < seen.highest <= 255.0,
         "they look like bytes: divide them by 255",
+        "scale",
     ),
     (
         lambda seen: seen.positive and 255.0 < seen.highest <= 65535.0 and seen.whole,
         "they look like numbers of 16 bits: divide them by 65535, or by the largest that their "
         "camera writes",
+        "scale",
     ),
     (
         lambda seen: seen.unit and -1.001 <= seen.lowest < -0.5 and seen.highest <= 1.001,
         "they look like images mapped to [-1, 1]: map them back by (x + 1) / 2",
+        "",
     ),
     (
         lambda seen: seen.unit and seen.lowest < 0.0,
         "they look standardized: multiply them by the standard deviation and add the mean that "
         "were used",
+        "",
     ),
-    (lambda seen: True, "rescale them as the training images were, or clip them"),
+    (lambda seen: True, "rescale them as the training images were, or clip them", "clip"),
 )
 
 
-def advice(values: NDArray[Any], low: float, high: float) -> str:
-    """What to do with finite values that leave [low, high], by what they look like."""
+def advice(values: NDArray[Any], low: float, high: float) -> tuple[str, str | None]:
+    """What to do with finite values that leave [low, high], by what they look like.
+
+    Returns a text, and the argument that helps (see :class:`~pvae_neuro.errors.InputError`).
+    """
     whole = bool((np.rint(values) == values).all())
     seen = _Seen(float(values.min()), float(values.max()), whole, low, high)
-    text = next(text for fits, text in _LOOKS if fits(seen))
-    return text.format(excess=max(low - seen.lowest, seen.highest - high))
+    text, remedy = next((text, remedy) for fits, text, remedy in _LOOKS if fits(seen))
+    excess = max(low - seen.lowest, seen.highest - high)
+    return text.format(excess=excess), remedy or None

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pvae_neuro.cli.shared.endings import say_line
 from pvae_neuro.errors import InputError
 from pvae_neuro.network import Input, IntegerNetwork
 
 if TYPE_CHECKING:
     from pvae_neuro.artifact import Artifact
+    from pvae_neuro.cli.shared.data_options import DataOptions
     from pvae_neuro.saved.model_file import ModelConfig, SavedModel
 
 Float32 = NDArray[np.float32]
@@ -25,28 +27,32 @@ def declared_input(config: ModelConfig) -> Input:
 
 
 def read_images(
-    source: str | Path,
+    source: str,
     declared: Input,
+    data: DataOptions,
     *,
-    data_root: Path | None = None,
-    split: str = "test",
+    split: str | None = None,
     clip: bool = False,
     samples: int | None = None,
+    quiet: bool = False,
 ) -> Float32:
-    """Images for a model, checked against what it declares.
+    """Images for a model, checked against what it declares; what was read is said on stderr.
 
     Parameters
     ----------
-    source : str or Path
-        A ``.npy`` or ``.npz`` file, or the name of a data set.
+    source : str
+        A file, a folder, or the name of a data set.
     declared : Input
-    data_root : Path, optional
-        Where named data sets lie.
-    split : {"train", "test"}
+    data : DataOptions
+        What the user says about them.
+    split : str, optional
+        The part to read where the user names none.
     clip : bool
         Clip values outside the range instead of refusing them.
     samples : int, optional
         Take the first ones only.
+    quiet : bool
+        Say nothing.
 
     Returns
     -------
@@ -57,43 +63,66 @@ def read_images(
     InputError
         If they are absent, unreadable or not what the model takes.
     """
-    from pvae_neuro.data import load_images
-
-    images = load_images(
-        str(source), data_root or Path("data"), split, model_range=(declared.low, declared.high)
-    )
+    check_samples(samples)
+    span = (declared.low, declared.high)
+    images = data.load(source, split, samples, model_range=span)
+    # Without the shape on either side pixels alone can be compared.
     shaped = images.image_shape is not None and declared.image_shape is not None
-    pixels = images.planes() if shaped else images.pixels
-    return declared.floats(first_samples(pixels, samples), clip)
+    given = images.planes() if shaped else images.pixels
+    try:
+        checked = declared.floats(given, clip)
+    except InputError as error:
+        fault = str(error).removeprefix("inputs: ")
+        raise InputError(f"{images.name}: {fault}", error.remedy) from error
+    stray = int(((images.pixels < span[0]) | (images.pixels > span[1])).sum()) if clip else 0
+    clipped = f"; {stray:,} of {images.pixels.size:,} values clipped to the range of the model"
+    if not quiet:
+        say_line(f"images: {images.about}{clipped if stray else ''}")
+    return checked
 
 
-def first_samples(images: Float32, samples: int | None) -> Float32:
-    """The first ``samples`` images; all where None."""
+def check_samples(samples: int | None) -> None:
+    """Refuse a number of images below 1; None stands for all."""
     if samples is not None and samples < 1:
         raise InputError(f"--samples: expected at least 1, got {samples}")
-    return images[:samples]
 
 
-def read_calibration(source: Path | None, model: SavedModel, clip: bool) -> Float32:
-    """Calibration images: a file, or the shipped digits where the model takes digits.
+def read_known(
+    option: str,
+    source: str | None,
+    model: SavedModel,
+    data: DataOptions,
+    *,
+    split: str | None = None,
+    clip: bool = False,
+    samples: int | None = None,
+    quiet: bool = False,
+) -> Float32:
+    """As :func:`read_images`; without a source the shipped digits, where the model takes digits.
 
     Raises
     ------
     InputError
-        If no file is given and the model takes something else.
+        Also if no source is given and the model takes something else; names the ``option``.
     """
     declared = declared_input(model.config)
     if source is not None:
-        return read_images(source, declared, split="train", clip=clip)
+        return read_images(
+            source, declared, data, split=split, clip=clip, samples=samples, quiet=quiet
+        )
     if (declared.size, declared.low, declared.high) != (784, 0.0, 1.0):
         raise InputError(
-            f"--calibrate: expected a file of inputs, since this model takes {declared.size} "
-            f"pixels in [{declared.low:g}, {declared.high:g}] and not the shipped digits; give "
-            f"some tens of its training inputs as .npy"
+            f"{option}: expected inputs, since this model takes {declared.size} pixels in "
+            f"[{declared.low:g}, {declared.high:g}] and not the shipped digits; give some tens of "
+            f"its training inputs"
         )
     from pvae_neuro.zoo import sample_digits
 
-    return sample_digits()[0]
+    check_samples(samples)
+    digits: Float32 = sample_digits()[0][:samples]
+    if not quiet:
+        say_line(f"images: {len(digits)} of the shipped digits, of the MNIST test set, in [0, 1]")
+    return digits
 
 
 def read_subject(path: Path) -> SavedModel | Artifact:
