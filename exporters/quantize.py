@@ -7,10 +7,8 @@ unit 2**-frac_bits; weights are mantissas with one power-of-two exponent per con
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 from pvae_neuro.errors import InputError
 from pvae_neuro.exporters.calibrate import Calibration, calibrate
@@ -19,6 +17,7 @@ from pvae_neuro.exporters.scales import Scales
 from pvae_neuro.network import Choice, IntegerNetwork
 from pvae_neuro.network.sampler import largest_potential
 from pvae_neuro.saved.model_file import SavedModel
+from pvae_neuro.utils.arguments import checked
 
 # The sampler's accuracy is certified up to this count (docs/decisions.md).
 LARGEST_COUNT = 255
@@ -65,15 +64,16 @@ def _check_between(name: str, value: int, low: int, high: int) -> None:
         raise InputError(f"{name}: expected a whole number from {low} to {high}, got {value!r}")
 
 
+@checked
 def quantize(
-    model: SavedModel, inputs: NDArray[np.floating[Any]], config: QuantizeConfig | None = None
+    model: SavedModel, inputs: ArrayLike, config: QuantizeConfig | None = None
 ) -> IntegerNetwork:
     """Round a trained model to integers.
 
     Parameters
     ----------
     model : SavedModel
-    inputs : float [N, M]
+    inputs : array_like [N, M] or [N, H, W]
         Calibration images; the first 64 are used.
     config : QuantizeConfig, optional
 

@@ -121,7 +121,7 @@ def check_exponent(exponent: int, what: str, largest: int = LARGEST_SHIFT) -> in
         raise refused(
             f"{what}: a power of two of {exponent} is needed, expected -{largest} to {largest}; "
             f"the model's numbers are too far apart",
-            "narrower",
+            "weights",
         )
     return exponent
 

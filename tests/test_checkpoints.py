@@ -142,10 +142,10 @@ def test_every_truncation_is_refused(tmp_path: Path) -> None:
         ({}, {"more": np.zeros(1, np.float32)}, r"extra \['more'\]"),
         ({}, {"log_bias": np.zeros(5, np.float32)}, r"log_bias.*\(4,\), got float32 \(5,\)"),
         ({}, {"log_bias": np.zeros(4, np.int32)}, "'log_bias': expected numbers of type.*got I32"),
-        ({}, {"log_bias": np.array([0, 0, 1e300, 0])}, "1 values that are NaN or infinite"),
+        ({}, {"log_bias": np.array([0, 0, 1e300, 0])}, "holds NaN or infinity as float32, in 1 of 4"),
         ({}, {"initial_potential": np.full(4, 89, np.float32)}, "expected at most 88.*got 89"),
         ({}, {"log_step_size": np.array(1e9, np.float32)}, r"expected at most 88.*got 1e\+09"),
-        ({}, {"log_bias": np.array([0, np.nan, 0, np.inf], np.float32)}, "2 values that are NaN"),
+        ({}, {"log_bias": np.array([0, np.nan, 0, np.inf], np.float32)}, "holds NaN or infinity as float32, in 2 of 4"),
     ],
 )
 def test_load_refuses(

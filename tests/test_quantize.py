@@ -215,7 +215,7 @@ def test_bad_options_are_named(options):
 
 def test_bad_calibration_is_named():
     circuit = lowering_of("predictive").circuit(MODEL)
-    with pytest.raises(InputError, match=r"expected \[N, 30\]"):
+    with pytest.raises(InputError, match=r"expected shape \[N, 30\]"):
         calibrate(circuit, np.zeros((3, 7)))
     with pytest.raises(InputError, match="N >= 1"):
         calibrate(circuit, np.zeros((0, 30)))

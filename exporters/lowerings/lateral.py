@@ -50,6 +50,7 @@ from pvae_neuro.network import (
 from pvae_neuro.network.population import WORD_MAX
 from pvae_neuro.neurons.poisson import INTEGRATE_LATERAL
 from pvae_neuro.saved.model_file import SavedModel
+from pvae_neuro.utils.reproducible import product
 
 # Width of the drive's mantissas, sign included: it never runs on the chip.
 DRIVE_BITS = 24
@@ -57,6 +58,7 @@ DRIVE_BITS = 24
 # stay for what else a neuron receives.
 DRIVE_LIMIT_UNITS = 256
 INPUT = "drive"
+_EIGENVALUE_SLACK = 2.0**-10
 
 
 class Lateral(Lowering):
@@ -161,7 +163,7 @@ def _lateral(weight: NDArray[np.floating | np.integer], exponent: int = 0) -> De
 def lateral_weights(model: SavedModel) -> NDArray[np.float64]:
     """``W = eta Phi^T Sigma^-1 Phi``: float64 [K, K], symmetric, positive semidefinite."""
     dictionary = model.dictionary.astype(np.float64)
-    weights: NDArray[np.float64] = dictionary.T @ (step_over_variance(model)[:, None] * dictionary)
+    weights = product(dictionary.T, step_over_variance(model)[:, None] * dictionary)
     return (weights + weights.T) / 2
 
 
@@ -208,7 +210,8 @@ def raise_diagonal(network: IntegerNetwork, fraction: float) -> IntegerNetwork:
     matrix = inhibition_matrix(network)
     if matrix is None or fraction == 0.0:
         return network
-    added = int(np.ceil(-fraction * float(eigenvalues(matrix)[0])))
+    # Less a little, so that no last bit of an eigenvalue that is a whole number decides.
+    added = int(np.ceil(-fraction * float(eigenvalues(matrix)[0]) - _EIGENVALUE_SLACK))
     if added <= 0:
         return network
     latents = network.population_of[LATENTS]

@@ -18,10 +18,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from typing_extensions import Self
 
 from pvae_neuro.errors import ModelFileError
+from pvae_neuro.network import Input
 from pvae_neuro.network.population import LARGEST_SIZE
 from pvae_neuro.saved.shipped import model_path
 from pvae_neuro.saved.tensor_files import TensorFile, read_safetensors, write_safetensors
-from pvae_neuro.utils.show import show
+from pvae_neuro.utils.arguments import checked
+from pvae_neuro.utils.html import html_table
+from pvae_neuro.utils.reproducible import exp, squashed
+from pvae_neuro.utils.show import short_repr, show
 
 FORMAT = "pvae-neuro-model"
 SCHEMA_VERSION = 2
@@ -114,6 +118,14 @@ class ModelConfig(BaseModel):
     architecture: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
 
+    __repr__ = short_repr
+
+    @property
+    def declared_input(self) -> Input:
+        """What the model declares of its inputs, in the words of a network."""
+        low, high = float(self.input_low), float(self.input_high)
+        return Input(self.pixels, low, high, 0, self.image_shape)
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if not self.input_low < self.input_high:
@@ -158,6 +170,18 @@ class SavedModel:
     arrays: dict[str, Float32]
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        c = self.config
+        return (
+            f"<SavedModel {c.family}: {c.pixels} pixels in [{c.input_low:g}, {c.input_high:g}], "
+            f"{c.latents} latents, {self.parameter_count} parameters>"
+        )
+
+    def _repr_html_(self) -> str:
+        rows: list[tuple[object, ...]] = [("configuration", repr(self.config))]
+        rows += [(name, show(array)) for name, array in self.arrays.items()]
+        return html_table(repr(self)[1:-1], [*rows, *(("note", note) for note in self.notes)])
+
     @property
     def dictionary(self) -> Float32:  # noqa: D102
         return self._array("dictionary")
@@ -181,20 +205,17 @@ class SavedModel:
     @property
     def variance(self) -> Float64:
         """Variance σ² per pixel, [M], in squared units of the input."""
-        raw = self.log_sigma.astype(np.float64)
-        squashed: Float64 = np.exp(2.0 * LOG_SIGMA_BOUND * np.tanh(raw / LOG_SIGMA_BOUND))
-        return squashed
+        return exp(2.0 * squashed(self.log_sigma, LOG_SIGMA_BOUND))
 
     @property
     def step_size(self) -> float:
         """Step size η of the update, dimensionless."""
-        return float(np.exp(np.float64(self.log_step_size)))
+        return float(exp(self.log_step_size))
 
     @property
     def leak(self) -> Float64:
         """Constant leak b per neuron, [K], in nats per unit step."""
-        constant: Float64 = np.exp(self.log_bias.astype(np.float64))
-        return constant
+        return exp(self.log_bias)
 
     @property
     def parameter_count(self) -> int:
@@ -233,6 +254,7 @@ def array_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     }
 
 
+@checked
 def save_model(model: SavedModel, path: str | os.PathLike[str]) -> None:
     """Write a model, whole or not at all.
 
@@ -259,6 +281,7 @@ def save_model(model: SavedModel, path: str | os.PathLike[str]) -> None:
     write_safetensors(path, dict(model.arrays), metadata)
 
 
+@checked
 def load_model(path: str | os.PathLike[str]) -> SavedModel:
     """Read and check a model that :func:`save_model` wrote.
 
@@ -399,6 +422,6 @@ def _check_values(name: str, array: Any, where: str) -> None:
     if not np.isfinite(array).all():
         bad = int(np.count_nonzero(~np.isfinite(array)))
         raise ModelFileError(
-            f"{where}: array {name!r} holds {bad} values that are NaN or infinite as float32; "
-            f"{_DIVERGED}"
+            f"{where}: array {name!r} holds NaN or infinity as float32, in {bad} of {array.size} "
+            f"numbers; {_DIVERGED}"
         )
