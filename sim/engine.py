@@ -24,7 +24,7 @@ from pvae_neuro.sim.noise import LARGEST_INDEX, check_seed, check_whole
 from pvae_neuro.sim.recording import Record, Recorder, Recording, recorded_variables
 from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.arrays import real_array
-from pvae_neuro.utils.progress import Advance
+from pvae_neuro.utils.progress import Advance, shown_advance
 
 MOST_ITERATIONS = 1 << 31
 # Recorded variables and summaries of one block stay below this, if one sample does.
@@ -203,7 +203,7 @@ class Engine(ABC):
         *,
         record: Record = "summary",
         first_sample: int = 0,
-        progress: Advance | None = None,
+        progress: Advance | bool | None = None,
     ) -> Recording:
         """Run a network on images.
 
@@ -222,8 +222,9 @@ class Engine(ABC):
             names variables as ``population.variable``.
         first_sample : int
             Index of ``inputs[0]`` in the noise, so that parts of a data set can run anywhere.
-        progress : callable, optional
-            Told the number of image-iterations done since it was last told.
+        progress : callable, True or False, optional
+            Told image-iterations done since the last call; True shows a bar, False nothing. By
+            default a terminal shows a bar and a notebook a line now and then.
 
         Returns
         -------
@@ -253,25 +254,26 @@ class Engine(ABC):
         recorder = Recorder(network, len(x), total, variables, record != "last")
         asked, counts_of, max_count = _asked(network, variables, record != "last")
         size = self.block_size(network, total, asked)
-        for first in range(0, len(x), size):
-            part = x[first : first + size]
-            block = Block(
-                network=network,
-                inputs=self.encode(network, part),
-                # Without an input nothing tells frames apart.
-                iterations=steps if network.encodings else steps * x.shape[1],
-                samples=range(first_sample + first, first_sample + first + len(part)),
-                seed=seed,
-                first_step=0,
-                record=variables,
-                advance=progress or (lambda _: None),
-            )
-            summary = None
-            if counts_of is None:
-                result = self.run_block(block)
-            else:
-                result, summary = self.run_summarized(block, part, counts_of, max_count)
-            recorder.add(first, result.last, result.variables, summary)
+        with shown_advance(progress, f"engine {self.name}", len(x) * (total - 1)) as advance:
+            for first in range(0, len(x), size):
+                part = x[first : first + size]
+                block = Block(
+                    network=network,
+                    inputs=self.encode(network, part),
+                    # Without an input nothing tells frames apart.
+                    iterations=steps if network.encodings else steps * x.shape[1],
+                    samples=range(first_sample + first, first_sample + first + len(part)),
+                    seed=seed,
+                    first_step=0,
+                    record=variables,
+                    advance=advance,
+                )
+                summary = None
+                if counts_of is None:
+                    result = self.run_block(block)
+                else:
+                    result, summary = self.run_summarized(block, part, counts_of, max_count)
+                recorder.add(first, result.last, result.variables, summary)
         return recorder.finish(self.reconstruct)
 
     def require_support(self, network: IntegerNetwork) -> None:
@@ -416,4 +418,4 @@ def _tried(name: str, network: IntegerNetwork, tell: Callable[[str], None] | Non
 def run_once(engine: Engine, network: IntegerNetwork, record: Record) -> None:
     """Run one iteration of an image in the middle of the declared range."""
     middle = np.full((1, network.input.size), (network.input.low + network.input.high) / 2)
-    engine.run(network, middle, 1, 0, record=record)
+    engine.run(network, middle, 1, 0, record=record, progress=False)

@@ -36,7 +36,7 @@ from pvae_neuro.sim.recording import Record, Recording, recorded_variables, vari
 from pvae_neuro.sim.trajectory import trajectory_array
 from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.arrays import real_array
-from pvae_neuro.utils.progress import Advance, no_advance
+from pvae_neuro.utils.progress import Advance, shown_advance
 
 __all__ = ["LOCAL", "ScheduledEngine", "engine_for"]
 
@@ -112,7 +112,7 @@ class ScheduledEngine(Engine):
         *,
         record: Record = "summary",
         first_sample: int = 0,
-        progress: Advance | None = None,
+        progress: Advance | bool | None = None,
     ) -> Recording:
         """Run a network on images; see :meth:`Engine.run`. Progress is told part by part."""
         steps = check_whole("steps", steps, 1, MOST_ITERATIONS)
@@ -129,12 +129,12 @@ class ScheduledEngine(Engine):
             (images[first : first + size], steps, seed, record, first_sample + first)
             for first in starts
         )
-        tell = progress or no_advance
         gathered = _Gathered(samples)
-        for place, part in self.map(run_part, (network, self._engine), calls):
-            first = starts[place]
-            gathered.take(first, part)
-            tell((min(first + size, samples) - first) * frames * steps)
+        with shown_advance(progress, f"engine {self.name}", samples * frames * steps) as tell:
+            for place, part in self.map(run_part, (network, self._engine), calls):
+                first = starts[place]
+                gathered.take(first, part)
+                tell((min(first + size, samples) - first) * frames * steps)
         return gathered.recording()
 
     def run_block(self, block: Block) -> BlockResult:

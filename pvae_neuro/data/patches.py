@@ -32,7 +32,7 @@ from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.files import atomic_path
 from pvae_neuro.utils.memory import require_memory
 from pvae_neuro.utils.paths import user_path
-from pvae_neuro.utils.progress import Advance, StageProgress, no_stages, stage_advance
+from pvae_neuro.utils.progress import Advance, StageProgress, shown_stages, stage_advance
 from pvae_neuro.utils.show import show
 
 # A patch whose standard deviation is below this fraction of its photograph's is constant up to
@@ -172,7 +172,7 @@ class PatchSet:
 def extract_patches(
     folder: str | os.PathLike[str],
     config: PatchConfig | None = None,
-    progress: StageProgress = no_stages,
+    progress: StageProgress | bool | None = None,
 ) -> PatchSet:
     """Cut patches out of a folder of photographs (any pictures; subfolders too).
 
@@ -181,6 +181,9 @@ def extract_patches(
     one photograph. Each is turned to grey, whitened and normalized whole; positions are drawn
     without replacement. If the photographs were whitened or normalized, all patches are divided by
     one number that gives the training patches unit variance; otherwise they stay in [0, 1].
+
+    ``progress`` is told of photographs; True shows a bar, False nothing, and by default a terminal
+    shows a bar and a notebook a line now and then.
 
     Raises :class:`InputError` if a photograph is unreadable, constant, smaller than a patch, in
     both parts, or has too few patches of enough contrast, if there is not enough memory, or values
@@ -194,14 +197,15 @@ def extract_patches(
     division = split_pictures(root, config.test_fraction, config.seed, distinct=True)
     parts = (division.train, division.test)
     files = division.train + division.test
-    advance = stage_advance(progress, "photographs", len(files))
     facts = Facts()
-    (train, train_source), (test, test_source) = (
-        _cut_part(part, total, first, config, facts, advance)
-        for part, total, first in zip(
-            parts, (config.train, config.test), (0, len(parts[0])), strict=True
+    with shown_stages(progress) as tell:
+        advance = stage_advance(tell, "photographs", len(files))
+        (train, train_source), (test, test_source) = (
+            _cut_part(part, total, first, config, facts, advance)
+            for part, total, first in zip(
+                parts, (config.train, config.test), (0, len(parts[0])), strict=True
+            )
         )
-    )
     scale = _scale(train, config)
     names = tuple(path.relative_to(root).as_posix() for path in files)
     train, test = train / np.float32(scale), test / np.float32(scale)

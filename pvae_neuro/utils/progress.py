@@ -10,10 +10,10 @@ A call that may take long has an argument ``progress``: a function of the caller
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from contextvars import ContextVar
 from typing import Any
 
 Advance = Callable[[int], None]
@@ -27,8 +27,8 @@ QUIET_SECONDS = 2.0
 # Lines of a stage that goes on come at this distance.
 LINE_SECONDS = 10.0
 
-# Calls within a call whose progress is shown show none: there is one place on a screen.
-_showing: ContextVar[bool] = ContextVar("progress is shown", default=False)
+# There is one place on a screen: whoever holds it shows, and calls within that call do not.
+_screen = threading.Lock()
 _clock = time.monotonic
 
 
@@ -60,16 +60,18 @@ def shown_stages(
 
     ``prefix`` is put before their names.
     """
-    way = None if callable(progress) else _way(progress)
-    if way is None:
-        yield progress if callable(progress) else no_stages
+    if callable(progress):
+        yield progress
         return
-    token = _showing.set(True)
+    way = _way(progress)
+    if way is None or not _screen.acquire(blocking=False):
+        yield no_stages
+        return
     try:
         with way(prefix) as tell:
             yield tell
     finally:
-        _showing.reset(token)
+        _screen.release()
 
 
 @contextmanager
@@ -83,7 +85,7 @@ def shown_advance(progress: Advance | bool | None, stage: str, total: int) -> It
 
 
 def _way(progress: bool | None) -> Callable[[str], AbstractContextManager[StageProgress]] | None:
-    if progress is False or sys.stderr is None or _showing.get():
+    if progress is False or sys.stderr is None:
         return None
     if sys.stderr.isatty():
         return _bars
