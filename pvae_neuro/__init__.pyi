@@ -71,8 +71,8 @@ from pvae_neuro.training.train import TrainConfig as TrainConfig
 from pvae_neuro.training.train import recipe as recipe
 from pvae_neuro.training.train import train as train
 from pvae_neuro.verification.against_float import Tolerances as Tolerances
+from pvae_neuro.verification.parity import ParityReport as ParityReport
 from pvae_neuro.verification.report import write_report as write_report
-from pvae_neuro.verification.verify import ParityReport as ParityReport
 from pvae_neuro.verification.verify import verify as verify
 from pvae_neuro.zoo import load_pretrained as load_pretrained
 from pvae_neuro.zoo import pretrained_model_path as pretrained_model_path

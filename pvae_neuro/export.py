@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from pvae_neuro.artifact import save_artifact
+from pvae_neuro.artifact import program_hash, save_artifact
 from pvae_neuro.errors import MissingDependencyError, QualityError
 from pvae_neuro.exporters.certify import Certificate, certify
 from pvae_neuro.exporters.quantize import QuantizeConfig, quantize
 from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.sim.engine import engine_names, fastest_engine, get_engine
-from pvae_neuro.utils.arrays import real_array
-from pvae_neuro.utils.progress import StageProgress
+from pvae_neuro.utils.arguments import checked
+from pvae_neuro.utils.files import check_target
+from pvae_neuro.utils.paths import user_path
+from pvae_neuro.utils.progress import StageProgress, shown_stages
+from pvae_neuro.utils.show import show
 from pvae_neuro.verification.against_float import Tolerances
 from pvae_neuro.verification.parity import ParityReport
 from pvae_neuro.verification.stability import TRIAL_STEPS, instability, stabilize
@@ -47,7 +50,9 @@ class ExportResult:
     network : IntegerNetwork
     certificate : Certificate
     sha256 : str
-        Of the artifact's content.
+        Of the file, as ``sha256sum`` prints it.
+    program_hash : str
+        Of what the network computes, see :func:`pvae_neuro.artifact.program_hash`.
     path : Path
     unsupported : dict of str to list of str
         Engines that will not run the network, by name, and why; one sentence each.
@@ -62,22 +67,30 @@ class ExportResult:
     network: IntegerNetwork
     certificate: Certificate
     sha256: str
+    program_hash: str
     path: Path
     unsupported: dict[str, list[str]]
     report: ParityReport
     accepted: tuple[str, ...]
     warnings: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        return (
+            f"<ExportResult {show(self.path.name)}: {self.network.name}, {self.report.outcome}, "
+            f"program {self.program_hash[:12]}>"
+        )
 
+
+@checked
 def export_model(
     model: SavedModel,
     path: str | os.PathLike[str],
-    inputs: NDArray[np.floating[Any]],
+    inputs: ArrayLike,
     config: QuantizeConfig | None = None,
     *,
     stability_steps: int = TRIAL_STEPS,
     accept: bool = False,
-    progress: StageProgress | None = None,
+    progress: StageProgress | bool | None = None,
 ) -> ExportResult:
     """Quantize, certify, run against the float model, and write the ``.onnx`` file.
 
@@ -89,15 +102,16 @@ def export_model(
     model : SavedModel
     path : path-like
         The artifact; written whole or not at all.
-    inputs : float [N, M]
+    inputs : array_like [N, M] or [N, H, W]
         Calibration images; 64 suffice.
     config : QuantizeConfig, optional
     stability_steps : int
         Iterations of the trial of a network with recurrent inhibition.
     accept : bool
         Write such a network all the same. :func:`~pvae_neuro.verification.verify.verify` fails it.
-    progress : callable, optional
-        Told (stage, image-iterations done, of how many).
+    progress : callable, True or False, optional
+        Told (stage, image-iterations done, of how many); True shows a bar, False nothing. By
+        default a terminal shows a bar and a notebook a line now and then.
 
     Returns
     -------
@@ -117,38 +131,42 @@ def export_model(
         If an option or the calibration inputs are out of range, the inputs are all alike, or the
         file cannot be written.
     """
-    inputs = real_array("inputs", inputs)
-    network = quantize(model, inputs, config)
-    certificate = certify(network)
-    unstable = None
-    if certificate.eigenvalue is not None:
-        network = stabilize(network, model, inputs, stability_steps, _stage("stability", progress))
+    path = user_path(path)
+    check_target(path)
+    images = model.config.declared_input.floats(inputs)
+    with shown_stages(progress, "export: ") as tell:
+        network = quantize(model, images, config)
         certificate = certify(network)
-        unstable = instability(network)
-        _refuse((unstable,) if unstable else (), accept)
-    report = verify(
-        network,
-        model,
-        inputs[:MEASURED_IMAGES],
-        steps=MEASURED_ITERATIONS,
-        seed=MEASURING_SEED,
-        engines=[fastest_engine(network)],
-        progress=progress,
-    )
-    found = ((unstable,) if unstable else ()) + _obstacles(report)
-    _refuse(found, accept)
-    network = _with_distance(network, report)
-    sha256 = save_artifact(network, np.asarray(inputs[:GOLDEN_IMAGES]), path)
-    return ExportResult(
-        network,
-        certificate,
-        sha256,
-        Path(path),
-        unsupported_engines(network),
-        report,
-        found,
-        (*_calibration_warnings(network, inputs), *report.warnings),
-    )
+        unstable = None
+        if certificate.eigenvalue is not None:
+            network = stabilize(network, model, images, stability_steps, partial(tell, "stability"))
+            certificate = certify(network)
+            unstable = instability(network)
+            _refuse((unstable,) if unstable else (), accept)
+        report = verify(
+            network,
+            model,
+            images[:MEASURED_IMAGES],
+            steps=MEASURED_ITERATIONS,
+            seed=MEASURING_SEED,
+            engines=[fastest_engine(network)],
+            progress=tell,
+        )
+        found = ((unstable,) if unstable else ()) + _obstacles(report)
+        _refuse(found, accept)
+        network = _with_distance(network, report)
+        sha256 = save_artifact(network, images[:GOLDEN_IMAGES], path)
+        return ExportResult(
+            network,
+            certificate,
+            sha256,
+            program_hash(network),
+            path,
+            unsupported_engines(network),
+            report,
+            found,
+            (*_calibration_warnings(network, images), *report.warnings),
+        )
 
 
 def _refuse(reasons: tuple[str, ...], accept: bool) -> None:
@@ -170,12 +188,6 @@ def unsupported_engines(network: IntegerNetwork) -> dict[str, list[str]]:
         if lacking:
             found[name] = lacking
     return found
-
-
-def _stage(name: str, progress: StageProgress | None) -> Callable[[int, int], None] | None:
-    if progress is None:
-        return None
-    return partial(progress, name)
 
 
 def _obstacles(report: ParityReport) -> tuple[str, ...]:

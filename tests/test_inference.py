@@ -78,8 +78,8 @@ def test_state_carries_over_from_frame_to_frame_unless_restarted() -> None:
 @pytest.mark.parametrize(
     ("shape", "steps", "seed", "message"),
     [
-        ((3, 29), 4, 0, r"expected at least one image of 30 pixels.*got \[3, 29\]"),
-        ((0, 30), 4, 0, "at least one image"),
+        ((3, 29), 4, 0, r"expected shape \[N, 30\].*got \[3, 29\]"),
+        ((0, 30), 4, 0, "with N >= 1"),
         ((3, 30), 0, 0, "steps"),
         ((3, 30), 4, -1, "seed"),
     ],

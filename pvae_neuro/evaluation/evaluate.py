@@ -9,7 +9,7 @@ from operator import add
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pvae_neuro.errors import InputError
 from pvae_neuro.evaluation.figures import (
@@ -27,7 +27,9 @@ from pvae_neuro.network.interpreter import Values
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.sim.engine import MOST_ITERATIONS, Engine, fastest_engine, get_engine
 from pvae_neuro.sim.noise import check_seed, check_whole, population_noise
-from pvae_neuro.utils.progress import Advance, no_advance
+from pvae_neuro.utils.arguments import checked
+from pvae_neuro.utils.arrays import real_array
+from pvae_neuro.utils.progress import Advance, no_advance, shown_advance
 
 SAMPLES_PER_BLOCK = 250
 
@@ -58,6 +60,12 @@ class Evaluation(Figures):
     seed: int
     engine: str
 
+    def __repr__(self) -> str:
+        return (
+            f"<Evaluation on {self.engine}: {self.samples} images, {self.steps} iterations, "
+            f"{self._in_words()}>"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return {
@@ -70,14 +78,15 @@ class Evaluation(Figures):
         }
 
 
+@checked
 def evaluate(
     subject: SavedModel | IntegerNetwork,
-    inputs: NDArray[np.floating[Any]],
+    inputs: ArrayLike,
     *,
     steps: int,
     seed: int = 0,
     engine: str | Engine | None = None,
-    progress: Advance | None = None,
+    progress: Advance | bool | None = None,
 ) -> Evaluation:
     """Evaluate a float model of any family, or an integer network on an engine.
 
@@ -88,7 +97,7 @@ def evaluate(
     Parameters
     ----------
     subject : SavedModel or IntegerNetwork
-    inputs : float [N, M]
+    inputs : array_like [N, M] or [N, H, W]
         Images in the declared range.
     steps : int
         Iterations.
@@ -96,8 +105,9 @@ def evaluate(
     engine : str or Engine, optional
         For an integer network; by default the fastest that works here. A float model runs on the
         workers of a scheduled engine, and on no other.
-    progress : callable, optional
-        Told image-iterations done since the last call.
+    progress : callable, True or False, optional
+        Told image-iterations done since the last call; True shows a bar, False nothing. By default
+        a terminal shows a bar and a notebook a line now and then.
 
     Returns
     -------
@@ -112,19 +122,20 @@ def evaluate(
     """
     steps = check_whole("steps", steps, 1, MOST_ITERATIONS)
     seed = check_seed(seed)
-    tell = progress or no_advance
-    if isinstance(subject, IntegerNetwork):
-        images = subject.input.check(inputs)
-        runner = _loaded(engine, subject)
-        sums = _run_engine(runner, subject, images, steps, seed, tell)
-        return _summarized(sums, images, steps, seed, runner.name)
-    circuit = float_circuit_of(subject)
-    workers = _workers(subject, engine, circuit is not None)
-    if circuit is None:
-        return _evaluate_in_pytorch(subject, inputs, steps, seed, tell)
-    floats = circuit.input.floats(inputs)
-    sums = _run_float(circuit, floats, steps, seed, workers, tell)
-    return _summarized(sums, floats, steps, seed, "float")
+    inputs = np.atleast_1d(real_array("inputs", inputs))
+    with shown_advance(progress, "evaluate", steps * len(inputs)) as tell:
+        if isinstance(subject, IntegerNetwork):
+            images = subject.input.check(inputs)
+            runner = _loaded(engine, subject)
+            sums = _run_engine(runner, subject, images, steps, seed, tell)
+            return _summarized(sums, images, steps, seed, runner.name)
+        circuit = float_circuit_of(subject)
+        workers = _workers(subject, engine, circuit is not None)
+        if circuit is None:
+            return _evaluate_in_pytorch(subject, inputs, steps, seed, tell)
+        floats = circuit.input.floats(inputs)
+        sums = _run_float(circuit, floats, steps, seed, workers, tell)
+        return _summarized(sums, floats, steps, seed, "float")
 
 
 def _loaded(engine: str | Engine | None, network: IntegerNetwork) -> Engine:
@@ -152,20 +163,20 @@ def _summarized(sums: Sums, images: Images, steps: int, seed: int, engine: str) 
 
 
 def _evaluate_in_pytorch(
-    model: SavedModel, inputs: Images, steps: int, seed: int, progress: Advance
+    model: SavedModel, inputs: ArrayLike, steps: int, seed: int, progress: Advance
 ) -> Evaluation:
     # Built first: it says what to install where torch is missing.
     module = model_from_saved(model)
     from pvae_neuro.evaluation.infer import infer
 
-    trace = infer(module, np.asarray(inputs, np.float32), steps, seed, progress=progress)
+    trace = infer(module, inputs, steps, seed, progress=progress)
     return Evaluation(
         mse=trace.mse,
         r2=trace.r2,
         r2_mean_image=trace.r2_mean_image,
         zeros=trace.zeros,
         capped=np.full(steps, np.nan),
-        samples=len(inputs),
+        samples=len(trace.z),
         steps=steps,
         seed=seed,
         engine="float",

@@ -3,7 +3,7 @@
 R-squared of an image is one minus the squared error over a variance. Two variances are in use.
 ``r2`` takes each image's own, that of its pixels about their mean, and averages over images, as the
 authors of the papers compute it. ``r2_mean_image`` takes that of all images about their mean image:
-it is 0 for a model that shows the mean image whatever it is given, so it says what a model explains.
+it is 0 for a model that shows the mean image whatever it is given: it says what a model explains.
 """
 
 from __future__ import annotations
@@ -54,6 +54,13 @@ class Figures:
     r2_mean_image: Floats
     zeros: Floats
     capped: Floats
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} over {len(self.mse)} iterations: {self._in_words()}>"
+
+    def _in_words(self) -> str:
+        last = self.final()
+        return f"MSE {last['mse']:.4g}, R² {last['r2']:.3g}, zeros {last['zeros']:.1%}"
 
     def final(self) -> dict[str, float]:
         """Figures after the last iteration, by name."""

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from pvae_neuro.errors import InputError
 from pvae_neuro.evaluation.figures import variance_about_mean_image
 from pvae_neuro.models.base import Iteration, Model, State
 from pvae_neuro.models.registry import model_from_saved
+from pvae_neuro.network import Input
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.sim.engine import MOST_ITERATIONS
 from pvae_neuro.sim.noise import check_seed, check_whole
-from pvae_neuro.utils.progress import Advance
+from pvae_neuro.utils.arguments import checked
+from pvae_neuro.utils.progress import Advance, shown_advance
 
 SAMPLES_PER_BLOCK = 250
 
@@ -29,6 +31,7 @@ Observer = Callable[[int, slice, Iteration], None]
 """Takes the number of an iteration, from 0, which samples, and what it gave."""
 
 
+@runtime_checkable
 class Frames(Protocol):
     """Inputs that change in time; see :mod:`pvae_neuro.data.feeders`."""
 
@@ -81,6 +84,12 @@ class Trace:
     z_average: Float32
     reconstruction: Float32
 
+    def __repr__(self) -> str:
+        return (
+            f"<Trace of {len(self.z)} samples, {len(self.mse)} iterations: MSE {self.mse[-1]:.4g}, "
+            f"R² {self.r2[-1]:.3g}, zeros {self.zeros[-1]:.1%}>"
+        )
+
     @property
     def r2_mean_image(self) -> Float64:
         """1 - mse / variance about the mean image, [T]; NaN where the inputs do not differ."""
@@ -97,25 +106,27 @@ class Trace:
         return r2
 
 
+@checked
 @torch.no_grad()
 def infer(
     model: Model | SavedModel,
-    inputs: Float32 | Frames,
+    inputs: ArrayLike | Frames,
     steps: int,
     seed: int = 0,
     *,
     restart: bool = False,
     average: int = 1,
     observe: Observer | None = None,
-    progress: Advance | None = None,
+    progress: Advance | bool | None = None,
 ) -> Trace:
     """Infer with exact samples.
 
     Parameters
     ----------
     model : Model or SavedModel
-    inputs : float32 [N, M] or Frames
-        Images, or inputs that change in time; the state carries over from frame to frame.
+    inputs : array_like [N, M] or Frames
+        Images in the declared range, or inputs that change in time; the state carries over from
+        frame to frame.
     steps : int
         Iterations T.
     seed : int
@@ -123,11 +134,12 @@ def infer(
     restart : bool
         Start inference afresh at each frame instead.
     average : int
-        Over how many of the last iterations ``z_average`` goes.
+        Over how many of the last iterations ``z_average`` goes; all where there are fewer.
     observe : callable, optional
         Shown every iteration.
-    progress : callable, optional
-        Told image-iterations done since the last call.
+    progress : callable, True or False, optional
+        Told image-iterations done since the last call; True shows a bar, False nothing. By default
+        a terminal shows a bar and a notebook a line now and then.
 
     Returns
     -------
@@ -136,31 +148,39 @@ def infer(
     Raises
     ------
     InputError
-        If there are no inputs, they do not fit the model, or steps or seed are no such numbers.
+        If there are no inputs, they do not fit the model, or a number is out of range.
     """
     steps = check_whole("steps", steps, 1, MOST_ITERATIONS)
     seed = check_seed(seed)
     if isinstance(model, SavedModel):
         model = model_from_saved(model)
-    frames = _Still(inputs) if isinstance(inputs, np.ndarray) else inputs
-    first = _check_frame(frames.frame(0), model)
+    average = check_whole("average", average, 1, MOST_ITERATIONS)
+    frames = _frames(inputs, model.config.declared_input)
+    first = frames.frame(0)
     device = next(model.parameters()).device
-    sums = _Sums(steps, len(first), model, min(max(average, 1), steps))
-    for start in range(0, len(first), SAMPLES_PER_BLOCK):
-        block = slice(start, min(start + SAMPLES_PER_BLOCK, len(first)))
-        noise = torch.Generator(device)
-        noise.manual_seed(_block_seed(seed, start))
-        state: State = ()
-        for step, x, fresh in _inputs(frames, block, steps, restart, device):
-            state = model.start(x) if fresh else state
-            result = model.iterate(x, state, noise)
-            state = result.state
-            sums.add(step, block, x, result)
-            if observe is not None:
-                observe(step, block, result)
-            if progress is not None:
-                progress(len(x))
+    sums = _Sums(steps, len(first), model, min(average, steps))
+    with shown_advance(progress, "infer", steps * len(first)) as tell:
+        for start in range(0, len(first), SAMPLES_PER_BLOCK):
+            block = slice(start, min(start + SAMPLES_PER_BLOCK, len(first)))
+            noise = torch.Generator(device)
+            noise.manual_seed(_block_seed(seed, start))
+            state: State = ()
+            for step, x, fresh in _inputs(frames, block, steps, restart, device):
+                state = model.start(x) if fresh else state
+                result = model.iterate(x, state, noise)
+                state = result.state
+                sums.add(step, block, x, result)
+                if observe is not None:
+                    observe(step, block, result)
+                tell(len(x))
     return sums.trace(_variances(frames, steps))
+
+
+def _frames(inputs: ArrayLike | Frames, declared: Input) -> Frames:
+    """Inputs as frames, every one of which is checked."""
+    if isinstance(inputs, Frames):
+        return _Moving(inputs, declared)
+    return _Still(declared.floats(inputs))
 
 
 class _Still:
@@ -175,6 +195,20 @@ class _Still:
         return self._images
 
 
+class _Moving:
+    """Frames that change, each within the declared range."""
+
+    def __init__(self, frames: Frames, declared: Input) -> None:
+        self._frames, self._declared = frames, declared
+        self.steps_per_frame = frames.steps_per_frame
+
+    def frame(self, t: int) -> Float32:
+        try:
+            return self._declared.floats(self._frames.frame(t))
+        except InputError as error:
+            raise InputError(f"frame {t}: {error}", error.remedy) from error
+
+
 def _inputs(
     frames: Frames, block: slice, steps: int, restart: bool, device: torch.device
 ) -> Iterator[tuple[int, Tensor, bool]]:
@@ -185,16 +219,6 @@ def _inputs(
         if place == 0:
             x = torch.tensor(frames.frame(number)[block], dtype=torch.float32, device=device)
         yield step, x, step == 0 or (restart and place == 0)
-
-
-def _check_frame(frame: Float32, model: Model) -> Float32:
-    expected = model.config.pixels
-    if frame.ndim != 2 or frame.shape[1] != expected or not len(frame):
-        raise InputError(
-            f"inputs: expected at least one image of {expected} pixels, [N, {expected}], got "
-            f"{list(frame.shape)}"
-        )
-    return frame
 
 
 def _block_seed(seed: int, start: int) -> int:

@@ -69,7 +69,9 @@ def _rule_of(function: Callable[..., Any], parameter: inspect.Parameter) -> _Rul
         return None
     try:
         # The text is this package's own source.
-        return _rule(eval(hint, function.__globals__) if isinstance(hint, str) else hint)
+        return _rule(
+            eval(hint, inspect.unwrap(function).__globals__) if isinstance(hint, str) else hint
+        )
     except NameError:  # Imported for type checkers alone.
         return None
 
@@ -77,8 +79,6 @@ def _rule_of(function: Callable[..., Any], parameter: inspect.Parameter) -> _Rul
 def _rule(hint: Any) -> _Rule | None:
     """The rule of a hint; None if it allows anything, or nothing can tell."""
     origin, parts = get_origin(hint) or hint, get_args(hint)
-    if hint == ArrayLike:
-        return None
     if origin in _FORMS:
         return _FORMS[origin](parts)
     if hint in _NUMBERS:
@@ -93,6 +93,8 @@ def _is_static_protocol(kind: type) -> bool:
 
 
 def _any_of(parts: tuple[Any, ...]) -> _Rule | None:
+    if set(get_args(ArrayLike)) <= set(parts):
+        return None
     rules = [_rule(part) for part in parts]
     known = [rule for rule in rules if rule is not None]
     if len(known) < len(rules):

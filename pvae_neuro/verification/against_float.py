@@ -158,6 +158,9 @@ class FloatResult:
     samples: int
     seeds: int
 
+    def __repr__(self) -> str:
+        return f"<FloatResult: {self.mse}; {self.zeros}; counts agree in {self.agreement:.1%}>"
+
     @property
     def distances(self) -> tuple[Distance, Distance]:
         """Those that are judged."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,7 @@ from typing import Any
 from pvae_neuro.evaluation.figures import Figures
 from pvae_neuro.exporters.certify import Certificate
 from pvae_neuro.network import IntegerNetwork
+from pvae_neuro.utils.show import show
 from pvae_neuro.verification.against_float import MOST_SEEDS, Distance, FloatResult
 from pvae_neuro.verification.integers import PairCheck
 from pvae_neuro.verification.traces import Traces
@@ -57,6 +59,37 @@ class ParityReport:
     float_result: FloatResult | None
     figures: Figures | None
     traces: Traces | None
+
+    def __repr__(self) -> str:
+        engines = show(", ".join(self.seconds))[1:-1]
+        return (
+            f"<ParityReport {self.topology}: {self.outcome}, {self.samples} samples, "
+            f"{self.steps} iterations on {engines}>"
+        )
+
+    def _repr_html_(self) -> str:
+        from pvae_neuro.verification.report import report_fragment
+
+        return report_fragment(self)
+
+    def to_html(self, path: str | os.PathLike[str]) -> None:
+        """Write the report as a page, whole or not at all.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The ``.html`` file.
+
+        Raises
+        ------
+        MissingDependencyError
+            If jinja2 or matplotlib is not installed.
+        InputError
+            If the file cannot be written.
+        """
+        from pvae_neuro.verification.report import write_report
+
+        write_report(path, self)
 
     @property
     def topology(self) -> str:

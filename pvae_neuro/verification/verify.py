@@ -17,7 +17,7 @@ from operator import add
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pvae_neuro.errors import InputError
 from pvae_neuro.evaluation.figures import (
@@ -35,8 +35,9 @@ from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.sim.engine import BY_SPEED, MOST_ITERATIONS, Engine, get_engine
 from pvae_neuro.sim.noise import check_seed, check_whole, population_noise
 from pvae_neuro.sim.recording import Recording, variable_dtype
+from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.arrays import real_array
-from pvae_neuro.utils.progress import StageProgress, no_stages, stage_advance
+from pvae_neuro.utils.progress import StageProgress, shown_stages, stage_advance
 from pvae_neuro.verification.against_float import (
     MOST_SEEDS,
     FloatCheck,
@@ -53,16 +54,17 @@ SAMPLES_PER_BLOCK = 250
 BLOCK_BYTES = 256 << 20
 
 
+@checked
 def verify(
     network: IntegerNetwork,
     model: SavedModel | None,
-    inputs: NDArray[np.floating[Any]],
+    inputs: ArrayLike,
     *,
     steps: int = 32,
     seed: int = 0,
     engines: Sequence[str | Engine] = ("reference", "onnx"),
     tolerances: Tolerances | None = None,
-    progress: StageProgress | None = None,
+    progress: StageProgress | bool | None = None,
 ) -> ParityReport:
     """Run the same samples, iterations and seed everywhere, and compare.
 
@@ -71,7 +73,7 @@ def verify(
     network : IntegerNetwork
     model : SavedModel or None
         The float model that the network was lowered from; None leaves tier 2 out.
-    inputs : float [N, M]
+    inputs : array_like [N, M] or [N, H, W]
         Images in the declared range.
     steps : int
         Iterations.
@@ -80,9 +82,10 @@ def verify(
         Names, or engines themselves.
     tolerances : Tolerances, optional
         Of tier 2; what the network's file declares of itself widens none of them.
-    progress : callable, optional
+    progress : callable, True or False, optional
         Told (stage, image-iterations done, of how many); a stage is an engine's name, "float", or
-        "more seeds", which ends early where fewer seeds suffice.
+        "more seeds", which ends early where fewer seeds suffice. True shows a bar, False nothing.
+        By default a terminal shows a bar and a notebook a line now and then.
 
     Returns
     -------
@@ -104,17 +107,17 @@ def verify(
     images = _checked(network, inputs)
     if circuit is not None and images.ndim != 2:
         raise InputError("verify: expected images, [N, M], to compare with float, got frames")
-    run = _Verification(
-        network, circuit, images, tolerances or Tolerances(), loaded, steps, seed,
-        progress or no_stages,
-    )  # fmt: skip
-    for engine in loaded:
-        _prepare(engine, network, run.progress)
-    block = _block_size(network, steps, len(loaded))
-    for first in range(0, len(images), block):
-        run.block(slice(first, first + block))
-    run.more_seeds()
-    return run.report()
+    with shown_stages(progress, "verify: ") as tell:
+        run = _Verification(
+            network, circuit, images, tolerances or Tolerances(), loaded, steps, seed, tell
+        )  # fmt: skip
+        for engine in loaded:
+            _prepare(engine, network, run.progress)
+        block = _block_size(network, steps, len(loaded))
+        for first in range(0, len(images), block):
+            run.block(slice(first, first + block))
+        run.more_seeds()
+        return run.report()
 
 
 def _checked(network: IntegerNetwork, inputs: object) -> NDArray[np.floating[Any]]:
@@ -276,7 +279,9 @@ class _Verification:
             for first in range(0, len(self.images), SAMPLES_PER_BLOCK):
                 rows = slice(first, first + SAMPLES_PER_BLOCK)
                 images = self.images[rows]
-                recording = engine.run(self.network, images, self.steps, seed, first_sample=first)
+                recording = engine.run(
+                    self.network, images, self.steps, seed, first_sample=first, progress=False
+                )
                 found = of_recording(self.network, recording)
                 if found is not None:
                     check.add(first, found, self._run_float(circuit, rows, seed))
