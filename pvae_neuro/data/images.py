@@ -17,7 +17,7 @@ from pvae_neuro.utils.edges import tolerance
 from pvae_neuro.utils.show import show
 
 if TYPE_CHECKING:
-    from pvae_neuro.network import ImageShape
+    from pvae_neuro.network import ImageShape, Input
 
 Float32 = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -130,14 +130,15 @@ def images_of(
     *,
     scale: float | None = None,
     layout: str | None = None,
-    model_range: tuple[float, float] | None = None,
+    model: Input | None = None,
 ) -> Images:
-    """As :func:`make_images`, of what a reader returned.
+    """As :func:`make_images`, of what a reader returned, for a model where that is known.
 
-    What the user says comes before what a format says. Floats are taken as they are where a
-    model's range is known, which is compared with them later.
+    What the user says comes before what a format says.
     """
-    values = arrange(real_array(name, contents.values), layout or contents.layout, name)
+    span, wanted = (None, None) if model is None else ((model.low, model.high), model.image_shape)
+    values = real_array(name, contents.values)
+    values = arrange(values, layout or contents.layout, name, wanted)
     if values.ndim not in (2, 3, 4) or values.size == 0:
         raise InputError(
             f"{name}: expected numbers of shape [N, M], [N, H, W] or [N, C, H, W], got "
@@ -154,7 +155,7 @@ def images_of(
         name,
         scale=contents.scale if scale is None else scale,
         declared=declared,
-        model_range=model_range,
+        model_range=span,
     )
     if divided != 1.0:
         pixels /= np.float32(divided)
@@ -172,7 +173,8 @@ def images_of(
     parts = (
         f"{name}: {_described(shape, pixels)}",
         meaning,
-        f"values in [{lowest:.6g}, {highest:.6g}], declared range [{low:.6g}, {high:.6g}]",
+        f"values in [{lowest:.6g}, {highest:.6g}]",
+        *([] if model else [f"declared range [{low:.6g}, {high:.6g}]"]),
         *_turned(contents, layout),
         *contents.said,
     )

@@ -15,7 +15,12 @@ ORDERS = ("NM", "NHW", "NCHW")
 _MOST_ASPECT = 8
 
 
-def arrange(values: npt.NDArray[Any], layout: str | None, name: str) -> npt.NDArray[Any]:
+def arrange(
+    values: npt.NDArray[Any],
+    layout: str | None,
+    name: str,
+    wanted: tuple[int, ...] | None = None,
+) -> npt.NDArray[Any]:
     """The array as [N, M], [N, H, W] or [N, C, H, W].
 
     Parameters
@@ -27,6 +32,8 @@ def arrange(values: npt.NDArray[Any], layout: str | None, name: str) -> npt.NDAr
         the array is in order already.
     name : str
         Where it came from.
+    wanted : tuple of int, optional
+        Shape of the images that a model takes; it is certain where it fits.
 
     Raises
     ------
@@ -35,7 +42,8 @@ def arrange(values: npt.NDArray[Any], layout: str | None, name: str) -> npt.NDAr
         that only another order explains.
     """
     if layout is None:
-        _check_plausible(values.shape, name)
+        if values.shape[1:] != wanted:
+            _check_plausible(values.shape, name)
         return values
     letters = layout.upper()
     if "N" not in letters:

@@ -22,6 +22,7 @@ from pvae_neuro.utils.suggest import suggest
 
 if TYPE_CHECKING:
     from pvae_neuro.data.folder import FolderPictures
+    from pvae_neuro.network import Input
 
 _PICTURES = frozenset({"size", "scale"})
 
@@ -38,7 +39,7 @@ def load_images(
     seed: int = 0,
     scale: float | None = None,
     layout: str | None = None,
-    model_range: tuple[float, float] | None = None,
+    model: Input | None = None,
     max_memory: int | None = None,
 ) -> Images:
     """Read a data set by name, or images from a file or a folder; ``about`` says what was taken.
@@ -71,8 +72,9 @@ def load_images(
         certain without it.
     layout : str, optional
         Order of the axes of an array; see :func:`~pvae_neuro.data.layout.arrange`.
-    model_range : (float, float), optional
-        Range of the model that the images are for. Floats are then taken as they are.
+    model : Input, optional
+        What the model takes that the images are for. Floats are then taken as they are, since its
+        range is known, and a shape that fits is certain.
     max_memory : int, optional
         Limit in bytes for what is read; by default half of what is available.
 
@@ -99,9 +101,7 @@ def load_images(
     with memory_limit(max_memory):
         contents = source.read(request)
         left = None if "scale" in source.heeds else scale
-        images = images_of(
-            contents, source.name, scale=left, layout=layout, model_range=model_range
-        )
+        images = images_of(contents, source.name, scale=left, layout=layout, model=model)
     return images.take(limit)
 
 

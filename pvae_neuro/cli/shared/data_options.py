@@ -18,6 +18,7 @@ from pvae_neuro.utils.memory import memory_limit
 
 if TYPE_CHECKING:
     from pvae_neuro.data import Images
+    from pvae_neuro.network import Input
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class DataOptions:
         source: str,
         split: str | None = None,
         limit: int | None = None,
-        model_range: tuple[float, float] | None = None,
+        model: Input | None = None,
     ) -> Images:
         """Read images; ``split`` stands where the user gives none."""
         from pvae_neuro.data import load_images
@@ -79,7 +80,7 @@ class DataOptions:
             limit=limit,
             scale=self.scale,
             layout=self.layout,
-            model_range=model_range,
+            model=model,
         )
 
 

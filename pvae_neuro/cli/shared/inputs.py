@@ -64,8 +64,7 @@ def read_images(
         If they are absent, unreadable or not what the model takes.
     """
     check_samples(samples)
-    span = (declared.low, declared.high)
-    images = data.load(source, split, samples, model_range=span)
+    images = data.load(source, split, samples, declared)
     # Without the shape on either side pixels alone can be compared.
     shaped = images.image_shape is not None and declared.image_shape is not None
     given = images.planes() if shaped else images.pixels
@@ -74,7 +73,7 @@ def read_images(
     except InputError as error:
         fault = str(error).removeprefix("inputs: ")
         raise InputError(f"{images.name}: {fault}", error.remedy) from error
-    stray = int(((images.pixels < span[0]) | (images.pixels > span[1])).sum()) if clip else 0
+    stray = int((checked != images.pixels).sum()) if clip else 0
     clipped = f"; {stray:,} of {images.pixels.size:,} values clipped to the range of the model"
     if not quiet:
         say_line(f"images: {images.about}{clipped if stray else ''}")
