@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial, reduce
 from operator import add
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -87,6 +87,7 @@ def evaluate(
     seed: int = 0,
     engine: str | Engine | None = None,
     progress: Advance | bool | None = None,
+    dtype: Literal["float32", "float64"] = "float32",
 ) -> Evaluation:
     """Evaluate a float model of any family, or an integer network on an engine.
 
@@ -108,6 +109,8 @@ def evaluate(
     progress : callable, True or False, optional
         Told image-iterations done since the last call; True shows a bar, False nothing. By default
         a terminal shows a bar and a notebook a line now and then.
+    dtype : {"float32", "float64"}
+        What a model of a family that can be lowered computes in.
 
     Returns
     -------
@@ -129,7 +132,7 @@ def evaluate(
             runner = _loaded(engine, subject)
             sums = _run_engine(runner, subject, images, steps, seed, tell)
             return _summarized(sums, images, steps, seed, runner.name)
-        circuit = float_circuit_of(subject)
+        circuit = float_circuit_of(subject, dtype)
         workers = _workers(subject, engine, circuit is not None)
         if circuit is None:
             return _evaluate_in_pytorch(subject, inputs, steps, seed, tell)

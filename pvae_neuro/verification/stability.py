@@ -113,7 +113,10 @@ def _trial(
             progress(done, of)
 
     def trial(subject: SavedModel | IntegerNetwork) -> NDArray[np.float64]:
-        mse = evaluate(subject, images, steps=steps, seed=TRIAL_SEED, progress=tell).mse
+        # In float64 the trial ends alike on every processor.
+        mse = evaluate(
+            subject, images, steps=steps, seed=TRIAL_SEED, progress=tell, dtype="float64"
+        ).mse
         end = mse[-_window(steps) :]
         return np.array([block.mean() for block in np.array_split(end, min(BLOCKS, len(end)))])
 
