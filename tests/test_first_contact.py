@@ -52,7 +52,7 @@ def test_a_file_wins_over_a_name(tmp_path, monkeypatch):
         ("cifar", "known: mnist"),
         ("mnist.safetensors", "mnist.safetensors: no such file"),
         ("folder/mnist", "folder/mnist: no such file"),
-        (5, "expected a path or a name, got 5"),
+        (5, "expected text or a path, got 5"),
     ],
 )
 def test_unknown_names_are_refused(name, said, tmp_path, monkeypatch):
@@ -72,7 +72,7 @@ def small(tmp_path_factory, monkeypatch):
 
 def test_a_name_stands_wherever_a_verb_takes_a_float_model(cli, small, tmp_path):
     np.save(tmp_path / "x.npy", small)
-    export = ("export", "mnist", "-o", "m.onnx", "--calibrate", "x.npy", "-q")
+    export = ("export", "mnist", "-o", "m.onnx", "--calibrate", "x.npy", "-q", "--accept")
     code, _, err = cli(*export)
     assert code == 0, err
     verify = ("verify", "m.onnx", "--model", "mnist", "-i", "x.npy", "-n", "2", "-t", "2")

@@ -61,10 +61,7 @@ def model_path(model: str | os.PathLike[str]) -> Path:
         If there is no such file, and it is not the name of a shipped model; near names are
         proposed where it has neither folder nor ending.
     """
-    try:
-        path = Path(model)
-    except TypeError as error:
-        raise InputError(f"model: expected a path or a name, got {model!r}") from error
+    path = Path(model)
     if path.is_file():
         return path
     name = os.fspath(model)
