@@ -205,7 +205,8 @@ def _distance(distance: Distance) -> str:
     if not 0 < margin < math.inf:
         return f"{distance.value:+.3g} ± {margin:.2g}{distance.unit}"
     digits = max(0, 1 - math.floor(math.log10(margin)))
-    return f"{distance.value:+.{digits}f} ± {margin:.{digits}f}{distance.unit}"
+    # To round to no more than zero is to be zero, without a sign.
+    return f"{round(distance.value, digits) + 0.0:+.{digits}f} ± {margin:.{digits}f}{distance.unit}"
 
 
 def _model_cards(report: ParityReport) -> Iterator[Card]:
