@@ -170,10 +170,12 @@ def test_training_is_imported_without_torch(tmp_path: Path) -> None:
     code = """
 import sys
 sys.modules["torch"] = None
+import numpy as np
 import pvae_neuro as pn
-from pathlib import Path
+from pvae_neuro.data import make_images
 from pvae_neuro.errors import MissingDependencyError
-for call in (lambda: pn.recipe("igvae"), lambda: pn.train(None, pn.TrainConfig(), Path("m.st"))):
+images = make_images(np.array([[0.0, 1.0]]))
+for call in (lambda: pn.recipe("igvae"), lambda: pn.train(images, pn.TrainConfig(), "m.st")):
     try:
         call()
     except MissingDependencyError as error:

@@ -168,11 +168,13 @@ def _train_config(model: str, settings: dict[str, Any]) -> TrainConfig:
 
     try:
         return recipe(model, **settings)
-    except ValidationError as error:
+    except InputError as error:
+        if not isinstance(error.__cause__, ValidationError):
+            raise
         problems = "; ".join(
             f"--{str(item['loc'][0]).replace('_', '-')}: {item['msg']}, got {item['input']!r}"
             if item["loc"]
             else item["msg"]
-            for item in error.errors()
+            for item in error.__cause__.errors()
         )
         raise InputError(problems) from error

@@ -16,22 +16,21 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from torch import Tensor, nn
 from typing_extensions import Self
 
 from pvae_neuro.errors import InputError, ModelFileError
 from pvae_neuro.models.sampling.counter_noise import CounterNoise
 from pvae_neuro.saved.model_file import Float32, ModelConfig, SavedModel
+from pvae_neuro.utils.settings import Settings, problems_of
 
 State = tuple[Tensor, ...]
 """What one iteration hands to the next; the first axis of each tensor is the batch."""
 
 
-class Architecture(BaseModel):
+class Architecture(Settings):
     """Settings that only one family has. A family without any uses this empty class."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
@@ -274,12 +273,8 @@ def check_architecture(
         return kind.model_validate({**preset, **config.architecture})
     except ValidationError as error:
         known = ", ".join(sorted(kind.model_fields)) or "none"
-        problems = "; ".join(
-            f"{'.'.join(map(str, item['loc'])) or 'architecture'}: {item['msg']}"
-            for item in error.errors()
-        )
         raise InputError(
-            f"architecture of {config.family!r}: {problems}; its settings are: {known}"
+            f"architecture of {config.family!r}: {problems_of(error)}; its settings are: {known}"
         ) from error
 
 

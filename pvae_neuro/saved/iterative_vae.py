@@ -35,10 +35,10 @@ from pvae_neuro.saved.model_file import (
     array_shapes,
     check_model,
     config_of,
-    problems_of,
 )
 from pvae_neuro.utils.memory import require_memory
 from pvae_neuro.utils.optional import require
+from pvae_neuro.utils.settings import problems_of
 from pvae_neuro.utils.show import show
 from pvae_neuro.utils.whole_file import read_whole
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from typing_extensions import Self
 
 from pvae_neuro.errors import ModelFileError
@@ -25,7 +25,8 @@ from pvae_neuro.saved.tensor_files import TensorFile, read_safetensors, write_sa
 from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.html import html_table
 from pvae_neuro.utils.reproducible import exp, squashed
-from pvae_neuro.utils.show import short_repr, show
+from pvae_neuro.utils.settings import Settings, problems_of
+from pvae_neuro.utils.show import show
 
 FORMAT = "pvae-neuro-model"
 SCHEMA_VERSION = 2
@@ -47,7 +48,6 @@ LARGEST_LOGARITHM = 88.0
 """Above, a rate or a step size is no float32."""
 
 _CONFIG_KEY = "pvae_neuro_config"
-_MOST_PROBLEMS = 5
 _DIVERGED = "its training diverged: train again with a lower learning rate"
 _LOGARITHMS = ("initial_potential", "log_step_size")
 
@@ -60,7 +60,7 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 
-class ModelConfig(BaseModel):
+class ModelConfig(Settings):
     """What the arrays of a saved model mean, and how they came to be.
 
     Attributes
@@ -98,8 +98,6 @@ class ModelConfig(BaseModel):
         Provenance: dataset, epochs, seed and the like. Values are JSON.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
     family: str = Field(default=LINEAR_FAMILY, pattern=r"^[a-z][a-z0-9-]{0,63}$")
     pixels: Size
     latents: Size
@@ -117,8 +115,6 @@ class ModelConfig(BaseModel):
     image_shape: tuple[Size, Size] | tuple[Size, Size, Size] | None = None
     architecture: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
-
-    __repr__ = short_repr
 
     @property
     def declared_input(self) -> Input:
@@ -324,19 +320,6 @@ def config_of(values: Mapping[str, Any], where: str) -> ModelConfig:
         return ModelConfig.model_validate(values)
     except ValidationError as error:
         raise ModelFileError(f"{where}: {problems_of(error)}") from error
-
-
-def problems_of(error: ValidationError) -> str:
-    """What a validation found, in one line: field, what is expected, what came."""
-    return "; ".join(
-        f"{'.'.join(map(str, item['loc'])) or 'configuration'}: {_problem(item)}"
-        for item in error.errors(include_url=False)[:_MOST_PROBLEMS]
-    )
-
-
-def _problem(item: Any) -> str:
-    came = "" if isinstance(item["input"], dict) else f", got {show(item['input'])}"
-    return f"{item['msg'].removeprefix('Value error, ')}{came}"
 
 
 def _converted(file: TensorFile, where: str) -> tuple[dict[str, Any], tuple[str, ...]]:
