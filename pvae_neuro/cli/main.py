@@ -37,12 +37,11 @@ from pvae_neuro.cli.verify import verify
 app = typer.Typer(
     name="pvae-neuro",
     help="Iterative Poisson VAEs on neuromorphic hardware: train, quantize, export, run, verify.",
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_VERBS: dict[str, Callable[..., None]] = {
+VERBS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "models": models,
     "samples": samples,
@@ -58,7 +57,7 @@ _VERBS: dict[str, Callable[..., None]] = {
     "experiment": experiment,
     "bench": bench,
 }
-for _name, _verb in _VERBS.items():
+for _name, _verb in VERBS.items():
     app.command(_name)(_verb)
 
 

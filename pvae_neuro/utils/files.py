@@ -130,7 +130,7 @@ def _reserved(folder: Path, target: Path) -> Iterator[Path]:
 
     The name tells the target of which it is a part, so that the next run finds what was left.
     """
-    digest = hashlib.sha256(os.fsencode(target.absolute())).hexdigest()[:12]
+    digest = hashlib.sha256(os.fsencode(os.path.realpath(target))).hexdigest()[:12]
     prefix = f".pvae-neuro-{digest}-"
     suffix = target.suffix if len(os.fsencode(target.suffix)) <= _LONGEST_SUFFIX else ""
     for left in folder.glob(f"{prefix}*"):

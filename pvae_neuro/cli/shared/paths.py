@@ -130,7 +130,7 @@ def check_outputs(*outputs: Path | None, inputs: Iterable[Path | str] = ()) -> N
                     f"there; write to another file"
                 )
         for other in targets[:place]:
-            if _same(path, other):
+            if _collide(path, other):
                 raise InputError(
                     f"{path}: is another output of this command too ({other}); write each to a "
                     f"file of its own"
@@ -159,11 +159,18 @@ def check_folder(folder: Path) -> None:
 
 
 def _same(one: Path, other: Path) -> bool:
-    """Whether two paths name one file that content can be lost of; a device is none."""
+    """Whether two paths name one file, which content can be lost of; a device is none."""
     try:
         return one.samefile(other) and (one.is_file() or one.is_dir())
     except OSError:
-        return os.path.realpath(one) == os.path.realpath(other)
+        return False
+
+
+def _collide(one: Path, other: Path) -> bool:
+    """Whether two paths name one file, be it there yet or not."""
+    return _same(one, other) or (
+        not one.exists() and os.path.realpath(one) == os.path.realpath(other)
+    )
 
 
 def _below(path: Path, folder: Path) -> bool:
