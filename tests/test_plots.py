@@ -128,6 +128,13 @@ def test_flat_inputs_get_an_image_shape():
     ("call", "message"),
     [
         (lambda: plots.as_images(np.zeros((2, 12)), (5, 5)), "5x5 does not hold 12 pixels"),
+        (lambda: plots.as_images(np.zeros((2, 12)), (0, 12)), "image_shape: expected"),
+        (lambda: plots.as_images(np.zeros((2, 12)), "28"), "image_shape: expected"),
+        (lambda: plots.raster(np.eye(3), 3), "ax: expected matplotlib axes, got 3"),
+        (lambda: plots.raster(np.eye(3), color=3), "color: expected text, got 3"),
+        (lambda: plots.image_grid(3), "rows: expected a mapping, got 3"),
+        (lambda: plots.dictionary(np.eye(3), per_row=0), "per_row: expected"),
+        (lambda: plots.difference_by_iteration([1], margin="x"), "margin: expected a number"),
         (lambda: plots.as_images(np.zeros(12)), r"expected flat images \[n, M\], got \[12\]"),
         (lambda: plots.image_grid({}), "one or more rows"),
         (lambda: plots.image_grid({"a": np.zeros((2, 12))}), r"got \[2, 12\]"),

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pvae_neuro.errors import InputError
-from pvae_neuro.plots.style import INK, hide_frame, new_axes
+from pvae_neuro.plots.style import INK, axes, hide_frame
+from pvae_neuro.sim.noise import check_whole
+from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.arrays import real_array
+from pvae_neuro.utils.show import show
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from matplotlib.axes import Axes
 
     from pvae_neuro.network import ImageShape
 
 Floats = NDArray[np.floating[Any]]
-ELEMENTS_PER_ROW = 16
+ELEMENTS_PER_ROW, MOST_PER_ROW = 16, 1 << 16
 
 
+@checked
 def image_grid(rows: Mapping[str, ArrayLike], ax: Axes | None = None) -> Axes:
     """Draw rows of images, each row under its name.
 
@@ -55,7 +58,7 @@ def image_grid(rows: Mapping[str, ArrayLike], ax: Axes | None = None) -> Axes:
     ['input', 'negative']
     """
     stacks = _stacks(rows)
-    ax = ax or new_axes()
+    ax = axes(ax)
     first = stacks[next(iter(stacks))]
     low, high = float(first.min()), float(first.max())
     mosaic = _mosaic(stacks)
@@ -69,6 +72,7 @@ def image_grid(rows: Mapping[str, ArrayLike], ax: Axes | None = None) -> Axes:
     return ax
 
 
+@checked
 def difference_grid(
     difference: ArrayLike,
     ax: Axes | None = None,
@@ -109,7 +113,7 @@ def difference_grid(
     'difference\n±0.25'
     """
     values = _stacks({name: difference})[name]
-    ax = ax or new_axes()
+    ax = axes(ax)
     if values.ndim == 4:
         values = values.mean(axis=3)
     reach = float(np.abs(values).max(initial=0.0)) if limit is None else limit
@@ -119,6 +123,7 @@ def difference_grid(
     return ax
 
 
+@checked
 def dictionary(
     vectors: ArrayLike,
     ax: Axes | None = None,
@@ -166,7 +171,7 @@ def dictionary(
             f"dictionary: expected elements [n, M], at least one; got shape {list(shown.shape)}"
         )
     scaled = shown / np.maximum(np.abs(shown).max(axis=1, keepdims=True), 1e-12)
-    per_row = min(per_row, len(scaled))
+    per_row = min(check_whole("per_row", per_row, 1, MOST_PER_ROW), len(scaled))
     blank = np.full((-len(scaled) % per_row, scaled.shape[1]), np.nan)
     images = as_images(np.concatenate([scaled, blank]), image_shape)
     rows = {f"{i}": images[i : i + per_row] for i in range(0, len(images), per_row)}
@@ -174,13 +179,14 @@ def dictionary(
     if mosaic.ndim == 3:
         gap = np.isnan(mosaic[..., :1])
         mosaic = np.concatenate([np.nan_to_num(mosaic) / 2 + 0.5, 1.0 - gap], axis=2)
-    ax = ax or new_axes()
+    ax = axes(ax)
     _show(ax, mosaic, [""] * len(rows), "gray", -1.0, 1.0)
     if title:
         ax.set_title(title, fontsize=10, color=INK, loc="left")
     return ax
 
 
+@checked
 def as_images(flat: ArrayLike, image_shape: ImageShape | None = None) -> Floats:
     """Give flat inputs [n, M] the shape of images.
 
@@ -211,11 +217,18 @@ def as_images(flat: ArrayLike, image_shape: ImageShape | None = None) -> Floats:
     if values.ndim != 2:
         raise InputError(f"as_images: expected flat images [n, M], got {list(values.shape)}")
     pixels = values.shape[1]
-    shape = image_shape or _squarest(pixels)
+    shape = _squarest(pixels) if image_shape is None else _shape(image_shape)
     if math.prod(shape) != pixels:
         raise InputError(f"image_shape {'x'.join(map(str, shape))} does not hold {pixels} pixels")
     images = values.reshape(len(values), *shape)
     return images if len(shape) == 2 else np.moveaxis(images, 1, -1)
+
+
+def _shape(given: ImageShape) -> tuple[int, ...]:
+    sides = real_array("image_shape", given)
+    if sides.dtype.kind not in "iu" or sides.shape not in ((2,), (3,)) or (sides < 1).any():
+        raise InputError(f"image_shape: expected (H, W) or (C, H, W), got {show(given)}")
+    return tuple(sides.tolist())
 
 
 def _squarest(pixels: int) -> tuple[int, int]:

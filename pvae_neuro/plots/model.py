@@ -15,6 +15,7 @@ from pvae_neuro.plots.images import as_images, dictionary, image_grid
 from pvae_neuro.plots.parity import by_iteration
 from pvae_neuro.plots.style import require_matplotlib
 from pvae_neuro.saved.model_file import SavedModel
+from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.progress import Advance
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ SHOWN_IMAGES = 10
 SHOWN_ELEMENTS = 80
 
 
+@checked
 def plot_model(
     model: SavedModel,
     images: Float32,

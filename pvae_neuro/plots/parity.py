@@ -16,11 +16,12 @@ from pvae_neuro.plots.style import (
     GUIDE,
     INK,
     INTEGER_COLOR,
+    axes,
     iterations,
     label,
     legend,
-    new_axes,
 )
+from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.arrays import real_array
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ MOST_VECTOR_DOTS = 6000
 """More spikes than these become one picture: a file of vectors would be too large to open."""
 
 
+@checked
 def raster(
     counts: ArrayLike, ax: Axes | None = None, *, color: str = INTEGER_COLOR, title: str = ""
 ) -> Axes:
@@ -63,7 +65,7 @@ def raster(
     'iteration'
     """
     shown = _two_dimensional("raster", counts)
-    ax = ax or new_axes()
+    ax = axes(ax)
     many = np.count_nonzero(shown) > MOST_VECTOR_DOTS
     # A line for each count: in vector formats its dots are then copies of one.
     for count in np.unique(shown[shown > 0]):
@@ -77,6 +79,7 @@ def raster(
     return ax
 
 
+@checked
 def mark_differences(a: ArrayLike, b: ArrayLike, ax: Axes) -> Axes:
     """Circle the places where two rasters [T, K] differ.
 
@@ -101,6 +104,7 @@ def mark_differences(a: ArrayLike, b: ArrayLike, ax: Axes) -> Axes:
             f"{list(second.shape)}"
         )
     step, neuron = np.nonzero(first != second)
+    ax = axes(ax)
     ax.plot(
         step + 1, neuron, "o", ms=3, mfc="none", mec=DIFFERENCE_COLOR, mew=0.6, zorder=3,
         rasterized=len(step) > MOST_VECTOR_DOTS,
@@ -108,6 +112,7 @@ def mark_differences(a: ArrayLike, b: ArrayLike, ax: Axes) -> Axes:
     return ax
 
 
+@checked
 def potentials(
     by_float: ArrayLike,
     by_integer: ArrayLike,
@@ -150,7 +155,7 @@ def potentials(
     """
     pair = {"float": by_float, "integer": by_integer}
     curves = {name: _one_dimensional(name, values) for name, values in pair.items()}
-    ax = ax or new_axes()
+    ax = axes(ax)
     for name, style in _POTENTIAL_STYLES.items():
         ax.plot(np.arange(1, len(curves[name]) + 1), curves[name], label=name, **style)
     iterations(ax, max(map(len, curves.values())))
@@ -166,6 +171,7 @@ _POTENTIAL_STYLES: dict[str, dict[str, Any]] = {
 }
 
 
+@checked
 def by_iteration(
     values: Mapping[str, ArrayLike], ax: Axes | None = None, *, ylabel: str = "", title: str = ""
 ) -> Axes:
@@ -197,7 +203,7 @@ def by_iteration(
     [1, 2, 3]
     """
     curves = {name: _one_dimensional(name, series) for name, series in values.items()}
-    ax = ax or new_axes()
+    ax = axes(ax)
     colors = (FLOAT_COLOR, INTEGER_COLOR, INK)
     for place, (name, series) in enumerate(curves.items()):
         style: Any = {"ls": "-", "lw": 2.4} if place == 0 else {"ls": (0, (3, 2)), "lw": 1.8}
@@ -209,6 +215,7 @@ def by_iteration(
     return ax
 
 
+@checked
 def difference_by_iteration(
     difference: ArrayLike,
     ax: Axes | None = None,
@@ -245,13 +252,13 @@ def difference_by_iteration(
     Examples
     --------
     >>> from matplotlib.figure import Figure
-    >>> axes = Figure().subplots()
-    >>> ax = difference_by_iteration([0.1, 0.2, 0.1], axes, margin=0.1, limits=(None, 1.0))
-    >>> ax is axes
+    >>> given = Figure().subplots()
+    >>> ax = difference_by_iteration([0.1, 0.2, 0.1], given, margin=0.1, limits=(None, 1.0))
+    >>> ax is given
     True
     """
     values = _one_dimensional("difference", difference)
-    ax = ax or new_axes()
+    ax = axes(ax)
     steps = np.arange(1, len(values) + 1)
     iterations(ax, len(values))
     ax.axhline(0.0, color=GUIDE, lw=0.8, zorder=1)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pvae_neuro.errors import InputError
 from pvae_neuro.utils.optional import require
+from pvae_neuro.utils.show import show
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,18 +24,26 @@ def require_matplotlib() -> None:
     require("matplotlib.figure", "report", "figures")
 
 
-def new_axes() -> Axes:
-    """Make axes on a new pyplot figure.
+def axes(ax: Axes | None) -> Axes:
+    """The axes to draw on: those given, else some on a new pyplot figure.
 
     Raises
     ------
     MissingDependencyError
         If matplotlib is not installed.
+    InputError
+        If these are no axes.
     """
     require_matplotlib()
-    from matplotlib import pyplot
+    if ax is None:
+        from matplotlib import pyplot
 
-    ax: Axes = pyplot.subplots(layout="constrained")[1]
+        made: Axes = pyplot.subplots(layout="constrained")[1]
+        return made
+    from matplotlib.axes import Axes
+
+    if not isinstance(ax, Axes):
+        raise InputError(f"ax: expected matplotlib axes, got {show(ax)}")
     return ax
 
 
