@@ -8,7 +8,8 @@ are correlated and the paired difference has a small spread. Seeds of one image 
 they are one observation, not several: errors are taken over images, of their means over seeds. For
 the ratio r of n images with float errors f and integer errors g the error is that of the mean of
 g - r f over the mean of f (the delta method). It shrinks with seeds only as far as random words
-cause the spread; what images differ in by themselves takes more images.
+cause the spread; what images differ in by themselves takes more images. The spread over the seeds
+of an image tells these two apart, and so what error the largest number of seeds would leave.
 
 **Verdict.** A distance is known well enough once three standard errors are at most half of its
 tolerance; then it is compared with the tolerance as it is. Before, it fails only if it lies beyond
@@ -22,11 +23,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pvae_neuro.errors import InputError
 from pvae_neuro.evaluation.figures import (
     Figures,
+    Floats,
     ImageFigures,
     Images,
     Sums,
@@ -35,6 +36,8 @@ from pvae_neuro.evaluation.figures import (
 
 STANDARD_ERRORS = 3.0
 MOST_SEEDS = 64
+# Images that differ too much are given up once this many seeds foresee it, by this factor.
+LEAST_SEEDS, HOPELESS = 8, 1.5
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,8 @@ class Distance:
         Signed.
     error : float
         One standard error; infinite for a single image.
+    least_error : float
+        What is expected of it after the largest number of seeds.
     tolerance : float
     two_sided : bool
         Whether a figure below float's counts too.
@@ -88,6 +93,7 @@ class Distance:
     unit: str
     value: float
     error: float
+    least_error: float
     tolerance: float
     two_sided: bool
 
@@ -119,6 +125,12 @@ class Distance:
     def undecided(self) -> bool:
         """Whether it is neither known well enough nor beyond the tolerance for certain."""
         return not self.failed and not self.known
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether it is undecided and more seeds are not expected to change that."""
+        least = STANDARD_ERRORS * self.least_error
+        return self.undecided and least > HOPELESS * self.tolerance / 2
 
     def within(self, declared: float | None) -> bool:
         """Whether it lies within what was declared, which was measured on other images."""
@@ -168,8 +180,9 @@ class FloatResult:
 
     @property
     def settled(self) -> bool:
-        """Whether more seeds could change no verdict."""
-        return self.samples < 2 or not any(d.undecided for d in self.distances)
+        """Whether more seeds are not expected to change a verdict."""
+        hopeless = self.seeds >= LEAST_SEEDS and any(d.hopeless for d in self.distances)
+        return hopeless or self.samples < 2 or not any(d.undecided for d in self.distances)
 
     @property
     def passed(self) -> bool:
@@ -212,56 +225,74 @@ class FloatCheck:
     def __init__(self, images: Images, tolerances: Tolerances) -> None:
         self._images, self._tolerances = images, tolerances
         self._variance = variance_about_mean_image(images)
-        # By figure, integers first, and image: after the last iteration, summed over seeds.
-        self._mse, self._zeros = np.zeros((2, 2, len(images)))
+        # After the last iteration, by seed: figures of the integers, then of float, by image.
+        self._mse: list[Floats] = []
+        self._zeros: list[Floats] = []
         self._sums: list[Sums] = []
 
     @property
     def seeds(self) -> int:
         """How many seeds are in."""
-        return self._sums[0].images // len(self._images) if self._sums else 0
+        return len(self._mse)
 
     def add(self, first: int, by_integer: ImageFigures, by_float: ImageFigures) -> None:
-        """Add a block of one seed; its first image has this index."""
+        """Add a block of one seed, in order; its first image has this index, 0 in a new seed."""
         rows = slice(first, first + len(by_float.error))
         both = by_integer, by_float
-        self._mse[:, rows] += [each.error[:, -1] for each in both]
-        self._zeros[:, rows] += [each.zeros[:, -1] for each in both]
+        if first == 0:
+            self._mse.append(np.zeros((2, len(self._images))))
+            self._zeros.append(np.zeros((2, len(self._images))))
+        self._mse[-1][:, rows] = [each.error[:, -1] for each in both]
+        self._zeros[-1][:, rows] = [each.zeros[:, -1] for each in both]
         new = [Sums.of(each, self._images[rows]) for each in both]
         self._sums = [a + b for a, b in zip(self._sums, new, strict=True)] if self._sums else new
 
     def result(self, agreement: float) -> FloatResult:
         """Return the figures of all that was added, and the distances."""
         by_integer, by_float = (sums.figures(self._variance) for sums in self._sums)
-        mse = _relative(*(self._mse / self.seeds))
-        difference = 100 * (self._zeros[0] - self._zeros[1]) / self.seeds
-        zeros = float(difference.mean()), _standard_error(difference)
         allowed = self._tolerances
         return FloatResult(
             by_float=by_float,
             by_integer=by_integer,
-            mse=Distance("MSE", " %", *mse, tolerance=allowed.mse_percent, two_sided=False),
-            zeros=Distance(
-                "zeros", " points", *zeros, tolerance=allowed.zeros_points, two_sided=True
-            ),
+            mse=self._relative(allowed.mse_percent),
+            zeros=self._difference(allowed.zeros_points),
             agreement=agreement,
             samples=len(self._images),
             seeds=self.seeds,
         )
 
+    def _relative(self, tolerance: float) -> Distance:
+        """How far the mean error of the integers is above that of float."""
+        ours, theirs = np.stack(self._mse, axis=1)
+        mean = float(theirs.mean())
+        if mean == 0.0 or not math.isfinite(mean):
+            # Of nothing, nothing is 0 % and anything else is infinite.
+            of_nothing = math.inf if ours.any() else 0.0
+            value = of_nothing if mean == 0.0 else math.nan
+            return Distance("MSE", " %", value, 0.0, 0.0, tolerance, two_sided=False)
+        ratio = float(ours.mean()) / mean
+        errors = _errors(100 * (ours - ratio * theirs) / mean)
+        return Distance("MSE", " %", 100 * (ratio - 1), *errors, tolerance, two_sided=False)
 
-def _relative(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> tuple[float, float]:
-    """Return how far the mean of ours is above that of theirs, and its error, in percent."""
-    mean = float(theirs.mean())
-    if mean == 0.0:
-        # Of nothing, nothing is 0 % and anything else is infinite.
-        return (math.inf if ours.any() else 0.0), 0.0
-    ratio = float(ours.mean()) / mean
-    return 100 * (ratio - 1), 100 * _standard_error(ours - ratio * theirs) / mean
+    def _difference(self, tolerance: float) -> Distance:
+        """How far the share of zeros of the integers is from that of float."""
+        ours, theirs = 100 * np.stack(self._zeros, axis=1)
+        value, errors = float((ours - theirs).mean()), _errors(ours - theirs)
+        return Distance("zeros", " points", value, *errors, tolerance, two_sided=True)
 
 
-def _standard_error(values: NDArray[np.float64]) -> float:
-    """Of the mean over images; a single one says nothing of others."""
-    if len(values) < 2:
-        return math.inf
-    return float(values.std(ddof=1) / np.sqrt(len(values)))
+def _errors(values: Floats) -> tuple[float, float]:
+    """Standard error of the mean over images, of values [seeds, images]: now, and at best.
+
+    At best is what is expected of the largest number of seeds; a single image says nothing of
+    others.
+    """
+    seeds, images = values.shape
+    if images < 2:
+        return math.inf, math.inf
+    found = float(values.mean(axis=0).var(ddof=1)) / images
+    if seeds < 2:
+        return math.sqrt(found), 0.0
+    by_seeds = float(values.var(axis=0, ddof=1).mean()) / images
+    at_best = max(0.0, found - by_seeds / seeds) + by_seeds / MOST_SEEDS
+    return math.sqrt(found), math.sqrt(at_best)

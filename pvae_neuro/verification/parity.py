@@ -13,7 +13,12 @@ from pvae_neuro.evaluation.figures import Figures
 from pvae_neuro.exporters.certify import Certificate
 from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.utils.show import show
-from pvae_neuro.verification.against_float import MOST_SEEDS, Distance, FloatResult
+from pvae_neuro.verification.against_float import (
+    MOST_SEEDS,
+    STANDARD_ERRORS,
+    Distance,
+    FloatResult,
+)
 from pvae_neuro.verification.integers import PairCheck
 from pvae_neuro.verification.traces import Traces
 
@@ -212,18 +217,7 @@ class ParityReport:
             )
         for distance in result.distances:
             if distance.undecided:
-                wanted = distance.tolerance / 2
-                more = (
-                    f"give about {_rounded(result.samples * (distance.margin / wanted) ** 2)} "
-                    f"images, or a wider tolerance"
-                    if wanted and math.isfinite(distance.margin)
-                    else "give a wider tolerance"
-                )
-                yield (
-                    f"integer against float: {distance} over {result.samples} images and "
-                    f"{result.seeds} of at most {MOST_SEEDS} seeds is not known to within "
-                    f"{wanted:g}{distance.unit}; {more}"
-                )
+                yield _unknown(distance, result)
 
     def _remarks(self) -> Iterator[str]:
         if self.figures is None:
@@ -280,3 +274,20 @@ def _rounded(images: float) -> str:
     """A number of images, up, to one digit."""
     scale = 10 ** max(0, math.floor(math.log10(images)))
     return f"{math.ceil(images / scale) * scale:,}"
+
+
+def _unknown(distance: Distance, result: FloatResult) -> str:
+    """Say that a distance is not known, and how many images would tell."""
+    wanted = distance.tolerance / 2
+    text = (
+        f"integer against float: {distance}, over {result.samples} images and {result.seeds} "
+        f"seeds, is not known to within {wanted:g}{distance.unit}"
+    )
+    if result.seeds < MOST_SEEDS:
+        text += f", nor would it be after {MOST_SEEDS}"
+    # Errors fall with the root of the number of images.
+    share = STANDARD_ERRORS * distance.least_error / wanted if wanted else math.inf
+    if not math.isfinite(share):
+        return f"{text}; give a wider tolerance"
+    images = _rounded(result.samples * max(share, 1.0) ** 2)
+    return f"{text}; give about {images} images, or a wider tolerance"
