@@ -8,7 +8,7 @@ progress are here, once. It declares what it supports and refuses anything else 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from importlib import import_module
 from inspect import signature
@@ -198,8 +198,8 @@ class Engine(ABC):
         self,
         network: IntegerNetwork,
         inputs: ArrayLike,
-        steps: int,
-        seed: int,
+        steps: int = 32,
+        seed: int = 0,
         *,
         record: Record = "summary",
         first_sample: int = 0,
@@ -399,6 +399,11 @@ def working_engines(
         else:
             yield engine
     yield get_engine(BY_SPEED[-1])
+
+
+def definition_first(engines: Iterable[Engine]) -> list[Engine]:
+    """Put the engine ``reference``, which defines the integers, before the others."""
+    return sorted(engines, key=lambda engine: engine.name != "reference")
 
 
 def _tried(name: str, network: IntegerNetwork, tell: Callable[[str], None] | None) -> Engine:

@@ -83,7 +83,7 @@ def evaluate(
     subject: SavedModel | IntegerNetwork,
     inputs: ArrayLike,
     *,
-    steps: int,
+    steps: int = 128,
     seed: int = 0,
     engine: str | Engine | None = None,
     progress: Advance | bool | None = None,

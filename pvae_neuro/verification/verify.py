@@ -32,7 +32,14 @@ from pvae_neuro.exporters.lowerings import LOWERINGS
 from pvae_neuro.network import FloatCircuit, IntegerNetwork
 from pvae_neuro.network.interpreter import Values
 from pvae_neuro.saved.model_file import SavedModel
-from pvae_neuro.sim.engine import BY_SPEED, MOST_ITERATIONS, Engine, get_engine
+from pvae_neuro.sim.engine import (
+    BY_SPEED,
+    MOST_ITERATIONS,
+    Engine,
+    definition_first,
+    get_engine,
+    working_engines,
+)
 from pvae_neuro.sim.noise import check_seed, check_whole, population_noise
 from pvae_neuro.sim.recording import Recording, variable_dtype
 from pvae_neuro.utils.arguments import checked
@@ -62,7 +69,7 @@ def verify(
     *,
     steps: int = 32,
     seed: int = 0,
-    engines: Sequence[str | Engine] = ("reference", "onnx"),
+    engines: Sequence[str | Engine] | None = None,
     tolerances: Tolerances | None = None,
     progress: StageProgress | bool | None = None,
 ) -> ParityReport:
@@ -78,8 +85,8 @@ def verify(
     steps : int
         Iterations.
     seed : int
-    engines : sequence of str or Engine
-        Names, or engines themselves.
+    engines : sequence of str or Engine, optional
+        Names, or engines themselves; by default every one that works here but Lava.
     tolerances : Tolerances, optional
         Of tier 2; what the network's file declares of itself widens none of them.
     progress : callable, True or False, optional
@@ -100,9 +107,7 @@ def verify(
     """
     steps = check_whole("steps", steps, 1, MOST_ITERATIONS)
     seed = check_seed(seed)
-    if not engines:
-        raise InputError("verify: expected at least one engine, got none")
-    loaded = [get_engine(e) if isinstance(e, str) else e for e in engines]
+    loaded = _loaded(network, engines)
     circuit = None if model is None else float_circuit(network, model)
     images = _checked(network, inputs)
     if circuit is not None and images.ndim != 2:
@@ -118,6 +123,14 @@ def verify(
             run.block(slice(first, first + block))
         run.more_seeds()
         return run.report()
+
+
+def _loaded(network: IntegerNetwork, engines: Sequence[str | Engine] | None) -> list[Engine]:
+    if engines is None:
+        return definition_first(working_engines(network))
+    if not engines:
+        raise InputError("verify: expected at least one engine, got none")
+    return [get_engine(e) if isinstance(e, str) else e for e in engines]
 
 
 def _checked(network: IntegerNetwork, inputs: object) -> NDArray[np.floating[Any]]:

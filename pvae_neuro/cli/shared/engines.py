@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pvae_neuro.errors import InputError
 from pvae_neuro.sim.engine import (
     Engine,
+    definition_first,
     engine_names,
     engine_options,
     fastest_engine,
@@ -65,11 +65,8 @@ class EngineChoice:
         return engine_for(engine, self.scheduler)
 
 
-def _automatic(network: IntegerNetwork) -> Iterator[Engine]:
-    """Every engine that works here, the definition first."""
-    yield from sorted(
-        working_engines(network, tell=note), key=lambda engine: engine.name != "reference"
-    )
+def _automatic(network: IntegerNetwork) -> list[Engine]:
+    return definition_first(working_engines(network, tell=note))
 
 
 def choose_engine(name: str, scheduler: str | None = None, **options: Any) -> EngineChoice:
