@@ -152,7 +152,7 @@ def _architecture(text: str | None) -> dict[str, Any] | None:
         return None
     try:
         found = json_module.loads(text)
-    except json_module.JSONDecodeError as error:
+    except (json_module.JSONDecodeError, RecursionError) as error:
         raise InputError(
             f"--architecture: expected a JSON object, got {text!r}: {error}"
         ) from error

@@ -45,13 +45,13 @@ def arrange(
         if values.shape[1:] != wanted:
             _check_plausible(values.shape, name)
         return values
-    letters = layout.upper()
+    letters, shape = layout.upper(), list(values.shape)
     if "N" not in letters:
         values, letters = values[None], "N" + letters
     order = next((o for o in ORDERS if sorted(o) == sorted(letters)), None)
     if order is None or values.ndim != len(letters):
         raise InputError(
-            f"{name}: expected a layout that names the {values.ndim} axes of {list(values.shape)} "
+            f"{name}: expected a layout that names the {len(shape)} axes of {shape} "
             f"with the letters N, M or N, H, W or N, C, H, W, such as HWN, got {layout!r}",
             remedy="layout",
         )

@@ -151,6 +151,9 @@ def find_device(name: str, local_rank: int | None = None) -> torch.device:
     if name == "cuda" and local_rank is not None:
         name = f"cuda:{local_rank}"
     try:
-        return torch.zeros(1, device=name).device
-    except (RuntimeError, AssertionError) as error:
+        probe = torch.zeros(1, device=name)
+        probe.item()  # Devices without memory, such as meta, hold no values.
+        return probe.device
+    # Names of devices whose packages are missing are not found as modules.
+    except (RuntimeError, AssertionError, ImportError) as error:
         raise InputError(f"device {name!r} is not usable here: {error}; use auto or cpu") from error

@@ -62,7 +62,7 @@ def require_memory(needed: int, what: str, max_memory: int | None = None) -> Non
     origin = "half of what is available here" if asked is None else "as asked"
     raise InputError(
         f"{what}: needs {gigabytes(needed)} of memory, the limit is {gigabytes(limit)} ({origin}); "
-        f"raise the limit, or give less data",
+        f"raise the limit, or take less",
         remedy="max_memory",
     )
 
