@@ -409,8 +409,8 @@ def definition_first(engines: Iterable[Engine]) -> list[Engine]:
 def _tried(name: str, network: IntegerNetwork, tell: Callable[[str], None] | None) -> Engine:
     try:
         engine = get_engine(name)
-        engine.prepare(network, "last", tell)
-        run_once(engine, network, "last")
+        engine.prepare(network, tell=tell)
+        run_once(engine, network, "summary")
     except PvaeNeuroError:
         raise
     except Exception as error:

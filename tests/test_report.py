@@ -20,7 +20,7 @@ from pvae_neuro.exporters.quantize import quantize
 from pvae_neuro.sim.reference import ReferenceEngine
 from pvae_neuro.verification import verify as verification
 from pvae_neuro.verification.integers import PairCheck
-from pvae_neuro.verification.parity import FAILED, PASSED, UNDECIDED, WITHIN_DECLARED
+from pvae_neuro.verification.outcomes import FAILED, PASSED, UNDECIDED, WITHIN_DECLARED
 from pvae_neuro.verification.provenance import provenance
 from pvae_neuro.verification.report import (
     cards,
@@ -328,6 +328,13 @@ def test_is_written_whole_or_not_at_all(good, tmp_path):
     assert (tmp_path / "r.html").read_text(encoding="utf-8").rstrip().endswith("</html>")
     with pytest.raises(InputError, match="folder"):
         write_report(tmp_path, good)
+
+
+@pytest.mark.parametrize("reports", [[], "report", None, [3]])
+def test_what_is_no_report_is_refused(reports, tmp_path):
+    with pytest.raises(InputError, match="expected one or more parity reports"):
+        write_report(tmp_path / "r.html", reports)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_missing_dependency_is_named(good, monkeypatch):

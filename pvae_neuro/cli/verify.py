@@ -144,7 +144,7 @@ def verify(
 
 def conclude(reports: Sequence[ParityReport], accept_declared: bool = False) -> None:
     """Say on stderr what did not pass and what asks for a look; leave with 1 unless all is well."""
-    from pvae_neuro.verification.parity import PASSED, WITHIN_DECLARED
+    from pvae_neuro.verification.outcomes import PASSED, WITHIN_DECLARED
 
     accepted = (PASSED, WITHIN_DECLARED) if accept_declared else (PASSED,)
     for report in reports:

@@ -20,16 +20,17 @@ from pvae_neuro.verification.against_float import (
     FloatResult,
 )
 from pvae_neuro.verification.integers import PairCheck
+from pvae_neuro.verification.outcomes import (
+    FAILED,
+    LEAST_EXPLAINED,
+    MOST_CAPPED,
+    MOST_HELD,
+    MOST_SILENT,
+    PASSED,
+    UNDECIDED,
+    WITHIN_DECLARED,
+)
 from pvae_neuro.verification.traces import Traces
-
-PASSED, FAILED, UNDECIDED, WITHIN_DECLARED = "passed", "failed", "undecided", "within-declared"
-
-# A network that shows the mean image whatever it is given has an R² about the mean image of 0.
-LEAST_EXPLAINED = 0.05
-MOST_SILENT = 0.98
-# More counts at the cap than this are no accident of the Poisson tail, of which at most 1e-4 is
-# beyond the cap at the largest rate of all.
-MOST_CAPPED = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +53,9 @@ class ParityReport:
     figures : Figures or None
         Of the integers; None where the network has no readout of counts, or frames were run.
     traces : Traces or None
+    held : float or None
+        Share of neurons whose log-rate is at its upper bound after the last iteration, on the first
+        engine; None where it was not recorded.
     """
 
     network: IntegerNetwork
@@ -64,6 +68,7 @@ class ParityReport:
     float_result: FloatResult | None
     figures: Figures | None
     traces: Traces | None
+    held: float | None = None
 
     def __repr__(self) -> str:
         engines = show(", ".join(self.seconds))[1:-1]
@@ -230,12 +235,18 @@ class ParityReport:
             )
         if last["zeros"] > MOST_SILENT:
             yield f"{100 * last['zeros']:.2f} % of all neurons are silent"
+        sampler = self.network.latents and self.network.latents.sampler
+        cap = f"{sampler.max_count}, the largest count" if sampler else "the largest count"
+        advice = "a larger one may be needed, or calibration on images like these"
+        beyond = 0.0 if self.float_result is None else self.float_result.by_float.capped[-1]
+        if beyond > MOST_CAPPED:
+            yield f"{100 * beyond:.2g} % of the float model's counts reach {cap}; {advice}"
         if last["capped"] > MOST_CAPPED:
-            sampler = self.network.latents and self.network.latents.sampler
+            yield f"{100 * last['capped']:.2g} % of all counts are at {cap}; {advice}"
+        if self.held is not None and self.held > MOST_HELD:
             yield (
-                f"{100 * last['capped']:.2g} % of all counts are at the largest that this network "
-                f"draws, {sampler.max_count if sampler else 0}; a larger one may be needed, or "
-                f"calibration on images like these"
+                f"{100 * self.held:.2g} % of all neurons are at the largest log-rate for which "
+                f"counts stay below {cap}; {advice}"
             )
         if self.float_result is not None:
             mse = self.float_result.mse
@@ -259,6 +270,7 @@ class ParityReport:
             "engines": [{"name": n, "seconds": s} for n, s in self.seconds.items()],
             "pairs": [p.to_dict() for p in self.pairs],
             "figures": None if self.figures is None else self.figures.final(),
+            "held": self.held,
             "float_against_integer": (
                 None if self.float_result is None else self.float_result.to_dict()
             ),

@@ -8,26 +8,32 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pvae_neuro.artifact import program_hash
+from pvae_neuro.errors import InputError
+from pvae_neuro.errors import InputError
 from pvae_neuro.network import IntegerNetwork, Population
 from pvae_neuro.plots.style import require_matplotlib
+from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.files import atomic_path
 from pvae_neuro.utils.html import html_table
 from pvae_neuro.utils.optional import require
 from pvae_neuro.utils.plain_text import printable
+from pvae_neuro.utils.show import show
 from pvae_neuro.verification.against_float import Distance
-from pvae_neuro.verification.parity import (
+from pvae_neuro.verification.outcomes import (
     FAILED,
     LEAST_EXPLAINED,
     PASSED,
     UNDECIDED,
     WITHIN_DECLARED,
-    ParityReport,
 )
 from pvae_neuro.verification.provenance import Provenance, provenance
 from pvae_neuro.verification.report_figures import report_figures
+
+if TYPE_CHECKING:
+    from pvae_neuro.verification.parity import ParityReport
 
 TEMPLATE = "report.html"
 
@@ -68,6 +74,7 @@ class Card:
     state: str = ""
 
 
+@checked
 def write_report(
     path: str | os.PathLike[str],
     reports: ParityReport | Sequence[ParityReport],
@@ -95,7 +102,10 @@ def write_report(
     InputError
         If the file cannot be written.
     """
-    several = [reports] if isinstance(reports, ParityReport) else reports
+    several = reports if isinstance(reports, Sequence) else [reports]
+    # By what they have: their class imports this module, for its short form.
+    if not several or not all(hasattr(report, "outcome") for report in several):
+        raise InputError(f"write_report: expected one or more parity reports, got {show(reports)}")
     page = render_report(several, title=title, origin=origin)
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
@@ -220,7 +230,9 @@ def _model_cards(report: ParityReport) -> Iterator[Card]:
     )
     last = [figures.final() for figures in runs]
     explained = last[-1]["r2_mean_image"]
-    poor = {True: "bad", False: ""}[explained < LEAST_EXPLAINED]
+    # A network of somebody's own may read anything out.
+    judged = report.network.family is not None and explained < LEAST_EXPLAINED
+    poor = "bad" if judged else ""
     whose = "" if len(runs) == 1 else ", float → integer"
     for name, what, scale, unit, note, state in (
         ("mse", "squared error", 1, "", "of an image, summed over pixels", ""),
