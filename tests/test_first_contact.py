@@ -94,6 +94,11 @@ def test_a_name_stands_wherever_a_verb_takes_a_float_model(cli, small, tmp_path)
         code, out, err = cli(*verb)
         assert (code, out) == (2, ""), err
         assert "did you mean 'mnist'" in err
+    for verb in (("run", "mnist", "-o", "o.npz"), ("verify", "mnist")):
+        code, out, err = cli(*verb, "-i", "x.npy")
+        assert (code, out) == (2, "")
+        assert "mnist: expected a readable .onnx file" in err
+        assert "Export that float model first" in err
     assert {path.name for path in tmp_path.iterdir()} == {"x.npy", "m.onnx", "m.svg"}
 
 

@@ -34,6 +34,7 @@ from pvae_neuro.exporters.onnx.program import (
     to_program,
 )
 from pvae_neuro.network import IntegerNetwork
+from pvae_neuro.saved.shipped import SHIPPED
 from pvae_neuro.utils.files import atomic_path
 from pvae_neuro.utils.paths import user_path
 from pvae_neuro.utils.show import show
@@ -209,8 +210,9 @@ def _parse(path: Path) -> tuple[bytes, ModelProto]:
         data = path.read_bytes()
     except OSError as error:
         reason = error.strerror or str(error)
+        advice = "Export that float model first" if str(path) in SHIPPED else "Check the path"
         raise ArtifactError(
-            f"{path}: expected a readable .onnx file, got: {reason}. Check the path"
+            f"{path}: expected a readable .onnx file, got: {reason}. {advice}"
         ) from error
     model = ModelProto()
     try:
