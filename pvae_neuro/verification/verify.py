@@ -211,6 +211,7 @@ class _Verification:
         self.check = FloatCheck(images, tolerances) if circuit is not None else None
         self.sums: list[Sums] = []
         self.equal: list[float] = []
+        self.held: list[float] = []
         self.traced: dict[str, Any] = {}
 
     def block(self, rows: slice) -> None:
@@ -218,6 +219,7 @@ class _Verification:
         recordings = [self._run(engine, rows) for engine in self.engines]
         for pair, (a, b) in zip(self.pairs, combinations(recordings, 2), strict=True):
             pair.add(self.network, a, b, rows.start)
+        self.held += _held(self.network, recordings[0])
         found = of_recording(self.network, recordings[0]) if self.images.ndim == 2 else None
         if found is not None:
             self.sums.append(Sums.of(found, self.images[rows]))
@@ -323,7 +325,19 @@ class _Verification:
             float_result=result,
             figures=figures,
             traces=Traces(**self.traced) if self.traced else None,
+            held=float(np.mean(self.held)) if self.held else None,
         )
+
+
+def _held(network: IntegerNetwork, recording: Recording) -> list[float]:
+    """Share of neurons at the upper bound of their log-rate in the end, for each image."""
+    latents = network.latents
+    name = "" if latents is None else f"{latents.name}.u"
+    bounds = None if latents is None else network.ranges.log_rates.get(latents.name)
+    if bounds is None or name not in recording.last:
+        return []
+    at_bound = recording.last[name] >= bounds.largest
+    return np.asarray(at_bound.mean(axis=1)).tolist()
 
 
 def _slowness(engine: Engine) -> int:
