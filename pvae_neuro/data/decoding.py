@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,13 +27,13 @@ from pvae_neuro.utils.optional import require
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-FORMATS = (
+# The only decoders that Pillow may use, whatever a file is named. Left out are those that start
+# other programs (EPS, WMF), that need a handler of somebody else's, and those of icons, textures
+# and films.
+_FORMATS = (
     "AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI", "SUN",
     "TGA", "TIFF", "WEBP",
 )  # fmt: skip
-"""The only decoders that Pillow may use, whatever a file is named. Left out are those that start
-other programs (EPS, WMF), that need a handler of somebody else's, and those of icons, textures and
-films."""
 
 # At the peak: the decoded picture, its channels as an array, and those as float32.
 _BYTES_PER_PIXEL = 24
@@ -48,7 +49,8 @@ _DEEP_COLOUR = ("RGB;16", "RGBX;16", "RGBA;16")
 # Decoders that only unpack, so that the order of bytes that they are told is the one that counts.
 _PLAIN_DECODERS = ("libtiff", "raw", "zip")
 
-# Numbers of TIFF tags.
+# Numbers of TIFF tags, which EXIF shares.
+_ORIENTATION = 274
 _COMPRESSION, _PHOTOMETRIC, _BITS, _PLANAR, _SAMPLE_FORMAT = 259, 262, 258, 284, 339
 
 
@@ -136,6 +138,14 @@ def pillow() -> ModuleType:
     return require("PIL.Image", "train", "image files")
 
 
+@cache
+def formats() -> tuple[str, ...]:
+    """Names of the formats that may be read, among those of the Pillow that is installed."""
+    image = pillow()
+    image.init()
+    return tuple(name for name in _FORMATS if name in image.OPEN)
+
+
 def check_memory(needed: int, name: str) -> None:
     """Refuse a picture that needs more bytes than the limit."""
     if needed > _ALWAYS:
@@ -144,26 +154,25 @@ def check_memory(needed: int, name: str) -> None:
 
 def _decode(name: str, data: bytes, arrange: Callable[[str], str]) -> Decoded:
     """Decode a picture, told that its samples are laid out as ``arrange(layout)``."""
-    with _foreign(name), pillow().open(io.BytesIO(data), formats=FORMATS) as image:
+    with _foreign(name), pillow().open(io.BytesIO(data), formats=formats()) as image:
         check_memory(image.width * image.height * _BYTES_PER_PIXEL, name)
         # Taken before loading, which empties the list; formats that decode in one go have none.
         tiles = [(*tile[:3], _arguments(tile[3])) for tile in image.tile]
         if any(arrange(layout) != layout for *_, (layout, *_) in tiles):
-            image.tile = [(*tile, (arrange(first), *rest)) for *tile, (first, *rest) in tiles]
+            # Newer versions of Pillow want their own kind of tuple back.
+            make = getattr(image.tile[0], "_make", tuple)
+            image.tile = [make((*tile, (arrange(first), *rest))) for *tile, (first, *rest) in tiles]
         decoder, *_, arguments = tiles[0] if tiles else ("", ())
         pictures = getattr(image, "n_frames", 1)
-        declared = _orientation(image)
+        # Pillow turns a TIFF while it loads it, and newer versions then forget its orientation.
+        tags = getattr(image, "tag_v2", None)
+        declared = None if tags is None else tags.get(_ORIENTATION, 1)
         image.load()
-        # After loading again, because newer versions of Pillow turn a TIFF while loading, and then
-        # say that it is upright.
-        orientation = _orientation(image)
-        turned = declared != 1 or orientation != 1
+        # Of other files after loading, because a PNG may hold it behind the picture.
+        found = image.getexif().get(_ORIENTATION, 1) if declared is None else declared
+        turned = found in range(2, 9)
+        orientation = found if turned and declared is None else 1
         return Decoded(name, data, image, decoder, arguments, pictures, orientation, turned)
-
-
-def _orientation(image: Image) -> int:
-    found = image.getexif().get(0x0112, 1)
-    return found if found in range(1, 9) else 1
 
 
 def _arguments(given: Any) -> tuple[Any, ...]:
@@ -329,8 +338,8 @@ def _has_key(decoded: Decoded, values: npt.NDArray[Any]) -> bool:
     key = decoded.image.info.get("transparency")
     if key is None or decoded.image.mode == "P":
         return False
-    # Grey of 2 or 4 bits is scaled to 8 by Pillow, its key is not.
-    _, _, depth = decoded.layout.partition("L;")
-    scale = _BYTE // (2 ** int(depth) - 1) if depth in ("2", "4") else 1
-    same = values == np.multiply(key, scale)
+    # Pillow scales grey of 2 or 4 bits to 8, but not its key; newer versions scale that of 1 bit.
+    bits = {"1": 1, "L;2": 2, "L;4": 4}.get(decoded.layout, 8)
+    scaled = min(key * (_BYTE // (2**bits - 1)), _BYTE) if bits < 8 else key
+    same = values == np.asarray(scaled)
     return bool((same.all(axis=-1) if values.ndim == 3 else same).any())

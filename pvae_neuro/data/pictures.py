@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pvae_neuro.data.decoding import (
-    FORMATS,
     Decoded,
     Stored,
     check_memory,
     decode,
+    formats,
     pillow,
     stored,
 )
@@ -65,11 +65,9 @@ def picture_suffixes() -> tuple[str, ...]:
     They are those that Pillow registers for formats that it can decode as it is installed here,
     and those of van Hateren's photographs.
     """
-    image = pillow()
-    image.init()
-    endings = image.registered_extensions().items()
     # JPEG's decoder also opens MPO, JPEG files of several pictures.
-    readable = {*FORMATS, "MPO"} & {*image.OPEN, "MPO"}
+    readable = {*formats(), "MPO"}
+    endings = pillow().registered_extensions().items()
     found = [ending for ending, kind in endings if kind in readable]
     return tuple(sorted([*found, *VAN_HATEREN_ENDINGS]))
 
