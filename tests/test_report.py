@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -366,3 +367,17 @@ def test_the_short_form_needs_neither_jinja_nor_matplotlib(report, monkeypatch):
         assert card.value in fragment
     for line in report.failures:
         assert line in fragment
+
+
+def test_the_guide_runs(tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime", reason="the guide compares the engine onnx")
+    guide = (Path(__file__).parents[1] / "docs" / "report.md").read_text("utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(verification, "MOST_SEEDS", 1)
+    names = {}
+    for block in re.findall(r"^```python\n(.*?)^```$", guide, re.DOTALL | re.MULTILINE):
+        exec(compile(block, "report.md", "exec"), names)
+    written = {path.name: path.read_text("utf-8") for path in tmp_path.iterdir()}
+    assert written.keys() == {"report.html", "both.html", "spikes.svg"}
+    assert "Side by side" in written["both.html"] and "<svg" in written["spikes.svg"]
+    assert names["report"].pairs[0].passed

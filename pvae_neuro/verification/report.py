@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from pvae_neuro.artifact import program_hash
 from pvae_neuro.errors import InputError
-from pvae_neuro.errors import InputError
 from pvae_neuro.network import IntegerNetwork, Population
 from pvae_neuro.plots.style import require_matplotlib
 from pvae_neuro.utils.arguments import checked
