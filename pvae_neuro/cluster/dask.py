@@ -307,7 +307,7 @@ def _join(options: ConnectionOptions) -> tuple[Client, Close]:
             f"scheduler {address}: no answer within {options.timeout:g} s; is it running there "
             f"(dask scheduler), and does a firewall let you through?"
         ) from error
-    return client, partial(_shut, client, None, lambda: None)
+    return client, partial(_shut, client, None, lambda unused: None)
 
 
 def _start(options: ConnectionOptions) -> tuple[Client, Close]:
@@ -358,13 +358,14 @@ def _advice() -> str:
     )
 
 
-def _shut(client: Any, cluster: Any, remove: Close) -> None:
+def _shut(client: Any, cluster: Any, remove: Callable[[bool], None]) -> None:
     for item in (client, cluster):
         if item is not None:
             # Whatever is wrong with the far end, the rest must be closed too.
             with suppress(Exception):
                 item.close()
-    remove()
+    # A cluster that was not finished leaves workers that are about to start, and to end.
+    remove(cluster is not None)
 
 
 def _cores() -> int:

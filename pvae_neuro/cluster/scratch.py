@@ -7,33 +7,34 @@ import sys
 import tempfile
 from collections.abc import Callable
 
-# Waits until the other end of its input closes: by the owner, or because the owner is dead.
-# Workers may take a moment to end, and write until then.
+# Waits until the other end of its input closes. Either the owner says that nobody uses the folder
+# any more, or the owner is dead, and its workers may make the folder anew until they end too.
 _GUARDIAN = """
 import shutil, signal, sys, time
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(number, signal.SIG_IGN)
-sys.stdin.read()
-for wait in (0, 0.2, 0.5, 1, 2, 5):
-    time.sleep(wait)
-    try:
-        shutil.rmtree(sys.argv[1])
-    except FileNotFoundError:
+unused = sys.stdin.read() != ""
+for second in range(30):
+    shutil.rmtree(sys.argv[1], ignore_errors=True)
+    if unused:
         break
-    except OSError:
-        pass
+    time.sleep(1)
 """
 _SECONDS_TO_REMOVE = 15.0
 
 
-def scratch_folder(prefix: str) -> tuple[str, Callable[[], None]]:
+Close = Callable[[bool], None]
+
+
+def scratch_folder(prefix: str) -> tuple[str, Close]:
     """Make a temporary folder that another process removes when this one ends, even if killed.
 
     Returns
     -------
     folder : str
     close : callable
-        Removes the folder; calling it twice does nothing.
+        Removes the folder. Its argument says whether all who used it have ended; if not, the other
+        process goes on removing it for a while. Calling it twice does nothing.
 
     Raises
     ------
@@ -48,9 +49,12 @@ def scratch_folder(prefix: str) -> tuple[str, Callable[[], None]]:
         start_new_session=True, cwd="/",
     )  # fmt: skip
 
-    def close() -> None:
-        if guardian.stdin is not None and not guardian.stdin.closed:
+    def close(unused: bool) -> None:
+        if guardian.stdin is None or guardian.stdin.closed:
+            return
+        if not unused:
             guardian.stdin.close()
-            guardian.wait(_SECONDS_TO_REMOVE)
+            return
+        guardian.communicate(b"unused", _SECONDS_TO_REMOVE)
 
     return folder, close

@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pvae_neuro.cli.shared.support import AT_END
 from pvae_neuro.errors import InputError
 from pvae_neuro.sim.engine import (
     Engine,
@@ -60,9 +61,9 @@ class EngineChoice:
     def _scheduled(self, engine: Engine) -> Engine:
         if self.scheduler is None:
             return engine
-        from pvae_neuro.cluster.engine import engine_for
+        from pvae_neuro.cluster.engine import ScheduledEngine
 
-        return engine_for(engine, self.scheduler)
+        return AT_END.enter_context(ScheduledEngine(engine, self.scheduler))
 
 
 def _automatic(network: IntegerNetwork) -> list[Engine]:

@@ -6,6 +6,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 
+AT_END = ExitStack()
+"""What is to be closed when a verb ends, within reach of its one line for every error."""
+
 
 def guarded(verb: Callable[P, None]) -> Callable[P, None]:
     """Check the paths of a verb, and turn what it raises into one line and an exit code."""
@@ -29,7 +33,7 @@ def guarded(verb: Callable[P, None]) -> Callable[P, None]:
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         with one_line():
             outputs = prepare(known, kwargs)
-        with one_line(outputs):
+        with one_line(outputs), AT_END:
             verb(*args, **kwargs)
 
     return run
