@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pvae_neuro.cli.shared.options import Json, Output, Quiet
+from pvae_neuro.cli.shared.options import Json, MaxMemory, Output, Quiet, memory_of
 from pvae_neuro.cli.shared.support import (
     console,
     guarded,
@@ -17,7 +16,6 @@ from pvae_neuro.cli.shared.support import (
     write_json,
 )
 from pvae_neuro.errors import InputError
-from pvae_neuro.utils.plain_text import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -74,23 +72,26 @@ def patches(
     seed: Annotated[
         int, typer.Option("--seed", "-s", help="Of division, positions and order.")
     ] = 0,
+    max_memory: MaxMemory = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
     """Cut whitened patches out of a folder of photographs, into a .npz (needs Pillow)."""
     if output.suffix != ".npz":
         raise InputError(f"--output: expected a name that ends in .npz, got {str(output)!r}")
+    from pvae_neuro.cli.shared.endings import say_line
     from pvae_neuro.cli.shared.progress import stages
     from pvae_neuro.data.patches import PatchConfig, extract_patches, save_patches
+    from pvae_neuro.utils.memory import memory_limit
 
     config = PatchConfig(
         size, train, test, whiten, cutoff, contrast,  # type: ignore[arg-type]
         radius, standardize, minimum_contrast, test_fraction, dtype, seed,  # type: ignore[arg-type]
     )  # fmt: skip
-    with stages("patches: ", quiet) as progress:
+    with memory_limit(memory_of(max_memory)), stages("patches: ", quiet) as progress:
         result = extract_patches(folder, config, progress)
     if not quiet:
-        print(printable(f"{folder}: {result.about}"), file=sys.stderr)
+        say_line(f"{folder}: {result.about}")
     save_patches(result, output)
     summary = _summary(result)
     write_json(json, {"path": str(output), **summary})

@@ -124,8 +124,9 @@ def train(
     from pvae_neuro.training.train import train as run
 
     before = None if start is None else load_model(start)
-    images = data.load(input, "train")
-    if not quiet and is_first_process():
+    quiet = quiet or not is_first_process()
+    images = data.load(input, "train", quiet=quiet)
+    if not quiet:
         say_line(f"images: {images.about}")
     options = TrainOptions(
         resume=resume, device=device, tensorboard=tensorboard, start=before,

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from pvae_neuro.utils.progress import StageProgress, no_stages
+
 SPLITS = ("train", "test", "all")
 
 Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
@@ -59,3 +61,6 @@ class Request:
 
     seed: int = 0
     """Of the division of a folder without parts."""
+
+    progress: StageProgress = no_stages
+    """Told after each picture of a folder."""

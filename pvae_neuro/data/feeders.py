@@ -29,6 +29,7 @@ from pvae_neuro.data.listing import list_pictures, said
 from pvae_neuro.data.transforms import rotate_planes, shift_planes
 from pvae_neuro.errors import InputError
 from pvae_neuro.sim.noise import LARGEST_INDEX, check_seed, check_whole
+from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.arrays import real_array
 from pvae_neuro.utils.memory import require_memory
 from pvae_neuro.utils.paths import user_path
@@ -365,6 +366,7 @@ FEEDERS = tuple(_KINDS)
 """Names that :func:`make_feeder` knows."""
 
 
+@checked
 def make_feeder(name: str, images: Images | None = None, **options: Any) -> Feeder:
     """Make a feeder by its name, one of :data:`FEEDERS`, with the options of its class.
 

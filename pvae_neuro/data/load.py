@@ -15,14 +15,15 @@ from pvae_neuro.data.images import Images, check_size, images_of
 from pvae_neuro.data.named_sets import NAMED_SETS, RESIZED_SETS, read_named_set
 from pvae_neuro.data.scale import check_scale
 from pvae_neuro.errors import InputError
+from pvae_neuro.network import Input
 from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.memory import memory_limit
 from pvae_neuro.utils.paths import user_path
+from pvae_neuro.utils.progress import StageProgress, shown_stages
 from pvae_neuro.utils.suggest import suggest
 
 if TYPE_CHECKING:
     from pvae_neuro.data.folder import FolderPictures
-    from pvae_neuro.network import Input
 
 _PICTURES = frozenset({"size", "scale"})
 
@@ -41,6 +42,7 @@ def load_images(
     layout: str | None = None,
     model: Input | None = None,
     max_memory: int | None = None,
+    progress: StageProgress | bool | None = None,
 ) -> Images:
     """Read a data set by name, or images from a file or a folder; ``about`` says what was taken.
 
@@ -77,6 +79,8 @@ def load_images(
         range is known, and a shape that fits is certain.
     max_memory : int, optional
         Limit in bytes for what is read; by default half of what is available.
+    progress : callable or bool, optional
+        Of reading a folder of pictures: see :mod:`pvae_neuro.utils.progress`.
 
     Raises
     ------
@@ -94,12 +98,11 @@ def load_images(
     if scale is not None:
         scale = check_scale(scale)
     wanted = None if size is None else check_size(size)
-    request = Request(split, key, wanted, limit, scale, seed)
     for option, given in {"size": size, "key": key, "layout": layout}.items():
         if given is not None and option not in source.heeds:
             raise InputError(_UNHEEDED[option].format(os.fspath(dataset)))
-    with memory_limit(max_memory):
-        contents = source.read(request)
+    with memory_limit(max_memory), shown_stages(progress) as tell:
+        contents = source.read(Request(split, key, wanted, limit, scale, seed, tell))
         left = None if "scale" in source.heeds else scale
         images = images_of(contents, source.name, scale=left, layout=layout, model=model)
     return images.take(limit)
@@ -150,9 +153,10 @@ def _read_folder(path: Path, request: Request) -> Contents:
 
     parts = any((path / part).is_dir() for part in ("train", "test"))
     split = request.split or ("test" if parts else "all")
-    return _divided(
-        read_folder(path, split, request.size, request.limit, request.seed, request.scale), request
+    read = read_folder(
+        path, split, request.size, request.limit, request.seed, request.scale, request.progress
     )
+    return _divided(read, request)
 
 
 def _read_picture(path: Path, request: Request) -> Contents:

@@ -67,6 +67,7 @@ class DataOptions:
         split: str | None = None,
         limit: int | None = None,
         model: Input | None = None,
+        quiet: bool = False,
     ) -> Images:
         """Read images; ``split`` stands where the user gives none."""
         from pvae_neuro.data import load_images
@@ -81,6 +82,7 @@ class DataOptions:
             scale=self.scale,
             layout=self.layout,
             model=model,
+            progress=not quiet,
         )
 
 

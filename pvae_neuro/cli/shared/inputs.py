@@ -64,7 +64,7 @@ def read_images(
         If they are absent, unreadable or not what the model takes.
     """
     check_samples(samples)
-    images = data.load(source, split, samples, declared)
+    images = data.load(source, split, samples, declared, quiet)
     # Without the shape on either side pixels alone can be compared.
     shaped = images.image_shape is not None and declared.image_shape is not None
     given = images.planes() if shaped else images.pixels
