@@ -59,7 +59,8 @@ def calibrate(circuit: FloatCircuit, inputs: ArrayLike, seed: int = 0) -> Calibr
     ModelFileError
         If the circuit leaves the finite numbers.
     """
-    first = np.atleast_1d(real_array("calibration inputs", inputs))[:MAX_CALIBRATION_IMAGES]
+    given = real_array("calibration inputs", inputs)
+    first = given[:MAX_CALIBRATION_IMAGES] if given.ndim > 1 else given
     try:
         images = circuit.input.check(first).astype(circuit.dtype)
     except InputError as error:

@@ -17,7 +17,8 @@ from pvae_neuro.exporters.scales import Scales
 from pvae_neuro.network import Choice, IntegerNetwork
 from pvae_neuro.network.sampler import largest_potential
 from pvae_neuro.saved.model_file import SavedModel
-from pvae_neuro.utils.arguments import checked
+from pvae_neuro.utils.arguments import check_fields, checked
+from pvae_neuro.utils.show import show
 
 # The sampler's accuracy is certified up to this count (docs/decisions.md).
 LARGEST_COUNT = 255
@@ -52,6 +53,7 @@ class QuantizeConfig:
     max_count: int | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         lowering_of(self.topology)
         _check_between("weight_bits", self.weight_bits, 2, 8)
         _check_between("frac_bits", self.frac_bits, 4, 16)
@@ -60,8 +62,8 @@ class QuantizeConfig:
 
 
 def _check_between(name: str, value: int, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InputError(f"{name}: expected a whole number from {low} to {high}, got {value!r}")
+    if not low <= value <= high:
+        raise InputError(f"{name}: expected a whole number from {low} to {high}, got {show(value)}")
 
 
 @checked

@@ -125,18 +125,18 @@ def evaluate(
     """
     steps = check_whole("steps", steps, 1, MOST_ITERATIONS)
     seed = check_seed(seed)
-    inputs = np.atleast_1d(real_array("inputs", inputs))
-    with shown_advance(progress, "evaluate", steps * len(inputs)) as tell:
+    given = np.atleast_1d(real_array("inputs", inputs))
+    with shown_advance(progress, "evaluate", steps * len(given)) as tell:
         if isinstance(subject, IntegerNetwork):
-            images = subject.input.check(inputs)
+            images = subject.input.check(given)
             runner = _loaded(engine, subject)
             sums = _run_engine(runner, subject, images, steps, seed, tell)
             return _summarized(sums, images, steps, seed, runner.name)
         circuit = float_circuit_of(subject, dtype)
         workers = _workers(subject, engine, circuit is not None)
         if circuit is None:
-            return _evaluate_in_pytorch(subject, inputs, steps, seed, tell)
-        floats = circuit.input.floats(inputs)
+            return _evaluate_in_pytorch(subject, given, steps, seed, tell)
+        floats = circuit.input.floats(given)
         sums = _run_float(circuit, floats, steps, seed, workers, tell)
         return _summarized(sums, floats, steps, seed, "float")
 

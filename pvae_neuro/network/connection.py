@@ -24,6 +24,7 @@ from pvae_neuro.network.bounds import Array, Flag, Items, Name, Optional, Whole,
 from pvae_neuro.network.interval import Interval
 from pvae_neuro.network.operations import LARGEST_SHIFT
 from pvae_neuro.network.population import LARGEST_SIZE
+from pvae_neuro.utils.arguments import checked
 
 MANTISSA_BITS = 8
 # Sides and channels of a convolution; their product is bounded by the population's size.
@@ -372,6 +373,7 @@ def resolve(stored: NDArray[Any], shared: Shared) -> NDArray[Any]:
     return view.T if shared.transposed else view
 
 
+@checked
 def transpose_of(
     connection: Connection,
     name: str,

@@ -21,6 +21,7 @@ from typing import Any
 from pvae_neuro.errors import NetworkError
 from pvae_neuro.network.bounds import Items, Name, Reference, bounded
 from pvae_neuro.network.operations import LITERALS, OPERATIONS
+from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.show import show
 
 
@@ -303,6 +304,7 @@ def _name(value: Any) -> str:
     )
 
 
+@checked
 def trace(rule: Callable[[Any], None], name: str | None = None) -> Program:
     """Run a rule once and keep its operations.
 

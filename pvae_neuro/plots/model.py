@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pvae_neuro.evaluation.infer import Trace, infer
 from pvae_neuro.evaluation.metrics import elements
@@ -30,15 +30,15 @@ SHOWN_ELEMENTS = 80
 @checked
 def plot_model(
     model: SavedModel,
-    images: Float32,
+    images: ArrayLike,
     steps: int = 128,
     seed: int = 0,
-    progress: Advance | None = None,
+    progress: Advance | bool | None = None,
 ) -> Figure:
     """Draw inputs and reconstructions, curves by iteration, and decoder elements.
 
-    The curves are over all images [N, M]; the first ten are shown. The figure does not belong to
-    pyplot: save it by ``figure.savefig``.
+    The curves are over all images, [N, M] or [N, H, W]; the first ten are shown. The figure does
+    not belong to pyplot: save it by ``figure.savefig``.
 
     Raises
     ------
@@ -51,14 +51,15 @@ def plot_model(
     from matplotlib.figure import Figure
 
     module = model_from_saved(model)
+    inputs = model.config.declared_input.floats(images)
     shown = _Shown(steps)
-    trace = infer(module, images, steps, seed, observe=shown, progress=progress)
+    trace = infer(module, inputs, steps, seed, observe=shown, progress=progress)
     figure = Figure(figsize=(11, 9), layout="constrained")
     config = model.config
-    figure.suptitle(f"{config.family}, {config.latents} latents, {len(images)} images")
+    figure.suptitle(f"{config.family}, {config.latents} latents, {len(inputs)} images")
     top, bottom = figure.subfigures(2, 1, height_ratios=(1.1, 1.0))
     left, right = top.subfigures(1, 2, width_ratios=(1.2, 1.0))
-    rows = {"input": images[:SHOWN_IMAGES], **shown.rows}
+    rows = {"input": inputs[:SHOWN_IMAGES], **shown.rows}
     shape = config.image_shape
     image_grid({k: as_images(v, shape) for k, v in rows.items()}, left.subplots())
     _draw_curves(right, trace)

@@ -36,8 +36,10 @@ from pvae_neuro.saved.model_file import (
     check_model,
     config_of,
 )
+from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.memory import require_memory
 from pvae_neuro.utils.optional import require
+from pvae_neuro.utils.paths import user_path
 from pvae_neuro.utils.settings import problems_of
 from pvae_neuro.utils.show import show
 from pvae_neuro.utils.whole_file import read_whole
@@ -84,6 +86,7 @@ class _OfficialConfig(BaseModel):
     clamp_du: Clamp
 
 
+@checked
 def import_official(
     folder: str | os.PathLike[str], input_range: tuple[float, float] | None = None
 ) -> SavedModel:
@@ -113,7 +116,7 @@ def import_official(
     MissingDependencyError
         If torch is not installed.
     """
-    root = Path(folder)
+    root = user_path(folder)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; expected a checkpoint folder of IterativeVAE")
     config_path, official = _model_config(root)

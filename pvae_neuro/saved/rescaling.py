@@ -22,8 +22,10 @@ import numpy as np
 
 from pvae_neuro.errors import InputError
 from pvae_neuro.saved.model_file import LINEAR_FAMILY, SavedModel, check_model, config_of
+from pvae_neuro.utils.arguments import checked
 
 
+@checked
 def rescale_counts(model: SavedModel, factor: float, leak: float = 1.0) -> SavedModel:
     """Make a model fire ``factor`` times as often, with spikes smaller by the same factor.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pvae_neuro.errors import InputError
+from pvae_neuro.utils.paths import user_path
 from pvae_neuro.utils.suggest import suggest
 
 FOLDER = Path(__file__).parents[1] / "zoo"
@@ -61,7 +62,7 @@ def model_path(model: str | os.PathLike[str]) -> Path:
         If there is no such file, and it is not the name of a shipped model; near names are
         proposed where it has neither folder nor ending.
     """
-    path = Path(model)
+    path = user_path(model)
     if path.is_file():
         return path
     name = os.fspath(model)

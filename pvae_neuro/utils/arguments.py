@@ -8,8 +8,10 @@ from __future__ import annotations
 import inspect
 import numbers
 import os
+import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from functools import cache, wraps
 from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar, Union, get_args, get_origin
 
@@ -53,6 +55,16 @@ def checked(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _
     return call
 
 
+def check_fields(settings: Any) -> None:
+    """Refuse fields of a dataclass of another type than its hints say, as :func:`checked` does."""
+    for name, rule in _field_rules(type(settings)).items():
+        value = getattr(settings, name)
+        if not rule.fits(value):
+            raise InputError(
+                f"{type(settings).__name__}: {name}: expected {rule.words}, got {show(value)}"
+            )
+
+
 class _Rule(NamedTuple):
     """What a hint demands."""
 
@@ -61,17 +73,22 @@ class _Rule(NamedTuple):
 
 
 def _rule_of(function: Callable[..., Any], parameter: inspect.Parameter) -> _Rule | None:
-    hint = parameter.annotation
-    if hint is parameter.empty or parameter.kind in (
-        parameter.VAR_POSITIONAL,
-        parameter.VAR_KEYWORD,
-    ):
+    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
         return None
+    return _rule_in(parameter.annotation, inspect.unwrap(function).__globals__)
+
+
+def _field_rules(kind: type) -> dict[str, _Rule]:
+    known = vars(sys.modules[kind.__module__])
+    found = {field.name: _rule_in(field.type, known) for field in fields(kind)}
+    return {name: rule for name, rule in found.items() if rule is not None}
+
+
+def _rule_in(hint: Any, known: dict[str, Any]) -> _Rule | None:
+    """The rule of a hint as it stands in a source, by the names that are known there."""
     try:
         # The text is this package's own source.
-        return _rule(
-            eval(hint, inspect.unwrap(function).__globals__) if isinstance(hint, str) else hint
-        )
+        return _rule(eval(hint, known) if isinstance(hint, str) else hint)
     except NameError:  # Imported for type checkers alone.
         return None
 
@@ -83,6 +100,8 @@ def _rule(hint: Any) -> _Rule | None:
         return _FORMS[origin](parts)
     if hint in _NUMBERS:
         return _NUMBERS[hint]
+    if origin is inspect.Parameter.empty:
+        return None
     if not isinstance(origin, type) or origin is object or _is_static_protocol(origin):
         return None
     return _Rule(lambda value: isinstance(value, origin), _WORDS.get(origin, origin.__name__))

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pvae_neuro.errors import InputError
+from pvae_neuro.utils.paths import user_path
 
 # A longer ending is no format's, and would not fit into the longest names.
 _LONGEST_SUFFIX = 20
@@ -40,7 +41,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         folder, a socket or a block device. Any other exception of the block passes through.
         Either way nothing is left behind, neither the temporary file nor a new folder.
     """
-    target = Path(path)
+    target = user_path(path)
     try:
         if _is_stream(_status(target)):
             with _reserved(Path(tempfile.gettempdir()), target) as temporary:
@@ -61,7 +62,7 @@ def check_target(path: str | os.PathLike[str]) -> None:
     InputError
         See :func:`atomic_path`.
     """
-    target = Path(path)
+    target = user_path(path)
     try:
         if _is_stream(_status(target)):
             return

@@ -33,6 +33,7 @@ from pvae_neuro.evaluation.figures import (
     Sums,
     variance_about_mean_image,
 )
+from pvae_neuro.utils.arguments import check_fields
 
 STANDARD_ERRORS = 3.0
 MOST_SEEDS = 64
@@ -62,12 +63,11 @@ class Tolerances:
     zeros_points: float = 0.3
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name, value in vars(self).items():
-            if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-                raise InputError(f"tolerances: {name}: expected a number, got {value!r}")
             if not 0 <= value < math.inf:
                 raise InputError(
-                    f"tolerances: {name}: expected a finite number of at least 0, got {value}"
+                    f"Tolerances: {name}: expected a finite number of at least 0, got {value}"
                 )
 
 

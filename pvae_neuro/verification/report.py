@@ -242,6 +242,8 @@ def _model_cards(report: ParityReport) -> Iterator[Card]:
     ):
         values = " → ".join(_number(scale * figures[name]) for figures in last)
         yield Card(what + whose, values + unit, note, state)
+    if report.held is not None:
+        yield Card("neurons at the clamp of u", f"{100 * report.held:.3g} %", "of the integers")
 
 
 def _number(value: float) -> str:

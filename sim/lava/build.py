@@ -22,6 +22,7 @@ from pvae_neuro.sim.lava.supported import lacking
 from pvae_neuro.sim.lava.timing import Timing
 from pvae_neuro.sim.noise import check_seed, check_whole
 from pvae_neuro.sim.readout import reconstruct
+from pvae_neuro.utils.arguments import checked
 
 # Lava carries the value of a Var as a float64.
 _LARGEST_INDEX = (1 << 53) - 1
@@ -153,6 +154,7 @@ class LavaNetwork:
         return reconstruct(self.network, np.asarray(counts))
 
 
+@checked
 def build_lava(
     network: IntegerNetwork,
     *,
