@@ -52,6 +52,7 @@ def experiment(
     Stopped runs go on where they stopped: give the same --out.
     """
     from pvae_neuro.experiments.registry import experiment_names, experiment_summary
+    from pvae_neuro.sim.noise import check_seed
 
     if name is None:
         _list(json, quiet)
@@ -61,8 +62,7 @@ def experiment(
         experiment_summary(each)
     if out is None:
         raise InputError(f"experiment {name}: expected a folder for its files: --out DIR")
-    if seed < 0:
-        raise InputError(f"--seed: expected an integer >= 0, got {seed}")
+    check_seed(seed)
     results = [_run(each, out, quick, data_root, models, seed, json, quiet) for each in names]
     write_json(json, results if name == ALL else results[0])
 
