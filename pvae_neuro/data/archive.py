@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from pvae_neuro.errors import InputError
 from pvae_neuro.utils.memory import require_memory
+from pvae_neuro.utils.regular import check_regular
 
 _CHUNK = 1 << 20
 _ENDING = ".npy"
@@ -130,8 +131,8 @@ def _short(shape: list[int]) -> str:
 @contextmanager
 def _readable(path: Path, key: str | None = None) -> Iterator[None]:
     try:
-        if key is None and path.exists() and not path.is_file():
-            raise ValueError("it is no regular file")
+        if key is None:
+            check_regular(path)
         yield
     except InputError:
         raise

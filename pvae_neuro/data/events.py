@@ -12,6 +12,7 @@ from pvae_neuro.data.contents import Contents, Request
 from pvae_neuro.data.listing import natural_order
 from pvae_neuro.errors import InputError
 from pvae_neuro.utils.memory import require_memory
+from pvae_neuro.utils.regular import check_regular
 
 EVENT_ENDING = ".bin"
 
@@ -31,9 +32,10 @@ def count_events(path: Path) -> npt.NDArray[np.int64]:
 
     Raises :class:`InputError` if the file cannot be read or holds something else.
     """
+    check_regular(path)
     try:
         with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1) if path.is_file() else b""
+            data = file.read(_MOST_BYTES + 1)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     events = np.frombuffer(data, np.uint8)[: len(data) // _BYTES * _BYTES].reshape(-1, _BYTES)

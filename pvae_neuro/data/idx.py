@@ -14,6 +14,7 @@ import numpy.typing as npt
 from pvae_neuro.data.contents import Arrays, Contents, Request
 from pvae_neuro.errors import InputError
 from pvae_neuro.utils.memory import require_memory
+from pvae_neuro.utils.regular import check_regular
 
 IDX_ENDINGS = ("-ubyte", ".idx", "-ubyte.gz", ".idx.gz")
 
@@ -74,8 +75,7 @@ def _find(folder: Path, prefix: str, kind: str, axes: int) -> Path:
 
 
 def _load(path: Path) -> npt.NDArray[Any]:
-    if path.exists() and not path.is_file():
-        raise ValueError("it is no regular file")
+    check_regular(path)
     with _open(path) as file:
         return _parse(file, path)
 

@@ -12,6 +12,7 @@ from pvae_neuro.data.contents import Contents, Request
 from pvae_neuro.errors import InputError, MissingDependencyError
 from pvae_neuro.utils.memory import require_memory
 from pvae_neuro.utils.optional import require
+from pvae_neuro.utils.regular import check_regular
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 # MATLAB 7.3 writes a text of its own in front.
@@ -60,8 +61,7 @@ def read_mat_file(path: Path, request: Request) -> Contents:
 
 
 def _start(path: Path) -> bytes:
-    if path.exists() and not path.is_file():
-        raise ValueError("it is no regular file")
+    check_regular(path)
     with path.open("rb") as file:
         return file.read(_HDF5_PLACE + 8)
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from pvae_neuro.data.contents import Contents, Request
 from pvae_neuro.errors import InputError
+from pvae_neuro.utils.regular import check_regular
 
 VAN_HATEREN_ENDINGS = (".iml", ".imc")
 
@@ -22,9 +23,10 @@ def read_van_hateren(path: Path) -> npt.NDArray[np.uint16]:
 
     Raises :class:`InputError` if it cannot be read or is of another length.
     """
+    check_regular(path)
     try:
         with path.open("rb") as file:
-            data = file.read(_SIZE + 1) if path.is_file() else b""
+            data = file.read(_SIZE + 1)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     if len(data) != _SIZE:
