@@ -223,9 +223,10 @@ def test_a_cap_that_is_too_low_is_warned_of():
     assert (
         report.held == pytest.approx((run.last["latents.u"] >= top).mean()) and report.held > 0.01
     )
-    assert report.figures.capped[-1] < 1e-3 < report.float_result.by_float.capped[-1]
-    beyond, held = (line for line in report.warnings if "1, the largest count;" in line)
+    assert report.figures.capped[-1] == pytest.approx((run.readout == 1).mean())
+    beyond, at, held = (line for line in report.warnings if "1, the largest count;" in line)
     assert "of the float model's counts reach" in beyond
+    assert "of all counts are at" in at
     assert "of all neurons are at the largest log-rate" in held
     fine = verify(network_of("predictive"), MODEL, FEW, steps=20, engines=["reference"])
     assert fine.warnings == ()
@@ -259,8 +260,8 @@ def test_every_seed_goes_into_the_figures(passes, monkeypatch):
     monkeypatch.setattr("pvae_neuro.verification.verify.SAMPLES_PER_BLOCK", 17)
     network = network_of("predictive")
     # A resolution that takes some seeds, and one that none reach.
-    tolerances = Tolerances(0.3 if passes else 1e-3, 10.0)
-    images = IMAGES[:40]
+    tolerances = Tolerances(0.7 if passes else 1e-3, 10.0)
+    images = IMAGES[:64]
     report = verify(
         network, MODEL, images, steps=20, seed=5, engines=["reference"], tolerances=tolerances
     )
@@ -279,7 +280,7 @@ def test_every_seed_goes_into_the_figures(passes, monkeypatch):
     ratio = result.by_integer.mse[-1] / result.by_float.mse[-1]
     assert result.mse.value == pytest.approx(100 * (ratio - 1))
     if passes:
-        assert result.mse.margin <= 0.15 and 1 < result.seeds < MOST_SEEDS
+        assert result.mse.margin <= 0.35 and 1 < result.seeds < MOST_SEEDS
     else:
         assert report.outcome in ("failed", "undecided")
 
