@@ -21,13 +21,13 @@ from pvae_neuro.experiments.shared.context import Context, budget_of
 from pvae_neuro.experiments.shared.recipes import PATCHES, mnist_model, patches_model
 from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
 from pvae_neuro.experiments.shared.style import (
-    GUIDE,
     OURS,
     PUBLISHED,
     color_of,
     label_axes,
     legend_below,
 )
+from pvae_neuro.plots.style import GUIDE
 from pvae_neuro.saved.model_file import Float32, SavedModel
 
 if TYPE_CHECKING:
