@@ -51,7 +51,8 @@ def iterations(ax: Axes, last: int) -> None:
     """Let the horizontal axis hold the iterations 1 to ``last``."""
     from matplotlib.ticker import MaxNLocator
 
-    ax.set_xlim(0.5, last + 0.5)
+    margin = max(0.5, 0.01 * last)
+    ax.set_xlim(1 - margin, last + margin)
     ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
 
 

@@ -25,6 +25,8 @@ _GROUP_OF_COPIES = re.compile(
     r'<g((?: [\w-]+="[^"]*")*)>\s*((?:<use [^>]*?style="([^"]*)"/>\s*){2,})</g>'
 )
 _LONG_FRACTION = re.compile(r"(\.\d\d)\d+")
+PICTURE_DPI = 220
+"""Of what is a picture inside a figure, such as a great many dots."""
 _NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 
@@ -46,7 +48,9 @@ def inline_svg(figure: Figure, label: str, salt: str) -> str:
 
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata=_NO_METADATA)
+        figure.savefig(
+            buffer, format="svg", transparent=True, metadata=_NO_METADATA, dpi=PICTURE_DPI
+        )
     body = buffer.getvalue().partition("<svg")[2].partition(">")[2].rpartition("</svg>")[0]
     width, height = (72 * inches for inches in figure.get_size_inches())
     head = f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(label)}">'

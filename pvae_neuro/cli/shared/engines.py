@@ -44,7 +44,8 @@ class EngineChoice:
     def engine(self, network: IntegerNetwork) -> Engine:
         """The one engine to run this network on; ``auto`` is the fastest that works here."""
         (engine,) = self.named
-        return self._scheduled(fastest_engine(network, tell=note) if engine is None else engine)
+        chosen = fastest_engine(network, tell=note) if engine is None else engine
+        return self._ready(chosen, network)
 
     def engines(self, network: IntegerNetwork) -> list[Engine]:
         """All engines, each once; ``auto`` is every one that works here but Lava."""
@@ -52,11 +53,17 @@ class EngineChoice:
         for engine in self.named:
             for one in _automatic(network) if engine is None else (engine,):
                 found.setdefault(one.name, one)
-        return [self._scheduled(engine) for engine in found.values()]
+        return [self._ready(engine, network) for engine in found.values()]
 
     def workers(self) -> Engine | None:
         """The workers of the scheduler, for a float model; None without one."""
         return None if self.scheduler is None else self._scheduled(get_engine("reference"))
+
+    def _ready(self, engine: Engine, network: IntegerNetwork) -> Engine:
+        if self.scheduler is None:
+            # What it compiles is said now, and is in no run's time.
+            engine.prepare(network, tell=note)
+        return self._scheduled(engine)
 
     def _scheduled(self, engine: Engine) -> Engine:
         if self.scheduler is None:
