@@ -74,7 +74,7 @@ def _show_model(path: Path, program: bool, json: Path | None, out: Console) -> N
     if program:
         raise InputError(f"--program: {path} is a float model; export it to get a program")
     model = load_model(path)
-    arrays = [
+    arrays: list[dict[str, Any]] = [
         {
             "name": name, "shape": list(array.shape), "dtype": array.dtype.name,
             "low": float(array.min()), "mean": float(array.mean(dtype=float)),
