@@ -57,10 +57,9 @@ def read_event_file(path: Path, request: Request) -> Contents:
 
 
 def holds_events(folder: Path) -> bool:
-    """Whether a folder, or one of its parts, has folders of recordings, one for each class."""
-    return any(path.is_file() for path in folder.glob(f"*/*{EVENT_ENDING}")) or any(
-        path.is_file() for path in folder.glob(f"*/*/*{EVENT_ENDING}")
-    )
+    """Whether a folder, or one of its parts, has folders of recordings named by their digit."""
+    places = ("", *(f"{name}/" for names in _PARTS.values() for name in names))
+    return any(any(folder.glob(f"{place}[0-9]/*{EVENT_ENDING}")) for place in places)
 
 
 def read_event_folder(folder: Path, request: Request) -> Contents:
