@@ -306,6 +306,19 @@ def test_an_import_that_fails_for_another_reason_is_not_hidden(monkeypatch):
         lazy.load(pvae_neuro, "Model", {"Model": "pvae_neuro.models.base"})
 
 
+def test_python_started_in_a_clone_finds_the_folders_beside_the_package():
+    """Without the finder of an editable installation, as where a wheel is installed."""
+    code = f"""
+import sys
+sys.meta_path[:] = [f for f in sys.meta_path if "editable" not in getattr(f, "__module__", "")]
+sys.path[:] = [{str(ROOT)!r}, *(p for p in sys.path if "editable" not in p)]
+import pvae_neuro.exporters.quantize, pvae_neuro.sim.reference
+print(pvae_neuro.sim.reference.__file__)
+"""
+    done = run_python(code)
+    assert done.stdout.strip() == str(ROOT / "sim" / "reference.py"), done.stderr
+
+
 # ---------------------------------------------------------------------------- the public surface
 
 
