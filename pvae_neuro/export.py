@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -31,14 +30,17 @@ from pvae_neuro.verification.stability import TRIAL_STEPS, instability, stabiliz
 from pvae_neuro.verification.verify import verify
 
 MEASURED_IMAGES = 64
-MEASURED_ITERATIONS = 32
+# As many as the model was trained for, within these.
+MEASURED_ITERATIONS = 32, 128
 # Far from the seeds of calibration and, by default, of `verify`.
 MEASURING_SEED = 1 << 32
 GOLDEN_IMAGES = 2
 # A network beyond these is not written unless asked for. What `verify` accepts is narrower.
+WRITTEN = Tolerances(mse_percent=5.0, zeros_points=1.0)
 # Share of the declared range; the brightest of some tens of images reach nearly all of it.
 LEAST_REACHED = 0.25
-WRITTEN = Tolerances(mse_percent=5.0, zeros_points=1.0)
+# Beyond what a file can hold.
+LARGEST_DISTANCE = 1e30
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +149,7 @@ def export_model(
             network,
             model,
             images[:MEASURED_IMAGES],
-            steps=MEASURED_ITERATIONS,
+            steps=int(np.clip(model.config.steps, *MEASURED_ITERATIONS)),
             seed=MEASURING_SEED,
             engines=[fastest_engine(network)],
             progress=tell,
@@ -196,10 +198,11 @@ def _obstacles(report: ParityReport) -> tuple[str, ...]:
     if result is None:
         return report.faults
     limits = WRITTEN.mse_percent, WRITTEN.zeros_points
+    judged = (replace(d, tolerance=t) for d, t in zip(result.distances, limits, strict=True))
     return report.faults + tuple(
-        f"integer against float: {distance}, expected at most {limit:g}{distance.unit}"
-        for distance, limit in zip(result.distances, limits, strict=True)
-        if distance.size > limit
+        f"integer against float: {distance}, expected at most {distance.tolerance:g}{distance.unit}"
+        for distance in judged
+        if distance.failed
     )
 
 
@@ -208,20 +211,20 @@ def _with_distance(network: IntegerNetwork, report: ParityReport) -> IntegerNetw
     result = report.float_result
     if result is None:
         return network
-    mse, zeros = (_finite(abs(d.value) + d.margin) for d in result.distances)
+    mse, zeros = (_storable(abs(d.value) + d.margin) for d in result.distances)
     measured = replace(
         network.measurements,
         mse_percent=mse,
         zeros_points=zeros,
         agreement=result.agreement,
         images=result.samples,
-        iterations=MEASURED_ITERATIONS,
+        iterations=report.steps,
     )
     return replace(network, measurements=measured)
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _storable(value: float) -> float | None:
+    return value if value <= LARGEST_DISTANCE else None
 
 
 def _calibration_warnings(network: IntegerNetwork, images: NDArray[Any]) -> Iterator[str]:

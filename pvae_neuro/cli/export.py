@@ -110,7 +110,7 @@ def export(
         say_line(f"warning: {line}")
     for line in result.accepted:
         say_line(f"accepted: {line}")
-    if result.report.failures:
-        say_line("verify of this file fails by its default tolerances: see the table above")
+    for line in result.report.failures:
+        say_line(f"by the default tolerances of verify: {line}")
     say(out, f"{output}: {topology}, sha256 {result.sha256}")
     say(out, f"its program and arrays: {program_hash(result.network)}")

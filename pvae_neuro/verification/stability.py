@@ -32,6 +32,8 @@ LEAST_WINDOW = 20
 # little agreement with float, so none where none is needed.
 DIAGONAL_SHARES = (0.0, 0.5, 1.0)
 TRIAL_SEED = 1
+# What a file can hold.
+LARGEST_EXCESS = 1e30
 
 Trial = Callable[[SavedModel | IntegerNetwork], "NDArray[np.float64]"]
 
@@ -133,8 +135,8 @@ def _excess(mse: NDArray[np.float64], by_float: NDArray[np.float64]) -> tuple[fl
     mean = float(by_float.mean())
     if mean == 0.0:
         # Float reconstructs without error: so must integers.
-        return (0.0 if not mse.any() else float("inf")), 0.0
+        return (0.0 if not mse.any() else LARGEST_EXCESS), 0.0
     percent = 100 * (mse - by_float) / mean
     blocks = len(percent)
     error = percent.std(ddof=1) / np.sqrt(blocks) if blocks > 1 else 0.0
-    return float(percent.mean()), float(error)
+    return min(float(percent.mean()), LARGEST_EXCESS), min(float(error), LARGEST_EXCESS)
