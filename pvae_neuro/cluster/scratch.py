@@ -54,6 +54,7 @@ def scratch_folder(prefix: str) -> tuple[str, Close]:
             return
         if not unused:
             guardian.stdin.close()
+            guardian.returncode = 0  # It goes on, and nobody waits for it.
             return
         guardian.communicate(b"unused", _SECONDS_TO_REMOVE)
 
