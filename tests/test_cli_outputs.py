@@ -351,6 +351,14 @@ def test_a_device_is_written_to(
     )  # fmt: skip
 
 
+def test_json_does_not_replace_a_model(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = content(here)
+    code, _, err = run_cli(capsys, "models", "--json", "model.safetensors")
+    assert code == 2
+    assert "is no JSON file by its name" in err
+    assert content(here) == before
+
+
 def test_standard_output_is_for_json_alone(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run_cli(capsys, *command(Output("run", "--output", ""), "-"))
     assert code == 2

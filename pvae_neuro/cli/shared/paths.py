@@ -21,6 +21,8 @@ from pvae_neuro.errors import InputError
 from pvae_neuro.utils.files import check_target
 
 STANDARD_OUTPUT = Path("-")
+# Of files that hold models and data: JSON of such a name is a slip.
+_NO_JSON = {".safetensors", ".onnx", ".npz", ".npy", ".ckpt", ".pt", ".pth", ".mat", ".gz"}
 
 
 class Role(Enum):
@@ -75,8 +77,14 @@ def prepare(known: dict[str, Role], arguments: dict[str, Any]) -> list[Path]:
             raise InputError("-: standard output is closed; give the name of a file")
     if STANDARD_OUTPUT in by_role[WRITES]:
         raise InputError("-: expected the name of a file; only --json writes to standard output")
-    files = by_role[WRITES] + [path for path in by_role[PRINTS] if path != STANDARD_OUTPUT]
+    printed = [path for path in by_role[PRINTS] if path != STANDARD_OUTPUT]
+    files = by_role[WRITES] + printed
     check_outputs(*files, inputs=by_role[READS])
+    for path in printed:
+        if path.suffix in _NO_JSON and path.exists():
+            raise InputError(
+                f"{path}: exists, and is no JSON file by its name; write the JSON to another file"
+            )
     for folder in by_role[FOLDER]:
         check_folder(folder)
     return files
