@@ -175,7 +175,7 @@ def test_patches_and_characters_are_read() -> None:
 
 def test_reading_a_file_imports_numpy_alone(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((2, 4)))
-    others = ["torch", "onnx", "scipy", "PIL", "pvae_neuro.network", "pvae_neuro.data.feeders"]
+    others = ["torch", "onnx", "scipy", "PIL", "pvae_neuro.data.feeders"]
     code = (
         "import sys; from pvae_neuro.data import load_images; "
         f"load_images({str(tmp_path / 'a.npy')!r}); assert not set({others}) & sys.modules.keys()"

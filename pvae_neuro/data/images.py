@@ -147,11 +147,13 @@ def images_of(
     shape = image_shape_of(values.shape, name)
     labels = _check_labels(contents.labels, len(values), name)
     pixels = _to_float32(values.reshape(len(values), -1))
-    _check_finite(pixels, name)
+    if values.dtype.kind == "f":
+        _check_finite(pixels, name)
     declared = _declared(contents.declared, name)
+    found = pixels.min(), pixels.max()
     divided = divisor(
         values.dtype,
-        (float(pixels.min()), float(pixels.max())),
+        (float(found[0]), float(found[1])),
         name,
         scale=contents.scale if scale is None else scale,
         declared=declared,
@@ -159,7 +161,8 @@ def images_of(
     )
     if divided != 1.0:
         pixels /= np.float32(divided)
-    lowest, highest = float(pixels.min()), float(pixels.max())
+    # Rounded as the pixels are.
+    lowest, highest = (float(value / np.float32(divided)) for value in found)
     low, high = declared or natural_range(lowest, highest)
     slack = tolerance(low, high)
     if not low - slack <= lowest <= highest <= high + slack:
@@ -167,8 +170,8 @@ def images_of(
             f"{name}: its array 'range' must be [low, high] around all values, here "
             f"[{lowest:.9g}, {highest:.9g}], got [{low:.9g}, {high:.9g}]"
         )
-    # Values beyond an edge by no more than a few roundings.
-    np.clip(pixels, np.float32(low), np.float32(high), out=pixels)
+    if not low <= lowest <= highest <= high:  # By no more than a few roundings.
+        np.clip(pixels, np.float32(low), np.float32(high), out=pixels)
     meaning = contents.meaning or f"{values.dtype} {_divided(divided)}"
     parts = (
         f"{name}: {_described(shape, pixels)}",
