@@ -114,6 +114,10 @@ def compiled(count: int) -> Callable[[Callable[..., Any]], Compiled]:
     return lambda function: Compiled(function, signature)
 
 
+inner = nb.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
+"""Compile a function into those that call it; without what a call from Python would take."""
+
+
 def command(function: Callable[..., Any]) -> Compiled:
     """Compile a command: a function of its own numbers, the first its address, and of its room."""
     return Compiled(function, types.void(_NUMBERS, _NUMBERS))
