@@ -389,6 +389,19 @@ def test_jpeg_2000_is_scaled_by_its_own_white(tmp_path: Path, bits: int) -> None
         read(tmp_path, bytes(data), "j2k")
 
 
+def test_jpeg_2000_in_colour_of_more_than_8_bits_is_refused(tmp_path: Path) -> None:
+    Image.init()
+    if "JPEG2000" not in Image.SAVE:
+        pytest.skip("Pillow is built without JPEG2000")
+    samples = whole_numbers(8, 8, 8, 3).astype(np.uint8)
+    data = bytearray(saved(samples, "JPEG2000", irreversible=False, no_jp2=True))
+    assert np.array_equal(read(tmp_path, bytes(data), "j2k").values, expected(samples, 255))
+    for component in range(3):
+        data[42 + 3 * component] = 11
+    with pytest.raises(InputError, match="holds samples of 12 bits, which Pillow reads with 8"):
+        read(tmp_path, bytes(data), "j2k")
+
+
 def test_sgi_of_16_bits_is_refused(tmp_path: Path) -> None:
     # Magic, uncompressed, 2 bytes, 2 dimensions, then width, height and channels.
     header = struct.pack(">HBBHHHHII", 474, 0, 2, 2, 3, 2, 1, 0, 65535).ljust(512, b"\0")
