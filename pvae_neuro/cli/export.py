@@ -72,7 +72,6 @@ def export(
     Nothing is written, and the exit code is 1, where MSE is more than 5 % above the float model's,
     zeros differ by more than 1 point, or R2 about the mean image is below .05.
     """
-    from pvae_neuro.artifact import program_hash
     from pvae_neuro.cli.shared.inputs import read_known
     from pvae_neuro.cli.shared.progress import stages
     from pvae_neuro.cli.shared.tables import certificate_table, parity_table
@@ -95,7 +94,7 @@ def export(
         json,
         {
             "path": str(output), "sha256": result.sha256, "topology": topology,
-            "program_hash": program_hash(result.network),
+            "program_hash": result.program_hash,
             "measured": result.report.to_dict(), "accepted": list(result.accepted),
             "warnings": list(result.warnings), "certificate": result.certificate.to_dict(),
             "unsupported_engines": result.unsupported,
@@ -112,5 +111,4 @@ def export(
         say_line(f"accepted: {line}")
     for line in result.report.failures:
         say_line(f"by the default tolerances of verify: {line}")
-    say(out, f"{output}: {topology}, sha256 {result.sha256}")
-    say(out, f"its program and arrays: {program_hash(result.network)}")
+    say(out, f"{output}: {topology}, sha256 {result.sha256}, program_hash {result.program_hash}")

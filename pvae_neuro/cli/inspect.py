@@ -43,7 +43,7 @@ def inspect(
 
 
 def _show_artifact(path: Path, program: bool, json: Path | None, out: Console) -> None:
-    from pvae_neuro.artifact import load_artifact, program_hash
+    from pvae_neuro.artifact import load_artifact
     from pvae_neuro.cli.shared.tables import certificate_table, choices_table, network_table
     from pvae_neuro.exporters.certify import examine
     from pvae_neuro.network import listing
@@ -65,7 +65,7 @@ def _show_artifact(path: Path, program: bool, json: Path | None, out: Console) -
             f"exact, the largest over every rate",
         )
     out.print(choices_table(network))
-    say(out, f"{path}: sha256 {artifact.sha256}, program_hash {program_hash(network)}")
+    say(out, f"{path}: sha256 {artifact.sha256}, program_hash {artifact.program_hash}")
 
 
 def _show_model(path: Path, program: bool, json: Path | None, out: Console) -> None:
@@ -115,12 +115,10 @@ _KINDS = {".onnx": _show_artifact, ".safetensors": _show_model}
 
 
 def _description(artifact: Artifact) -> dict[str, Any]:
-    from pvae_neuro.artifact import program_hash
-
     network = artifact.network
     return {
         "sha256": artifact.sha256,
-        "program_hash": program_hash(network),
+        "program_hash": artifact.program_hash,
         "topology": network.name,
         "family": network.family,
         "input": asdict(network.input),

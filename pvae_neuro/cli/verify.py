@@ -29,6 +29,7 @@ from pvae_neuro.cli.shared.support import (
     check_run,
     console,
     guarded,
+    say,
     write_json,
 )
 
@@ -139,6 +140,7 @@ def verify(
     out = console(json, quiet)
     out.print(parity_table(report))
     out.print(engine_table(report))
+    say(out, f"{artifact}: sha256 {exported.sha256}, program_hash {exported.program_hash}")
     conclude([report], accept_declared)
 
 
