@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from pvae_neuro.sim.reference import ReferenceEngine
 from pvae_neuro.verification import verify as verification
 from pvae_neuro.verification.integers import PairCheck
 from pvae_neuro.verification.outcomes import FAILED, PASSED, UNDECIDED, WITHIN_DECLARED
-from pvae_neuro.verification.provenance import provenance
+from pvae_neuro.verification.provenance import content_hashes, provenance
 from pvae_neuro.verification.report import (
     cards,
     render_report,
@@ -318,6 +319,20 @@ def test_tells_where_it_comes_from(good, tmp_path):
     assert f"numpy {np.__version__}" in page and "onnxruntime" in page
     assert origin.date in page and origin.python in page and origin.machine in page
     assert [file["sha256"] == "" for file in origin.to_dict()["files"]] == [False, True]
+
+
+def test_images_and_model_are_told_by_the_hash_of_their_values(report, good):
+    model = random_model()
+    images = random_images(model, 10)
+    hashes = content_hashes(model, images)
+    assert report.hashes == hashes == content_hashes(model, images.astype(np.float64))
+    assert hashes["images, values as float32"] == sha256(images.tobytes()).hexdigest()
+    page = render_report([good])
+    assert all(value in page for value in hashes.values())
+    other = random_model(seed=1)
+    changed = content_hashes(other, images), content_hashes(model, images + 1)
+    assert len({*hashes.values(), *(v for each in changed for v in each.values())}) == 4
+    assert list(content_hashes(None, images)) == ["images, values as float32"]
 
 
 def test_an_engine_of_somebody_else_has_no_version():

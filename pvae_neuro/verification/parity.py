@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -56,6 +56,8 @@ class ParityReport:
     held : float or None
         Share of neurons whose log-rate is at its upper bound after the last iteration, on the first
         engine; None where it was not recorded.
+    hashes : dict of str to str
+        SHA-256 of the values of images and float model, by what they are of.
     """
 
     network: IntegerNetwork
@@ -69,6 +71,7 @@ class ParityReport:
     figures: Figures | None
     traces: Traces | None
     held: float | None = None
+    hashes: dict[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         engines = show(", ".join(self.seconds))[1:-1]
@@ -271,6 +274,7 @@ class ParityReport:
             "pairs": [p.to_dict() for p in self.pairs],
             "figures": None if self.figures is None else self.figures.final(),
             "held": self.held,
+            "hashes": self.hashes,
             "float_against_integer": (
                 None if self.float_result is None else self.float_result.to_dict()
             ),

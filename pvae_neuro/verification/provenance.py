@@ -13,8 +13,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pvae_neuro.errors import InputError, MissingDependencyError
+from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.sim.engine import engine_packages
+from pvae_neuro.utils.digest import digest
 
 ALWAYS = ("pvae-neuro", "numpy", "onnx")
 
@@ -93,6 +98,15 @@ def provenance(
             for name, path in (files or {}).items()
         ),
     )
+
+
+def content_hashes(model: SavedModel | None, images: NDArray[np.floating[Any]]) -> dict[str, str]:
+    """SHA-256 of what a verification was given, by what it is; files do not enter."""
+    found = {"images, values as float32": digest(images.astype(np.float32))}
+    if model is not None:
+        arrays = [part for name in sorted(model.arrays) for part in (name, model.arrays[name])]
+        found["model, settings and arrays"] = digest(model.config.model_dump_json(), *arrays)
+    return found
 
 
 def _versions(engines: Iterable[str]) -> dict[str, str]:

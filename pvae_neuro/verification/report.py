@@ -279,7 +279,7 @@ def _view(report: ParityReport, salt: str) -> dict[str, Any]:
         "groups": [(g.title, g.note, [Markup(panel) for panel in g.panels]) for g in groups],
         "neurons": sum(population.size for population in report.network.populations),
         "weights": sum(connection.weight.size for connection in report.network.connections),
-        "hashes": _hashes(report.network),
+        "hashes": [*_hashes(report.network), *report.hashes.items()],
     }
 
 

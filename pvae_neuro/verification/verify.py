@@ -52,6 +52,7 @@ from pvae_neuro.verification.against_float import (
 )
 from pvae_neuro.verification.integers import PairCheck
 from pvae_neuro.verification.parity import ParityReport
+from pvae_neuro.verification.provenance import content_hashes
 from pvae_neuro.verification.traces import TRACED_SAMPLES, Traces, traced
 
 FLOAT_STAGE, MORE_SEEDS_STAGE = "float", "more seeds"
@@ -122,7 +123,7 @@ def verify(
         for first in range(0, len(images), block):
             run.block(slice(first, first + block))
         run.more_seeds()
-        return run.report()
+        return run.report(content_hashes(model, images))
 
 
 def _loaded(network: IntegerNetwork, engines: Sequence[str | Engine] | None) -> list[Engine]:
@@ -306,7 +307,7 @@ class _Verification:
         self.done[stage] += done
         self.progress(stage, self.done[stage], len(self.images) * self.steps)
 
-    def report(self) -> ParityReport:
+    def report(self, hashes: dict[str, str]) -> ParityReport:
         """Put it all together."""
         result, figures = None, None
         if self.check is not None:
@@ -326,6 +327,7 @@ class _Verification:
             figures=figures,
             traces=Traces(**self.traced) if self.traced else None,
             held=float(np.mean(self.held)) if self.held else None,
+            hashes=hashes,
         )
 
 
