@@ -76,6 +76,7 @@ def export(
     from pvae_neuro.cli.shared.progress import stages
     from pvae_neuro.cli.shared.tables import certificate_table, parity_table
     from pvae_neuro.export import export_model
+    from pvae_neuro.exporters.calibrate import MAX_CALIBRATION_IMAGES
     from pvae_neuro.exporters.quantize import QuantizeConfig
     from pvae_neuro.saved.model_file import load_model
 
@@ -83,8 +84,9 @@ def export(
     check_run(stability_steps, 0)
     saved = load_model(model)
     inputs = read_known(
-        "--calibrate", calibrate, saved, data, split="train", clip=clip, quiet=quiet
-    )
+        "--calibrate", calibrate, saved, data, split="train", clip=clip,
+        samples=MAX_CALIBRATION_IMAGES, quiet=quiet,
+    )  # fmt: skip
     with stages("export: ", quiet) as progress:
         result = export_model(
             saved, output, inputs, config, stability_steps=stability_steps, accept=accept,
