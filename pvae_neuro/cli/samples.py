@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
 from pvae_neuro.cli.shared.options import Quiet
@@ -38,6 +37,8 @@ def samples(
             raise InputError(f"{output}: exists already; give a name with -o to write it there")
     if output.suffix not in (".npy", ".npz"):
         raise InputError(f"--output: expected a name that ends in .npy or .npz, got {output}")
+    import numpy as np
+
     from pvae_neuro.utils.files import atomic_path
     from pvae_neuro.zoo import sample_digits
 
