@@ -92,6 +92,12 @@ class FrameSource(ABC):
         self.image_shape = image_shape
         self.low, self.high, self.name = float(low), float(high), name
 
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} {show(self.name)}: {self._frames} frames, "
+            f"{self.steps_per_frame} iterations on each>"
+        )
+
     def __len__(self) -> int:
         return self._frames
 

@@ -18,7 +18,7 @@ from pvae_neuro.network.host import Encoding, Input, Readout
 from pvae_neuro.network.population import Population
 from pvae_neuro.network.schedule import Activation
 from pvae_neuro.utils.html import html_table
-from pvae_neuro.utils.show import show
+from pvae_neuro.utils.show import in_a_line, show
 
 # Populations that a short form names; a name has at most 64 letters.
 _LISTED = 3
@@ -58,7 +58,7 @@ class Circuit:
         if len(self.populations) > _LISTED:
             parts.append(f"and {len(self.populations) - _LISTED} more")
         connections = f"{len(self.connections)} connections"
-        return f"<{type(self).__name__} {self.name}: {', '.join(parts)}; {connections}>"
+        return in_a_line(f"<{type(self).__name__} {self.name}: {', '.join(parts)}; {connections}>")
 
     def _repr_html_(self) -> str:
         rows: list[tuple[object, ...]] = [

@@ -37,8 +37,13 @@ def short_repr(instance: Any) -> str:
         for field, default in _defaults(type(instance)).items()
         if not _is_default(value := getattr(instance, field), default)
     ]
-    text = f"{name}({', '.join(said)})"
-    return text if len(text) <= _LONGEST_REPR else f"{text[: _LONGEST_REPR - 4]}...)"
+    return in_a_line(f"{name}({', '.join(said)})")
+
+
+def in_a_line(text: str) -> str:
+    """A form of an object, with its end kept and its middle cut where it is long."""
+    end = f"...{text[-1]}"
+    return text if len(text) <= _LONGEST_REPR else text[: _LONGEST_REPR - len(end)] + end
 
 
 def _defaults(kind: Any) -> dict[str, Any]:

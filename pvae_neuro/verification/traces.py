@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pvae_neuro.network import FloatCircuit, ImageShape, IntegerNetwork
 from pvae_neuro.network.interpreter import Values
 from pvae_neuro.sim.recording import Recording
+from pvae_neuro.utils.show import short_repr
 
 TRACED_SAMPLES = 8
 
@@ -43,6 +44,8 @@ class Traces:
     largest_potential: float
     max_count: int
     image_shape: ImageShape | None
+
+    __repr__ = short_repr
 
 
 def traced(
