@@ -89,6 +89,7 @@ def calibrate(circuit: FloatCircuit, inputs: ArrayLike, seed: int = 0) -> Calibr
 
 def _largest(circuit: FloatCircuit) -> tuple[float, str]:
     """Largest finite magnitude among a circuit's numbers, and where it is."""
+    held: list[tuple[NDArray[Any] | None, str]]
     held = [(c.weight, f"connection {c.name!r}") for c in circuit.connections]
     held += [(e.weight, f"encoding of {e.population!r}") for e in circuit.encodings]
     for p in circuit.populations:
