@@ -50,7 +50,7 @@ def evaluate(
     """Squared error summed over pixels, R2 and zeros, by iteration."""
     check_run(steps, seed)
     from pvae_neuro.cli.shared.engines import AUTO, choose_engine
-    from pvae_neuro.cli.shared.inputs import declared_input, read_images, read_subject
+    from pvae_neuro.cli.shared.inputs import read_images, read_subject
     from pvae_neuro.cli.shared.progress import single
     from pvae_neuro.cli.shared.tables import evaluation_table
     from pvae_neuro.evaluation.evaluate import evaluate as measure
@@ -65,7 +65,7 @@ def evaluate(
                 f"--engine: a float model runs on no engine, got {engine!r}; export it first"
             )
         runner = choice.workers()
-        declared = declared_input(subject.config)
+        declared = subject.config.declared_input
     else:
         runner = choice.engine(subject)
         declared = subject.input

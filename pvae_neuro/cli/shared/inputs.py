@@ -15,15 +15,9 @@ from pvae_neuro.network import Input, IntegerNetwork
 if TYPE_CHECKING:
     from pvae_neuro.artifact import Artifact
     from pvae_neuro.cli.shared.data_options import DataOptions
-    from pvae_neuro.saved.model_file import ModelConfig, SavedModel
+    from pvae_neuro.saved.model_file import SavedModel
 
 Float32 = NDArray[np.float32]
-
-
-def declared_input(config: ModelConfig) -> Input:
-    """What a float model declares of its inputs, in the words of a network."""
-    low, high = float(config.input_low), float(config.input_high)
-    return Input(config.pixels, low, high, 0, config.image_shape)
 
 
 def read_images(
@@ -104,7 +98,7 @@ def read_known(
     InputError
         Also if no source is given and the model takes something else; names the ``option``.
     """
-    declared = declared_input(model.config)
+    declared = model.config.declared_input
     if source is not None:
         return read_images(
             source, declared, data, split=split, clip=clip, samples=samples, quiet=quiet
