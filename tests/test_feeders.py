@@ -16,6 +16,7 @@ from pvae_neuro.data.feeders import (
     Stationary,
 )
 from pvae_neuro.errors import InputError
+from pvae_neuro.utils.memory import memory_limit
 
 
 def some_images(count: int = 3, channels: int = 1, side: int = 8) -> Images:
@@ -219,6 +220,13 @@ def test_gratings_take_size_and_range_from_images() -> None:
         ("sequence", False, {"frames": "absent.npy"}, "absent.npy: no such file"),
         ("sequence", False, {"frames": "absent"}, "absent: no such folder"),
         ("drifting-grating", False, {"size": 0}, "size: expected pixels"),
+        ("drifting-grating", False, {"low": "x"}, "low: expected a finite number"),
+        ("drifting-grating", False, {"zero_mean": np.zeros(3)}, "zero_mean: expected True"),
+        ("drifting-grating", False, {"temporal_frequency": 1e308}, "temporal_frequency: expected"),
+        ("sequence", False, {"frames": np.zeros((2, 3, 3)), "scale": 0}, "scale: expected a num"),
+        ("sequence", False, {"frames": np.zeros((2, 3, 3)), "scale": "x"}, "scale: expected a fin"),
+        ("jittering", True, {"max_shift": 10**30}, "max_shift: expected 0 to"),
+        ("jittering", True, {"sd": 1e308}, "sd: expected a finite number from 0 to"),
         ("drifting-grating", False, {"contrast": 1.5}, r"contrast: expected values in \[0, 1\]"),
         ("drifting-grating", False, {"spatial_frequency": 0.6}, "spatial_frequency: expected"),
         ("drifting-grating", False, {"phase": np.nan}, "phase: expected finite numbers"),
@@ -239,3 +247,22 @@ def test_flat_images_cannot_move(name: str) -> None:
         make_feeder(name, flat_images())
     with pytest.raises(InputError, match="expected grey images"):
         make_feeder("drifting-grating", flat_images())
+
+
+def test_gratings_that_do_not_fit_into_memory_are_refused() -> None:
+    with memory_limit(1000), pytest.raises(InputError, match="gratings of 64x64 pixels: needs"):
+        DriftingGrating(64)
+
+
+def test_frames_take_a_scale(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    frames = np.random.default_rng(0).integers(2, size=(3, 4, 5), dtype=np.uint8)
+    for t, frame in enumerate(frames):
+        image.fromarray(frame).save(tmp_path / f"{t}.png")
+    np.save(tmp_path / "a.npy", frames)
+    for given in (frames, tmp_path, tmp_path / "a.npy"):
+        with pytest.raises(InputError, match="scale"):
+            Sequence(given)
+        feeder = Sequence(given, scale=1)
+        assert np.array_equal(np.stack(list(feeder)), frames.reshape(3, 1, 20))
+        assert feeder.about

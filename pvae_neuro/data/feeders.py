@@ -26,6 +26,7 @@ from pvae_neuro.data.file_kinds import file_kind
 from pvae_neuro.data.folder import read_pictures
 from pvae_neuro.data.images import Float32, Images, check_size, make_images
 from pvae_neuro.data.listing import list_pictures, said
+from pvae_neuro.data.scale import check_scale
 from pvae_neuro.data.transforms import rotate_planes, shift_planes
 from pvae_neuro.errors import InputError
 from pvae_neuro.sim.noise import LARGEST_INDEX, check_seed, check_whole
@@ -180,6 +181,8 @@ class Sequence(FrameSource):
         scale: float | None = None,
         steps_per_frame: int = 1,
     ) -> None:
+        if scale is not None:
+            scale = check_scale(_check_number(scale, "scale"))
         if isinstance(frames, str | os.PathLike):
             path = user_path(frames)
             name, (values, about, left) = path.name, _read_frames(path, size, scale)
@@ -331,9 +334,10 @@ class DriftingGrating(FrameSource):
         frames: int = 100,
         steps_per_frame: int = 1,
     ) -> None:
-        shape = check_size(size)
+        shape, height = check_size(size), _check_amplitude(amplitude, low, high)
+        if not isinstance(zero_mean, bool | np.bool_):
+            raise InputError(f"zero_mean: expected True or False, got {show(zero_mean)}")
         super().__init__(frames, steps_per_frame, shape, low, high, "drifting gratings")
-        height = _check_amplitude(amplitude, low, high)
         options = _broadcast(
             {
                 "orientation": orientation, "spatial_frequency": spatial_frequency,
