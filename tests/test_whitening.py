@@ -316,8 +316,9 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
 def test_the_verb_writes_patches(photographs: Path, tmp_path: Path, capsys) -> None:
     path = tmp_path / "p.npz"
     sizes = ["--size", 8, "--train", 60, "--test", 20, "--dtype", "float32", "--seed", 5]
-    code, out, _ = run(capsys, photographs, "-o", path, *sizes, "--json", tmp_path / "p.json")
+    code, out, err = run(capsys, photographs, "-o", path, *sizes, "--json", tmp_path / "p.json")
     assert code == 0
+    assert "12 photographs, 1 of 12 files, drawn by seed 5, are for testing; 8 bits" in err
     assert "train" in out
     assert str(path) in out
     content = json.loads((tmp_path / "p.json").read_text())
@@ -337,6 +338,8 @@ def test_the_verb_refuses_with_one_line(photographs: Path, tmp_path: Path, capsy
         ([photographs, "-o", tmp_path / "p.npz", "--cutoff", 2], "cutoff"),
         ([photographs, "-o", tmp_path / "p.npz", "--contrast", "loud"], "contrast"),
         ([photographs, "-o", tmp_path / "p.npz", "--size", 100], "take smaller patches"),
+        ([photographs, "-o", tmp_path / "p.npz", "--max-memory", 0.001], "45,000 patches: needs"),
+        ([photographs, "-o", tmp_path / "p.npz", "--train", 10**20], "train: expected 1 to"),
     ):
         code, _, err = run(capsys, *arguments)
         assert code == 2
