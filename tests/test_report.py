@@ -17,6 +17,7 @@ pytest.importorskip("jinja2", reason="writes the report page")
 
 from faulty_engines import NoiseWordChanged
 
+from pvae_neuro.artifact import program_hash
 from pvae_neuro.errors import InputError, MissingDependencyError
 from pvae_neuro.exporters.quantize import quantize
 from pvae_neuro.sim.reference import ReferenceEngine
@@ -329,6 +330,9 @@ def test_images_and_model_are_told_by_the_hash_of_their_values(report, good):
     assert hashes["images, values as float32"] == sha256(images.tobytes()).hexdigest()
     page = render_report([good])
     assert all(value in page for value in hashes.values())
+    # Several reports share them.
+    both = render_report([good, good])
+    assert all(both.count(value) == 1 for value in [*hashes.values(), program_hash(good.network)])
     other = random_model(seed=1)
     changed = content_hashes(other, images), content_hashes(model, images + 1)
     assert len({*hashes.values(), *(v for each in changed for v in each.values())}) == 4

@@ -145,6 +145,7 @@ def render_report(
         verdict=max((verdict(r) for r in reports), key=lambda v: SEVERITY.index(v.state)),
         parts=parts,
         comparison=_comparison(parts) if len(parts) > 1 else [],
+        hashes=_all_hashes(reports),
         origin=origin or provenance(engines),
     )
 
@@ -279,15 +280,20 @@ def _view(report: ParityReport, salt: str) -> dict[str, Any]:
         "groups": [(g.title, g.note, [Markup(panel) for panel in g.panels]) for g in groups],
         "neurons": sum(population.size for population in report.network.populations),
         "weights": sum(connection.weight.size for connection in report.network.connections),
-        "hashes": [*_hashes(report.network), *report.hashes.items()],
     }
 
 
-def _hashes(network: IntegerNetwork) -> list[tuple[str, str]]:
-    found = [("program_hash, of what the network computes", program_hash(network))]
-    if network.file_bytes is not None:
-        found.append(("sha256 of its file", hashlib.sha256(network.file_bytes).hexdigest()))
-    return found
+def _all_hashes(reports: Sequence[ParityReport]) -> list[tuple[str, str]]:
+    """Hashes by what they are of; what several reports share is there once."""
+    networks: list[tuple[str, str]] = []
+    given: list[tuple[str, str]] = []
+    for report in reports:
+        name, file = f"{report.topology} network", report.network.file_bytes
+        networks.append((f"{name}, program_hash", program_hash(report.network)))
+        if file is not None:
+            networks.append((f"{name}, sha256 of its file", hashlib.sha256(file).hexdigest()))
+        given += report.hashes.items()
+    return list(dict.fromkeys(networks + given))
 
 
 def _network_rows(network: IntegerNetwork) -> list[tuple[str, str, str]]:
