@@ -79,6 +79,11 @@ OUTPUTS = {"--output", "--json", "--html", "--out", "--tensorboard"}
 # Values that are right after all: (option, value).
 RIGHT: set[tuple[str, str]] = set()
 
+DESCRIPTIONS = ("<f4", "<f8", ">f4", "<f2", "|u1", "<i8", "<c8", "|O", "<U5", "<M8[s]", "|V8", "x")
+SHAPES = (
+    (8, 30), (8, 6, 5), (240,), (), (0, 30), (8, 0), (10**23,), (2**62, 2), (-1, 30), (8, 5, 6),
+    (1, 1, 1, 1, 30),
+)  # fmt: skip
 JSON_VALUES: tuple[Any, ...] = (
     None, True, -1, 0, 1, 2**31, 2**63, 10**30, -(2**70), 1.5, 1e308, -1e308, 1e-320, float("nan"),
     float("inf"), "", "abc", "\x1b[31m", "a" * 3000, [], [[]], [1] * 40, {}, {"a": {"b": []}},
@@ -264,22 +269,8 @@ def _checkpoint_cases(folder: Path) -> Iterator[Case]:
 
 def _array_cases(path: Path) -> Iterator[Case]:
     """Headers of .npy files that declare something else."""
-    for descr in (
-        "<f4",
-        "<f8",
-        ">f4",
-        "<f2",
-        "|u1",
-        "<i8",
-        "<c8",
-        "|O",
-        "<U5",
-        "<M8[s]",
-        "|V8",
-        "x",
-    ):
-        for shape in ((8, 30), (8, 6, 5), (240,), (), (0, 30), (8, 0), (10**23,), (2**62, 2), (-1, 30),
-                      (8, 5, 6), (1, 1, 1, 1, 30)):  # fmt: skip
+    for descr in DESCRIPTIONS:
+        for shape in SHAPES:
             header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}"
             padded = header + " " * (63 - (len(header) + 10) % 64) + "\n"
             body = bytes(range(256)) * 8
