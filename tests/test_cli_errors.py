@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import pytest
 from cli_tools import make_files, run_cli
-from models import random_images, random_model
+from models import random_model, sound_images, sound_model
 from onnx import TensorProto, helper
 from safetensors.numpy import load_file, save_file
 
@@ -25,8 +25,7 @@ from pvae_neuro.exporters.onnx.file import SCHEMA_KEY
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    model = random_model()
-    return make_files(tmp_path_factory.mktemp("files"), model, random_images(model, 6))
+    return make_files(tmp_path_factory.mktemp("files"), sound_model(), sound_images(6))
 
 
 @pytest.fixture
@@ -103,7 +102,7 @@ def test_artifacts(files, out, refused, tmp_path):
         "empty": b"",
         "text": b"hello",
     }
-    expected = {"altered": "SHA-256", "newer": "newer", "foreign": "pvae-neuro"}
+    expected = {"altered": "altered or damaged", "newer": "newer", "foreign": "pvae-neuro"}
     for name, content in bad.items():
         path = tmp_path / f"{name}.onnx"
         path.write_bytes(content)
