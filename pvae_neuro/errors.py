@@ -22,8 +22,8 @@ class InputError(PvaeNeuroError, ValueError):
     Attributes
     ----------
     remedy : str or None
-        The argument that helps, for a caller that has its own word for it: ``clip``, ``key``,
-        ``layout``, ``max_memory``, ``scale``, ``size`` or ``split``.
+        The argument that helps, for a caller that has its own word for it: ``clip``,
+        ``input_range``, ``key``, ``layout``, ``max_memory``, ``scale``, ``size`` or ``split``.
     """
 
     def __init__(self, message: str, remedy: str | None = None) -> None:

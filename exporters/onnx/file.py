@@ -22,7 +22,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, TensorProto
 
-from pvae_neuro.errors import ArtifactError, NetworkError, PvaeNeuroError
+from pvae_neuro.errors import ArtifactError, InputError, NetworkError, PvaeNeuroError
 from pvae_neuro.exporters.onnx.golden import Golden, check_golden, from_json, to_json
 from pvae_neuro.exporters.onnx.graph import PRODUCER, build_model
 from pvae_neuro.exporters.onnx.program import (
@@ -38,6 +38,7 @@ from pvae_neuro.saved.shipped import SHIPPED
 from pvae_neuro.utils.files import atomic_path
 from pvae_neuro.utils.paths import user_path
 from pvae_neuro.utils.show import show
+from pvae_neuro.utils.whole_file import read_whole
 
 SCHEMA_KEY = "pvae_neuro.schema_version"
 PROGRAM_KEY = "pvae_neuro.program"
@@ -207,13 +208,13 @@ def _serialize(model: ModelProto) -> bytes:
 
 def _parse(path: Path) -> tuple[bytes, ModelProto]:
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        reason = error.strerror or str(error)
+        # Its bytes, those of the parsed graph, of the network and of the graph rebuilt from it.
+        data = read_whole(path, "a readable .onnx file", copies=6)
+    except InputError as error:
+        if error.remedy is not None:  # A limit that the caller can raise.
+            raise
         advice = "Export that float model first" if str(path) in SHIPPED else "Check the path"
-        raise ArtifactError(
-            f"{path}: expected a readable .onnx file, got: {reason}. {advice}"
-        ) from error
+        raise ArtifactError(f"{error}. {advice}") from error
     model = ModelProto()
     try:
         model.ParseFromString(data)

@@ -57,7 +57,7 @@ def evaluate(
     from pvae_neuro.saved.model_file import SavedModel
 
     choice = choose_engine(engine, scheduler, timeout=timeout, batch=lava_batch)
-    read = read_subject(model)
+    read = read_subject(model, quiet)
     subject: SavedModel | IntegerNetwork = read if isinstance(read, SavedModel) else read.network
     if isinstance(subject, SavedModel):
         if engine != AUTO:

@@ -72,17 +72,16 @@ def export(
     Nothing is written, and the exit code is 1, where MSE is more than 5 % above the float model's,
     zeros differ by more than 1 point, or R2 about the mean image is below .05.
     """
-    from pvae_neuro.cli.shared.inputs import read_known
+    from pvae_neuro.cli.shared.inputs import read_known, read_model
     from pvae_neuro.cli.shared.progress import stages
     from pvae_neuro.cli.shared.tables import certificate_table, parity_table
     from pvae_neuro.export import export_model
     from pvae_neuro.exporters.calibrate import MAX_CALIBRATION_IMAGES
     from pvae_neuro.exporters.quantize import QuantizeConfig
-    from pvae_neuro.saved.model_file import load_model
 
     config = QuantizeConfig(topology, weight_bits, frac_bits, max_count)
     check_run(stability_steps, 0)
-    saved = load_model(model)
+    saved = read_model(model, quiet)
     inputs = read_known(
         "--calibrate", calibrate, saved, data, split="train", clip=clip,
         samples=MAX_CALIBRATION_IMAGES, quiet=quiet,

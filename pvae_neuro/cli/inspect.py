@@ -69,11 +69,11 @@ def _show_artifact(path: Path, program: bool, json: Path | None, out: Console) -
 
 
 def _show_model(path: Path, program: bool, json: Path | None, out: Console) -> None:
-    from pvae_neuro.saved.model_file import load_model
+    from pvae_neuro.cli.shared.inputs import read_model
 
     if program:
         raise InputError(f"--program: {path} is a float model; export it to get a program")
-    model = load_model(path)
+    model = read_model(path)
     arrays: list[dict[str, Any]] = [
         {
             "name": name, "shape": list(array.shape), "dtype": array.dtype.name,

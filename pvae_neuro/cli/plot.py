@@ -46,13 +46,12 @@ def plot(
     check_run(steps, seed)
     if output.suffix not in FORMATS:
         raise InputError(f"{output}: expected a name ending in one of {', '.join(FORMATS)}")
-    from pvae_neuro.cli.shared.inputs import read_known
+    from pvae_neuro.cli.shared.inputs import read_known, read_model
     from pvae_neuro.cli.shared.progress import single
     from pvae_neuro.plots.model import plot_model
-    from pvae_neuro.saved.model_file import load_model
     from pvae_neuro.utils.files import atomic_path
 
-    saved = load_model(model)
+    saved = read_model(model, quiet)
     images = read_known("--input", input, saved, data, clip=clip, samples=samples, quiet=quiet)
     with single("plot", steps * len(images), quiet) as advance:
         figure = plot_model(saved, images, steps, seed, advance)

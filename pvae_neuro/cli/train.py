@@ -118,12 +118,12 @@ def train(
     config = _train_config(model, {k: v for k, v in settings.items() if v is not None})
     from rich.console import Console
 
-    from pvae_neuro.saved.model_file import load_model
+    from pvae_neuro.cli.shared.inputs import read_model
     from pvae_neuro.training.ranks import is_first_process
     from pvae_neuro.training.train import TrainOptions
     from pvae_neuro.training.train import train as run
 
-    before = None if start is None else load_model(start)
+    before = None if start is None else read_model(start, quiet)
     quiet = quiet or not is_first_process()
     images = data.load(input, "train", quiet=quiet)
     if not quiet:

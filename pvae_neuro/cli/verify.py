@@ -101,10 +101,9 @@ def verify(
     check_run(steps, seed)
     from pvae_neuro.artifact import load_artifact
     from pvae_neuro.cli.shared.engines import choose_engines
-    from pvae_neuro.cli.shared.inputs import check_pair, read_images
+    from pvae_neuro.cli.shared.inputs import check_pair, read_images, read_model
     from pvae_neuro.cli.shared.progress import stages
     from pvae_neuro.cli.shared.tables import engine_table, parity_table
-    from pvae_neuro.saved.model_file import load_model
     from pvae_neuro.verification.against_float import Tolerances
     from pvae_neuro.verification.provenance import provenance
     from pvae_neuro.verification.report import require_report, write_report
@@ -116,7 +115,7 @@ def verify(
     choice = choose_engines(engines, scheduler, timeout=timeout, batch=lava_batch)
     exported = load_artifact(artifact)
     network = exported.network
-    saved = None if model is None else load_model(model)
+    saved = None if model is None else read_model(model, quiet)
     if saved is not None:
         check_pair(network, saved)
     images = read_images(input, network.input, data, clip=clip, samples=samples, quiet=quiet)

@@ -387,7 +387,8 @@ def _inputs(
     if known is None:
         raise InputError(
             f"{path}: the range of the inputs of data set {dataset!r} with {pixels} pixels is not "
-            f"known; give the lowest and the highest value that it was trained with (input_range)"
+            f"known; give the lowest and the highest value that it was trained with",
+            "input_range",
         )
     return known.low, known.high, shape
 

@@ -118,7 +118,17 @@ def read_known(
     return digits
 
 
-def read_subject(path: Path) -> SavedModel | Artifact:
+def read_model(path: Path, quiet: bool = False) -> SavedModel:
+    """A float model, by its file or the name of a shipped one; says what reading converted."""
+    from pvae_neuro.saved.model_file import load_model
+
+    model = load_model(path)
+    for note in () if quiet else model.notes:
+        say_line(note)
+    return model
+
+
+def read_subject(path: Path, quiet: bool = False) -> SavedModel | Artifact:
     """Float model (``.safetensors``, or the name of a shipped one) or artifact (``.onnx``).
 
     Raises
@@ -134,9 +144,7 @@ def read_subject(path: Path) -> SavedModel | Artifact:
 
         return load_artifact(path)
     if path.suffix == ".safetensors":
-        from pvae_neuro.saved.model_file import load_model
-
-        return load_model(path)
+        return read_model(path, quiet)
     raise InputError(f"{path}: expected a model.safetensors or a model.onnx")
 
 

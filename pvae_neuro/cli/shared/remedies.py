@@ -9,6 +9,7 @@ FLAGS = {
     "counts": "a larger --max-count",
     "accept": "--weight-bits 8, other images to --calibrate with, or --accept to write it",
     "clip": "--clip",
+    "input_range": "--input-range LOW HIGH",
     "key": "--key NAME",
     "layout": "--layout AXES",
     "max_memory": "--max-memory GB",
