@@ -5,10 +5,12 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import random
 import re
 import struct
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -215,3 +217,51 @@ def test_a_gzip_bomb_is_not_unpacked(tmp_path: Path) -> None:
             file.write(packer.compress(bytes(1_000_000)))
         file.write(packer.flush())
     assert "has not the length of [2, 3]" in refusal(path, max_memory=1_000_000)
+
+
+def _saved(save: Callable[..., object], *args: object, **arrays: object) -> bytes:
+    buffer = io.BytesIO()
+    save(buffer, *args, **arrays)
+    return buffer.getvalue()
+
+
+BYTES = np.arange(4 * 36, dtype=np.uint8).reshape(4, 6, 6)
+LABELS = np.arange(4)
+IDX = b"\0\0\x08\x03" + struct.pack(">3I", 4, 6, 6) + BYTES.tobytes()
+MAT = (
+    bytes(124) + b"\x00\x01IM" + struct.pack("<II", 14, 56 + 144)
+    + struct.pack("<4I", 6, 8, 9, 0) + struct.pack("<2I3iI", 5, 12, 6, 6, 4, 0)
+    + struct.pack("<I", 1 << 16 | 1) + b"X\0\0\0" + struct.pack("<2I", 2, 144) + BYTES.tobytes()
+)  # fmt: skip
+PACKED = zlib.compress(MAT[128:])
+WHOLE = {
+    "a.npy": _saved(np.save, BYTES),
+    "a.npz": _saved(np.savez, train=BYTES, test=BYTES, labels=LABELS),
+    "compressed.npz": _saved(np.savez_compressed, x_test=BYTES, y_test=LABELS[:, None]),
+    "a-ubyte": IDX,
+    "a.idx.gz": gzip.compress(IDX),
+    "a.mat": MAT,
+    "packed.mat": MAT[:128] + struct.pack("<2I", 15, len(PACKED)) + PACKED,
+    "a.bin": bytes([3, 5, 128, 0, 1]) * 9,
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_files_that_are_changed_anywhere_are_read_or_one_line(tmp_path: Path, name: str) -> None:
+    path, rng = tmp_path / name, random.Random(name)
+    path.write_bytes(WHOLE[name])
+    assert load_images(path, scale=255).pixels.size > 0
+    for _ in range(300):
+        content = bytearray(WHOLE[name])
+        for _ in range(rng.choice((1, 1, 2, 8))):
+            place = rng.randrange(len(content))
+            change = rng.choice((
+                bytes([rng.randrange(256)]), bytes(4), b"\xff" * 4, b"\x7f\xff\xff\xff", b"",
+            ))  # fmt: skip
+            content[place : place + max(1, len(change))] = change
+        path.write_bytes(content[: rng.choice((len(content), rng.randrange(len(content))))])
+        try:
+            load_images(path, scale=255, max_memory=10**9)
+        except InputError as error:
+            assert "\n" not in str(error)
+            assert name in str(error)

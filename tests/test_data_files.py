@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from pvae_neuro.data import load_images
+from pvae_neuro.data.contents import Request
 from pvae_neuro.data.events import count_events
+from pvae_neuro.data.matlab import read_mat_file
 from pvae_neuro.data.van_hateren import read_van_hateren
 from pvae_neuro.errors import InputError
 
@@ -104,7 +106,7 @@ def test_all_digits_are_read_as_torchvision_reads_them() -> None:
 
 @pytest.fixture
 def savemat() -> Any:
-    return pytest.importorskip("scipy.io", reason="reads MATLAB's files with SciPy").savemat
+    return pytest.importorskip("scipy.io", reason="writes MATLAB's files with SciPy").savemat
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -137,10 +139,47 @@ def test_colours_and_flat_inputs_of_matlab(tmp_path: Path, savemat: Any) -> None
     assert load_images(tmp_path / "b.mat", layout="MN").pixels.shape == (6, 20)
 
 
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("dtype", ["f8", "f4", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "?"])
+def test_numbers_of_matlab_are_read_as_scipy_reads_them(
+    tmp_path: Path, savemat: Any, dtype: str, compressed: bool
+) -> None:
+    import scipy.io
+
+    values = np.random.default_rng(0).integers(0, 100, size=(3, 4, 2)).astype(dtype)
+    savemat(tmp_path / "a.mat", {"X": values, "n": 1.0, "s": "t"}, do_compression=compressed)
+    contents = read_mat_file(tmp_path / "a.mat", Request(key="X"))
+    expected = scipy.io.loadmat(tmp_path / "a.mat")["X"]
+    assert np.array_equal(contents.values, expected)
+    assert np.array_equal(contents.values, values)
+    # SciPy reads truth values as bytes.
+    assert contents.values.dtype == values.dtype
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_doubles_that_matlab_stores_as_bytes(tmp_path: Path, order: str) -> None:
+    def element(kind: int, data: bytes) -> bytes:
+        return struct.pack(order + "II", kind, len(data)) + data + bytes(-len(data) % 8)
+
+    body = (
+        element(6, struct.pack(order + "II", 6, 0))
+        + element(5, struct.pack(order + "ii", 2, 3))
+        # Up to four bytes lie within the tag.
+        + struct.pack(order + "I", 2 << 16 | 1)
+        + b"XY\0\0"
+        + element(2, bytes(range(6)))
+    )
+    version = struct.pack(order + "H", 0x0100) + (b"IM" if order == "<" else b"MI")
+    (tmp_path / "a.mat").write_bytes(bytes(124) + version + element(14, body))
+    contents = read_mat_file(tmp_path / "a.mat", Request(key="XY"))
+    assert contents.values.dtype == np.float64
+    assert contents.values.tolist() == [[0, 2, 4], [1, 3, 5]]
+
+
 def test_files_of_matlab_that_hold_no_images(tmp_path: Path, savemat: Any) -> None:
     path = tmp_path / "a.mat"
     savemat(path, {"a": np.ones((2, 4)), "b": np.ones((2, 4)), "s": "text", "c": {"x": 1}})
-    with pytest.raises(InputError, match=r"'a': 'double \[2, 4\]'.*choose one by its key"):
+    with pytest.raises(InputError, match=r"array 'a', f8 \[2, 4\], array 'b'.*by its key"):
         load_images(path)
     for key in ("s", "c", "absent"):
         with pytest.raises(InputError, match=f"no array '{key}'"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import tokenize
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -26,7 +28,7 @@ _HEADERS = {(1, 0): _format.read_array_header_1_0, (2, 0): _format.read_array_he
 # What readers of damaged archives raise, whatever their compression.
 _UNREADABLE = (
     OSError, ValueError, EOFError, RuntimeError, NotImplementedError, OverflowError, LookupError,
-    SyntaxError, TypeError, zipfile.BadZipFile, zlib.error,
+    SyntaxError, TypeError, zipfile.BadZipFile, zlib.error, tokenize.TokenError,
 )  # fmt: skip
 
 
@@ -96,7 +98,10 @@ def _read_header(file: IO[bytes]) -> Header:
     version = _format.read_magic(file)
     if version not in _HEADERS:
         raise ValueError(f"version {version} of the format holds records")
-    header = Header(*_HEADERS[version](file))
+    with warnings.catch_warnings():
+        # Files that Python 2 wrote are read with a warning; what matters is checked below.
+        warnings.simplefilter("ignore")
+        header = Header(*_HEADERS[version](file))
     if header.dtype.kind not in "fiub" and not header.dtype.hasobject:
         return header  # Text, such as the names of files; it is refused where images are wanted.
     if header.dtype.hasobject or min(header.shape, default=0) < 0:

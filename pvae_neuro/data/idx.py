@@ -36,7 +36,7 @@ def read_idx(path: Path) -> npt.NDArray[Any]:
         raise
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
-    except (OSError, EOFError, ValueError, zlib.error) as error:
+    except (OSError, EOFError, ValueError, OverflowError, zlib.error) as error:
         raise InputError(
             f"{path}: expected an IDX file, got something else or a damaged one ({error})"
         ) from error

@@ -23,6 +23,8 @@ Float32 = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
 COLOURS = 3
+# Sides of pictures that formats can store.
+_LONGEST = 1 << 16
 # Orders of axes in which colours are looked for, with their axis.
 _COLOURS_LATER = {"NHWC": 3, "HWCN": 2}
 
@@ -217,8 +219,11 @@ def check_size(size: int | tuple[int, int]) -> tuple[int, int]:
     """(H, W) from one number, for squares, or from two whole numbers of at least 1."""
     pair: Any = (size, size) if isinstance(size, int | np.integer) else size
     whole = isinstance(pair, tuple | list) and all(isinstance(s, int | np.integer) for s in pair)
-    if not whole or len(pair) != 2 or min(pair) < 1 or isinstance(size, bool):
-        raise InputError(f"size: expected pixels, one whole number or (H, W), got {size!r}")
+    fits = whole and len(pair) == 2 and all(1 <= side <= _LONGEST for side in pair)
+    if not fits or isinstance(size, bool):
+        raise InputError(
+            f"size: expected pixels, one whole number from 1 to {_LONGEST} or (H, W), got {size!r}"
+        )
     return int(pair[0]), int(pair[1])
 
 

@@ -17,7 +17,7 @@ from pvae_neuro.data.scale import check_scale
 from pvae_neuro.errors import InputError
 from pvae_neuro.network import Input
 from pvae_neuro.utils.arguments import checked
-from pvae_neuro.utils.memory import memory_limit
+from pvae_neuro.utils.memory import memory_limit, require_memory
 from pvae_neuro.utils.paths import user_path
 from pvae_neuro.utils.progress import StageProgress, shown_stages
 from pvae_neuro.utils.suggest import suggest
@@ -102,6 +102,9 @@ def load_images(
         if given is not None and option not in source.heeds:
             raise InputError(_UNHEEDED[option].format(os.fspath(dataset)))
     with memory_limit(max_memory), shown_stages(progress) as tell:
+        if wanted is not None:
+            # In three colours, as floats.
+            require_memory(12 * wanted[0] * wanted[1], f"size {wanted[0]}x{wanted[1]}")
         contents = source.read(Request(split, key, wanted, limit, scale, seed, tell))
         left = None if "scale" in source.heeds else scale
         images = images_of(contents, source.name, scale=left, layout=layout, model=model)

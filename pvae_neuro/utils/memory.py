@@ -26,16 +26,13 @@ def available_memory() -> int:
 @contextmanager
 def memory_limit(max_memory: int | None) -> Iterator[None]:
     """Read under a limit of ``max_memory`` bytes within this block; None leaves it as it is."""
+    if max_memory is not None and not 0 < max_memory < 1 << 63:
+        raise InputError(f"max_memory: expected bytes, at least 1, got {max_memory}")
     token = _asked.set(_asked.get() if max_memory is None else max_memory)
     try:
         yield
     finally:
         _asked.reset(token)
-
-
-def set_memory_limit(max_memory: int | None) -> None:
-    """Read under a limit of ``max_memory`` bytes from now on; None: half of what is available."""
-    _asked.set(max_memory)
 
 
 def require_memory(needed: int, what: str, max_memory: int | None = None) -> None:
