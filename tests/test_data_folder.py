@@ -122,12 +122,13 @@ def test_what_is_left_out_is_counted_with_its_reason(tmp_path: Path) -> None:
     assert [path.name for path in listing.files] == ["a.png", "b.GIF", "c.webp", "train.jpeg"]
     assert listing.left_out == {
         ".txt": 2, "hidden": 2, ".heic": 1, "without an ending": 1, "hidden folders": 1,
-        "broken links": 1, "that are no regular files": 1,
+        "broken links": 1, "no regular files": 1,
     }  # fmt: skip
     about = read_folder(tmp_path, "all").about
     assert about.startswith("4 pictures, all of the folder; 8 bits, divided by 255; ")
     assert about.endswith(
-        "left out: 2 .txt, 2 hidden, 1 .heic, 1 broken links, 1 hidden folders, 2 others"
+        "left out: .txt (2), hidden (2), .heic (1), broken links (1), hidden folders (1), "
+        "others (2)"
     )
 
 
@@ -142,7 +143,7 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
     listing = list_pictures(folder)
     found = [path.relative_to(folder).as_posix() for path in listing.files]
     assert found == ["b.png", "c.png", "linked/a.png"]
-    assert listing.left_out == {"links to folders that are read already": 2}
+    assert listing.left_out == {"links to folders read already": 2}
 
 
 def test_all_reads_every_picture(tmp_path: Path) -> None:
@@ -159,7 +160,7 @@ def test_all_reads_every_picture(tmp_path: Path) -> None:
     for part in ("train", "test"):
         write(tmp_path / part / "a.png", np.full((1, 1), 200, np.uint8))
     assert len(read_folder(tmp_path, "all").values) == 14
-    assert "left out: 12 outside train/ and test/" in read_folder(tmp_path, "test").about
+    assert "left out: outside train/ and test/ (12)" in read_folder(tmp_path, "test").about
 
 
 def test_what_was_done_is_said(tmp_path: Path) -> None:
@@ -172,14 +173,14 @@ def test_what_was_done_is_said(tmp_path: Path) -> None:
     read = read_folder(tmp_path, "all", size=6)
     assert read.values.shape == (3, 6, 6)
     assert read.about == (
-        "3 pictures, all of the folder; 2 of 8 bits, divided by 255; 1 of 16 bits, divided by "
-        "65535; 3 cropped about the centre and resized to 6x6; 1 turned by their EXIF orientation; "
-        "3 enlarged; 1 with three equal channels, taken as grey; no file left out"
+        "3 pictures, all of the folder; 8 bits, divided by 255 (2); 16 bits, divided by 65535 (1); "
+        "cropped about the centre and resized to 6x6 (3); turned upright by EXIF (1); "
+        "enlarged (3); three equal channels taken as grey (1); no file left out"
     )
     write(tmp_path / "d.png", colour)
     read = read_folder(tmp_path, "all")
     assert np.array_equal(read.values[0], np.stack([np.rot90(grey, 2) / np.float32(255)] * 3))
-    assert "3 grey ones with three equal channels, as others are in colour" in read.about
+    assert "grey, repeated in three channels as others are in colour (3)" in read.about
 
 
 def test_pictures_that_are_nearly_black_need_a_scale(tmp_path: Path) -> None:

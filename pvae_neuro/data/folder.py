@@ -59,8 +59,8 @@ class Facts:
 
     def __str__(self) -> str:
         uniform = len(self.depths) == 1
-        depths = [each if uniform else f"{n:,} of {each}" for each, n in self.depths.items()]
-        return "; ".join(depths + [f"{count:,} {note}" for note, count in self.notes.items()])
+        depths = [each if uniform else f"{each} ({n:,})" for each, n in self.depths.items()]
+        return "; ".join(depths + [f"{note} ({count:,})" for note, count in self.notes.items()])
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +165,7 @@ def _stacked(pictures: list[Picture], size: tuple[int, int] | None) -> FolderPic
     planes = [picture.values for picture in pictures]
     grey = sum(plane.ndim == 2 for plane in planes)
     if 0 < grey < len(planes):
-        facts.notes["grey ones with three equal channels, as others are in colour"] = grey
+        facts.notes["grey, repeated in three channels as others are in colour"] = grey
         planes = [_in_colour(plane) for plane in planes]
     return FolderPictures(np.stack(planes), str(facts))
 

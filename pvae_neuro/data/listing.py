@@ -65,11 +65,11 @@ def said(left_out: Counter[str]) -> str:
 
 
 def _ranked(left_out: Counter[str]) -> str:
-    """Reasons with their counts, the most frequent first, as in ``3 .txt, 1 hidden``."""
+    """Reasons with their counts, the most frequent first, as in ``.txt (3), hidden (1)``."""
     ranked = sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
-    named = [f"{count:,} {reason}" for reason, count in ranked[:_NAMED]]
+    named = [f"{reason} ({count:,})" for reason, count in ranked[:_NAMED]]
     rest = sum(count for _, count in ranked[_NAMED:])
-    return ", ".join([*named, f"{rest:,} others"] if rest else named)
+    return ", ".join([*named, f"others ({rest:,})"] if rest else named)
 
 
 def _numbers(text: str) -> list[str | int]:
@@ -92,7 +92,7 @@ def _walk(folder: Path, left_out: Counter[str]) -> Iterator[Path]:
             if name.startswith("."):
                 left_out["hidden folders"] += 1
             elif identity in entered:
-                left_out["links to folders that are read already"] += 1
+                left_out["links to folders read already"] += 1
             else:
                 entering.append(name)
                 entered.add(identity)
@@ -113,4 +113,4 @@ def _unfit(path: Path, suffixes: tuple[str, ...]) -> str:
         return path.suffix.lower() or "without an ending"
     if not path.exists():
         return "broken links"
-    return "" if path.is_file() else "that are no regular files"
+    return "" if path.is_file() else "no regular files"

@@ -56,7 +56,7 @@ class Picture:
     """Largest stored sample relative to white; 1 where there is no white."""
 
     notes: tuple[str, ...]
-    """What was done to it, each as the end of "so many pictures ..."."""
+    """What was done to it."""
 
 
 def picture_suffixes() -> tuple[str, ...]:
@@ -92,7 +92,7 @@ def read_picture(
     values = found.values
     if values.ndim == 3 and (values[..., :1] == values).all():
         values = values[..., 0]
-        notes.append("with three equal channels, taken as grey")
+        notes.append("three equal channels taken as grey")
     if not np.isfinite(values).all():
         raise InputError(f"{path}: expected finite values, got NaN or infinite ones")
     brightness = float(values.max()) / found.white if found.white > 1 else 1.0
@@ -148,7 +148,7 @@ def _upright(path: Path) -> tuple[Stored, list[str]]:
     notes = _check_count(decoded)
     found = stored(decoded)
     if decoded.turned:
-        notes.append("turned by their EXIF orientation")
+        notes.append("turned upright by EXIF")
     return found._replace(values=_UPRIGHT[decoded.orientation](found.values)), notes
 
 
@@ -158,7 +158,7 @@ def _check_count(decoded: Decoded) -> list[str]:
         return []
     # Photographs of some telephones carry previews, or the other eye's picture, behind the first.
     if decoded.image.format == "MPO":
-        return ["that are the first of several in their file (MPO)"]
+        return ["first of several in an MPO file"]
     raise decoded.unfit(
         f"holds {decoded.pictures} pages or frames", "expected one picture; save each as a file"
     )

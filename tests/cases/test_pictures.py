@@ -69,7 +69,7 @@ def test_palette_grey_3_channels() -> None:
     case = case_folder("palette_grey_3_channels")
     images = load_images(case, split="all")
     assert images.image_shape == (28, 28)
-    assert "1 with three equal channels, taken as grey" in images.about
+    assert "three equal channels taken as grey (1)" in images.about
 
 
 @pytest.mark.parametrize("dtype", ["auto", "float32"])
