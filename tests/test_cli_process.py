@@ -234,21 +234,29 @@ def test_an_output_that_standard_output_goes_to_is_refused(files: Path, tmp_path
     assert b"is the file that the output or errors of this command are written to" in done.stderr
 
 
-def test_files_go_through_pipes(files: Path) -> None:
-    """Standard output as a file that is named, and standard input as a FIFO."""
+def test_standard_output_may_be_named(files: Path) -> None:
     done = process(
-        files, "run", "/dev/stdin", "-i", "x.npy", "-t", 2, "-e", "reference", "-q",
-        "-o", "/dev/stdout", shell="< <(cat predictive.onnx)",
+        files, "run", "predictive.onnx", "-i", "x.npy", "-t", 2, "-e", "reference", "-q",
+        "-o", "/dev/stdout",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(b"PK")
+
+
+@pytest.mark.parametrize(
+    ("model", "images", "piped"),
+    [("/dev/stdin", "x.npy", "predictive.onnx"), ("predictive.onnx", "/dev/stdin", "x.npy")],
+)
+def test_standard_input_as_a_fifo_is_one_line(
+    files: Path, tmp_path: Path, model: str, images: str, piped: str
+) -> None:
     done = process(
-        files, "run", "predictive.onnx", "-i", "/dev/stdin", "-o", "o.npz",
-        shell="< <(cat x.npy)",
-    )  # fmt: skip
+        files, "run", model, "-i", images, "-o", tmp_path / "o.npz", shell=f"< <(cat {piped})"
+    )
     assert done.returncode == 2
-    assert done.stderr.startswith(b"error: ")
+    assert done.stderr.startswith(b"error: /dev/stdin") or b"'/dev/stdin'" in done.stderr
     assert done.stderr.count(b"\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("module", ["pvae_neuro", "pvae_neuro.cli.main"])
