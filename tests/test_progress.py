@@ -84,6 +84,21 @@ def test_a_stage_of_many_parts_prints_few_lines(clock, capsys):
     ]
 
 
+def test_no_time_is_told_from_the_first_bit_of_the_work(clock, capsys):
+    with shown_stages(True) as tell:
+        clock.now = 60.0
+        tell("run", 0, 1000)
+        clock.now = 80.0
+        tell("run", 1, 1000)
+        clock.now = 120.0
+        tell("run", 500, 1000)
+    assert capsys.readouterr().err.splitlines() == [
+        "run: 0 %",
+        "run: 0 %",
+        "run: 50 %, about 120 s left",
+    ]
+
+
 @pytest.mark.parametrize("asked", [None, False])
 def test_a_script_whose_output_goes_elsewhere_shows_nothing(asked, clock, capsys):
     work(clock, asked)

@@ -24,6 +24,8 @@ StageProgress = Callable[[str, int, int], None]
 
 # A shorter stage is not worth a line in a log.
 QUIET_SECONDS = 2.0
+# A share of the work from which the time that is left can be told.
+LEAST_SHARE = 0.05
 # Lines of a stage that goes on come at this distance.
 LINE_SECONDS = 10.0
 
@@ -112,7 +114,9 @@ def _lines(prefix: str) -> Iterator[StageProgress]:
         if done >= total:
             text = f"{seconds:.1f} s" if seconds > QUIET_SECONDS else None
         elif now - last_line >= LINE_SECONDS:
-            left = f", about {seconds * (total - done) / done:.0f} s left" if done else ""
+            # What comes before, such as a compilation, says nothing about the rest.
+            known = done >= LEAST_SHARE * total
+            left = f", about {seconds * (total - done) / done:.0f} s left" if known else ""
             text = f"{100 * done / total:.0f} %{left}"
         else:
             text = None
