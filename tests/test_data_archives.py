@@ -171,9 +171,14 @@ def test_streams_are_not_waited_for(tmp_path: Path, ending: str) -> None:
     refusal(tmp_path / f"zero{ending}")
 
 
+def test_names_longer_than_any_file_has(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        load_images(tmp_path / ("a" * 300))
+
+
 def test_devices_are_no_images() -> None:
     for name in ("/dev/zero", "/dev/null"):
-        with pytest.raises(InputError, match=f"'{name}': expected the name of a data set"):
+        with pytest.raises(InputError, match=f"{name}: expected a regular file, got a FIFO"):
             load_images(name)
 
 
@@ -250,7 +255,7 @@ WHOLE = {
 def test_files_that_are_changed_anywhere_are_read_or_one_line(tmp_path: Path, name: str) -> None:
     path, rng = tmp_path / name, random.Random(name)
     path.write_bytes(WHOLE[name])
-    assert load_images(path, scale=255).pixels.size > 0
+    assert load_images(path, split=None, scale=255).pixels.size > 0
     for _ in range(300):
         content = bytearray(WHOLE[name])
         for _ in range(rng.choice((1, 1, 2, 8))):
@@ -261,7 +266,7 @@ def test_files_that_are_changed_anywhere_are_read_or_one_line(tmp_path: Path, na
             content[place : place + max(1, len(change))] = change
         path.write_bytes(content[: rng.choice((len(content), rng.randrange(len(content))))])
         try:
-            load_images(path, scale=255, max_memory=10**9)
+            load_images(path, split=None, scale=255, max_memory=10**9)
         except InputError as error:
             assert "\n" not in str(error)
             assert name in str(error)

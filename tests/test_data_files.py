@@ -101,6 +101,16 @@ def test_all_digits_are_read_as_torchvision_reads_them() -> None:
         assert np.array_equal(loaded.labels, digits.targets.numpy())
 
 
+def test_arrays_are_known_whatever_their_name(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).uniform(size=(2, 4)).astype(np.float32)
+    with (tmp_path / "digits").open("wb") as file:
+        np.save(file, values)
+    with (tmp_path / "digits.data").open("wb") as file:
+        np.savez(file, images=values)
+    for name in ("digits", "digits.data"):
+        assert np.array_equal(load_images(tmp_path / name).pixels, values)
+
+
 # ---------------------------------------------------------------------------------------- MATLAB
 
 

@@ -444,7 +444,7 @@ def _read_frames(
     path: Path, size: int | tuple[int, int] | None, scale: float | None
 ) -> tuple[npt.NDArray[Any], str, float | None]:
     """Frames, what was read, and the scale that is left to apply."""
-    kind = None if path.is_dir() else file_kind(path)
+    kind = file_kind(path)
     if kind is not None:
         if size is not None:
             raise InputError("size: expected a folder of frames; a file is read as it is")

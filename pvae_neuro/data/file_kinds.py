@@ -1,4 +1,4 @@
-"""Files of images: which reader takes a file, by the ending of its name."""
+"""Files of images: which reader takes a file, by the ending of its name, or by how it begins."""
 
 from __future__ import annotations
 
@@ -28,10 +28,13 @@ class FileKind:
     heeds: frozenset[str] = frozenset()
     """Options that it has a use for, of those that not every source has."""
 
+    start: bytes = b"\xff" * 8
+    """How files of this kind begin whatever their name; by default as none does."""
+
 
 FILE_KINDS = (
-    FileKind((".npy",), read_npy_file, frozenset({"layout"})),
-    FileKind((".npz",), read_npz_file, frozenset({"key", "layout"})),
+    FileKind((".npy",), read_npy_file, frozenset({"layout"}), b"\x93NUMPY"),
+    FileKind((".npz",), read_npz_file, frozenset({"key", "layout"}), b"PK\x03\x04"),
     FileKind((".mat",), read_mat_file, frozenset({"key", "layout"})),
     FileKind(IDX_ENDINGS, read_idx_file, frozenset({"layout"})),
     FileKind(VAN_HATEREN_ENDINGS, read_van_hateren_file),
@@ -40,6 +43,13 @@ FILE_KINDS = (
 
 
 def file_kind(path: Path) -> FileKind | None:
-    """The kind of a file by its name; None if no reader takes it."""
+    """The kind of a file; None if no reader takes it, and for folders."""
+    if path.is_dir():
+        return None
     name = path.name.lower()
-    return next((kind for kind in FILE_KINDS if name.endswith(kind.endings)), None)
+    named = next((kind for kind in FILE_KINDS if name.endswith(kind.endings)), None)
+    if named is not None or not path.is_file():
+        return named
+    with path.open("rb") as file:
+        start = file.read(8)
+    return next((kind for kind in FILE_KINDS if start.startswith(kind.start)), None)

@@ -20,6 +20,7 @@ from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.memory import memory_limit, require_memory
 from pvae_neuro.utils.paths import user_path
 from pvae_neuro.utils.progress import StageProgress, shown_stages
+from pvae_neuro.utils.regular import check_regular
 from pvae_neuro.utils.suggest import suggest
 
 if TYPE_CHECKING:
@@ -94,7 +95,10 @@ def load_images(
         raise InputError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
     if limit is not None and (isinstance(limit, bool) or limit < 1):
         raise InputError(f"limit: expected at least 1 image, got {limit}")
-    source = _find(dataset, user_path(data_root))
+    try:
+        source = _find(dataset, user_path(data_root))
+    except OSError as error:
+        raise InputError(f"{dataset}: cannot be read ({error.strerror or error})") from error
     if scale is not None:
         scale = check_scale(scale)
     wanted = None if size is None else check_size(size)
@@ -135,7 +139,7 @@ def _find(dataset: str | os.PathLike[str], root: Path) -> _Source:
     if name in NAMED_SETS:
         heeds = frozenset({"size"} if name in RESIZED_SETS else ())
         return _Source(name, partial(read_named_set, name, root), heeds)
-    kind = None if path.is_dir() else file_kind(path)
+    kind = file_kind(path)
     if kind is not None:
         return _Source(path.name, partial(kind.read, path), kind.heeds)
     if path.is_dir():
@@ -145,6 +149,7 @@ def _find(dataset: str | os.PathLike[str], root: Path) -> _Source:
         return _Source(title, partial(_read_folder, path), _PICTURES)
     if path.is_file():
         return _Source(path.name, partial(_read_picture, path), _PICTURES)
+    check_regular(path)
     raise InputError(
         f"dataset {written!r}: expected the name of a data set, an existing folder of images, or a "
         f"file of images such as .npy or .npz{suggest(written, NAMED_SETS)}"

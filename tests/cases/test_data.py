@@ -175,7 +175,8 @@ def test_training_images_are_not_taken_for_test_images(cli) -> None:
     code, _, err = cli(*command)
     assert code == 2
     assert "expected images of the part 'test', got 'train' images alone" in err
-    assert "--split train" in err
+    assert "the split 'train'" in err
+    assert "(--split PART" in err
     code, _, err = cli(*command, "--split", "train")
     assert code == 0
     assert "array 'train'" in err

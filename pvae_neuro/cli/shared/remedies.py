@@ -15,7 +15,7 @@ FLAGS = {
     "max_memory": "--max-memory GB",
     "scale": "--scale NUMBER",
     "size": "--size HxW",
-    "split": "--split train, or --key NAME",
+    "split": "--split PART, or --key NAME",
 }
 
 
