@@ -15,7 +15,14 @@ from hypothesis import strategies as st
 from models import random_model
 
 from pvae_neuro.errors import InputError, ModelFileError
-from pvae_neuro.saved.model_file import ModelConfig, check_model, load_model, save_model
+from pvae_neuro.models.registry import model_names
+from pvae_neuro.saved.model_file import (
+    ModelConfig,
+    SavedModel,
+    check_model,
+    load_model,
+    save_model,
+)
 from pvae_neuro.utils.memory import memory_limit
 from pvae_neuro.utils.whole_file import read_whole
 
@@ -269,3 +276,31 @@ def test_models_that_were_built_are_checked_like_files() -> None:
         check_model(type(MODEL)(MODEL.config, short), "here")
     other = ModelConfig.model_validate({**CONFIG, "family": "igvae"})
     check_model(type(MODEL)(other, short), "here")
+
+
+WRONG = [
+    None, -1, 0, 1.5, "x", "", [], {}, [0], [-1], [1, 2, 3], 10**12, 10**30, True, float("nan"),
+    float("inf"), "lin\x1b", [["a"]], [10**9], [1 << 20] * 3,
+]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element")
+@pytest.mark.parametrize("family", model_names())
+def test_any_setting_of_an_architecture_is_taken_or_refused(family: str) -> None:
+    pytest.importorskip("torch", reason="needs PyTorch")
+    from pvae_neuro.models.registry import model_class, model_from_saved
+
+    sizes = {"pixels": 16, "latents": 4, "image_shape": [4, 4], "family": family}
+    config = ModelConfig.model_validate_json(json.dumps({**CONFIG, **sizes}))
+    saved = model_class(family)(config).to_saved()
+    architecture = saved.config.architecture
+    refused = 0
+    for name in (*architecture, "unknown"):
+        for value in WRONG:
+            changed = config.model_copy(update={"architecture": {**architecture, name: value}})
+            try:
+                model_from_saved(SavedModel(changed, saved.arrays))
+            except (InputError, ModelFileError) as error:
+                refused += 1
+                assert "\n" not in str(error)
+    assert refused >= len(WRONG)

@@ -227,17 +227,21 @@ class Model(nn.Module, ABC):
         ModelFileError
             If its arrays do not fit its configuration.
         """
+        where = f"model of the family {saved.config.family!r}"
+        # First without memory: the configuration may demand more than there is.
+        with torch.device("meta"):
+            cls(saved.config, preset=preset).check_arrays(saved.arrays, where)
         model = cls(saved.config, preset=preset)
-        model.load_arrays(saved.arrays, f"model of the family {saved.config.family!r}")
+        model.load_arrays(saved.arrays, where)
         return model
 
-    def load_arrays(self, arrays: Mapping[str, Float32], where: str) -> None:
-        """Copy arrays into the parameters of the same names.
+    def check_arrays(self, arrays: Mapping[str, Float32], where: str) -> None:
+        """Refuse arrays whose names or shapes are not those of the parameters.
 
         Raises
         ------
         ModelFileError
-            If names or shapes differ; the message begins with ``where``.
+            If they differ; the message begins with ``where``.
         """
         expected = {name: tuple(value.shape) for name, value in self.named_parameters()}
         got = {name: array.shape for name, array in arrays.items()}
@@ -248,6 +252,16 @@ class Model(nn.Module, ABC):
                 f"expected {[expected.get(name) for name in differing]}, got "
                 f"{[got.get(name) for name in differing]}; save the model again"
             )
+
+    def load_arrays(self, arrays: Mapping[str, Float32], where: str) -> None:
+        """Copy arrays into the parameters of the same names.
+
+        Raises
+        ------
+        ModelFileError
+            If names or shapes differ; the message begins with ``where``.
+        """
+        self.check_arrays(arrays, where)
         with torch.no_grad():
             for name, parameter in self.named_parameters():
                 parameter.copy_(torch.from_numpy(np.array(arrays[name])))
