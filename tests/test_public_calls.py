@@ -265,6 +265,11 @@ def test_a_home_folder_is_expanded(tmp_path, monkeypatch):
     assert pn.load_artifact("~/n.onnx").program_hash == result.program_hash
     np.save(tmp_path / "x.npy", IMAGES)
     assert np.array_equal(pn.load_images("~/x.npy").pixels, IMAGES)
+    monkeypatch.chdir(tmp_path)
+    pn.save_model(MODEL, "./~nobody-of-this-name")
+    assert (tmp_path / "~nobody-of-this-name").is_file()
+    with pytest.raises(pn.InputError, match="no home folder for ~nobody-of-this-name"):
+        pn.save_model(MODEL, "~nobody-of-this-name")
 
 
 # ----------------------------------------------------------------------------------- cases

@@ -22,8 +22,13 @@ def user_path(path: str | os.PathLike[str]) -> Path:
             f"path: expected the name of a file or folder, as text or as a path, got "
             f"{repr(written)[:80]}"
         )
+    path = Path(written)
+    if not str(path).startswith("~"):
+        return path
+    if not written.startswith("~"):
+        return path.absolute()  # ./~name is a file here; a path has dropped the dot.
     try:
-        return Path(written).expanduser()
+        return path.expanduser()
     except RuntimeError as error:
         raise InputError(
             f"{written}: there is no home folder for {written.split('/')[0]}; write ./{written} "
