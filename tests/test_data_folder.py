@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cli_tools import run_cli
 
 from pvae_neuro.data import load_images
 from pvae_neuro.data.folder import read_folder, split_pictures
 from pvae_neuro.data.listing import list_pictures, natural_order
 from pvae_neuro.errors import InputError
+from pvae_neuro.network import Input
 from pvae_neuro.utils.memory import memory_limit
 
 Image = pytest.importorskip("PIL.Image")
@@ -224,3 +226,48 @@ def test_pictures_that_do_not_fit_into_memory_are_refused(tmp_path: Path) -> Non
         write(tmp_path / f"{place}.png", random_bytes(place, 4, 4))
     with memory_limit(1000), pytest.raises(InputError, match=r"50 pictures: needs 6\.4e-06 GB"):
         read_folder(tmp_path, "all")
+
+
+COLOURED = Input(48, 0.0, 1.0, 14, (3, 4, 4))
+
+
+def test_a_model_of_colours_gets_three_channels_of_grey_pictures(tmp_path: Path) -> None:
+    grey = write(tmp_path / "a.png", random_bytes(0, 4, 4))
+    write(tmp_path / "b.png", np.repeat(random_bytes(1, 4, 4)[..., None], 3, axis=2))
+    assert load_images(tmp_path, split="all").image_shape == (4, 4)
+    loaded = load_images(tmp_path, split="all", model=COLOURED)
+    assert loaded.image_shape == (3, 4, 4)
+    assert np.array_equal(loaded.pixels[0], np.tile(grey.ravel(), 3) / np.float32(255))
+    assert COLOURED.check(loaded.planes()).shape == (2, 48)
+    assert "grey, repeated in three channels as the model takes colours (2)" in loaded.about
+    single = load_images(tmp_path / "a.png", model=COLOURED)
+    assert np.array_equal(single.pixels, loaded.pixels[:1])
+    for place in range(50):
+        write(tmp_path / f"{place}.png", random_bytes(place, 4, 4))
+    # Twice 52 pictures of 48 values.
+    with memory_limit(19_000), pytest.raises(InputError, match=r"52 pictures: needs 2e-05 GB"):
+        load_images(tmp_path, split="all", model=COLOURED)
+
+
+@pytest.mark.parametrize(
+    "model", [COLOURED, Input(49, 0.0, 1.0, 14, (7, 7)), Input(9, 0.0, 1.0, 1)]
+)
+def test_pictures_of_another_size_than_the_models_can_be_resized(
+    tmp_path: Path, model: Input
+) -> None:
+    write(tmp_path / "a.png", random_bytes(0, 6, 5))
+    expected = "9 pixels in all" if model.image_shape is None else "as the model takes, got 6x5"
+    with pytest.raises(InputError, match=f"{expected}.* give a size to crop") as refused:
+        load_images(tmp_path, split="all", model=model)
+    assert refused.value.remedy == "size"
+    size = 3 if model.image_shape is None else model.image_shape[-2:]
+    assert load_images(tmp_path, split="all", model=model, size=size).pixels.shape[1] == model.size
+
+
+def test_the_command_line_names_the_option(capsys, tmp_path: Path) -> None:
+    write(tmp_path / "a.png", random_bytes(0, 32, 32))
+    code, _, err = run_cli(capsys, "evaluate", "mnist", "--dataset", tmp_path, "-t", 1)
+    assert code == 2
+    assert "expected pictures of 28x28 pixels, as the model takes, got 32x32" in err
+    assert "(--size HxW)" in err
+    assert run_cli(capsys, "evaluate", "mnist", "-i", tmp_path, "-t", 1, "--size", 28)[0] == 0

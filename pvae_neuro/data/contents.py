@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from pvae_neuro.utils.progress import StageProgress, no_stages
 
-SPLITS = ("train", "test", "all")
+PARTS = ("train", "test")
+SPLITS = (*PARTS, "all")
 
 Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 """Images [N, ...] and labels [N]."""
@@ -61,6 +62,9 @@ class Request:
 
     seed: int = 0
     """Of the division of a folder without parts."""
+
+    colours: bool = False
+    """Whether grey pictures are to have three equal channels, for a model that takes colours."""
 
     progress: StageProgress = no_stages
     """Told after each picture of a folder."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pvae_neuro.data.contents import PARTS
 from pvae_neuro.data.images import COLOURS, Float32, check_size
 from pvae_neuro.data.listing import list_pictures, said
 from pvae_neuro.data.pictures import Picture, read_picture
@@ -21,7 +22,6 @@ from pvae_neuro.utils.progress import StageProgress, no_stages, stage_advance
 TEST_FRACTION = 0.1
 """Fraction of the files kept for testing where a folder has no ``train`` and ``test``."""
 
-_PARTS = ("train", "test")
 # Integers below this part of white are rather classes, 0 and 1, or 12 bits in 16 than brightness.
 _DIM = 16 / 255
 
@@ -87,6 +87,7 @@ def read_folder(
     seed: int = 0,
     scale: float | None = None,
     progress: StageProgress = no_stages,
+    colours: bool = False,
 ) -> FolderPictures:
     """Read one part of a folder, in natural order of file names.
 
@@ -107,6 +108,8 @@ def read_folder(
         The stored value that means 1, instead of the white of each picture's depth.
     progress : callable
         Told after each picture.
+    colours : bool
+        Give grey pictures three equal channels, even if none is in colour.
 
     Raises
     ------
@@ -123,7 +126,7 @@ def read_folder(
         files = division.train if split == "train" else division.test
         left_out, part = division.left_out, f"the {split} part ({division.how})"
     taken = files[:limit]
-    read = read_pictures(taken, wanted, str(folder), scale, progress)
+    read = read_pictures(taken, wanted, str(folder), scale, progress, colours)
     first = f"the first {len(taken):,} of " if len(taken) < len(files) else ""
     count = f"{first}{len(files):,} picture{'s' * (len(files) != 1)}"
     return FolderPictures(read.values, f"{count}, {part}; {read.about}; {said(left_out)}")
@@ -135,28 +138,37 @@ def read_pictures(
     name: str,
     scale: float | None = None,
     progress: StageProgress = no_stages,
+    colours: bool = False,
 ) -> FolderPictures:
-    """Read pictures of one size; if one is in colour, grey ones get three equal channels.
+    """Read pictures of one size; grey ones get three equal channels where one is in colour.
+
+    With ``colours`` they get them in any case.
 
     Raises :class:`InputError` that names the first file of another size, and as
     :func:`read_folder`.
     """
     advance = stage_advance(progress, "reading pictures", len(files))
     pictures: list[Picture] = []
+    largest = 0
     for path in files:
         picture = read_picture(path, size, scale)
         if pictures:
             _check_same_size(picture, pictures[0], path, files[0].name)
-        else:
-            require_memory(2 * len(files) * picture.values.nbytes, f"{name}: {len(files)} pictures")
+        needed = picture.values.nbytes * (COLOURS if colours and picture.values.ndim == 2 else 1)
+        if needed > largest:
+            # All of them, and the one array that they are put into.
+            require_memory(2 * len(files) * needed, f"{name}: {len(files)} pictures")
+            largest = needed
         pictures.append(picture)
         advance(1)
     if scale is None:
         _check_brightness(pictures, name)
-    return _stacked(pictures, size)
+    return _stacked(pictures, size, colours)
 
 
-def _stacked(pictures: list[Picture], size: tuple[int, int] | None) -> FolderPictures:
+def _stacked(
+    pictures: list[Picture], size: tuple[int, int] | None, colours: bool
+) -> FolderPictures:
     facts = Facts()
     if size is not None:
         facts.notes[f"cropped about the centre and resized to {size[0]}x{size[1]}"] = len(pictures)
@@ -164,8 +176,9 @@ def _stacked(pictures: list[Picture], size: tuple[int, int] | None) -> FolderPic
         facts.add(picture)
     planes = [picture.values for picture in pictures]
     grey = sum(plane.ndim == 2 for plane in planes)
-    if 0 < grey < len(planes):
-        facts.notes["grey, repeated in three channels as others are in colour"] = grey
+    if grey and (colours or grey < len(planes)):
+        why = "the model takes colours" if colours else "others are in colour"
+        facts.notes[f"grey, repeated in three channels as {why}"] = grey
         planes = [_in_colour(plane) for plane in planes]
     return FolderPictures(np.stack(planes), str(facts))
 
@@ -194,9 +207,9 @@ def split_pictures(
         copies of one file in both folders.
     """
     check_seed(seed)
-    existing = [part for part in _PARTS if (folder / part).is_dir()]
+    existing = [part for part in PARTS if (folder / part).is_dir()]
     if len(existing) == 1:
-        missing = next(part for part in _PARTS if part not in existing)
+        missing = next(part for part in PARTS if part not in existing)
         raise InputError(
             f"{folder}: has a folder {existing[0]!r} but none named {missing!r}; add it, or put "
             f"all images into one folder to have them divided"
@@ -218,7 +231,7 @@ def split_pictures(
 
 
 def _given_parts(folder: Path, distinct: bool) -> Division:
-    train, test = (list_pictures(folder / part) for part in _PARTS)
+    train, test = (list_pictures(folder / part) for part in PARTS)
     left_out = train.left_out + test.left_out
     whole = list_pictures(folder)
     others = len(whole.files) - len(train.files) - len(test.files)

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pvae_neuro.data.contents import SPLITS, Contents, Request
+from pvae_neuro.data.contents import PARTS, SPLITS, Contents, Request
 from pvae_neuro.data.events import holds_events, read_event_folder
 from pvae_neuro.data.file_kinds import file_kind
 from pvae_neuro.data.images import Images, check_size, images_of
@@ -77,7 +77,8 @@ def load_images(
         Order of the axes of an array; see :func:`~pvae_neuro.data.layout.arrange`.
     model : Input, optional
         What the model takes that the images are for. Floats are then taken as they are, since its
-        range is known, and a shape that fits is certain.
+        range is known, a shape that fits is certain, and grey pictures have three equal channels
+        where the model takes colours.
     max_memory : int, optional
         Limit in bytes for what is read; by default half of what is available.
     progress : callable or bool, optional
@@ -109,10 +110,28 @@ def load_images(
         if wanted is not None:
             # In three colours, as floats.
             require_memory(12 * wanted[0] * wanted[1], f"size {wanted[0]}x{wanted[1]}")
-        contents = source.read(Request(split, key, wanted, limit, scale, seed, tell))
+        colours = model is not None and len(model.image_shape or ()) == 3
+        request = Request(split, key, wanted, limit, scale, seed, colours, tell)
+        contents = source.read(request)
         left = None if "scale" in source.heeds else scale
         images = images_of(contents, source.name, scale=left, layout=layout, model=model)
+    if model is not None and wanted is None and "size" in source.heeds:
+        _check_size(images, model)
     return images.take(limit)
+
+
+def _check_size(images: Images, model: Input) -> None:
+    """Refuse images of another size than a model's, where they could be resized."""
+    *_, height, width = images.planes().shape
+    own = model.image_shape
+    unfit = images.pixels.shape[1] != model.size if own is None else (height, width) != own[-2:]
+    if unfit:
+        expected = f"{model.size:,} pixels in all" if own is None else f"{own[-2]}x{own[-1]} pixels"
+        raise InputError(
+            f"{images.name}: expected pictures of {expected}, as the model takes, got "
+            f"{height}x{width} (height x width); give a size to crop and resize them to",
+            remedy="size",
+        )
 
 
 _UNHEEDED = {
@@ -159,18 +178,20 @@ def _find(dataset: str | os.PathLike[str], root: Path) -> _Source:
 def _read_folder(path: Path, request: Request) -> Contents:
     from pvae_neuro.data.folder import read_folder
 
-    parts = any((path / part).is_dir() for part in ("train", "test"))
+    parts = any((path / part).is_dir() for part in PARTS)
     split = request.split or ("test" if parts else "all")
     read = read_folder(
-        path, split, request.size, request.limit, request.seed, request.scale, request.progress
-    )
+        path, split, request.size, request.limit, request.seed, request.scale, request.progress,
+        request.colours,
+    )  # fmt: skip
     return _divided(read, request)
 
 
 def _read_picture(path: Path, request: Request) -> Contents:
     from pvae_neuro.data.folder import read_pictures
 
-    return _divided(read_pictures([path], request.size, path.name, request.scale), request)
+    read = read_pictures([path], request.size, path.name, request.scale, colours=request.colours)
+    return _divided(read, request)
 
 
 def _divided(read: FolderPictures, request: Request) -> Contents:

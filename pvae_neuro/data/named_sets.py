@@ -15,14 +15,13 @@ import numpy as np
 
 from pvae_neuro.data.celeba import CELEBA_SIZE, read_celeba
 from pvae_neuro.data.cifar import read_cifar10
-from pvae_neuro.data.contents import Arrays, Contents, Request
+from pvae_neuro.data.contents import PARTS, Arrays, Contents, Request
 from pvae_neuro.data.idx import read_idx_set
 from pvae_neuro.data.images import check_size
 from pvae_neuro.errors import InputError, MissingDependencyError
 from pvae_neuro.utils.optional import require
 
 _OMNIGLOT_SIDE = 28
-_PARTS = ("train", "test")
 # What torchvision's readers raise on files that are absent, cut short or wrong.
 _UNREADABLE = (
     RuntimeError, OSError, ValueError, TypeError, LookupError, AssertionError, EOFError,
@@ -70,7 +69,7 @@ def _read_idx(source: str, train: str = "train", test: str = "t10k") -> Callable
 
 
 def _read_emnist(asked: _Part) -> Arrays:
-    prefixes = (f"emnist-balanced-{split}" for split in _PARTS)
+    prefixes = (f"emnist-balanced-{split}" for split in PARTS)
     images, labels = _read_idx("EMNIST/raw", *prefixes)(asked)
     # The files hold every letter transposed.
     return images.transpose(0, 2, 1), labels
@@ -139,7 +138,7 @@ def read_named_set(name: str, root: Path, request: Request) -> Contents:
         If the set needs torchvision, or SVHN SciPy, and it is not installed.
     """
     split = request.split or "test"
-    parts = _PARTS if split == "all" else (split,)
+    parts = PARTS if split == "all" else (split,)
     size = None if request.size is None else check_size(request.size)
     read = [_read(name, _Part(root, part, size, request.limit)) for part in parts]
     images, labels = read[0]

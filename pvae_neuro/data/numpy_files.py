@@ -9,10 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pvae_neuro.data.archive import Archive, open_archive, read_npy
-from pvae_neuro.data.contents import Contents, Request
+from pvae_neuro.data.contents import PARTS, Contents, Request
 from pvae_neuro.errors import InputError
 
-_PARTS = ("train", "test")
 # How the arrays of a part are named: ours, Keras', MedMNIST's and others'.
 _OF_PART = ("{}", "{}_images", "x_{}", "X_{}", "images_{}", "{}_x", "{}_X", "{}_data")
 _WHOLE = ("images", "data", "x", "X")
@@ -47,9 +46,9 @@ def _choose(archive: Archive, request: Request, path: Path) -> dict[str, str]:
     if request.key is not None:
         if request.key not in keys:
             raise _no_array(path, request.key, keys)
-        part = next((p for p in _PARTS for n in _OF_PART if n.format(p) == request.key), "")
+        part = next((p for p in PARTS for n in _OF_PART if n.format(p) == request.key), "")
         return {part: request.key}
-    parts = {part: key for part in _PARTS if (key := _first(keys, _OF_PART, part))}
+    parts = {part: key for part in PARTS if (key := _first(keys, _OF_PART, part))}
     wanted = request.split or ("test" if parts else "all")
     if wanted == "all" and parts:
         return parts
