@@ -6,6 +6,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -31,6 +32,7 @@ from pvae_neuro.cli.shared.endings import (
     say_line,
 )
 from pvae_neuro.cli.shared.streams import output_failure, prepare_streams
+from pvae_neuro.cli.shared.verb import Verb
 from pvae_neuro.cli.train import train
 from pvae_neuro.cli.verify import verify
 
@@ -58,7 +60,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "bench": bench,
 }
 for _name, _verb in VERBS.items():
-    app.command(_name)(_verb)
+    app.command(_name, cls=Verb)(_verb)
 
 
 def _print_version(wanted: bool) -> None:
@@ -82,12 +84,20 @@ def common(
         print(context.get_help())
 
 
+def _as_meant(argument: str) -> str:
+    """Argument without what would be misread: ``-o=FILE``, and ``./~FILE`` with a tilde."""
+    # `-o=FILE` is meant like `--output=FILE`, and not as a file named `=FILE`.
+    argument = re.sub(r"^(-[a-zA-Z])=", r"\1", argument)
+    # Paths drop the dot of `./~FILE`, and what is left begins like a name in a home folder.
+    dotted = r"^(--[a-z-]+=|-[a-zA-Z])?(\./+)+(?=~)"
+    return re.sub(dotted, lambda found: f"{found[1] or ''}{Path.cwd()}/", argument)
+
+
 def run_command(arguments: Sequence[str]) -> int:
     """Run ``pvae-neuro ARGUMENTS`` and return its exit code; raises nothing but SystemExit."""
-    # `-o=FILE` is meant like `--output=FILE`, and not as a file named `=FILE`.
-    given = [re.sub(r"^(-[a-zA-Z])=", r"\1", argument) for argument in arguments]
     try:
         with one_line():
+            given = [_as_meant(argument) for argument in arguments]
             return int(app(given, prog_name="pvae-neuro", standalone_mode=False) or 0)
     except typer.Exit as stop:
         return stop.exit_code

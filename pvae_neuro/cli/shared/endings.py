@@ -70,7 +70,6 @@ def _fault(error: Any) -> str:
 # usage has no public name in typer.
 _ENDINGS: tuple[tuple[type[BaseException], int, Callable[[Any], str]], ...] = (
     (QualityError, EXIT_FAILED, _line),
-    (QualityError, EXIT_FAILED, _line),
     (PvaeNeuroError, EXIT_BAD_INPUT, _line),
     (typer.BadParameter.__bases__[0], EXIT_BAD_INPUT, _usage),
     (MemoryError, EXIT_BAD_INPUT, _memory),

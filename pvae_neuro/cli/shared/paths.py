@@ -19,6 +19,7 @@ from typing import Annotated, Any, get_args, get_origin
 from pvae_neuro.cli.shared.streams import ClosedOutput
 from pvae_neuro.errors import InputError
 from pvae_neuro.utils.files import check_target
+from pvae_neuro.utils.paths import user_path
 
 STANDARD_OUTPUT = Path("-")
 # Of files that hold models and data: JSON of such a name is a slip.
@@ -63,7 +64,8 @@ def prepare(known: dict[str, Role], arguments: dict[str, Any]) -> list[Path]:
     Raises
     ------
     InputError
-        If an output cannot be written, or is an input or another output.
+        If an output cannot be written, or is an input or another output, or there is no folder to
+        look for files in.
     """
     for name in known:
         if arguments.get(name) is not None:
@@ -81,12 +83,15 @@ def prepare(known: dict[str, Role], arguments: dict[str, Any]) -> list[Path]:
     files = by_role[WRITES] + printed
     check_outputs(*files, inputs=by_role[READS])
     for path in printed:
-        if path.suffix in _NO_JSON and path.exists():
+        if path.suffix.lower() in _NO_JSON and path.exists():
             raise InputError(
                 f"{path}: exists, and is no JSON file by its name; write the JSON to another file"
             )
     for folder in by_role[FOLDER]:
         check_folder(folder)
+    for folder in by_role[PLACE]:
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder; expected the one that holds data sets")
     return files
 
 
@@ -98,18 +103,7 @@ def expand(path: str | Path) -> str | Path:
     InputError
         If there is no such user or home folder, or the text cannot be a path.
     """
-    written = os.fspath(path)
-    if "\0" in written:
-        raise InputError(f"{written}: a path cannot hold a null character")
-    if not written.startswith("~"):
-        return path
-    try:
-        return type(path)(Path(written).expanduser())
-    except RuntimeError as error:
-        raise InputError(
-            f"{written}: there is no home folder for {written.split('/')[0]}; write ./{written} "
-            f"for a file of that name"
-        ) from error
+    return type(path)(user_path(path))
 
 
 def check_outputs(*outputs: Path | None, inputs: Iterable[Path | str] = ()) -> None:
