@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pvae_neuro.cli.shared.options import Json, Quiet
+from pvae_neuro.cli.shared.options import Json, MaxMemory, Quiet, memory_of
 from pvae_neuro.cli.shared.support import console, guarded, plain_table, say, write_json
 from pvae_neuro.errors import InputError
+from pvae_neuro.utils.memory import memory_limit
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,6 +31,7 @@ def inspect(
         bool,
         typer.Option("--program", help="Print the listing: programs, connections, schedule."),
     ] = False,
+    max_memory: MaxMemory = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
@@ -39,7 +41,8 @@ def inspect(
     path = model_path(model)
     if path.suffix not in _KINDS:
         raise InputError(f"{path}: expected a model.onnx or a model.safetensors")
-    _KINDS[path.suffix](path, program, json, console(json, quiet))
+    with memory_limit(memory_of(max_memory)):
+        _KINDS[path.suffix](path, program, json, console(json, quiet))
 
 
 def _show_artifact(path: Path, program: bool, json: Path | None, out: Console) -> None:

@@ -75,7 +75,7 @@ class DataOptions:
         return load_images(
             source,
             self.data_root or Path("data"),
-            self.split or split,
+            split if self.split is None else self.split,
             self.key,
             size=None if self.size is None else _size(self.size),
             limit=limit,
