@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -52,6 +53,15 @@ def _memory(error: Any) -> str:
     return f"error: not enough memory{said}; give fewer samples or steps"
 
 
+def _torch_memory(error: BaseException) -> MemoryError | None:
+    """What torch means, which raises a RuntimeError where memory is short; None if not that."""
+    short = re.search(r"out of memory|not enough memory|allocate memory", str(error))
+    if short is None or not isinstance(error, RuntimeError) or isinstance(error, PvaeNeuroError):
+        return None
+    size = re.search(r"tried to allocate [\d.]+ \w+", str(error), re.IGNORECASE)
+    return MemoryError(*([size[0].lower()] if size else []))
+
+
 def _system(error: Any) -> str:
     if error.filename is None or error.strerror is None:
         return f"error: {error}"
@@ -92,14 +102,15 @@ def one_line(outputs: Sequence[Path] = ()) -> Iterator[None]:
     except typer.Exit:
         raise
     except BaseException as error:
-        fitting = ((c, d) for kind, c, d in _ENDINGS if isinstance(error, kind))
+        meant = _torch_memory(error) or error
+        fitting = ((c, d) for kind, c, d in _ENDINGS if isinstance(meant, kind))
         ending = next(fitting, None)
         if ending is None:
             raise
         code, describe = ending
         if os.environ.get(TRACEBACK):
             traceback.print_exc()
-        said = describe(error)
+        said = describe(meant)
         if not isinstance(error, Exception):
             finished = [str(path) for path in outputs if _stamp(path) != before[path]]
             said += (
