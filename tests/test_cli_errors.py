@@ -362,3 +362,30 @@ def test_interrupted_while_it_writes(files, out, number, code):
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("-i", "x.npy", "--dataset=y.npy"), "--input / -i / --dataset: expected once, got it 2"),
+        (("-i", "x.npy", "-t", 2, "--steps", 3, "-t", 2), "--steps / -t: expected once, got it 3"),
+        (("-i", "x.npy", "--split", ""), "split: expected one of train, test, all, got ''"),
+    ],
+)
+def test_options_of_one_value_are_given_once(refused, options, named):
+    assert named in refused("evaluate", "mnist", *options)
+
+
+def test_switches_may_be_given_twice_but_not_both_ways(refused, out, capsys):
+    command = ("train", "-i", "absent", "-o", out / "m.safetensors", "-q", "--quiet")
+    assert "dataset 'absent'" in refused(*command)
+    both = "--isotropic / --anisotropic: expected once, got it 2 times"
+    assert both in refused(*command, "--isotropic", "--anisotropic")
+
+
+@pytest.mark.parametrize("model", ["mnist", "model.safetensors", "lateral.onnx"])
+def test_inspect_reads_under_the_limit_that_is_asked_for(refused, files, model):
+    path = model if model == "mnist" else files / model
+    err = refused("inspect", path, "--max-memory", "1e-6")
+    assert "the limit is 1e-06 GB (as asked)" in err
+    assert "(--max-memory GB)" in err
