@@ -31,6 +31,12 @@ def test_every_shipped_model_is_read_by_its_name(name):
     assert load_model(name).parameter_count == load_model(model_path(name)).parameter_count > 0
 
 
+@pytest.mark.parametrize("name", ["a" * 300, "a" * 300 + ".safetensors", "a/" * 5000])
+def test_a_name_longer_than_any_file_has_is_one_of_this_packages_errors(name):
+    with pytest.raises(InputError):
+        load_model(name)
+
+
 def test_a_file_wins_over_a_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").mkdir()
@@ -97,7 +103,7 @@ def test_a_name_stands_wherever_a_verb_takes_a_float_model(cli, small, tmp_path)
     for verb in (("run", "mnist", "-o", "o.npz"), ("verify", "mnist")):
         code, out, err = cli(*verb, "-i", "x.npy")
         assert (code, out) == (2, "")
-        assert "mnist: expected a readable .onnx file" in err
+        assert "mnist: no such file; expected a readable .onnx file" in err
         assert "Export that float model first" in err
     assert {path.name for path in tmp_path.iterdir()} == {"x.npy", "m.onnx", "m.svg"}
 
