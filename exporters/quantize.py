@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from pvae_neuro.errors import InputError
 from pvae_neuro.exporters.calibrate import Calibration, calibrate
 from pvae_neuro.exporters.lowerings import lowering_of
-from pvae_neuro.exporters.scales import Scales
+from pvae_neuro.exporters.scales import LEAST_FRAC_BITS, MOST_FRAC_BITS, Scales
 from pvae_neuro.network import Choice, IntegerNetwork
 from pvae_neuro.network.sampler import largest_potential
 from pvae_neuro.saved.model_file import SavedModel
@@ -56,7 +56,7 @@ class QuantizeConfig:
         check_fields(self)
         lowering_of(self.topology)
         _check_between("weight_bits", self.weight_bits, 2, 8)
-        _check_between("frac_bits", self.frac_bits, 4, 16)
+        _check_between("frac_bits", self.frac_bits, LEAST_FRAC_BITS, MOST_FRAC_BITS)
         if self.max_count is not None:
             _check_between("max_count", self.max_count, 1, LARGEST_COUNT)
 

@@ -17,6 +17,8 @@ from pvae_neuro.errors import MissingDependencyError as MissingDependencyError
 from pvae_neuro.errors import ModelFileError as ModelFileError
 from pvae_neuro.errors import NetworkError as NetworkError
 from pvae_neuro.errors import PvaeNeuroError as PvaeNeuroError
+from pvae_neuro.errors import PvaeNeuroWarning as PvaeNeuroWarning
+from pvae_neuro.errors import QualityError as QualityError
 from pvae_neuro.evaluation.evaluate import Evaluation as Evaluation
 from pvae_neuro.evaluation.evaluate import evaluate as evaluate
 from pvae_neuro.evaluation.infer import Trace as Trace

@@ -53,6 +53,7 @@ class CertificateError(PvaeNeuroError, ValueError):
 
         * ``narrower``: a lower largest count, fewer fractional bits or fewer weight bits,
         * ``predictive``: 8-bit weights, or the circuit without recurrent connections,
+        * ``weights``: a model with smaller weights,
         * ``inputs``: inputs of a smaller range,
         * ``counts``: a larger largest count, or a lower clamp of the potential,
         * ``clip``: a program that clips its variable.

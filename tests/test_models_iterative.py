@@ -227,7 +227,7 @@ def test_gradients_of_a_window_against_finite_differences(name: str) -> None:
 
 def test_hierarchical_update_is_the_natural_gradient_of_the_free_energy() -> None:
     """Mean of the sampled updates against autograd of the expected free energy in closed form."""
-    wide = {"clamp_u": 1e9, "clamp_du": 1e9, "floor_u": -1e9}
+    wide = {"clamp_u": 2.0**19, "clamp_du": 2.0**19, "floor_u": -(2.0**19)}
     architecture = {"upper": 2, "prior_weight": 0.7}
     config = small_config("ipvae-hierarchical", 3, 5, architecture=architecture, **wide)
     model: Any = build_model(config, _seed(0), 0.3).double()

@@ -277,12 +277,40 @@ def test_every_seed_goes_into_the_figures(passes, monkeypatch):
         assert np.allclose(getattr(result.by_integer, name), ours, rtol=1e-10), name
         # Lateral and predictive circuits of one model differ by rounding of float32 alone.
         assert np.allclose(getattr(result.by_float, name), theirs, rtol=1e-3), name
+    assert result.mse_errors.shape == (20,)
+    assert result.mse_errors[-1] == pytest.approx(result.mse.error)
     ratio = result.by_integer.mse[-1] / result.by_float.mse[-1]
     assert result.mse.value == pytest.approx(100 * (ratio - 1))
     if passes:
         assert result.mse.margin <= 0.35 and 1 < result.seeds < MOST_SEEDS
     else:
         assert report.outcome in ("failed", "undecided")
+
+
+def test_seeds_wanted_are_those_after_which_the_error_suffices():
+    """For values with so much spread of the images and so much of the seeds, after s seeds."""
+    for fixed, varying, seeds in ((0.0, 1.0, 1), (0.0, 1.0, 5), (0.01, 1.0, 5), (0.0, 1.0, 63)):
+        error = np.sqrt(fixed + varying / seeds)
+        least = np.sqrt(fixed + varying / MOST_SEEDS) if seeds > 1 else 0.0
+        # Known when three standard errors are half of the tolerance: after 40 seeds.
+        tolerance = 6 * np.sqrt(fixed + varying / 40)
+        distance = Distance("MSE", " %", 0.0, error, least, tolerance, two_sided=False)
+        # One more is always to come where it is not yet known; rounding may ask for one more.
+        assert distance.seeds_wanted(seeds) in {max(40, seeds + 1), max(41, seeds + 1)}
+    for tolerance in (0.0, 1e-300, 0.1):
+        distance = Distance("MSE", " %", 0.0, 1.0, 0.9, tolerance, two_sided=False)
+        assert distance.seeds_wanted(5) == MOST_SEEDS
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 5e-324, 1e-300, 1e-3])
+def test_a_tolerance_that_no_number_of_images_reaches_is_said_to_be_one(tolerance):
+    report = verify(
+        quantize(MODEL, IMAGES), MODEL, IMAGES[:8], steps=4, engines=["reference"],
+        tolerances=Tolerances(tolerance, 100.0),
+    )  # fmt: skip
+    assert report.outcome in ("failed", "undecided")
+    for line in report.failures:
+        assert "give about" not in line
 
 
 def test_standard_errors_are_over_images_of_means_over_seeds():

@@ -74,6 +74,16 @@ def test_iterations_are_counted_from_one():
     assert ax.lines[1].get_xdata().tolist() == [1, 2]
 
 
+def test_a_margin_is_a_band_around_the_line():
+    for margin, ends in ((0.5, [-0.5, 0.5]), ([0.25, 1.0], [-0.25, 0.25])):
+        band = plots.difference_by_iteration([0.0, 1.0], axes(), margin=margin).collections[0]
+        corners = band.get_paths()[0].vertices
+        assert sorted({y for x, y in corners if x == 1}) == ends
+    # What is not known has no band.
+    band = plots.difference_by_iteration([0.0], axes(), margin=np.inf).collections[0]
+    assert not band.get_paths()
+
+
 def test_larger_counts_make_larger_dots_and_many_become_a_picture():
     counts = np.array([[0, 1], [4, 0]])
     small, large = (line.get_markersize() for line in plots.raster(counts, axes()).lines)
@@ -134,7 +144,11 @@ def test_flat_inputs_get_an_image_shape():
         (lambda: plots.raster(np.eye(3), color=3), "color: expected text, got 3"),
         (lambda: plots.image_grid(3), "rows: expected a mapping, got 3"),
         (lambda: plots.dictionary(np.eye(3), per_row=0), "per_row: expected"),
-        (lambda: plots.difference_by_iteration([1], margin="x"), "margin: expected a number"),
+        (
+            lambda: plots.difference_by_iteration([1], margin="x"),
+            "margin: expected an array of real numbers",
+        ),
+        (lambda: plots.difference_by_iteration([1], margin=[1, 2]), "margin: expected a number or"),
         (lambda: plots.as_images(np.zeros(12)), r"expected flat images \[n, M\], got \[12\]"),
         (lambda: plots.image_grid({}), "one or more rows"),
         (lambda: plots.image_grid({"a": np.zeros((2, 12))}), r"got \[2, 12\]"),

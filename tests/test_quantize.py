@@ -175,6 +175,10 @@ def test_numbers_that_are_no_words_are_refused():
     for value in (1e9, -np.inf, np.nan):
         with pytest.raises(CertificateError, match=r"^x: reaches .*, expected at most 8388607"):
             words(np.array([1.0, value]), "x")
+    for fewer_bits, remedy in ((9, "weights"), (10, "narrower")):
+        with pytest.raises(CertificateError) as caught:
+            words(np.array([2.0**33 - 1024]), "x", fewer_bits=fewer_bits)
+        assert caught.value.remedy == remedy
     assert check_exponent(31, "x") == 31
     with pytest.raises(CertificateError, match="a power of two of -32 is needed"):
         check_exponent(-32, "x")

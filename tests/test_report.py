@@ -21,7 +21,7 @@ from pvae_neuro.artifact import program_hash
 from pvae_neuro.errors import InputError, MissingDependencyError
 from pvae_neuro.exporters.quantize import quantize
 from pvae_neuro.sim.reference import ReferenceEngine
-from pvae_neuro.verification import verify as verification
+from pvae_neuro.verification import against_float
 from pvae_neuro.verification.integers import PairCheck
 from pvae_neuro.verification.outcomes import FAILED, PASSED, UNDECIDED, WITHIN_DECLARED
 from pvae_neuro.verification.provenance import content_hashes, provenance
@@ -48,7 +48,7 @@ def report():
     images = random_images(model, 10)
     with pytest.MonkeyPatch.context() as patch:
         # One seed: what the page shows does not depend on how many there are.
-        patch.setattr(verification, "MOST_SEEDS", 1)
+        patch.setattr(against_float, "MOST_SEEDS", 1)
         engines = [ReferenceEngine(), Twin()]
         return verify(quantize(model, images), model, images, steps=STEPS, engines=engines)
 
@@ -392,7 +392,7 @@ def test_the_guide_runs(tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime", reason="the guide compares the engine onnx")
     guide = (Path(__file__).parents[1] / "docs" / "report.md").read_text("utf-8")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(verification, "MOST_SEEDS", 1)
+    monkeypatch.setattr(against_float, "MOST_SEEDS", 1)
     names = {}
     for block in re.findall(r"^```python\n(.*?)^```$", guide, re.DOTALL | re.MULTILINE):
         exec(compile(block, "report.md", "exec"), names)

@@ -14,9 +14,10 @@ pytest.importorskip("jinja2", reason="writes the report page")
 
 from pvae_neuro.exporters.quantize import QuantizeConfig, quantize
 from pvae_neuro.sim.reference import ReferenceEngine
-from pvae_neuro.verification import verify as verification
+from pvae_neuro.verification import against_float
 from pvae_neuro.verification.provenance import provenance
 from pvae_neuro.verification.report import write_report
+from pvae_neuro.verification.verify import verify
 
 WIDTHS = (1280, 390)
 # Pixels; what a browser's smallest text is by default.
@@ -115,16 +116,14 @@ def page(tmp_path_factory):
 
     reports = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(verification, "MOST_SEEDS", 1)
+        patch.setattr(against_float, "MOST_SEEDS", 1)
         for topology, model, images, other in (
             ("lateral", load_pretrained(), sample_digits()[0], Twin()),
             ("predictive", random_model(), random_images(random_model(), 10), NoiseWordChanged()),
         ):
             network = quantize(model, images, QuantizeConfig(topology=topology))
             reports.append(
-                verification.verify(
-                    network, model, images[:8], steps=12, engines=[ReferenceEngine(), other]
-                )
+                verify(network, model, images[:8], steps=12, engines=[ReferenceEngine(), other])
             )
     folder = tmp_path_factory.mktemp("report")
     origin = provenance(command=f"pvae-neuro verify {LONG}", files={"model": folder / LONG[:100]})

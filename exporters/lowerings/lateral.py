@@ -96,7 +96,9 @@ class Lateral(Lowering):
         """The model in integers; this circuit has no messages to scale by calibration."""
         self.check(model)
         inhibition = lateral_weights(model) * 2.0**scales.frac_bits
-        diagonal = words(np.rint(np.diag(inhibition)), "self-inhibition")
+        diagonal = words(
+            np.rint(np.diag(inhibition)), "self-inhibition", fewer_bits=scales.spare_frac_bits
+        )
         off_diagonal = inhibition - np.diag(np.diag(inhibition))
         # A left shift alone reaches the neuron: finer weights than one unit of u would be lost.
         exponent = best_exponent(off_diagonal, scales.mantissa_max, least=0)
@@ -172,7 +174,10 @@ def _drive(model: SavedModel, scales: Scales) -> tuple[Encoding, Choice]:
     weight = step_over_variance(model) * model.dictionary.T.astype(np.float64) * unit
     shift = max(1, min(62, -fit_exponent(weight, (1 << (DRIVE_BITS - 1)) - 1)))
     limit = min(DRIVE_LIMIT_UNITS << scales.frac_bits, (WORD_MAX + 1) // 2)
-    rounded = words(mantissas(weight, -shift), "drive weights", (1 << (DRIVE_BITS - 1)) - 1)
+    rounded = words(
+        mantissas(weight, -shift), "drive weights", (1 << (DRIVE_BITS - 1)) - 1,
+        fewer_bits=scales.spare_frac_bits,
+    )  # fmt: skip
     encoding = Encoding(INPUT, "h", rounded, shift, limit)
     why = f"largest shift that keeps the drive's mantissas within {DRIVE_BITS} bits"
     return encoding, Choice("drive shift", shift, why)

@@ -87,7 +87,10 @@ def integer_latents(
     initial = np.clip(np.rint(real.variable("u").initial * unit), ends["u_min"], ends["u_max"])
     # A leak at which the change is its lower clamp, whatever else comes, acts as any larger one.
     enough = np.maximum(received, 0) - ends["du_min"]
-    leak = words(np.minimum(np.rint(real.constant("leak") * unit), enough), f"{LATENTS}.leak")
+    leak = words(
+        np.minimum(np.rint(real.constant("leak") * unit), enough), f"{LATENTS}.leak",
+        fewer_bits=scales.spare_frac_bits,
+    )  # fmt: skip
     constants = [Constant("leak", leak)]
     constants += [Constant(name, shared(value)) for name, value in ends.items()]
     if diagonal is not None:

@@ -269,5 +269,7 @@ def _messages(
         ),
         Choice("gain shift", gain_shift, f"largest that keeps the gains within {GAIN_BITS} bits"),
     )
-    rounded = words(mantissas(gain, -gain_shift), "gains of the errors")
+    rounded = words(
+        mantissas(gain, -gain_shift), "gains of the errors", fewer_bits=scales.spare_frac_bits
+    )
     return _Messages(rounded, gain_shift, limit, message_bits, choices)

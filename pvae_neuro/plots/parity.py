@@ -220,7 +220,7 @@ def difference_by_iteration(
     difference: ArrayLike,
     ax: Axes | None = None,
     *,
-    margin: float | None = None,
+    margin: ArrayLike | None = None,
     limits: tuple[float | None, float | None] = (None, None),
     ylabel: str = "",
     title: str = "",
@@ -232,8 +232,8 @@ def difference_by_iteration(
     difference : float [T]
     ax : Axes, optional
         Where to draw; the default is a new pyplot figure.
-    margin : float, optional
-        Half the length of a bar at the last iteration, such as three standard errors.
+    margin : float or float [T], optional
+        Half the width of a band around the line, such as three standard errors.
     limits : tuple of float or None
         Lower and upper limit, drawn as dashed lines.
     ylabel, title : str
@@ -245,7 +245,7 @@ def difference_by_iteration(
     Raises
     ------
     InputError
-        If it is not [T].
+        If it is not [T], or the margin is neither a number nor [T].
     MissingDependencyError
         If matplotlib is not installed.
 
@@ -258,6 +258,7 @@ def difference_by_iteration(
     True
     """
     values = _one_dimensional("difference", difference)
+    width = None if margin is None else _widths(margin, len(values))
     ax = axes(ax)
     steps = np.arange(1, len(values) + 1)
     iterations(ax, len(values))
@@ -266,16 +267,9 @@ def difference_by_iteration(
         if limit is not None:
             ax.axhline(limit, color=DIFFERENCE_COLOR, lw=1.2, ls=(0, (4, 2)), zorder=1)
     ax.plot(steps, values, color=INTEGER_COLOR, lw=1.8)
-    if margin is not None and math.isfinite(margin):
-        ax.errorbar(
-            steps[-1:],
-            values[-1:],
-            margin,
-            color=INTEGER_COLOR,
-            marker="o",
-            ms=4,
-            lw=1.4,
-            capsize=3,
+    if width is not None:
+        ax.fill_between(
+            steps, values - width, values + width, color=INTEGER_COLOR, alpha=0.25, lw=0
         )
     label(ax, "iteration", ylabel, title)
     return ax
@@ -286,6 +280,16 @@ def _one_dimensional(name: str, values: ArrayLike) -> NDArray[np.float64]:
     if found.ndim != 1:
         raise InputError(f"{name}: expected a value per iteration [T], got {list(found.shape)}")
     return found
+
+
+def _widths(margin: ArrayLike, steps: int) -> NDArray[np.float64]:
+    found = real_array("margin", margin).astype(np.float64)
+    if found.shape not in ((), (steps,)):
+        raise InputError(
+            f"margin: expected a number or a value per iteration [{steps}], got {list(found.shape)}"
+        )
+    # What is not known has no band.
+    return np.broadcast_to(np.where(np.isfinite(found), found, np.nan), steps)
 
 
 def _two_dimensional(name: str, counts: ArrayLike) -> NDArray[Any]:

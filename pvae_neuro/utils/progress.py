@@ -140,7 +140,7 @@ def _bars(prefix: str) -> Iterator[StageProgress]:
             bars.start()
         if stage not in tasks:
             tasks[stage] = bars.add_task(f"{prefix}{stage}", total=total)
-        bars.update(tasks[stage], completed=done)
+        bars.update(tasks[stage], completed=done, total=total)
 
     try:
         yield tell

@@ -132,6 +132,16 @@ class Distance:
         least = STANDARD_ERRORS * self.least_error
         return self.undecided and least > HOPELESS * self.tolerance / 2
 
+    def seeds_wanted(self, seeds: int) -> int:
+        """How many seeds are expected to be enough to know it, when so many are in."""
+        # The squared error is fixed + varying / seeds, and at best that for MOST_SEEDS.
+        most = MOST_SEEDS if seeds > 1 else math.inf
+        varying = (self.error**2 - self.least_error**2) / (1 / seeds - 1 / most)
+        fixed = self.error**2 - varying / seeds
+        room = (self.tolerance / 2 / STANDARD_ERRORS) ** 2 - fixed
+        enough = room > 0 and varying <= room * MOST_SEEDS
+        return max(seeds + 1, math.ceil(varying / room)) if enough else MOST_SEEDS
+
     def within(self, declared: float | None) -> bool:
         """Whether it lies within what was declared, which was measured on other images."""
         return declared is not None and self.size <= declared + self.margin
@@ -155,6 +165,9 @@ class FloatResult:
         Means over all images and seeds, by iteration.
     mse, zeros : Distance
         After the last iteration.
+    mse_errors : float64 [T]
+        One standard error of the distance of the MSE, in percent, by iteration; infinite for a
+        single image.
     agreement : float
         Share of equal counts over all iterations of the first seed. Trajectories part where one
         count differs, so this says how near the potentials are and nothing of how good the network
@@ -166,6 +179,7 @@ class FloatResult:
     by_integer: Figures
     mse: Distance
     zeros: Distance
+    mse_errors: Floats
     agreement: float
     samples: int
     seeds: int
@@ -177,12 +191,6 @@ class FloatResult:
     def distances(self) -> tuple[Distance, Distance]:
         """Those that are judged."""
         return self.mse, self.zeros
-
-    @property
-    def settled(self) -> bool:
-        """Whether more seeds are not expected to change a verdict."""
-        hopeless = self.seeds >= LEAST_SEEDS and any(d.hopeless for d in self.distances)
-        return hopeless or self.samples < 2 or not any(d.undecided for d in self.distances)
 
     @property
     def passed(self) -> bool:
@@ -229,6 +237,8 @@ class FloatCheck:
         self._mse: list[Floats] = []
         self._zeros: list[Floats] = []
         self._sums: list[Sums] = []
+        # Errors by image and iteration, summed over seeds: of the integers, then of float.
+        self._errors = np.zeros((2, len(images), 0))
 
     @property
     def seeds(self) -> int:
@@ -242,20 +252,40 @@ class FloatCheck:
         if first == 0:
             self._mse.append(np.zeros((2, len(self._images))))
             self._zeros.append(np.zeros((2, len(self._images))))
+        if not self._errors.size:
+            self._errors = np.zeros((2, len(self._images), by_float.error.shape[1]))
+        self._errors[:, rows] += [each.error for each in both]
         self._mse[-1][:, rows] = [each.error[:, -1] for each in both]
         self._zeros[-1][:, rows] = [each.zeros[:, -1] for each in both]
         new = [Sums.of(each, self._images[rows]) for each in both]
         self._sums = [a + b for a, b in zip(self._sums, new, strict=True)] if self._sums else new
 
+    @property
+    def distances(self) -> tuple[Distance, Distance]:
+        """Of MSE and zeros, by what was added."""
+        allowed = self._tolerances
+        return self._relative(allowed.mse_percent), self._difference(allowed.zeros_points)
+
+    def seeds_to_come(self) -> int:
+        """How many more seeds are expected to decide; 0 where more would change no verdict."""
+        undecided = [distance for distance in self.distances if distance.undecided]
+        if not undecided or len(self._images) < 2 or self.seeds >= MOST_SEEDS:
+            return 0
+        # The spread over seeds tells from 2 of them, and tells well from LEAST_SEEDS.
+        if any(distance.hopeless for distance in undecided):
+            return max(0, LEAST_SEEDS - self.seeds)
+        return max(distance.seeds_wanted(self.seeds) for distance in undecided) - self.seeds
+
     def result(self, agreement: float) -> FloatResult:
         """Return the figures of all that was added, and the distances."""
         by_integer, by_float = (sums.figures(self._variance) for sums in self._sums)
-        allowed = self._tolerances
+        mse, zeros = self.distances
         return FloatResult(
             by_float=by_float,
             by_integer=by_integer,
-            mse=self._relative(allowed.mse_percent),
-            zeros=self._difference(allowed.zeros_points),
+            mse=mse,
+            zeros=zeros,
+            mse_errors=self._relative_errors(),
             agreement=agreement,
             samples=len(self._images),
             seeds=self.seeds,
@@ -273,6 +303,18 @@ class FloatCheck:
         ratio = float(ours.mean()) / mean
         errors = _errors(100 * (ours - ratio * theirs) / mean)
         return Distance("MSE", " %", 100 * (ratio - 1), *errors, tolerance, two_sided=False)
+
+    def _relative_errors(self) -> Floats:
+        """Standard error of the distance of the MSE, by iteration; NaN where it is not defined."""
+        images = len(self._images)
+        if images < 2:
+            return np.full(self._errors.shape[2], math.inf)
+        ours, theirs = self._errors / self.seeds
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            mean = theirs.mean(axis=0)
+            spread = (ours - ours.mean(axis=0) / mean * theirs).std(axis=0, ddof=1)
+            found: Floats = 100 * spread / mean / math.sqrt(images)
+        return found
 
     def _difference(self, tolerance: float) -> Distance:
         """How far the share of zeros of the integers is from that of float."""

@@ -140,7 +140,10 @@ def _curves(result: FloatResult, traces: Traces) -> tuple[str, str, Panels]:
     axes = {
         "squared error": _pair(theirs.mse, ours.mse),
         "squared error, integer − float, %": difference_by_iteration(
-            percent, _axes(), margin=distance.margin, limits=(lower, distance.tolerance)
+            percent,
+            _axes(),
+            margin=STANDARD_ERRORS * result.mse_errors,
+            limits=(lower, distance.tolerance),
         ),
         "R² about the mean image": _pair(theirs.r2_mean_image, ours.r2_mean_image),
         "silent neurons, %": _pair(100 * theirs.zeros, 100 * ours.zeros),
@@ -153,9 +156,9 @@ def _curves(result: FloatResult, traces: Traces) -> tuple[str, str, Panels]:
     }
     note = (
         f"Of the counts drawn after each iteration; the error is summed over pixels. Means over "
-        f"all samples and seeds, spikes over the first {len(traces.inputs)}. The bar at the last "
-        f"iteration is {STANDARD_ERRORS:g} standard errors long to either side, the dashed red "
-        f"line is the tolerance."
+        f"all samples and seeds, spikes over the first {len(traces.inputs)}. The band is "
+        f"{STANDARD_ERRORS:g} standard errors wide to either side, the dashed red line is the "
+        f"tolerance after the last iteration."
     )
     for name, ax in axes.items():
         ax.set_title(name, fontsize=10, color=INK, loc="left")

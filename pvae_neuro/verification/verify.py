@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from functools import reduce
@@ -44,9 +43,8 @@ from pvae_neuro.sim.noise import check_seed, check_whole, population_noise
 from pvae_neuro.sim.recording import Recording, variable_dtype
 from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.arrays import real_array
-from pvae_neuro.utils.progress import StageProgress, shown_stages, stage_advance
+from pvae_neuro.utils.progress import StageProgress, shown_stages
 from pvae_neuro.verification.against_float import (
-    MOST_SEEDS,
     FloatCheck,
     Tolerances,
 )
@@ -92,8 +90,8 @@ def verify(
         Of tier 2; what the network's file declares of itself widens none of them.
     progress : callable, True or False, optional
         Told (stage, image-iterations done, of how many); a stage is an engine's name, "float", or
-        "more seeds", which ends early where fewer seeds suffice. True shows a bar, False nothing.
-        By default a terminal shows a bar and a notebook a line now and then.
+        "more seeds", whose extent is estimated anew after each seed. True shows a bar, False
+        nothing. By default a terminal shows a bar and a notebook a line now and then.
 
     Returns
     -------
@@ -288,9 +286,9 @@ class _Verification:
         if circuit is None or check is None:
             return
         engine = min(self.engines, key=_slowness)
-        of = (MOST_SEEDS - 1) * len(self.images) * self.steps
-        advance = stage_advance(self.progress, MORE_SEEDS_STAGE, of)
-        while not check.result(math.nan).settled and check.seeds < MOST_SEEDS:
+        work, done = len(self.images) * self.steps, 0
+        while left := check.seeds_to_come():
+            total = done + left * work
             seed = (self.seed + check.seeds) % SEEDS
             for first in range(0, len(self.images), SAMPLES_PER_BLOCK):
                 rows = slice(first, first + SAMPLES_PER_BLOCK)
@@ -301,7 +299,8 @@ class _Verification:
                 found = of_recording(self.network, recording)
                 if found is not None:
                     check.add(first, found, self._run_float(circuit, rows, seed))
-                advance(self.steps * len(images))
+                done += self.steps * len(images)
+                self.progress(MORE_SEEDS_STAGE, done, total)
 
     def _tell(self, stage: str, done: int) -> None:
         self.done[stage] += done
