@@ -140,7 +140,8 @@ def images_of(
     """
     span, wanted = (None, None) if model is None else ((model.low, model.high), model.image_shape)
     values = real_array(name, contents.values)
-    values = arrange(values, layout or contents.layout, name, wanted)
+    order = contents.layout if layout is None else layout
+    values = arrange(values, order, name, wanted)
     if values.ndim not in (2, 3, 4) or values.size == 0:
         raise InputError(
             f"{name}: expected numbers of shape [N, M], [N, H, W] or [N, C, H, W], got "

@@ -35,6 +35,10 @@ TRACEBACK = "PVAE_NEURO_TRACEBACK"
 """Environment variable: if set, tracebacks and the warnings of other packages are printed."""
 
 
+# Longer lines hide what is wrong in what they quote.
+_LONGEST_ERROR = 1000
+
+
 class Terminated(SystemExit):
     """The process was asked to end (SIGTERM)."""
 
@@ -118,8 +122,15 @@ def one_line(outputs: Sequence[Path] = ()) -> Iterator[None]:
                 if finished
                 else "; nothing half-written was left behind"
             )
-        say_line(said)
+        say_line(_shortened(said))
         raise typer.Exit(code) from None
+
+
+def _shortened(text: str) -> str:
+    """An error that quotes something long, with its beginning and its end."""
+    if len(text) <= _LONGEST_ERROR:
+        return text
+    return f"{text[: _LONGEST_ERROR - 205]} ... {text[-200:]}"
 
 
 def say_line(text: str) -> None:

@@ -146,6 +146,8 @@ def check_outputs(*outputs: Path | None, inputs: Iterable[Path | str] = ()) -> N
 
 def check_folder(folder: Path) -> None:
     """Refuse a folder in which no file can be made; it need not exist yet."""
+    if folder.is_symlink() and not folder.exists():
+        raise InputError(f"{folder}: is a link to no folder; choose another one")
     existing = folder
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
