@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pvae_neuro.cluster import scratch
 from pvae_neuro.cluster.scratch import scratch_folder
 
 MADE = """
@@ -45,6 +46,26 @@ def test_the_folder_goes(tmp_path: Path, how: str) -> None:
     assert Path(done.stdout.strip()).parent == tmp_path
     wait_until_gone(Path(done.stdout.strip()))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_folder_is_left_where_no_process_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "absent"))
+    with pytest.raises(FileNotFoundError):
+        scratch_folder("made-")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_takes_long_to_remove_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(scratch, "_SECONDS_TO_REMOVE", 0.0)
+    folder, close = scratch_folder("made-")
+    close(True)
+    wait_until_gone(Path(folder))
 
 
 def test_a_folder_in_use_goes_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

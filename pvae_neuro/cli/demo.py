@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pvae_neuro.cli.shared.endings import say_line
 from pvae_neuro.cli.shared.options import Json, Quiet, Seed
 from pvae_neuro.cli.shared.paths import FOLDER, check_outputs
 from pvae_neuro.cli.shared.support import (
@@ -101,12 +102,12 @@ def demo(
 
 def _engines() -> EngineChoice:
     """Every engine that works here, Lava if it can run; the reason is printed if it cannot."""
-    from pvae_neuro.cli.shared.engines import choose_engines, note
+    from pvae_neuro.cli.shared.engines import choose_engines
 
     try:
         return choose_engines("auto,lava")
     except EngineUnavailableError as error:
-        note(f"left out: {error}")
+        say_line(f"left out: {error}")
         return choose_engines("auto")
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 
 # Waits until the other end of its input closes. Either the owner says that nobody uses the folder
 # any more, or the owner is dead, and its workers may make the folder anew until they end too.
@@ -42,20 +44,28 @@ def scratch_folder(prefix: str) -> tuple[str, Close]:
         If there is no place for the folder, or no process can be started.
     """
     folder = tempfile.mkdtemp(prefix=prefix)
-    # A session of its own: no key and no signal to the group of this process ends it.
-    guardian = subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", _GUARDIAN, folder],
-        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True, cwd="/",
-    )  # fmt: skip
+    try:
+        # A session of its own: no key and no signal to the group of this process ends it.
+        guardian = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _GUARDIAN, folder],
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True, cwd="/",
+        )  # fmt: skip
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
     def close(unused: bool) -> None:
         if guardian.stdin is None or guardian.stdin.closed:
             return
-        if not unused:
-            guardian.stdin.close()
-            guardian.returncode = 0  # It goes on, and nobody waits for it.
-            return
-        guardian.communicate(b"unused", _SECONDS_TO_REMOVE)
+        # It may have been killed.
+        with suppress(BrokenPipeError), guardian.stdin:
+            guardian.stdin.write(b"unused" if unused else b"")
+        if unused:
+            # A large folder on a slow disk takes longer; it goes all the same.
+            with suppress(subprocess.TimeoutExpired):
+                guardian.wait(_SECONDS_TO_REMOVE)
+        # From here on nobody waits for it.
+        guardian.returncode = guardian.returncode or 0
 
     return folder, close

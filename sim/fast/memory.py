@@ -1,9 +1,8 @@
 """Compiled functions, and arrays inside them: bare pointers, made of addresses.
 
 numba compiles a function once more into each of its callers, and counts references to arrays
-wherever they are passed on. The kernel of this engine took 39 s to compile that way, 24 s without
-arrays, and takes 10 s as pieces that call each other by their addresses (on a busy machine): each
-is compiled once, when the first network needs it.
+wherever they are passed on, which takes several times as long. Here functions without arrays call
+each other by their addresses: each is compiled once, when the first network needs it.
 Python keeps arrays alive while a compiled function runs.
 """
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pvae_neuro.cli.shared.endings import say_line
 from pvae_neuro.cli.shared.support import AT_END
 from pvae_neuro.errors import InputError
 from pvae_neuro.sim.engine import (
@@ -44,7 +44,7 @@ class EngineChoice:
     def engine(self, network: IntegerNetwork) -> Engine:
         """The one engine to run this network on; ``auto`` is the fastest that works here."""
         (engine,) = self.named
-        chosen = fastest_engine(network, tell=note) if engine is None else engine
+        chosen = fastest_engine(network, tell=say_line) if engine is None else engine
         return self._ready(chosen, network)
 
     def engines(self, network: IntegerNetwork) -> list[Engine]:
@@ -62,7 +62,7 @@ class EngineChoice:
     def _ready(self, engine: Engine, network: IntegerNetwork) -> Engine:
         if self.scheduler is None:
             # What it compiles is said now, and is in no run's time.
-            engine.prepare(network, tell=note)
+            engine.prepare(network, tell=say_line)
         return self._scheduled(engine)
 
     def _scheduled(self, engine: Engine) -> Engine:
@@ -74,7 +74,7 @@ class EngineChoice:
 
 
 def _automatic(network: IntegerNetwork) -> list[Engine]:
-    return definition_first(working_engines(network, tell=note))
+    return definition_first(working_engines(network, tell=say_line))
 
 
 def choose_engine(name: str, scheduler: str | None = None, **options: Any) -> EngineChoice:
@@ -136,8 +136,3 @@ def _ready(name: str, options: dict[str, Any]) -> Engine:
     engine = get_engine(name, **options)
     engine.require()
     return engine
-
-
-def note(line: str) -> None:
-    """Print a line on stderr: results on standard output stay readable by machines."""
-    print(line, file=sys.stderr)
