@@ -11,13 +11,7 @@ from pvae_neuro.cli.shared.data_options import DataOptions, reads_images
 from pvae_neuro.cli.shared.endings import say_line
 from pvae_neuro.cli.shared.options import Clip, Json, Output, Quiet
 from pvae_neuro.cli.shared.paths import READS
-from pvae_neuro.cli.shared.support import (
-    check_run,
-    console,
-    guarded,
-    say,
-    write_json,
-)
+from pvae_neuro.cli.shared.support import console, guarded, say, write_json
 
 
 @guarded
@@ -78,9 +72,11 @@ def export(
     from pvae_neuro.export import export_model
     from pvae_neuro.exporters.calibrate import MAX_CALIBRATION_IMAGES
     from pvae_neuro.exporters.quantize import QuantizeConfig
+    from pvae_neuro.sim.engine import MOST_ITERATIONS
+    from pvae_neuro.sim.noise import check_whole
 
     config = QuantizeConfig(topology, weight_bits, frac_bits, max_count)
-    check_run(stability_steps, 0)
+    check_whole("--stability-steps", stability_steps, 1, MOST_ITERATIONS)
     saved = read_model(model, quiet)
     inputs = read_known(
         "--calibrate", calibrate, saved, data, split="train", clip=clip,

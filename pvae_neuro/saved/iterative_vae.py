@@ -26,6 +26,7 @@ from pvae_neuro.errors import InputError, ModelFileError
 from pvae_neuro.network import ImageShape
 from pvae_neuro.saved.data_sets import find_data_set
 from pvae_neuro.saved.model_file import (
+    LARGEST_INPUT,
     ModelConfig,
     Potential,
     Repeats,
@@ -119,6 +120,13 @@ def import_official(
     root = user_path(folder)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; expected a checkpoint folder of IterativeVAE")
+    if input_range is not None:
+        low, high = input_range
+        if not -LARGEST_INPUT <= low < high <= LARGEST_INPUT:
+            raise InputError(
+                f"input_range: expected a lowest value below the highest one, both within "
+                f"{LARGEST_INPUT:g} of zero, got {low:g} and {high:g}"
+            )
     config_path, official = _model_config(root)
     path = _newest_checkpoint(root)
     weights = _read_weights(path)

@@ -156,4 +156,8 @@ def find_device(name: str, local_rank: int | None = None) -> torch.device:
         return probe.device
     # Names of devices whose packages are missing are not found as modules.
     except (RuntimeError, AssertionError, ImportError) as error:
-        raise InputError(f"device {name!r} is not usable here: {error}; use auto or cpu") from error
+        # torch goes on to list all that it knows.
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"device {name!r} is not usable here: {reason}; use auto or cpu"
+        ) from error
