@@ -146,7 +146,9 @@ def option_cases() -> Iterator[Case]:
 
 def _of_parameter(kind: str, verb: str, parameter: Any) -> Iterator[Case]:
     values, edges = _values(parameter)
-    given, option = _without(COMMANDS[verb], parameter), max(parameter.opts, key=len)
+    given, option = COMMANDS[verb], max(parameter.opts, key=len)
+    if option.startswith("-"):
+        given = _without(given, parameter)
     names = tuple(parameter.name.replace("_", between) for between in "_- ")
     if parameter.name == "engines":
         names = (*names, "contender")
