@@ -19,6 +19,11 @@ def pytest_addoption(parser):
     parser.addoption(
         "--shuffle", type=int, metavar="SEED", help="run files, and the tests of each, in any order"
     )
+    parser.addoption(
+        "--all-extremes",
+        action="store_true",
+        help="test_extreme_models.py: every file, where a fixed sample is usual",
+    )
 
 
 def pytest_collection_modifyitems(config, items):

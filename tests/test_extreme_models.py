@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pvae_neuro import export
 from pvae_neuro.errors import PvaeNeuroError
 from pvae_neuro.export import ExportResult, export_model
+from pvae_neuro.exporters import calibrate
 from pvae_neuro.exporters.certify import certify
 from pvae_neuro.exporters.quantize import QuantizeConfig
 from pvae_neuro.saved.model_file import (
@@ -26,6 +27,7 @@ from pvae_neuro.saved.model_file import (
 )
 from pvae_neuro.saved.tensor_files import write_safetensors
 from pvae_neuro.sim.reference import ReferenceEngine
+from pvae_neuro.verification import against_float, parity
 
 TOPOLOGIES = ("lateral", "predictive")
 # A warning would be a number that left its type on the way.
@@ -67,11 +69,16 @@ def model(
 
 
 @pytest.fixture(autouse=True)
-def slow_but_ready(monkeypatch):
-    """No kernel is compiled for each of these models."""
+def short(monkeypatch):
+    """No kernel is compiled for each of these models, and runs are no longer than they must be."""
     # The package exports a function of the module's name.
     for module in (export, import_module("pvae_neuro.evaluation.evaluate")):
         monkeypatch.setattr(module, "fastest_engine", lambda network: ReferenceEngine())
+    monkeypatch.setattr(export, "MEASURED_ITERATIONS", (8, 8))
+    monkeypatch.setattr(calibrate, "CALIBRATION_STEPS", 16)
+    # Noise is left to the verdict's own margin.
+    for module in (against_float, parity):
+        monkeypatch.setattr(module, "MOST_SEEDS", 2)
 
 
 def outcome(make, topology, folder, frac_bits=14, accept=True, images=IMAGES):
@@ -80,7 +87,7 @@ def outcome(make, topology, folder, frac_bits=14, accept=True, images=IMAGES):
     path.unlink(missing_ok=True)
     config = QuantizeConfig(topology, frac_bits=frac_bits)
     try:
-        result = export_model(make(), path, images, config, stability_steps=20, accept=accept)
+        result = export_model(make(), path, images, config, stability_steps=8, accept=accept)
     except PvaeNeuroError as error:
         assert not path.exists()
         assert "\n" not in str(error) and "--" not in str(error)
@@ -196,18 +203,17 @@ EXTREMES = list(extremes())
 
 
 @pytest.mark.parametrize("topology", TOPOLOGIES)
-@pytest.mark.parametrize("part", range(4))
-def test_files_of_extreme_numbers_are_near_float_or_refused(part, topology, tmp_path, monkeypatch):
-    """Of each file: a network that is near the float model is written, or one error is raised."""
+def test_files_of_extreme_numbers_are_near_float_or_refused(topology, tmp_path, pytestconfig):
+    """Of each file: a network that is near the float model is written, or one error is raised.
+
+    With ``--all-extremes`` of every file, else of one in five, others for each topology.
+    """
     assert len(EXTREMES) >= 165
-    # Noise is left to the verdict's own margin.
-    for module in ("against_float", "parity", "verify"):
-        patched = import_module(f"pvae_neuro.verification.{module}")
-        monkeypatch.setattr(patched, "MOST_SEEDS", 3)
-    monkeypatch.setattr(export, "MEASURED_ITERATIONS", (16, 16))
+    sample = slice(TOPOLOGIES.index(topology), None, 5)
+    chosen = EXTREMES if pytestconfig.getoption("--all-extremes") else EXTREMES[sample]
     path = tmp_path / "m.safetensors"
     written, wrong = [], []
-    for name, arrays, config in EXTREMES[part::4]:
+    for name, arrays, config in chosen:
         text = json.dumps({**json.loads(model().config.model_dump_json()), **config})
         metadata = {
             "format": FORMAT, "schema_version": str(SCHEMA_VERSION), "pvae_neuro_config": text
