@@ -8,8 +8,10 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -227,6 +229,27 @@ def test_what_a_kill_left_is_removed_by_the_next_run(
     assert left() == []
     if kind == "file":
         assert path.read_text() == "old"
+
+
+def test_a_temporary_file_that_was_taken_for_dead_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process sees it before it is locked."""
+    make, made = tempfile.mkstemp, []
+
+    def seen(**options: Any) -> tuple[int, str]:
+        handle, name = make(**options)
+        made.append(name)
+        if len(made) == 1:
+            Path(name).unlink()
+        return handle, name
+
+    monkeypatch.setattr(tempfile, "mkstemp", seen)
+    with atomic_path(tmp_path / "file.txt") as temporary:
+        assert str(temporary) == made[1]
+        assert temporary.exists()
+        temporary.write_text("whole")
+    assert names(tmp_path) == ["file.txt"]
 
 
 def test_a_temporary_file_of_a_living_owner_stays(tmp_path: Path) -> None:

@@ -43,7 +43,9 @@ def bench(
 
     cores = available_cores()
     if threads is not None and not 1 <= threads <= cores:
-        raise InputError(f"--threads: expected 1 to {cores}, the cores of this machine")
+        raise InputError(
+            f"--threads: expected 1 to {cores}, the cores of this machine; got {threads}"
+        )
     names = CONTENDERS if engines is None else [name.strip() for name in engines.split(",")]
     contenders, counts = choose_contenders(names), (threads or cores,)
     batches = (1, 64, 256) if full else (64,)

@@ -136,17 +136,26 @@ def _reserved(folder: Path, target: Path) -> Iterator[Path]:
     suffix = target.suffix if len(os.fsencode(target.suffix)) <= _LONGEST_SUFFIX else ""
     for left in folder.glob(f"{prefix}*"):
         _remove_if_dead(left)
-    handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=folder)
-    temporary = Path(name)
+    handle, temporary = _locked(prefix, suffix, folder)
     try:
-        # Where a file system has no locks, nobody gets one, and nothing is taken for dead.
-        with suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield temporary
     finally:
         os.close(handle)
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _locked(prefix: str, suffix: str, folder: Path) -> tuple[int, Path]:
+    """Make a temporary file and lock it; handle and path."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=folder)
+        # Where a file system has no locks, nobody gets one, and nothing is taken for dead.
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        # Another process may have seen it before it was locked, and removed it.
+        if os.fstat(handle).st_nlink:
+            return handle, Path(name)
+        os.close(handle)
 
 
 def _remove_if_dead(temporary: Path) -> None:
