@@ -178,7 +178,7 @@ def test_names_longer_than_any_file_has(tmp_path: Path) -> None:
 
 def test_devices_are_no_images() -> None:
     for name in ("/dev/zero", "/dev/null"):
-        with pytest.raises(InputError, match=f"{name}: expected a regular file, got a FIFO"):
+        with pytest.raises(InputError, match=f"{name}: is a device; expected a file on a disk"):
             load_images(name)
 
 

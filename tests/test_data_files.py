@@ -223,14 +223,14 @@ def test_photographs_of_van_hateren(tmp_path: Path) -> None:
     values = np.random.default_rng(0).integers(1 << 16, size=(1024, 1536), dtype=np.uint16)
     (tmp_path / "imk00001.iml").write_bytes(values.astype(">u2").tobytes())
     assert np.array_equal(read_van_hateren(tmp_path / "imk00001.iml"), values)
-    loaded = load_images(tmp_path / "imk00001.iml")
-    assert loaded.image_shape == (1024, 1536)
-    assert np.array_equal(loaded.pixels[0], values.ravel() / np.float32(65535))
-    # Of luminance nothing says what is white.
-    (tmp_path / "dark.imc").write_bytes((values >> 5).astype(">u2").tobytes())
-    with pytest.raises(InputError, match=r"dark\.imc: uint16 values .* expected a scale"):
-        load_images(tmp_path / "dark.imc")
-    for change, found in ((-2, "fewer"), (2, "more")):
+    # Of luminance nothing says what is white, in one file and in a folder.
+    for source in (tmp_path / "imk00001.iml", tmp_path):
+        with pytest.raises(InputError, match=r"values from 0 to 65535: .* or a scale to divide by"):
+            load_images(source, split="all")
+        loaded = load_images(source, split="all", scale=65535)
+        assert loaded.image_shape == (1024, 1536)
+        assert np.array_equal(loaded.pixels[0], values.ravel() / np.float32(65535))
+    for change, found in ((-2, "3,145,726 bytes"), (2, "3,145,730 bytes")):
         (tmp_path / "b.iml").write_bytes(bytes(2 * 1024 * 1536 + change))
         with pytest.raises(InputError, match=f"3,145,728 bytes.*got {found}"):
             load_images(tmp_path / "b.iml")

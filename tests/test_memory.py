@@ -11,17 +11,24 @@ from pvae_neuro.utils import memory
 
 
 def test_the_limit_is_half_of_what_is_free_unless_asked(monkeypatch) -> None:
-    monkeypatch.setattr(memory, "available_memory", lambda: 1000)
-    memory.require_memory(500, "x")
-    with pytest.raises(InputError, match=r"x: needs 5.01e-07 GB .*limit is 5e-07 GB \(half of"):
-        memory.require_memory(501, "x")
-    memory.require_memory(501, "x", max_memory=501)
+    monkeypatch.setattr(memory, "available_memory", lambda: 10_000_000)
+    memory.require_memory(5_000_000, "x")
+    with pytest.raises(InputError, match=r"x: needs 0.006 GB .*limit is 0.005 GB \(half of"):
+        memory.require_memory(6_000_000, "x")
+    memory.require_memory(6_000_000, "x", max_memory=6_000_000)
     with memory.memory_limit(4_000_000_000):
         memory.require_memory(4_000_000_000, "x")
         with pytest.raises(InputError, match=r"needs 5 GB of memory, the limit is 4 GB \(as asked"):
             memory.require_memory(5_000_000_000, "x")
     with pytest.raises(InputError, match=r"half of"):
-        memory.require_memory(501, "x")
+        memory.require_memory(6_000_000, "x")
+
+
+def test_a_megabyte_is_always_there_unless_a_limit_is_asked_for(monkeypatch) -> None:
+    monkeypatch.setattr(memory, "available_memory", lambda: pytest.fail("the system is asked"))
+    memory.require_memory(1_000_000, "x")
+    with memory.memory_limit(999_999), pytest.raises(InputError, match="as asked"):
+        memory.require_memory(1_000_000, "x")
 
 
 def test_figures_beyond_floats() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -526,7 +525,7 @@ def test_other_programs_are_never_started(tmp_path: Path) -> None:
 
 
 def test_errors_of_the_file_system_are_one_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=re.escape(f"{tmp_path / 'b.png'}: cannot be read (")):
+    with pytest.raises(InputError, match=r"b\.png: no such file; expected a picture"):
         read_picture(tmp_path / "b.png")
 
 

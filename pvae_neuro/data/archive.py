@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from pvae_neuro.errors import InputError
 from pvae_neuro.utils.memory import require_memory
-from pvae_neuro.utils.regular import check_regular
+from pvae_neuro.utils.whole_file import check_regular
 
 _CHUNK = 1 << 20
 _ENDING = ".npy"
@@ -102,8 +102,7 @@ def _read_header(file: IO[bytes]) -> Header:
         # Files that Python 2 wrote are read with a warning; what matters is checked below.
         warnings.simplefilter("ignore")
         header = Header(*_HEADERS[version](file))
-    if header.dtype.kind not in "fiub" and not header.dtype.hasobject:
-        return header  # Text, such as the names of files; it is refused where images are wanted.
+    # Text, such as the names of files, passes here, and is refused where images are wanted.
     if header.dtype.hasobject or min(header.shape, default=0) < 0:
         raise ValueError(f"{header.dtype} {list(header.shape)}")
     return header

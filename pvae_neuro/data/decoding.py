@@ -37,8 +37,6 @@ _FORMATS = (
 
 # At the peak: the decoded picture, its channels as an array, and those as float32.
 _BYTES_PER_PIXEL = 24
-# So little is always there, and asking the system takes longer than reading a small picture.
-_ALWAYS = 1 << 20
 _BYTE, _WORD = 255, 65535
 _GREY_AND_ALPHA, _COLOUR_AND_ALPHA = 2, 4
 
@@ -146,16 +144,10 @@ def formats() -> tuple[str, ...]:
     return tuple(name for name in _FORMATS if name in image.OPEN)
 
 
-def check_memory(needed: int, name: str) -> None:
-    """Refuse a picture that needs more bytes than the limit."""
-    if needed > _ALWAYS:
-        require_memory(needed, name)
-
-
 def _decode(name: str, data: bytes, arrange: Callable[[str], str]) -> Decoded:
     """Decode a picture, told that its samples are laid out as ``arrange(layout)``."""
     with _foreign(name), pillow().open(io.BytesIO(data), formats=formats()) as image:
-        check_memory(image.width * image.height * _BYTES_PER_PIXEL, name)
+        require_memory(image.width * image.height * _BYTES_PER_PIXEL, name)
         # Taken before loading, which empties the list; formats that decode in one go have none.
         tiles = [(*tile[:3], _arguments(tile[3])) for tile in image.tile]
         if any(arrange(layout) != layout for *_, (layout, *_) in tiles):

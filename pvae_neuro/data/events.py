@@ -12,7 +12,7 @@ from pvae_neuro.data.contents import Contents, Request
 from pvae_neuro.data.listing import natural_order
 from pvae_neuro.errors import InputError
 from pvae_neuro.utils.memory import require_memory
-from pvae_neuro.utils.regular import check_regular
+from pvae_neuro.utils.whole_file import read_whole
 
 EVENT_ENDING = ".bin"
 
@@ -20,8 +20,6 @@ _SIDE = 34
 _BYTES = 5
 # Rows of this number mark an overflow of the clock.
 _OVERFLOW = 240
-# Half a minute of N-MNIST's busiest digit is a hundredth of this.
-_MOST_BYTES = 1 << 28
 _PARTS = {"train": ("Train", "train"), "test": ("Test", "test")}
 
 
@@ -32,18 +30,13 @@ def count_events(path: Path) -> npt.NDArray[np.int64]:
 
     Raises :class:`InputError` if the file cannot be read or holds something else.
     """
-    check_regular(path)
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    # Columns and rows are numbers of eight bytes each.
+    data = read_whole(path, "a recording of N-MNIST", copies=6)
     events = np.frombuffer(data, np.uint8)[: len(data) // _BYTES * _BYTES].reshape(-1, _BYTES)
     column, row = events[:, 0].astype(np.int64), events[:, 1].astype(np.int64)
     seen = row != _OVERFLOW
     column, row = column[seen], row[seen]
-    whole = 0 < len(data) <= _MOST_BYTES and len(data) % _BYTES == 0
-    if not whole or max(column.max(initial=0), row.max(initial=0)) >= _SIDE:
+    if not data or len(data) % _BYTES or max(column.max(initial=0), row.max(initial=0)) >= _SIDE:
         raise InputError(
             f"{path}: expected events of N-MNIST, {_BYTES} bytes each, within {_SIDE}x{_SIDE} "
             f"pixels; got something else"

@@ -1,4 +1,4 @@
-"""Files of images: which reader takes a file, by the ending of its name, or by how it begins."""
+"""Files of arrays: which reader takes a file, by the ending of its name, or by how it begins."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pvae_neuro.data.events import EVENT_ENDING, read_event_file
 from pvae_neuro.data.idx import IDX_ENDINGS, read_idx_file
 from pvae_neuro.data.matlab import read_mat_file
 from pvae_neuro.data.numpy_files import read_npy_file, read_npz_file
-from pvae_neuro.data.van_hateren import VAN_HATEREN_ENDINGS, read_van_hateren_file
 
 Read = Callable[[Path, Request], Contents]
 
@@ -28,8 +27,8 @@ class FileKind:
     heeds: frozenset[str] = frozenset()
     """Options that it has a use for, of those that not every source has."""
 
-    start: bytes = b"\xff" * 8
-    """How files of this kind begin whatever their name; by default as none does."""
+    start: bytes | None = None
+    """How files of this kind begin, if that is enough to know them, whatever their name."""
 
 
 FILE_KINDS = (
@@ -37,7 +36,6 @@ FILE_KINDS = (
     FileKind((".npz",), read_npz_file, frozenset({"key", "layout"}), b"PK\x03\x04"),
     FileKind((".mat",), read_mat_file, frozenset({"key", "layout"})),
     FileKind(IDX_ENDINGS, read_idx_file, frozenset({"layout"})),
-    FileKind(VAN_HATEREN_ENDINGS, read_van_hateren_file),
     FileKind((EVENT_ENDING,), read_event_file),
 )
 
@@ -52,4 +50,4 @@ def file_kind(path: Path) -> FileKind | None:
         return named
     with path.open("rb") as file:
         start = file.read(8)
-    return next((kind for kind in FILE_KINDS if start.startswith(kind.start)), None)
+    return next((kind for kind in FILE_KINDS if kind.start and start.startswith(kind.start)), None)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from pvae_neuro.data.contents import Arrays, Contents, Request
 from pvae_neuro.errors import InputError
 from pvae_neuro.utils.memory import require_memory
-from pvae_neuro.utils.regular import check_regular
+from pvae_neuro.utils.whole_file import check_regular
 
 IDX_ENDINGS = ("-ubyte", ".idx", "-ubyte.gz", ".idx.gz")
 

@@ -20,8 +20,8 @@ from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.memory import memory_limit, require_memory
 from pvae_neuro.utils.paths import user_path
 from pvae_neuro.utils.progress import StageProgress, shown_stages
-from pvae_neuro.utils.regular import check_regular
 from pvae_neuro.utils.suggest import suggest
+from pvae_neuro.utils.whole_file import check_regular
 
 if TYPE_CHECKING:
     from pvae_neuro.data.folder import FolderPictures
@@ -52,7 +52,7 @@ def load_images(
     dataset : str or path-like
         One of :data:`~pvae_neuro.data.named_sets.NAMED_SETS`; or a path to a file that
         :data:`~pvae_neuro.data.file_kinds.FILE_KINDS` names (``.npy``, ``.npz``, ``.mat``, IDX,
-        ``.iml``, ``.imc``, ``.bin``) or a picture; or a folder of pictures
+        ``.bin``) or a picture; or a folder of pictures
         (:mod:`pvae_neuro.data.folder`) or of N-MNIST's recordings. A name takes precedence over a
         folder of that name: write ``./mnist`` for the folder. An array ``range`` in an ``.npz``
         declares the range of all its parts.

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from pvae_neuro.data.contents import Contents, Request
 from pvae_neuro.errors import InputError
 from pvae_neuro.utils.memory import require_memory
-from pvae_neuro.utils.regular import check_regular
+from pvae_neuro.utils.whole_file import read_whole
 
 _HEADER = 128
 # The mark of the order of bytes, behind the version of the format.
@@ -49,19 +49,16 @@ def read_mat_file(path: Path, request: Request) -> Contents:
     Raises :class:`InputError` if the file is absent, damaged, of another version, or holds no such
     array, or if it exceeds the limit of memory.
     """
-    check_regular(path)
+    data = read_whole(path, "a MATLAB file", copies=1)
     try:
-        require_memory(path.stat().st_size, str(path))
-        variables = {each.name: each for each in _variables(path.read_bytes(), path)}
+        variables = {each.name: each for each in _variables(data, path)}
         chosen = _choose(variables, request.key, path)
         # As stored, as its class and as float32.
         require_memory(20 * math.prod(chosen.shape), f"{path}: {chosen}")
         values = chosen.read()
     except InputError:
         raise
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except (OSError, ValueError, OverflowError, struct.error, zlib.error) as error:
+    except (ValueError, OverflowError, struct.error, zlib.error) as error:
         raise InputError(
             f"{path}: expected a MATLAB file, got something else or a damaged one ({error})"
         ) from error

@@ -13,7 +13,6 @@ import numpy.typing as npt
 from pvae_neuro.data.decoding import (
     Decoded,
     Stored,
-    check_memory,
     decode,
     formats,
     pillow,
@@ -22,6 +21,7 @@ from pvae_neuro.data.decoding import (
 from pvae_neuro.data.images import Float32
 from pvae_neuro.data.van_hateren import VAN_HATEREN_ENDINGS, read_van_hateren
 from pvae_neuro.errors import InputError
+from pvae_neuro.utils.whole_file import read_whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -139,12 +139,7 @@ def _van_hateren(path: Path) -> tuple[Stored, list[str]]:
 
 def _upright(path: Path) -> tuple[Stored, list[str]]:
     """What Pillow decodes, turned upright, and what was done to it."""
-    try:
-        check_memory(path.stat().st_size, str(path))
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    decoded = decode(str(path), data)
+    decoded = decode(str(path), read_whole(path, "a picture", copies=1))
     notes = _check_count(decoded)
     found = stored(decoded)
     if decoded.turned:

@@ -1,9 +1,10 @@
-"""Read a regular file whole, under the limit of memory."""
+"""Files on a disk, which end: reading a pipe or a device may wait or go on for ever."""
 
 from __future__ import annotations
 
 import os
 import stat
+from pathlib import Path
 
 from pvae_neuro.errors import InputError
 from pvae_neuro.utils.memory import require_memory
@@ -17,8 +18,14 @@ _KINDS = {
 }
 
 
+def check_regular(path: Path) -> None:
+    """Refuse what is there and is no file on a disk, with :class:`InputError`."""
+    if path.exists():
+        _check_kind(path.stat(), path, "a file on a disk")
+
+
 def read_whole(path: str | os.PathLike[str], expected: str, copies: int = 2) -> bytes:
-    """Bytes of a file on a disk.
+    """Bytes of a file on a disk, under the limit of memory.
 
     Parameters
     ----------
@@ -44,9 +51,7 @@ def read_whole(path: str | os.PathLike[str], expected: str, copies: int = 2) -> 
         raise _unreadable(path, error) from error
     try:
         found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
-            kind = _KINDS.get(stat.S_IFMT(found.st_mode), "no regular file")
-            raise InputError(f"{path}: is {kind}; expected {expected}, a file on a disk")
+        _check_kind(found, path, f"{expected}, a file on a disk")
         require_memory(found.st_size * copies, str(path))
         with open(handle, "rb", closefd=False) as file:
             # One byte more shows a file that grows, possibly without end.
@@ -61,6 +66,12 @@ def read_whole(path: str | os.PathLike[str], expected: str, copies: int = 2) -> 
             f"written whole"
         )
     return data
+
+
+def _check_kind(found: os.stat_result, path: str | os.PathLike[str], expected: str) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(found.st_mode), "no regular file")
+        raise InputError(f"{path}: is {kind}; expected {expected}")
 
 
 def _unreadable(path: str | os.PathLike[str], error: Exception) -> InputError:
