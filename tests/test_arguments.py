@@ -64,7 +64,7 @@ UNFIT = [
 ]
 
 
-@pytest.mark.parametrize("arguments", FITTING, ids=str)
+@pytest.mark.parametrize("arguments", FITTING)
 def test_what_fits_is_passed_on(arguments):
     assert call(**arguments) == "called"
 
