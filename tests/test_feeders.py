@@ -99,6 +99,18 @@ def test_folders_of_frames_are_read_in_the_order_of_names(tmp_path: Path) -> Non
     assert Sequence(tmp_path, size=2).image_shape == (3, 2, 2)
 
 
+@pytest.mark.parametrize("colours", [(), (3,)])
+def test_films_of_matlab_have_time_last(tmp_path: Path, colours: tuple[int, ...]) -> None:
+    io = pytest.importorskip("scipy.io", reason="writes MATLAB's files")
+    film = np.random.default_rng(0).random((6, 6, *colours, 4)).astype(np.float32)
+    io.savemat(tmp_path / "film.mat", {"film": film})
+    feeder = Sequence(tmp_path / "film.mat")
+    assert (len(feeder), feeder.image_shape) == (4, (*colours, 6, 6))
+    for t in range(4):
+        expected = np.moveaxis(film[..., t], -1, 0) if colours else film[..., t]
+        assert np.array_equal(feeder[t], expected.reshape(1, -1))
+
+
 def test_images_may_be_the_frames_of_a_sequence() -> None:
     images = some_images(5, channels=3)
     feeder = make_feeder("sequence", images)

@@ -53,6 +53,31 @@ def test_control_groups_are_heeded(tmp_path: Path) -> None:
     assert group() == 750
 
 
+@pytest.mark.parametrize(
+    ("entry", "controller"),
+    [("0::/job/step\n", ""), ("7:cpu,memory:/job/step\n1:pids:/x\n", "memory")],
+)
+def test_control_groups_around_the_own_one_are_heeded(
+    tmp_path: Path, entry: str, controller: str
+) -> None:
+    own, root = tmp_path / "own", tmp_path / "root"
+
+    def left() -> int | None:
+        return memory._groups(controller, root, "most", "used", own)
+
+    assert left() is None
+    own.write_text(entry, encoding="utf-8")
+    assert left() is None
+    for place, (most, used) in {"": (900, 100), "job": (500, 200), "job/step": (700, 10)}.items():
+        (root / place).mkdir()
+        for name, value in {"most": most, "used": used, "memory.stat": "anon 1"}.items():
+            (root / place / name).write_text(f"{value}\n", encoding="ascii")
+    assert left() == 300
+    # Another's limit, and one above all groups, are none.
+    own.write_text(entry.replace("/job/step", "/elsewhere"), encoding="utf-8")
+    assert left() == 800
+
+
 def test_nothing_known(monkeypatch) -> None:
     for name in ("_machine", "_group_1", "_group_2", "_process"):
         monkeypatch.setattr(memory, name, lambda: None)

@@ -25,6 +25,7 @@ from pvae_neuro.data.contents import Request
 from pvae_neuro.data.file_kinds import file_kind
 from pvae_neuro.data.folder import read_pictures
 from pvae_neuro.data.images import Float32, Images, check_size, make_images
+from pvae_neuro.data.layout import arrange
 from pvae_neuro.data.listing import list_pictures, said
 from pvae_neuro.data.scale import check_scale
 from pvae_neuro.data.transforms import rotate_planes, shift_planes
@@ -159,8 +160,8 @@ class Sequence(FrameSource):
     frames : array_like or path-like
         [T, H, W] (one scene), [T, B, H, W] or, in colour, [T, B, 3, H, W], as numbers that
         :func:`~pvae_neuro.data.load_images` would take; a path to such an ``.npy`` or ``.npz``
-        file; or to a folder of pictures, whose frames are in natural order of their names
-        (``frame_2`` before ``frame_10``).
+        file, or to a film [H, W, T] or [H, W, 3, T] in a ``.mat`` file; or to a folder of pictures,
+        whose frames are in natural order of their names (``frame_2`` before ``frame_10``).
     size : int or (int, int), optional
         Height and width to crop and resize the frames of a folder to.
     scale : float, optional
@@ -448,7 +449,10 @@ def _read_frames(
     if kind is not None:
         if size is not None:
             raise InputError("size: expected a folder of frames; a file is read as it is")
-        values = real_array(path.name, kind.read(path, Request("train", scale=scale)).values)
+        contents = kind.read(path, Request("train", scale=scale))
+        values = real_array(path.name, contents.values)
+        if contents.layout is not None:  # The frames of one scene, in the order of their format.
+            values = arrange(values, contents.layout, path.name)[:, None]
         return values, "", scale
     wanted = None if size is None else check_size(size)
     listing = list_pictures(path)

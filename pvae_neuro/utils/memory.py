@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pvae_neuro.errors import InputError
 
+_GROUPS = Path("/sys/fs/cgroup")
 # Where nothing tells how much memory there is.
 _UNKNOWN = 2 << 30
 _GIGA = 1e9
@@ -85,14 +86,31 @@ def _machine() -> int | None:
 
 
 def _group_2() -> int | None:
-    return _group("memory.max", "memory.current")
+    return _groups("", _GROUPS, "memory.max", "memory.current")
 
 
 def _group_1() -> int | None:
-    return _group("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")
+    names = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+    return _groups("memory", _GROUPS / "memory", *names)
 
 
-def _group(limit: str, usage: str, root: Path = Path("/sys/fs/cgroup")) -> int | None:
+def _groups(
+    controller: str, root: Path, limit: str, usage: str, own: Path = Path("/proc/self/cgroup")
+) -> int | None:
+    """What is left to this process's control group and to those around it, such as a job's."""
+    place = "/"
+    with suppress(OSError, ValueError):
+        lines = own.read_text(encoding="utf-8").splitlines()
+        entries = (line.split(":", 2)[1:] for line in lines)
+        place = next((path for names, path in entries if controller in names.split(",")), place)
+    # A container may see its group as the root, whatever the name of it outside.
+    group = root / place.strip("/")
+    around = [each for each in (group, *group.parents) if each.is_relative_to(root)]
+    found = [_group(limit, usage, each) for each in around]
+    return min((size for size in found if size is not None), default=None)
+
+
+def _group(limit: str, usage: str, root: Path) -> int | None:
     """What is left to a control group; files that it has read may be dropped from memory."""
     with suppress(OSError, ValueError):
         most, used = (int((root / name).read_text(encoding="ascii")) for name in (limit, usage))
