@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from math import inf
+from unittest import mock
+
 from pvae_neuro.cli.main import run_command
+from pvae_neuro.utils import progress
 
 
 def run_cli(capsys, *arguments):
-    """Exit code, stdout and stderr of ``pvae-neuro ARGUMENTS``."""
+    """Exit code, stdout and stderr of ``pvae-neuro ARGUMENTS``, without lines of progress.
+
+    Those come where a stage takes some seconds, which depends on the machine.
+    """
     capsys.readouterr()
-    code = run_command([str(argument) for argument in arguments])
+    with mock.patch.multiple(progress, QUIET_SECONDS=inf, LINE_SECONDS=inf):
+        code = run_command([str(argument) for argument in arguments])
     return code, *capsys.readouterr()
 
 

@@ -137,7 +137,9 @@ def test_verify_passes_and_writes_both_reports(cli, files, tmp_path, topology):
     )  # fmt: skip
     content = json.loads((tmp_path / "r.json").read_text())
     assert code == 0, err
-    assert [line.partition(":")[0] for line in err.splitlines()] == ["images"]
+    # The engine `fast` says that it compiles, unless its code is kept from an earlier process.
+    said = {line.partition(":")[0] for line in err.splitlines()} - {"engine fast"}
+    assert said == {"images"}
     assert content["passed"] is True
     assert content["pairs"][0]["differing_integers"] == 0
     compared = content["float_against_integer"]
