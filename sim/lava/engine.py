@@ -148,7 +148,10 @@ def worker_command() -> list[str]:
     """
     places = [place for place in sys.path if place]
     start = f"import sys; sys.path[:] = {places}; from {WORKER} import main; main(sys.argv[1:])"
-    return [sys.executable, "-I", "-W", "ignore", "-c", start]
+    # Isolated only where this process is: `-I` hides what is installed for one user by an import
+    # hook, which no place on the path stands for.
+    isolated = ["-I"] if sys.flags.isolated else []
+    return [sys.executable, *isolated, "-W", "ignore", "-c", start]
 
 
 def even_width(samples: int, most: int) -> int:
