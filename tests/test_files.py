@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from pvae_neuro.errors import InputError
-from pvae_neuro.utils.files import atomic_path, check_target
+from pvae_neuro.utils.files import atomic_path, check_folder, check_target
 from pvae_neuro.utils.plain_text import PLAIN, printable
 
 
@@ -182,6 +182,15 @@ def test_folders_of_a_failed_file_go_again(tmp_path: Path) -> None:
 def test_checking_changes_nothing(tmp_path: Path) -> None:
     check_target(tmp_path / "a" / "b.txt")
     assert names(tmp_path) == []
+
+
+def test_folders_are_tried_and_not_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("kept")
+    check_folder(tmp_path / "a" / "b")
+    for name in ("file", "file/below"):
+        with pytest.raises(InputError, match="cannot write into .*: Not a directory"):
+            check_folder(tmp_path / name)
+    assert names(tmp_path) == ["file"]
 
 
 KILLED = """

@@ -66,14 +66,29 @@ def check_target(path: str | os.PathLike[str]) -> None:
     try:
         if _is_stream(_status(target)):
             return
-        folder = Path(os.path.realpath(target)).parent
-        while not folder.exists() and folder != folder.parent:
-            folder = folder.parent
-        # Permission bits do not tell (root, read-only mounts): try it.
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        _try(Path(os.path.realpath(target)).parent)
     except OSError as error:
         raise _cannot_write(target, error) from error
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse, with :class:`InputError`, a folder that files cannot be written into or made as."""
+    try:
+        _try(folder)
+    except OSError as error:
+        raise InputError(
+            f"cannot write into {folder}: {error.strerror or error}; choose a folder that you may "
+            f"write to"
+        ) from error
+
+
+def _try(folder: Path) -> None:
+    """Make a file in a folder, or in the nearest one above that is there, and remove it."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    # Permission bits do not tell (root, read-only mounts).
+    with tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 def _status(target: Path) -> os.stat_result | None:

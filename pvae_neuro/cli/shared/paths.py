@@ -10,7 +10,6 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterable
 from enum import Enum
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 from pvae_neuro.cli.shared.streams import ClosedOutput
 from pvae_neuro.errors import InputError
-from pvae_neuro.utils.files import check_target
+from pvae_neuro.utils.files import check_folder, check_target
 from pvae_neuro.utils.paths import user_path
 
 STANDARD_OUTPUT = Path("-")
@@ -142,24 +141,6 @@ def check_outputs(*outputs: Path | None, inputs: Iterable[Path | str] = ()) -> N
                 f"{path}: is the file that the output or errors of this command are written to; "
                 f"write to another file"
             )
-
-
-def check_folder(folder: Path) -> None:
-    """Refuse a folder in which no file can be made; it need not exist yet."""
-    if folder.is_symlink() and not folder.exists():
-        raise InputError(f"{folder}: is a link to no folder; choose another one")
-    existing = folder
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
-    try:
-        # Permission bits do not tell (root, read-only mounts): try it.
-        with tempfile.TemporaryFile(dir=existing):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"cannot write into {existing}: {error.strerror or error}; "
-            f"choose a folder that you may write to"
-        ) from error
 
 
 def _same(one: Path, other: Path) -> bool:
