@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -73,6 +72,7 @@ def _show_artifact(path: Path, program: bool, json: Path | None, out: Console) -
 
 def _show_model(path: Path, program: bool, json: Path | None, out: Console) -> None:
     from pvae_neuro.cli.shared.inputs import read_model
+    from pvae_neuro.utils.digest import file_sha256
 
     if program:
         raise InputError(f"--program: {path} is a float model; export it to get a program")
@@ -86,7 +86,7 @@ def _show_model(path: Path, program: bool, json: Path | None, out: Console) -> N
         for name, array in sorted(model.arrays.items())
         if array.size
     ]  # fmt: skip
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    sha256 = file_sha256(path)
     config = model.config.model_dump(mode="json")
     write_json(
         json,

@@ -104,6 +104,7 @@ def verify(
     from pvae_neuro.cli.shared.inputs import check_pair, read_images, read_model
     from pvae_neuro.cli.shared.progress import stages
     from pvae_neuro.cli.shared.tables import engine_table, parity_table
+    from pvae_neuro.saved.shipped import model_path
     from pvae_neuro.verification.against_float import Tolerances
     from pvae_neuro.verification.provenance import provenance
     from pvae_neuro.verification.report import require_report, write_report
@@ -134,7 +135,7 @@ def verify(
     if html is not None:
         files: dict[str, str | Path] = {"artifact": artifact, "images": input}
         if model is not None:
-            files["model"] = model
+            files["model"] = model_path(model)
         write_report(html, report, origin=provenance(report.seconds, command=typed(), files=files))
     out = console(json, quiet)
     out.print(parity_table(report))

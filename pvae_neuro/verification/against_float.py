@@ -34,6 +34,7 @@ from pvae_neuro.evaluation.figures import (
     variance_about_mean_image,
 )
 from pvae_neuro.utils.arguments import check_fields
+from pvae_neuro.verification.outcomes import FAILED, PASSED, UNDECIDED
 
 STANDARD_ERRORS = 3.0
 MOST_SEEDS = 64
@@ -127,6 +128,11 @@ class Distance:
         return not self.failed and not self.known
 
     @property
+    def outcome(self) -> str:
+        """``passed``, ``failed`` or ``undecided``."""
+        return FAILED if self.failed else UNDECIDED if self.undecided else PASSED
+
+    @property
     def hopeless(self) -> bool:
         """Whether it is undecided and more seeds are not expected to change that."""
         least = STANDARD_ERRORS * self.least_error
@@ -195,7 +201,7 @@ class FloatResult:
     @property
     def passed(self) -> bool:
         """Whether every distance is known and within its tolerance."""
-        return not any(d.failed or d.undecided for d in self.distances)
+        return all(d.outcome == PASSED for d in self.distances)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

@@ -176,16 +176,22 @@ class ParityReport:
                 f"sampler: total variation {self.total_variation:.2e} from Poisson, bound "
                 f"{self.total_variation_limit:g}"
             )
-        # A network of somebody's own may read anything out.
-        explained = self._explained
-        if self.network.family is not None and not explained >= LEAST_EXPLAINED:
+        if self.explains_nothing:
             by_float = self.float_result and self.float_result.by_float.r2_mean_image[-1]
             model = "" if by_float is None else f", its float model {by_float:.3g}"
             yield (
                 f"the network explains nothing of these images: after {self.steps} iterations R² "
-                f"about the mean image is {explained:.3g}{model}, expected at least "
+                f"about the mean image is {self._explained:.3g}{model}, expected at least "
                 f"{LEAST_EXPLAINED}"
             )
+
+    @property
+    def explains_nothing(self) -> bool:
+        """Whether R² about the mean image is below what a network must reach.
+
+        False for a network that was lowered from no model: it may read anything out.
+        """
+        return self.network.family is not None and not self._explained >= LEAST_EXPLAINED
 
     @property
     def _explained(self) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 from collections.abc import Iterable, Mapping
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from pvae_neuro.errors import InputError, MissingDependencyError
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.sim.engine import engine_packages
-from pvae_neuro.utils.digest import digest
+from pvae_neuro.utils.digest import digest, file_sha256
 
 ALWAYS = ("pvae-neuro", "numpy", "onnx")
 
@@ -94,7 +93,9 @@ def provenance(
         machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
         versions=_versions(engines),
         files=tuple(
-            SourceFile(name, os.fspath(path), _file_hash(Path(path)))
+            SourceFile(
+                name, os.fspath(path), file_sha256(Path(path)) if Path(path).is_file() else ""
+            )
             for name, path in (files or {}).items()
         ),
     )
@@ -123,13 +124,3 @@ def _packages(engine: str) -> tuple[str, ...]:
     with suppress(InputError, MissingDependencyError):
         return engine_packages(engine)
     return ()
-
-
-def _file_hash(path: Path) -> str:
-    if not path.is_file():
-        return ""
-    total = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            total.update(piece)
-    return total.hexdigest()

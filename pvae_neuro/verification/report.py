@@ -23,7 +23,6 @@ from pvae_neuro.utils.show import show
 from pvae_neuro.verification.against_float import Distance
 from pvae_neuro.verification.outcomes import (
     FAILED,
-    LEAST_EXPLAINED,
     PASSED,
     UNDECIDED,
     WITHIN_DECLARED,
@@ -201,7 +200,7 @@ def _float_cards(report: ParityReport) -> Iterator[Card]:
             f"{what}, integer against float",
             _distance(distance),
             f"tolerance {distance.limit}",
-            "bad" if distance.failed else "warn" if distance.undecided else "good",
+            OUTCOMES[distance.outcome].state,
         )
     yield Card(
         "spike counts equal to float's", f"{100 * result.agreement:.2f} %",
@@ -229,10 +228,7 @@ def _model_cards(report: ParityReport) -> Iterator[Card]:
         else [report.float_result.by_float, report.float_result.by_integer]
     )
     last = [figures.final() for figures in runs]
-    explained = last[-1]["r2_mean_image"]
-    # A network of somebody's own may read anything out.
-    judged = report.network.family is not None and explained < LEAST_EXPLAINED
-    poor = "bad" if judged else ""
+    poor = "bad" if report.explains_nothing else ""
     whose = "" if len(runs) == 1 else ", float → integer"
     for name, what, scale, unit, note, state in (
         ("mse", "squared error", 1, "", "of an image, summed over pixels", ""),

@@ -135,15 +135,13 @@ def _curves(result: FloatResult, traces: Traces) -> tuple[str, str, Panels]:
     theirs, ours = result.by_float, result.by_integer
     with np.errstate(divide="ignore", invalid="ignore"):
         percent = 100 * (ours.mse / theirs.mse - 1)
-    distance = result.mse
-    lower = -distance.tolerance if distance.two_sided else None
     axes = {
         "squared error": _pair(theirs.mse, ours.mse),
         "squared error, integer − float, %": difference_by_iteration(
             percent,
             _axes(),
             margin=STANDARD_ERRORS * result.mse_errors,
-            limits=(lower, distance.tolerance),
+            limits=(None, result.mse.tolerance),
         ),
         "R² about the mean image": _pair(theirs.r2_mean_image, ours.r2_mean_image),
         "silent neurons, %": _pair(100 * theirs.zeros, 100 * ours.zeros),

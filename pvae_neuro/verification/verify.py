@@ -220,7 +220,7 @@ class _Verification:
             pair.add(self.network, a, b, rows.start)
         self.held += _held(self.network, recordings[0])
         found = of_recording(self.network, recordings[0]) if self.images.ndim == 2 else None
-        if found is not None:
+        if found is not None and self.check is None:
             self.sums.append(Sums.of(found, self.images[rows]))
         if self.circuit is not None and self.check is not None:
             if found is None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pvae_neuro.cli.shared.support import plain_table
 from pvae_neuro.network import IntegerNetwork
+from pvae_neuro.verification.outcomes import FAILED, PASSED, UNDECIDED
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from pvae_neuro.evaluation.evaluate import Evaluation
     from pvae_neuro.evaluation.figures import Figures
     from pvae_neuro.exporters.certify import Certificate
-    from pvae_neuro.verification.against_float import Distance, FloatResult
+    from pvae_neuro.verification.against_float import FloatResult
     from pvae_neuro.verification.parity import ParityReport
 
 
@@ -52,12 +53,12 @@ def _float_rows(result: FloatResult) -> Iterable[tuple[str, str, str, str]]:
     yield (
         "float ≈ integer",
         f"MSE {theirs['mse']:.3f} → {ours['mse']:.3f}, {mse.value:+.2f} ± {mse.margin:.2f} %",
-        mse.limit, _verdict(mse),
+        mse.limit, _MARKS[mse.outcome],
     )  # fmt: skip
     yield (
         "", f"zeros {100 * theirs['zeros']:.2f} → {100 * ours['zeros']:.2f} %, "
         f"{zeros.value:+.2f} ± {zeros.margin:.2f} points",
-        zeros.limit, _verdict(zeros),
+        zeros.limit, _MARKS[zeros.outcome],
     )  # fmt: skip
     yield "", f"{100 * result.agreement:.2f} % of counts equal", "not judged", ""
 
@@ -75,16 +76,15 @@ def _add(table: Table, *cells: str) -> None:
     """Add a row of plain text: names and reasons come from files and may look like markup."""
     from rich.text import Text
 
-    styles = {"passed": "green", "FAILED": "bold red", "undecided": "yellow"}
-    table.add_row(*(Text(cell, style=styles.get(cell, "")) for cell in cells))
+    table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in cells))
+
+
+_MARKS = {PASSED: "passed", FAILED: "FAILED", UNDECIDED: "undecided"}
+_STYLES = {"passed": "green", "FAILED": "bold red", "undecided": "yellow"}
 
 
 def _mark(passed: bool) -> str:
-    return "passed" if passed else "FAILED"
-
-
-def _verdict(distance: Distance) -> str:
-    return "undecided" if distance.undecided else _mark(not distance.failed)
+    return _MARKS[PASSED if passed else FAILED]
 
 
 def decimal(value: float, digits: int) -> str:
