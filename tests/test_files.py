@@ -188,7 +188,7 @@ def test_folders_are_tried_and_not_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("kept")
     check_folder(tmp_path / "a" / "b")
     for name in ("file", "file/below"):
-        with pytest.raises(InputError, match="cannot write into .*: Not a directory"):
+        with pytest.raises(InputError, match=r"cannot write into .*: Not a directory"):
             check_folder(tmp_path / name)
     assert names(tmp_path) == ["file"]
 
