@@ -8,9 +8,11 @@ import os
 import random
 import re
 import struct
+import tracemalloc
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +43,17 @@ def refusal(path: Path, **options: object) -> str:
     assert "\n" not in message
     assert path.name in message
     return message
+
+
+@contextmanager
+def peak_below(size: int) -> Iterator[None]:
+    """Check that the block holds fewer bytes at any time."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < size
+    finally:
+        tracemalloc.stop()
 
 
 @settings(max_examples=60, deadline=None)
@@ -108,7 +121,7 @@ def test_arrays_that_are_none(tmp_path: Path, content: bytes, message: str) -> N
 
 def test_a_compressed_bomb_is_not_unpacked(tmp_path: Path) -> None:
     # A thousand times smaller than what it holds.
-    size = 200_000_000
+    size = 40_000_000
     path = tmp_path / "bomb.npz"
     with (
         zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
@@ -118,8 +131,9 @@ def test_a_compressed_bomb_is_not_unpacked(tmp_path: Path) -> None:
         for _ in range(size // 1_000_000):
             member.write(bytes(1_000_000))
     assert path.stat().st_size < 1_000_000
-    message = refusal(path, max_memory=100_000_000)
-    assert "needs 1 GB of memory, the limit is 0.1 GB (as asked)" in message
+    with peak_below(4_000_000):
+        message = refusal(path, max_memory=100_000_000)
+    assert "needs 0.2 GB of memory, the limit is 0.1 GB (as asked)" in message
     with memory_limit(100_000_000):
         assert "the limit is 0.1 GB" in refusal(path)
 
@@ -136,7 +150,7 @@ def test_members_that_are_no_arrays_are_not_offered(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("readme.txt", "text")
         archive.writestr("../../up.npy", b"text")
-    assert "no array 'images'" in refusal(path) or "in its array '../../up'" in refusal(path)
+    assert "in its array '../../up'" in refusal(path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("readme.txt", "text")
     assert "it holds no arrays" in refusal(path)
@@ -218,10 +232,11 @@ def test_a_gzip_bomb_is_not_unpacked(tmp_path: Path) -> None:
     packer = zlib.compressobj(wbits=31)
     with path.open("wb") as file:
         file.write(packer.compress(start))
-        for _ in range(300):
+        for _ in range(40):
             file.write(packer.compress(bytes(1_000_000)))
         file.write(packer.flush())
-    assert "has not the length of [2, 3]" in refusal(path, max_memory=1_000_000)
+    with peak_below(4_000_000):
+        assert "has not the length of [2, 3]" in refusal(path, max_memory=1_000_000)
 
 
 def _saved(save: Callable[..., object], *args: object, **arrays: object) -> bytes:

@@ -35,7 +35,10 @@ def predictive(tmp_path_factory) -> Path:
     from pvae_neuro.zoo import sample_digits
 
     path = tmp_path_factory.mktemp("exported") / "pred.onnx"
-    export_model(load_model("mnist"), path, sample_digits()[0], QuantizeConfig("predictive"))
+    export_model(
+        load_model("mnist"), path, sample_digits()[0][:20], QuantizeConfig("predictive"),
+        stability_steps=20, accept=True,
+    )  # fmt: skip
     return path
 
 
