@@ -62,7 +62,7 @@ def test_a_model_is_measured_for_as_many_iterations_as_it_was_trained_for(tmp_pa
 def test_two_bits_are_refused_and_verify_fails_what_was_accepted(tmp_path, capsys):
     """The shipped model at 2 bits has six times the squared error of float."""
     path = tmp_path / "m.onnx"
-    arguments = "export", "mnist", "-o", path, "--weight-bits", 2
+    arguments = "export", "mnist", "-o", path, "--weight-bits", 2, "--stability-steps", 20
     code, _, err = run_cli(capsys, *arguments)
     assert code == 1 and not list(tmp_path.iterdir())
     (line,) = (line for line in err.splitlines() if line.startswith("error: "))
@@ -84,7 +84,8 @@ def test_two_bits_are_refused_and_verify_fails_what_was_accepted(tmp_path, capsy
     assert "WITHIN-DECLARED: predictive: integer against float: MSE +" in err
     code, _, err = run_cli(capsys, *verify, "--accept-declared")
     assert code == 0 and "accepted: predictive: integer against float: MSE +" in err
-    code, _, _ = run_cli(capsys, *verify, "--mse-percent", 1e4, "--zeros-points", 100)
+    wide = "-n", 8, "--mse-percent", 1e4, "--zeros-points", 100
+    code, _, _ = run_cli(capsys, *verify, *wide)
     assert code == 0
 
 
