@@ -173,6 +173,28 @@ def test_bad_arguments_are_named(name, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    "name", [n for n in dir(pn.data) if inspect.isfunction(getattr(pn.data, n))]
+)
+def test_functions_of_data_name_bad_arguments(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images = make_images(np.tile(IMAGES.reshape(-1, 4, 4), (1, 2, 2)))
+    sound = {
+        **calls(tmp_path),
+        "make_images": {
+            "values": IMAGES, "labels": [0, 1, 2, 3], "name": "x", "scale": None, "layout": None,
+        },
+        "rotate_images": {"images": images, "degrees": 90.0},
+        "crop_patches_to": {"images": images, "size": 4},
+        "tile_patches": {"patches": images, "size": 10, "seed": 0},
+        "extract_patches": {"folder": tmp_path / "photographs", "config": None, "progress": False},
+        "save_patches": {"patches": None, "path": tmp_path / "p.npz"},
+    }[name]  # fmt: skip
+    for parameter in sound:
+        for number in range(len(BAD)):
+            attempt(getattr(pn.data, name), sound, parameter, number)
+
+
+@pytest.mark.parametrize(
     "parameter", ["network", "inputs", "steps", "seed", "record", "first_sample", "progress"]
 )
 def test_engines_name_bad_arguments(parameter):

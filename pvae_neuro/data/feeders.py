@@ -26,7 +26,7 @@ from pvae_neuro.data.file_kinds import file_kind
 from pvae_neuro.data.folder import read_pictures
 from pvae_neuro.data.images import Float32, Images, check_size, make_images
 from pvae_neuro.data.layout import arrange
-from pvae_neuro.data.listing import list_pictures, said
+from pvae_neuro.data.listing import left_out_text, list_pictures
 from pvae_neuro.data.scale import check_scale
 from pvae_neuro.data.transforms import rotate_planes, shift_planes
 from pvae_neuro.errors import InputError
@@ -457,7 +457,7 @@ def _read_frames(
     wanted = None if size is None else check_size(size)
     listing = list_pictures(path)
     read = read_pictures(listing.files, wanted, str(path), scale)
-    about = f"{len(read.values):,} frames; {read.about}; {said(listing.left_out)}"
+    about = f"{len(read.values):,} frames; {read.about}; {left_out_text(listing.left_out)}"
     return read.values[:, None], about, None if scale is None else 1.0
 
 

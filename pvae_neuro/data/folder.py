@@ -12,7 +12,7 @@ import numpy as np
 
 from pvae_neuro.data.contents import PARTS
 from pvae_neuro.data.images import COLOURS, Float32, check_size
-from pvae_neuro.data.listing import list_pictures, said
+from pvae_neuro.data.listing import left_out_text, list_pictures
 from pvae_neuro.data.pictures import Picture, read_picture
 from pvae_neuro.errors import InputError
 from pvae_neuro.sim.noise import check_seed
@@ -40,9 +40,9 @@ class Division:
     """Number of files that are in no part, by the reason."""
 
     @property
-    def said(self) -> str:
+    def left_out_text(self) -> str:
         """What is left out, in words."""
-        return said(self.left_out)
+        return left_out_text(self.left_out)
 
 
 @dataclass
@@ -129,7 +129,7 @@ def read_folder(
     read = read_pictures(taken, wanted, str(folder), scale, progress, colours)
     first = f"the first {len(taken):,} of " if len(taken) < len(files) else ""
     count = f"{first}{len(files):,} picture{'s' * (len(files) != 1)}"
-    return FolderPictures(read.values, f"{count}, {part}; {read.about}; {said(left_out)}")
+    return FolderPictures(read.values, f"{count}, {part}; {read.about}; {left_out_text(left_out)}")
 
 
 def read_pictures(

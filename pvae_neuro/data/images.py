@@ -12,6 +12,7 @@ from pvae_neuro.data.contents import Contents
 from pvae_neuro.data.layout import ORDERS, arrange
 from pvae_neuro.data.scale import check_scale, divisor
 from pvae_neuro.errors import InputError
+from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.arrays import real_array
 from pvae_neuro.utils.edges import tolerance
 from pvae_neuro.utils.show import show
@@ -91,9 +92,10 @@ class Images:
         return self.pixels.reshape(len(self.pixels), *(channels or [1]), height, width)
 
 
+@checked
 def make_images(
     values: object,
-    labels: npt.NDArray[Any] | None = None,
+    labels: npt.ArrayLike | None = None,
     name: str = "images",
     *,
     scale: float | None = None,
@@ -107,7 +109,7 @@ def make_images(
         Bytes are divided by 255 and 16-bit numbers by 65535, unless they could mean something else
         (:mod:`pvae_neuro.data.scale`). Values that fit [0, 1] declare that range; if there are
         negative ones, [-m, m], m the largest magnitude. Others need a scale.
-    labels : int [N], optional
+    labels : array_like of int [N], optional
     name : str
         Where they came from.
     scale : float, optional
@@ -123,7 +125,8 @@ def make_images(
     """
     if scale is not None:
         scale = check_scale(scale)
-    return images_of(Contents(values, labels), name, scale=scale, layout=layout)
+    numbers = None if labels is None else real_array(f"{name}: labels", labels)
+    return images_of(Contents(values, numbers), name, scale=scale, layout=layout)
 
 
 def images_of(

@@ -59,7 +59,7 @@ def natural_order(relative: Path) -> list[list[str | int]]:
     return [*(_numbers(part) for part in parts[:-1]), [parts[-1]]]
 
 
-def said(left_out: Counter[str]) -> str:
+def left_out_text(left_out: Counter[str]) -> str:
     """What is left out, in words."""
     return f"left out: {_ranked(left_out)}" if left_out else "no file left out"
 

@@ -94,7 +94,7 @@ def load_images(
     """
     if split is not None and split not in SPLITS:
         raise InputError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
-    if limit is not None and (isinstance(limit, bool) or limit < 1):
+    if limit is not None and limit < 1:
         raise InputError(f"limit: expected at least 1 image, got {limit}")
     try:
         source = _find(dataset, user_path(data_root))

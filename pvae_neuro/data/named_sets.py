@@ -17,7 +17,6 @@ from pvae_neuro.data.celeba import CELEBA_SIZE, read_celeba
 from pvae_neuro.data.cifar import read_cifar10
 from pvae_neuro.data.contents import PARTS, Arrays, Contents, Request
 from pvae_neuro.data.idx import read_idx_set
-from pvae_neuro.data.images import check_size
 from pvae_neuro.errors import InputError, MissingDependencyError
 from pvae_neuro.utils.optional import require
 
@@ -139,8 +138,7 @@ def read_named_set(name: str, root: Path, request: Request) -> Contents:
     """
     split = request.split or "test"
     parts = PARTS if split == "all" else (split,)
-    size = None if request.size is None else check_size(request.size)
-    read = [_read(name, _Part(root, part, size, request.limit)) for part in parts]
+    read = [_read(name, _Part(root, part, request.size, request.limit)) for part in parts]
     images, labels = read[0]
     if len(read) > 1:
         images, labels = (np.concatenate(each) for each in zip(*read, strict=True))

@@ -84,7 +84,7 @@ def _may_be_images(archive: Archive, key: str) -> bool:
 def _read_labels(
     archive: Archive, parts: dict[str, str], counts: list[int]
 ) -> tuple[npt.NDArray[Any] | None, tuple[str, ...]]:
-    """Labels of all parts, or None and why; labels that do not fit are never in the way."""
+    """Labels of all parts, or None and why: labels that do not fit are left out."""
     found = []
     for part, count in zip(parts, counts, strict=True):
         key = _first(archive.keys, _LABELS_OF_PART, part) if part else None

@@ -211,7 +211,7 @@ def extract_patches(
     train, test = train / np.float32(scale), test / np.float32(scale)
     lowest, highest = min(train.min(), test.min()), max(train.max(), test.max())
     about = (
-        f"{len(files):,} photographs, {division.how}; {facts}; {division.said}; stored as "
+        f"{len(files):,} photographs, {division.how}; {facts}; {division.left_out_text}; stored as "
         f"{_stored_type(config, float(lowest), float(highest))}"
     )
     return PatchSet(train, test, train_source, test_source, names, scale, config, about)

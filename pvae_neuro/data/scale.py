@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pvae_neuro.errors import InputError
-from pvae_neuro.utils.edges import tolerance
+from pvae_neuro.utils.edges import DARKEST_BYTE, tolerance
 
 Range = tuple[float, float]
 
@@ -95,4 +95,4 @@ def check_scale(scale: float) -> float:
 def _scale_of(highest: float) -> str:
     known = {255.0: "bytes", 4095.0: "12 bits", 65535.0: "16 bits"}
     near = next((white for white in known if highest <= white), None)
-    return f"{highest:g}" if near is None or highest <= _DARK else f"{near:g} for {known[near]}"
+    return f"{highest:g}" if near is None or highest <= DARKEST_BYTE else f"{near:g} for {known[near]}"

@@ -1,4 +1,4 @@
-"""Arguments of public functions: their types are checked at the door, by the function's own hints.
+"""Arguments of public functions: a call checks their types first, by the function's own hints.
 
 What a hint cannot say, such as a range, is checked by the function itself.
 """

@@ -1,4 +1,4 @@
-"""Values beside a declared range: the tolerance at its edges, and what strays look like."""
+"""Values outside a declared range: the tolerance at its edges, and advice on the others."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class _Seen(NamedTuple):
         return self.unit and self.lowest >= 0.0
 
 
-# The first that fits speaks.
+# The advice of the first that fits is given.
 _LOOKS: tuple[tuple[Callable[[_Seen], bool], str, str], ...] = (
     (lambda seen: seen.excess <= 0.01, "they leave it by {excess:.2g}: clip them", "clip"),
     (

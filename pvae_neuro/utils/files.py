@@ -103,7 +103,7 @@ def _status(target: Path) -> os.stat_result | None:
         raise InputError(
             f"{target}: is a socket or a block device; expected the name of a file to write"
         )
-    # Root may write to anything; the bits are somebody's will all the same.
+    # Root may write to any file, but its permissions say that it is to be kept.
     if not found.st_mode & 0o222 or not os.access(target, os.W_OK):
         raise InputError(
             f"cannot write {target}: it exists and is write-protected; choose another name, or "

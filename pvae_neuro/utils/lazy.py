@@ -79,7 +79,7 @@ class Unavailable:
 
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("_"):
-            # Whoever looks at an object asks for such names, and takes this for an answer.
+            # help() and others that inspect an object ask for such names, and expect this error.
             raise AttributeError(name)
         self._refuse()
 

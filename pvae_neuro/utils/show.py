@@ -20,7 +20,7 @@ def show(value: Any) -> str:
         return f"a number of {value.bit_length()} bits"
     try:
         text = ascii(value)
-    except Exception:  # A stranger's object, or a tuple of numbers too long to print.
+    except Exception:  # An object of another package, or a tuple of numbers too long to print.
         text = f"an object of type {kind}"
     text = " ".join(text.split())  # Tensors print in lines.
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
