@@ -94,5 +94,5 @@ def check_scale(scale: float) -> float:
 
 def _scale_of(highest: float) -> str:
     known = {255.0: "bytes", 4095.0: "12 bits", 65535.0: "16 bits"}
-    near = next((white for white in known if highest <= white), None)
-    return f"{highest:g}" if near is None or highest <= DARKEST_BYTE else f"{near:g} for {known[near]}"
+    near = next((white for white in known if DARKEST_BYTE < highest <= white), None)
+    return f"{highest:g}" if near is None else f"{near:g} for {known[near]}"
