@@ -18,6 +18,7 @@ from pvae_neuro.models import sizes
 from pvae_neuro.saved import shipped
 from pvae_neuro.saved.model_file import load_model, save_model
 from pvae_neuro.saved.shipped import SHIPPED, model_path
+from pvae_neuro.utils.digest import file_sha256
 
 
 @pytest.fixture
@@ -82,8 +83,10 @@ def test_a_name_stands_wherever_a_verb_takes_a_float_model(cli, small, tmp_path)
     code, _, err = cli(*export)
     assert code == 0, err
     verify = ("verify", "m.onnx", "--model", "mnist", "-i", "x.npy", "-n", "2", "-t", "2")
-    _, out, err = cli(*verify, "--engines", "reference")
+    _, out, err = cli(*verify, "--engines", "reference", "--html", "v.html")
     assert "float" in out, err
+    # Where the page says what went in, the name is the file that it stands for.
+    assert file_sha256(model_path("mnist")) in (tmp_path / "v.html").read_text("utf-8")
     code, out, err = cli("inspect", "mnist", "--json", "-")
     assert json.loads(out)["latents"] == 24, err
     code, out, err = cli("evaluate", "mnist", "-i", "x.npy", "-n", "2", "-t", "2")
@@ -105,7 +108,7 @@ def test_a_name_stands_wherever_a_verb_takes_a_float_model(cli, small, tmp_path)
         assert (code, out) == (2, "")
         assert "mnist: no such file; expected a readable .onnx file" in err
         assert "Export that float model first" in err
-    assert {path.name for path in tmp_path.iterdir()} == {"x.npy", "m.onnx", "m.svg"}
+    assert {path.name for path in tmp_path.iterdir()} == {"x.npy", "m.onnx", "m.svg", "v.html"}
 
 
 def test_samples_are_the_shipped_digits(cli, tmp_path):
