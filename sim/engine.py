@@ -127,7 +127,7 @@ class Engine(ABC):
     def require(self) -> None:  # noqa: B027 - most engines need nothing.
         """Raise :class:`EngineUnavailableError` if something that the engine needs is missing."""
 
-    def prepare(  # noqa: B027 - most engines have nothing to prepare.
+    def prepare(
         self,
         network: IntegerNetwork,
         record: Record = "summary",
@@ -135,8 +135,12 @@ class Engine(ABC):
     ) -> None:
         """Do ahead of a run what is done once, such as compiling, so that it is in no run's time.
 
-        ``record`` is that of the run to come; ``tell`` gets a line where this takes seconds.
+        Runs an image for an iteration. ``record`` is that of the run to come; ``tell`` gets a line
+        where this takes seconds.
         """
+        # The middle of the declared range.
+        middle = np.full((1, network.input.size), (network.input.low + network.input.high) / 2)
+        self.run(network, middle, 1, 0, record=record, progress=False)
 
     def unsupported(self, network: IntegerNetwork) -> list[str]:
         """What a network needs and this engine lacks, one sentence each; empty where it runs."""
@@ -410,7 +414,6 @@ def _tried(name: str, network: IntegerNetwork, tell: Callable[[str], None] | Non
     try:
         engine = get_engine(name)
         engine.prepare(network, tell=tell)
-        run_once(engine, network, "summary")
     except PvaeNeuroError:
         raise
     except Exception as error:
@@ -418,9 +421,3 @@ def _tried(name: str, network: IntegerNetwork, tell: Callable[[str], None] | Non
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise EngineError(f"it fails on this machine: {reason}") from error
     return engine
-
-
-def run_once(engine: Engine, network: IntegerNetwork, record: Record) -> None:
-    """Run one iteration of an image in the middle of the declared range."""
-    middle = np.full((1, network.input.size), (network.input.low + network.input.high) / 2)
-    engine.run(network, middle, 1, 0, record=record, progress=False)

@@ -7,7 +7,6 @@ every step without need.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -27,9 +26,8 @@ from pvae_neuro.exporters.onnx.graph import (
 )
 from pvae_neuro.exporters.onnx.prune import pruned, tables
 from pvae_neuro.network import IntegerNetwork
-from pvae_neuro.sim.engine import Block, BlockResult, Engine, run_once
+from pvae_neuro.sim.engine import Block, BlockResult, Engine
 from pvae_neuro.sim.noise import population_noise
-from pvae_neuro.sim.recording import Record
 
 LARGEST_BLOCK = 256
 # Errors are raised; nothing but fatal ones is printed too.
@@ -64,15 +62,6 @@ class OnnxEngine(Engine):
     def require(self) -> None:
         """Raise :class:`EngineUnavailableError` if ONNX Runtime cannot be imported."""
         _runtime()
-
-    def prepare(
-        self,
-        network: IntegerNetwork,
-        record: Record = "summary",
-        tell: Callable[[str], None] | None = None,
-    ) -> None:
-        """Build the session."""
-        run_once(self, network, record)
 
     def unsupported(self, network: IntegerNetwork) -> list[str]:
         """What a network needs and the graph cannot hold."""

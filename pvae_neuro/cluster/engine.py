@@ -30,7 +30,6 @@ from pvae_neuro.sim.engine import (
     encode_frames,
     engine_names,
     get_engine,
-    run_once,
 )
 from pvae_neuro.sim.noise import LARGEST_INDEX, check_seed, check_whole
 from pvae_neuro.sim.recording import Record, Recording, recorded_variables, variable_dtype
@@ -99,15 +98,6 @@ class ScheduledEngine(Engine):
     def require_support(self, network: IntegerNetwork) -> None:
         """Raise unless the network is proved and the engine on the workers has what it needs."""
         self._local().require_support(network)
-
-    def prepare(
-        self,
-        network: IntegerNetwork,
-        record: Record = "summary",
-        tell: Callable[[str], None] | None = None,
-    ) -> None:
-        """Connect, start workers where that is asked for, and have one of them compile."""
-        run_once(self, network, record)
 
     def _local(self) -> Engine:
         return get_engine(self._engine) if isinstance(self._engine, str) else self._engine

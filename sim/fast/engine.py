@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pvae_neuro.errors import EngineError
 from pvae_neuro.network import IntegerNetwork
-from pvae_neuro.sim.engine import Block, BlockResult, Engine, run_once
+from pvae_neuro.sim.engine import Block, BlockResult, Engine
 from pvae_neuro.sim.fast.drive import encode
 from pvae_neuro.sim.fast.events import list_cells
 from pvae_neuro.sim.fast.kernel import Samples, advance
@@ -74,7 +74,7 @@ class FastEngine(Engine):
     ) -> None:
         """Compile; ``tell`` gets a line if that is not kept from an earlier process."""
         with compilation_told(tell or (lambda _: None)):
-            run_once(self, network, record)
+            super().prepare(network, record)
 
     def encode(self, network: IntegerNetwork, x: NDArray[np.int32]) -> dict[str, NDArray[np.int32]]:
         """Values of the inputs' variables; see :meth:`Engine.encode`."""

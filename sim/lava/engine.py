@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from pvae_neuro.sim.lava.exchange import MOST_SAMPLES, Job, check_batch
 from pvae_neuro.sim.lava.supervisor import Supervisor
 from pvae_neuro.sim.lava.supported import lacking
 from pvae_neuro.sim.readout import Summary, summarize
-from pvae_neuro.sim.recording import variable_dtype
+from pvae_neuro.sim.recording import Record, variable_dtype
 from pvae_neuro.sim.trajectory import trajectory_array
 
 DEFAULT_TIMEOUT = 120.0
@@ -59,6 +60,14 @@ class LavaEngine(Engine):
     def require(self) -> None:
         """Raise unless Lava can run here."""
         require_lava()
+
+    def prepare(
+        self,
+        network: IntegerNetwork,
+        record: Record = "summary",
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
+        """Do nothing: a run keeps nothing for the next one."""
 
     def unsupported(self, network: IntegerNetwork) -> list[str]:
         """What a network needs and Lava cannot do exactly."""

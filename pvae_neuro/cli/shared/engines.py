@@ -44,26 +44,29 @@ class EngineChoice:
     def engine(self, network: IntegerNetwork) -> Engine:
         """The one engine to run this network on; ``auto`` is the fastest that works here."""
         (engine,) = self.named
-        chosen = fastest_engine(network, tell=say_line) if engine is None else engine
-        return self._ready(chosen, network)
+        if engine is None:
+            return self._scheduled(fastest_engine(network, tell=say_line))
+        return self._scheduled(self._prepared(engine, network))
 
     def engines(self, network: IntegerNetwork) -> list[Engine]:
         """All engines, each once; ``auto`` is every one that works here but Lava."""
         found: dict[str, Engine] = {}
         for engine in self.named:
-            for one in _automatic(network) if engine is None else (engine,):
+            for one in (
+                _automatic(network) if engine is None else (self._prepared(engine, network),)
+            ):
                 found.setdefault(one.name, one)
-        return [self._ready(engine, network) for engine in found.values()]
+        return [self._scheduled(engine) for engine in found.values()]
 
     def workers(self) -> Engine | None:
         """The workers of the scheduler, for a float model; None without one."""
         return None if self.scheduler is None else self._scheduled(get_engine("reference"))
 
-    def _ready(self, engine: Engine, network: IntegerNetwork) -> Engine:
+    def _prepared(self, engine: Engine, network: IntegerNetwork) -> Engine:
         if self.scheduler is None:
             # What it compiles is said now, and is in no run's time.
             engine.prepare(network, tell=say_line)
-        return self._scheduled(engine)
+        return engine
 
     def _scheduled(self, engine: Engine) -> Engine:
         if self.scheduler is None:
