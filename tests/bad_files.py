@@ -15,11 +15,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from bad_case import Case
+from bad_case import MADE, Case
 
 MODEL, ARTIFACT, INPUT, ARCHIVE = "model.safetensors", "predictive.onnx", "x.npy", "x.npz"
-MADE = "made"
-"""What commands write, but for its ending."""
 
 _CHECKPOINT = "IPVAE+Trainer-0001_(2025).pt"
 _UNFINISHED = f"{MADE}.safetensors.ckpt"
@@ -137,7 +135,7 @@ def _model_cases(path: Path) -> Iterator[Case]:
             content = _safetensors_bytes(header, bytes(data))
             for verb in ("export", "evaluate", "plot"):
                 yield _case("arrays of models", f"{array} holds {number:g}", verb, name,
-                            _writer(name, content), "bad", array)  # fmt: skip
+                            _writer(name, content), "bad", array, "weights")  # fmt: skip
         without = {k: v for k, v in header.items() if k != array}
         content = _safetensors_bytes(without, arrays)
         yield _case("arrays of models", f"without {array}", "export", name, _writer(name, content))

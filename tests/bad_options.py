@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bad_case import Case
-from bad_files import ARTIFACT, INPUT, MADE, MODEL, mutated
+from bad_case import MADE, Case
+from bad_files import ARTIFACT, INPUT, MODEL, mutated
 
 from pvae_neuro.utils.plain_text import printable
 
@@ -115,7 +115,6 @@ _VARIABLES: dict[str, tuple[str, ...]] = {
     "PVAE_NEURO_TRACEBACK": ("",),
     "CUDA_VISIBLE_DEVICES": ("abc", "-1", ""),
     "OMP_NUM_THREADS": ("abc", "-1", "0"),
-    "FORCE_COLOR": ("abc",),
     "TERM": ("", "abc"),
     "LOIHI_GEN": ("abc",),
 }

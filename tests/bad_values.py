@@ -11,6 +11,7 @@ right one: then the command may do its work, but never end with exit code 70.
 from __future__ import annotations
 
 import argparse
+import gc
 import random
 import sys
 import tempfile
@@ -36,6 +37,9 @@ def preload() -> None:
     import pvae_neuro.plots.model
     import pvae_neuro.training.train
     import pvae_neuro.verification.report  # noqa: F401
+
+    # Children that collect garbage would copy all memory.
+    gc.freeze()
 
 
 def right_cases() -> list[Case]:

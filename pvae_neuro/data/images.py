@@ -12,6 +12,7 @@ from pvae_neuro.data.contents import Contents
 from pvae_neuro.data.layout import ORDERS, arrange
 from pvae_neuro.data.scale import check_scale, divisor
 from pvae_neuro.errors import InputError
+from pvae_neuro.saved.model_file import LARGEST_INPUT
 from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.arrays import real_array
 from pvae_neuro.utils.edges import tolerance
@@ -170,6 +171,11 @@ def images_of(
     # Rounded as the pixels are.
     lowest, highest = (float(value / np.float32(divided)) for value in found)
     low, high = declared or natural_range(lowest, highest)
+    if max(-low, high) > LARGEST_INPUT:
+        raise InputError(
+            f"{name}: expected values within {LARGEST_INPUT:g} of zero, got [{low:g}, {high:g}]",
+            remedy="scale",
+        )
     slack = tolerance(low, high)
     if not low - slack <= lowest <= highest <= high + slack:
         raise InputError(

@@ -22,6 +22,7 @@ from pvae_neuro.errors import InputError, PvaeNeuroError
 T = TypeVar("T")
 
 _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+_LAST_PORT = (1 << 16) - 1
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,11 @@ def join_ranks(device: str) -> Ranks:
     if not _is_distributed():
         return Ranks(0, 1, find_device(device))
     rank, size, local = (_environment(name) for name in _VARIABLES[:3])
+    if not 0 <= _environment("MASTER_PORT") <= _LAST_PORT:
+        raise InputError(
+            f"environment: expected a port of 0 to {_LAST_PORT} in MASTER_PORT, as torchrun sets "
+            f"it, got {os.environ['MASTER_PORT']!r}"
+        )
     place = find_device(device, local)
     if not distributed.is_initialized():
         if place.type == "cuda":

@@ -84,7 +84,8 @@ def check_folder(folder: Path) -> None:
 
 def _try(folder: Path) -> None:
     """Make a file in a folder, or in the nearest one above that is there, and remove it."""
-    while not folder.exists() and folder != folder.parent:
+    # A link to nothing is in the way of a folder.
+    while not os.path.lexists(folder) and folder != folder.parent:
         folder = folder.parent
     # Permission bits do not tell (root, read-only mounts).
     with tempfile.TemporaryFile(dir=folder):
