@@ -128,6 +128,8 @@ def _model_cases(path: Path) -> Iterator[Case]:
         if array == "__metadata__":
             continue
         begin, end = entry["data_offsets"]
+        # What they make diverge may be named too, of the network or of the circuit.
+        names = "bad", array, "weights", "predicti"
         for number in _NUMBERS:
             data = bytearray(arrays)
             for where in {begin, begin + (end - begin) // 8 * 4}:
@@ -135,7 +137,7 @@ def _model_cases(path: Path) -> Iterator[Case]:
             content = _safetensors_bytes(header, bytes(data))
             for verb in ("export", "evaluate", "plot"):
                 yield _case("arrays of models", f"{array} holds {number:g}", verb, name,
-                            _writer(name, content), "bad", array, "weights")  # fmt: skip
+                            _writer(name, content), *names)  # fmt: skip
         without = {k: v for k, v in header.items() if k != array}
         content = _safetensors_bytes(without, arrays)
         yield _case("arrays of models", f"without {array}", "export", name, _writer(name, content))
@@ -327,6 +329,7 @@ def _proto_changes(model: Any, place: tuple[Any, ...]) -> Iterator[tuple[str, An
     """Bad values of a field, each with a function that sets it in its message."""
     name, index = place[-1]
     old = _proto_at(model, place)
+    kinds = _proto_at(model, place[:-1]).DESCRIPTOR.fields_by_name[name].enum_type
 
     def setter(value: Any) -> Callable[[Any, Any], None]:
         def change(message: Any, last: Any) -> None:
@@ -345,7 +348,7 @@ def _proto_changes(model: Any, place: tuple[Any, ...]) -> Iterator[tuple[str, An
 
     yield "missing", without
     values: dict[type, tuple[Any, ...]] = {
-        int: (0, -1, 7, 2**31 - 1),
+        int: (0, -1, 7, 2**31 - 1) if kinds is None else tuple(kinds.values_by_number)[::5],
         float: (float("nan"), float("inf"), -1.0),
         str: ("", "abc", "\x1b[31m", "a" * 3000),
         bytes: (b"", bytes(old)[: len(old) // 2] if isinstance(old, bytes) else b"", b"\xff" * 9),

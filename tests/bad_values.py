@@ -17,27 +17,27 @@ import sys
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 from bad_case import Case, Folder, run_case
 from bad_files import file_cases, make_folder
 from bad_options import COMMANDS, LONG, option_cases
 
+_MODULES = """
+matplotlib.figure numba onnxruntime PIL.Image rich.console rich.progress scipy.io torch
+pvae_neuro.cli.shared.engines pvae_neuro.cli.shared.inputs pvae_neuro.cli.shared.progress
+pvae_neuro.cli.shared.tables pvae_neuro.data.folder pvae_neuro.data.patches
+pvae_neuro.evaluation.evaluate pvae_neuro.export pvae_neuro.models.sizes pvae_neuro.plots.model
+pvae_neuro.saved.iterative_vae pvae_neuro.training.train pvae_neuro.verification.report
+pvae_neuro.zoo
+"""
+
 
 def preload() -> None:
     """Import what verbs import, so that children need not."""
-    import matplotlib.figure  # noqa: F401
-    import onnxruntime  # noqa: F401
-    import rich.console  # noqa: F401
-    import scipy.io  # noqa: F401
-    import torch  # noqa: F401
-
-    import pvae_neuro.evaluation.evaluate
-    import pvae_neuro.export
-    import pvae_neuro.plots.model
-    import pvae_neuro.training.train
-    import pvae_neuro.verification.report  # noqa: F401
-
+    for module in _MODULES.split():
+        import_module(module)
     # Children that collect garbage would copy all memory.
     gc.freeze()
 

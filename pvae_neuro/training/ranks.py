@@ -106,6 +106,11 @@ def join_ranks(device: str) -> Ranks:
     if not _is_distributed():
         return Ranks(0, 1, find_device(device))
     rank, size, local = (_environment(name) for name in _VARIABLES[:3])
+    if not 0 <= rank < size:
+        raise InputError(
+            f"environment: expected a RANK of 0 to WORLD_SIZE - 1, as torchrun sets them, got "
+            f"{rank} and {size}"
+        )
     if not 0 <= _environment("MASTER_PORT") <= _LAST_PORT:
         raise InputError(
             f"environment: expected a port of 0 to {_LAST_PORT} in MASTER_PORT, as torchrun sets "
