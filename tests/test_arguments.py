@@ -34,6 +34,8 @@ def call(
     values: ArrayLike = 0,
     mapping: Mapping[str, int] | None = None,
     later: Later | None = None,
+    pair: tuple[float, int] | None = None,
+    row: tuple[int, ...] = (),
     unknown: Unknown = None,
     anything: Any = None,
     *more: int,
@@ -46,7 +48,7 @@ FITTING = [
     {"whole": 3}, {"whole": np.int64(3)}, {"number": 3}, {"number": np.float32(0.5)},
     {"flag": True}, {"flag": np.True_}, {"path": os.curdir}, {"kind": "full"},
     {"kind": ("a", "b")}, {"function": print}, {"values": object()}, {"mapping": {}},
-    {"later": Later()}, {"unknown": 3}, {"anything": 3}, {"others": "x"},
+    {"later": Later()}, {"pair": (0.5, 3)}, {"row": (1, 2, 3)}, {"row": ()}, {"unknown": 3}, {"anything": 3}, {"others": "x"},
 ]  # fmt: skip
 UNFIT = [
     ({"whole": 1.5}, "call: whole: expected a whole number, got 1.5"),
@@ -60,6 +62,9 @@ UNFIT = [
     ({"kind": [1]}, "expected 'last' or 'full' or a sequence of text, got [1]"),
     ({"function": 3}, "call: function: expected a function or None, got 3"),
     ({"mapping": []}, "call: mapping: expected a mapping or None, got []"),
+    ({"pair": (1.0,)}, "expected a tuple of a number, a whole number or None, got "),
+    ({"pair": (1.0, 2.5)}, "expected a tuple of a number, a whole number or None, got "),
+    ({"row": (1, 2.5)}, "call: row: expected a tuple, got "),
     ({"later": 3}, "call: later: expected Later or None, got 3"),
 ]
 

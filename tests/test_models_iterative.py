@@ -300,10 +300,10 @@ def test_noise_of_a_narrow_level_does_not_depend_on_the_split() -> None:
 @pytest.mark.parametrize(
     ("name", "architecture", "message"),
     [
-        ("ipvae-mlp", {"hidden": [0]}, "greater than 0"),
+        ("ipvae-mlp", {"hidden": [0]}, "greater than or equal to 1"),
         ("ipvae-mlp", {"decoder": "conv"}, "take another family"),
         ("ipvae-conv", {"channels": []}, "one layer or more"),
-        ("ipvae-hierarchical", {"upper": 0}, "greater than 0"),
+        ("ipvae-hierarchical", {"upper": 0}, "greater than or equal to 1"),
         ("igvae", {"width": 3}, "its settings are: clamp_log_sigma"),
     ],
 )

@@ -140,6 +140,23 @@ def _sequence_of(parts: tuple[Any, ...]) -> _Rule:
     return _Rule(fits, "a sequence" if item is None else f"a sequence of {item.words}")
 
 
+def _tuple_of(parts: tuple[Any, ...]) -> _Rule:
+    if not parts or parts[-1] is Ellipsis:
+        rule = _sequence_of(parts[:1] or (Any,))
+        return _Rule(lambda v: isinstance(v, tuple) and rule.fits(v), "a tuple")
+    rules = [_rule(part) for part in parts]
+
+    def fits(value: Any) -> bool:
+        return (
+            isinstance(value, tuple)
+            and len(value) == len(rules)
+            and all(r is None or r.fits(v) for r, v in zip(rules, value, strict=True))
+        )
+
+    items = ", ".join("anything" if rule is None else rule.words for rule in rules)
+    return _Rule(fits, f"a tuple of {items}")
+
+
 def _is_flag(value: Any) -> bool:
     return isinstance(value, bool | np.bool_)
 
@@ -149,6 +166,7 @@ _FORMS: dict[Any, Callable[[tuple[Any, ...]], _Rule | None]] = {
     types.UnionType: _any_of,
     Literal: _one_of,
     Sequence: _sequence_of,
+    tuple: _tuple_of,
     Callable: lambda parts: _Rule(callable, "a function"),
 }
 # NumPy's numbers are registered with these classes of Python.
