@@ -48,7 +48,8 @@ FITTING = [
     {"whole": 3}, {"whole": np.int64(3)}, {"number": 3}, {"number": np.float32(0.5)},
     {"flag": True}, {"flag": np.True_}, {"path": os.curdir}, {"kind": "full"},
     {"kind": ("a", "b")}, {"function": print}, {"values": object()}, {"mapping": {}},
-    {"later": Later()}, {"pair": (0.5, 3)}, {"row": (1, 2, 3)}, {"row": ()}, {"unknown": 3}, {"anything": 3}, {"others": "x"},
+    {"later": Later()}, {"pair": (0.5, 3)}, {"row": (1, 2, 3)}, {"row": ()}, {"unknown": 3},
+    {"anything": 3}, {"others": "x"},
 ]  # fmt: skip
 UNFIT = [
     ({"whole": 1.5}, "call: whole: expected a whole number, got 1.5"),
