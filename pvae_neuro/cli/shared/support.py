@@ -95,7 +95,9 @@ def plain_table(title: str, *columns: str, right: tuple[int, ...] = ()) -> Table
         title=_plain(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD
     )
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index in right else "left", overflow="fold")
+        justify: Any = "right" if index in right else "left"
+        # Names stand first: where a table is too wide, other columns are folded.
+        table.add_column(column, justify=justify, overflow="fold", no_wrap=index == 0)
     return table
 
 
