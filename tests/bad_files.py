@@ -129,7 +129,7 @@ def _model_cases(path: Path) -> Iterator[Case]:
             continue
         begin, end = entry["data_offsets"]
         # What they make diverge may be named too, of the network or of the circuit.
-        names = "bad", array, "weights", "predicti"
+        names = "bad", array, "weights", "predicti", "the model's numbers"
         for number in _NUMBERS:
             data = bytearray(arrays)
             for where in {begin, begin + (end - begin) // 8 * 4}:

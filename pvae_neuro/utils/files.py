@@ -84,9 +84,13 @@ def check_folder(folder: Path) -> None:
 
 def _try(folder: Path) -> None:
     """Make a file in a folder, or in the nearest one above that is there, and remove it."""
-    # A link to nothing is in the way of a folder.
-    while not os.path.lexists(folder) and folder != folder.parent:
-        folder = folder.parent
+    # A link to nothing is in the way of a folder; a name that is too long raises.
+    while folder != folder.parent:
+        try:
+            folder.lstat()
+            break
+        except (FileNotFoundError, NotADirectoryError):
+            folder = folder.parent
     # Permission bits do not tell (root, read-only mounts).
     with tempfile.TemporaryFile(dir=folder):
         pass
