@@ -49,12 +49,13 @@ def trained(images: Images, config: TrainConfig, path: Path) -> pn.SavedModel:
 
 
 def measured(name: str, setting: str, model: pn.SavedModel, images: Images) -> list[Point]:
-    """R² and zeros at each moment of one inference."""
+    """R² about the mean image, and zeros, at each moment of one inference."""
     trace = pn.infer(model, images.pixels, max(MOMENTS), 0)
     points = [
         {
             "family": name, "setting": setting, "iterations": moment,
-            "r2": float(trace.r2[moment - 1]), "r2_mean": float(trace.r2_mean[moment - 1]),
+            "r2": float(trace.r2_mean_image[moment - 1]),
+            "r2_from_means": float(trace.r2_from_means[moment - 1]),
             "zeros": float(trace.zeros[moment - 1]),
         }
         for moment in MOMENTS
@@ -117,7 +118,7 @@ def tell(points: list[Point], equal: list[Point]) -> None:
         activity = f"{p['activity']:.0f}" if "activity" in p else ""
         print(
             f"| {p['family']} | {p['setting']} | {p['iterations']:,} | {p['r2']:.4f} "
-            f"| {p['r2_mean']:.4f} | {p['zeros']:.4f} | {activity} |"
+            f"| {p['r2_from_means']:.4f} | {p['zeros']:.4f} | {activity} |"
         )
     print(f"\n| R² at zeros {EQUAL_ZEROS} | " + " | ".join(f"{m:,}" for m in MOMENTS) + " |")
     print("|---|" + "---|" * len(MOMENTS))

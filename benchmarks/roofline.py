@@ -25,7 +25,7 @@ from pvae_neuro.bench.cases import available_cores, synthetic_cases
 from pvae_neuro.bench.networks import TOPOLOGIES
 from pvae_neuro.bench.run import BenchResult, CaseResult, choose_contenders, run_bench
 from pvae_neuro.bench.timing import Rules
-from pvae_neuro.plots.parity import INK, INTEGER_COLOR
+from pvae_neuro.plots.style import INK, INTEGER_COLOR
 from pvae_neuro.sim.fast import FastEngine
 from pvae_neuro.sim.fast.readout import STEPS_TOGETHER
 

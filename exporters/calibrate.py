@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pvae_neuro.errors import InputError, ModelFileError
 from pvae_neuro.network import FloatCircuit
 from pvae_neuro.network.sampler import WORDS
+from pvae_neuro.utils.arrays import real_array
 
 MAX_CALIBRATION_IMAGES = 64
 CALIBRATION_STEPS = 64
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,15 +41,13 @@ class Calibration:
     steps: int
 
 
-def calibrate(
-    circuit: FloatCircuit, inputs: NDArray[np.floating[Any]], seed: int = 0
-) -> Calibration:
+def calibrate(circuit: FloatCircuit, inputs: ArrayLike, seed: int = 0) -> Calibration:
     """Run the float circuit on at most ``MAX_CALIBRATION_IMAGES`` inputs and keep the extremes.
 
     Parameters
     ----------
     circuit : FloatCircuit
-    inputs : float [N, M]
+    inputs : array_like [N, M] or [N, H, W]
         Images in the model's declared range.
     seed : int
         Of the random words.
@@ -55,17 +55,17 @@ def calibrate(
     Raises
     ------
     InputError
-        If the inputs have the wrong shape or there are none.
+        If the inputs do not fit, there are none, or they are all alike.
     ModelFileError
         If the circuit leaves the finite numbers.
     """
-    inputs = np.asarray(inputs)
-    if inputs.ndim != 2 or inputs.shape[1] != circuit.input.size or not len(inputs):
-        raise InputError(
-            f"calibration inputs: expected [N, {circuit.input.size}] with N >= 1, "
-            f"got {list(inputs.shape)}"
-        )
-    images = circuit.input.check(inputs[:MAX_CALIBRATION_IMAGES]).astype(circuit.dtype)
+    given = real_array("calibration inputs", inputs)
+    first = given[:MAX_CALIBRATION_IMAGES] if given.ndim > 1 else given
+    try:
+        images = circuit.input.check(first).astype(circuit.dtype)
+    except InputError as error:
+        raise InputError(f"calibration {error}", error.remedy) from error
+    _check_variety(images)
     rng = np.random.Generator(np.random.Philox(seed))
     words = {
         p.name: rng.integers(
@@ -76,12 +76,42 @@ def calibrate(
     # What overflows is reported below, once.
     with np.errstate(over="ignore", invalid="ignore"):
         found = _extremes(circuit, images, words)
-    if not np.isfinite([found.potential, found.count, *found.error]).all():
+    # Not-a-number lies below nothing.
+    if not (np.array([found.potential, found.count, *found.error]) < _LARGEST).all():
+        value, place = _largest(circuit)
         raise ModelFileError(
             f"circuit {circuit.name!r}: in real numbers it overflows on the calibration images; "
-            f"its numbers are too large"
+            f"its largest number is {value:.3g}, of {place}; train it again with a lower learning "
+            f"rate"
         )
     return found
+
+
+def _largest(circuit: FloatCircuit) -> tuple[float, str]:
+    """Largest finite magnitude among a circuit's numbers, and where it is."""
+    held: list[tuple[NDArray[Any] | None, str]]
+    held = [(c.weight, f"connection {c.name!r}") for c in circuit.connections]
+    held += [(e.weight, f"encoding of {e.population!r}") for e in circuit.encodings]
+    for p in circuit.populations:
+        held += [(v.initial, f"{p.name}.{v.name} at the start") for v in p.variables]
+        held += [(c.values, f"{p.name}.{c.name}") for c in p.constants]
+    found = [(np.abs(v[np.isfinite(v)]).max(initial=0.0), at) for v, at in held if v is not None]
+    value, place = max(found)
+    return float(value), place
+
+
+def _check_variety(images: NDArray[Any]) -> None:
+    """Refuse images without content: a circuit reaches less on them than on any others."""
+    if (images == images[:, :1]).all():
+        alike = f"each of the {len(images)} images is of one value"
+    elif len(images) > 1 and (images == images[0]).all():
+        alike = f"all {len(images)} images are the same"
+    else:
+        return
+    raise InputError(
+        f"calibration inputs: {alike}, so they do not show what potentials and counts are reached; "
+        f"give some tens of images such as the network will see"
+    )
 
 
 def _extremes(

@@ -20,6 +20,7 @@ from pvae_neuro.network.sampler import (
     tail,
     total_variation,
 )
+from pvae_neuro.utils.arguments import checked
 
 # Largest total variation from the Poisson law, by the largest count up to which it is asked for.
 TOTAL_VARIATION_LIMITS = ((127, 3e-4), (255, 6e-4))
@@ -81,6 +82,13 @@ class Certificate:
     samplers: tuple[SamplerAccuracy, ...]
     eigenvalue: float | None
 
+    def __repr__(self) -> str:
+        unfit = sum(not row.fits for row in self.rows) + len(self.unbounded)
+        return (
+            f"<Certificate: {len(self.rows)} words, {unfit} beyond their width; total variation "
+            f"{self.total_variation:.2g}, limit {self.total_variation_limit:g}>"
+        )
+
     @property
     def total_variation(self) -> float:
         """Largest distance of any population's counts from Poisson; 0 where none draws."""
@@ -108,6 +116,7 @@ class Certificate:
         return {**asdict(self), "total_variation": self.total_variation}
 
 
+@checked
 def certify(network: IntegerNetwork) -> Certificate:
     """Prove that no word leaves its width, that counts are Poisson, and that inhibition is stable.
 

@@ -7,18 +7,18 @@ unit 2**-frac_bits; weights are mantissas with one power-of-two exponent per con
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 from pvae_neuro.errors import InputError
 from pvae_neuro.exporters.calibrate import Calibration, calibrate
 from pvae_neuro.exporters.lowerings import lowering_of
-from pvae_neuro.exporters.scales import Scales
+from pvae_neuro.exporters.scales import LEAST_FRAC_BITS, MOST_FRAC_BITS, Scales
 from pvae_neuro.network import Choice, IntegerNetwork
 from pvae_neuro.network.sampler import largest_potential
 from pvae_neuro.saved.model_file import SavedModel
+from pvae_neuro.utils.arguments import check_fields, checked
+from pvae_neuro.utils.show import show
 
 # The sampler's accuracy is certified up to this count (docs/decisions.md).
 LARGEST_COUNT = 255
@@ -53,27 +53,29 @@ class QuantizeConfig:
     max_count: int | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         lowering_of(self.topology)
         _check_between("weight_bits", self.weight_bits, 2, 8)
-        _check_between("frac_bits", self.frac_bits, 4, 16)
+        _check_between("frac_bits", self.frac_bits, LEAST_FRAC_BITS, MOST_FRAC_BITS)
         if self.max_count is not None:
             _check_between("max_count", self.max_count, 1, LARGEST_COUNT)
 
 
 def _check_between(name: str, value: int, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InputError(f"{name}: expected a whole number from {low} to {high}, got {value!r}")
+    if not low <= value <= high:
+        raise InputError(f"{name}: expected a whole number from {low} to {high}, got {show(value)}")
 
 
+@checked
 def quantize(
-    model: SavedModel, inputs: NDArray[np.floating[Any]], config: QuantizeConfig | None = None
+    model: SavedModel, inputs: ArrayLike, config: QuantizeConfig | None = None
 ) -> IntegerNetwork:
     """Round a trained model to integers.
 
     Parameters
     ----------
     model : SavedModel
-    inputs : float [N, M]
+    inputs : array_like [N, M] or [N, H, W]
         Calibration images; the first 64 are used.
     config : QuantizeConfig, optional
 
@@ -93,7 +95,8 @@ def quantize(
     """
     config = config or QuantizeConfig()
     lowering = lowering_of(config.topology)
-    calibration = calibrate(lowering.circuit(model), inputs)
+    # In float64: the scales must not hang on how a processor rounds.
+    calibration = calibrate(lowering.circuit(model, "float64"), inputs)
     max_count, choice = _max_count(config, calibration)
     scales = Scales(
         config.weight_bits, config.frac_bits, INPUT_FRAC_BITS, max_count, choices=(choice,)

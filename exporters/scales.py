@@ -15,6 +15,7 @@ from pvae_neuro.network.operations import LARGEST_SHIFT
 from pvae_neuro.network.population import WORD_MAX
 
 SATURATED_FRACTION = 1 / 2000
+LEAST_FRAC_BITS, MOST_FRAC_BITS = 4, 16
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,11 @@ class Scales:
     def mantissa_max(self) -> int:
         """Largest mantissa of a weight."""
         return (1 << (self.weight_bits - 1)) - 1
+
+    @property
+    def spare_frac_bits(self) -> int:
+        """How many fewer fractional bits the potential could have."""
+        return self.frac_bits - LEAST_FRAC_BITS
 
 
 def fit_exponent(values: NDArray[np.float64], mantissa_max: int) -> int:
@@ -95,17 +101,21 @@ def saturated(values: NDArray[np.float64], exponent: int, mantissa_max: int) -> 
     return int((np.abs(mantissas(values, exponent)) > mantissa_max).sum())
 
 
-def words(values: NDArray[np.float64], what: str, largest: int = WORD_MAX) -> NDArray[np.int32]:
+def words(
+    values: NDArray[np.float64], what: str, largest: int = WORD_MAX, *, fewer_bits: int = 0
+) -> NDArray[np.int32]:
     """Rounded numbers as integers of 32 bits.
 
     Raises
     ------
     CertificateError
-        If one of them exceeds ``largest``; names ``what`` it is.
+        If one of them exceeds ``largest``; names ``what`` it is. A narrower choice of scales is
+        proposed only where one with ``fewer_bits`` after the point would fit.
     """
     reach = float(np.abs(values).max())
     if not reach <= largest:  # Not-a-number fits nothing either.
-        raise refused(f"{what}: reaches {reach:.4g}, expected at most {largest}", "narrower")
+        remedy = "narrower" if reach <= math.ldexp(largest, fewer_bits) else "weights"
+        raise refused(f"{what}: reaches {reach:.4g}, expected at most {largest}", remedy)
     return values.astype(np.int32)
 
 
@@ -121,7 +131,7 @@ def check_exponent(exponent: int, what: str, largest: int = LARGEST_SHIFT) -> in
         raise refused(
             f"{what}: a power of two of {exponent} is needed, expected -{largest} to {largest}; "
             f"the model's numbers are too far apart",
-            "narrower",
+            "weights",
         )
     return exponent
 

@@ -15,17 +15,19 @@ import numpy as np
 import pytest
 
 from pvae_neuro.artifact import Artifact, load_artifact, save_artifact
+from pvae_neuro.data import load_images
 from pvae_neuro.errors import EngineUnavailableError, InputError, PvaeNeuroError
 from pvae_neuro.exporters.quantize import QuantizeConfig, quantize
 from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.saved.model_file import ModelConfig, SavedModel, load_model
 from pvae_neuro.sim.engine import Engine, engine_names, get_engine
-from pvae_neuro.sim.recording import Recording
 from pvae_neuro.zoo import load_pretrained, sample_digits
 
 DEFAULT_TARGETS = ("reference", "fast", "onnx", "lava")
 TOPOLOGIES = ("lateral", "predictive")
 SEEDS = (0, 1, 2)
+# Fewer images do not tell the distance from float to within half of its tolerance.
+COMPARED = 32
 PARITY = "parity"
 
 
@@ -37,12 +39,17 @@ class Case:
     ----------
     artifact : Artifact
     images : float [N, M]
+        What every engine runs.
+    compared : float [N, M] or None
+        Images such as the model was made for, for its distance from float; None where none is
+        known.
     model : SavedModel or None
         Float model that it came from, where it is known.
     """
 
     artifact: Artifact
     images: np.ndarray
+    compared: np.ndarray | None
     model: SavedModel | None
 
     @property
@@ -66,6 +73,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--model", help="an .onnx export of yours (default: the shipped model)")
     group.addoption("--float-model", help="its .safetensors, to compare it with float too")
+    group.addoption("--images", help="images for the two (default: digits, or random numbers)")
     group.addoption("--samples", type=int, default=8, help="images per run (default: 8)")
     group.addoption("--steps", type=int, default=32, help="iterations (default: 32)")
 
@@ -117,7 +125,9 @@ def _own(config: pytest.Config, samples: int) -> Case:
     artifact = load_artifact(config.getoption("--model"))
     given = config.getoption("--float-model")
     model = load_model(given) if given else None
-    return Case(artifact, _images(artifact.network, samples), model)
+    images = _known_images(config, artifact.network)
+    some = _any_images(artifact.network, samples) if images is None else images[:samples]
+    return Case(artifact, some, images, model)
 
 
 def _shipped(topology: str, samples: int, folder: Path) -> Case:
@@ -129,9 +139,9 @@ def _shipped(topology: str, samples: int, folder: Path) -> Case:
         # A random model is chaotic: its integers can be checked, their distance from float cannot.
         model, images = _small_model(samples)
         save_artifact(quantize(model, images, config), images[:2], path)
-        return Case(load_artifact(path), images, None)
+        return Case(load_artifact(path), images, None, None)
     save_artifact(quantize(model, images, config), images[:2], path)
-    return Case(load_artifact(path), images[:samples], model)
+    return Case(load_artifact(path), images[:samples], images[: max(samples, COMPARED)], model)
 
 
 def _small_model(samples: int, latents: int = 24, side: int = 6) -> tuple[SavedModel, np.ndarray]:
@@ -151,19 +161,26 @@ def _small_model(samples: int, latents: int = 24, side: int = 6) -> tuple[SavedM
     return model, rng.random((samples, side * side)).astype(np.float32)
 
 
-def _images(network: IntegerNetwork, samples: int) -> np.ndarray:
-    """Digits where the network takes them; else numbers over its whole declared range."""
-    declared = network.input
+def _known_images(config: pytest.Config, network: IntegerNetwork) -> np.ndarray | None:
+    """Those that were given; else the digits where the network takes them."""
+    declared, given = network.input, config.getoption("--images")
+    if given:
+        return declared.check(load_images(given, split=None).pixels)
     if (declared.size, declared.low, declared.high) == (784, 0.0, 1.0):
-        digits, _ = sample_digits()
-        return digits[:samples]
+        return sample_digits()[0][: max(COMPARED, config.getoption("--samples"))]
+    return None
+
+
+def _any_images(network: IntegerNetwork, samples: int) -> np.ndarray:
+    """Numbers over the whole declared range."""
+    declared = network.input
     shape = (samples, declared.size)
     return np.random.default_rng(0).uniform(declared.low, declared.high, shape)
 
 
 @pytest.fixture
 def engine(target: str) -> Engine:
-    return SkippingEngine(get_engine(target))
+    return get_engine(target)
 
 
 @pytest.fixture
@@ -181,18 +198,13 @@ def note(request: pytest.FixtureRequest) -> Any:
     return add
 
 
-class SkippingEngine:
-    """An engine that skips the test where it cannot run here, with the reason."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine, self.name = engine, engine.name
-
-    def run(self, *args: Any, **kwargs: Any) -> Recording:
-        """See :meth:`Engine.run`."""
-        try:
-            return self._engine.run(*args, **kwargs)
-        except EngineUnavailableError as error:
-            pytest.skip(str(error))
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[None]:
+    """Skip where an engine cannot run here, with the reason."""
+    try:
+        yield
+    except EngineUnavailableError as error:
+        pytest.skip(str(error))
 
 
 def _parity_rows(terminalreporter: Any) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -1,5 +1,6 @@
 """The public surface, listed once: ``__init__.py`` reads it too."""
 
+from pvae_neuro import plots as plots
 from pvae_neuro.artifact import Artifact as Artifact
 from pvae_neuro.artifact import load_artifact as load_artifact
 from pvae_neuro.data import Feeder as Feeder
@@ -16,6 +17,8 @@ from pvae_neuro.errors import MissingDependencyError as MissingDependencyError
 from pvae_neuro.errors import ModelFileError as ModelFileError
 from pvae_neuro.errors import NetworkError as NetworkError
 from pvae_neuro.errors import PvaeNeuroError as PvaeNeuroError
+from pvae_neuro.errors import PvaeNeuroWarning as PvaeNeuroWarning
+from pvae_neuro.errors import QualityError as QualityError
 from pvae_neuro.evaluation.evaluate import Evaluation as Evaluation
 from pvae_neuro.evaluation.evaluate import evaluate as evaluate
 from pvae_neuro.evaluation.infer import Trace as Trace
@@ -70,8 +73,8 @@ from pvae_neuro.training.train import TrainConfig as TrainConfig
 from pvae_neuro.training.train import recipe as recipe
 from pvae_neuro.training.train import train as train
 from pvae_neuro.verification.against_float import Tolerances as Tolerances
+from pvae_neuro.verification.parity import ParityReport as ParityReport
 from pvae_neuro.verification.report import write_report as write_report
-from pvae_neuro.verification.verify import ParityReport as ParityReport
 from pvae_neuro.verification.verify import verify as verify
 from pvae_neuro.zoo import load_pretrained as load_pretrained
 from pvae_neuro.zoo import pretrained_model_path as pretrained_model_path

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pvae_neuro.errors import (
     ArtifactError,
@@ -18,10 +18,13 @@ from pvae_neuro.errors import (
 from pvae_neuro.exporters.onnx import Artifact, Golden, read_onnx, write_onnx
 from pvae_neuro.exporters.onnx.file import REBUILT
 from pvae_neuro.exporters.onnx.golden import hash_of
+from pvae_neuro.exporters.onnx.program import program_hash
 from pvae_neuro.network import IntegerNetwork
+from pvae_neuro.sim.compare import when
 from pvae_neuro.sim.engine import Engine, get_engine
 from pvae_neuro.sim.recording import Recording
 from pvae_neuro.sim.reference import ReferenceEngine
+from pvae_neuro.utils.arguments import checked
 
 __all__ = [
     "GOLDEN_ITERATIONS",
@@ -30,6 +33,7 @@ __all__ = [
     "first_divergence",
     "load_artifact",
     "make_golden",
+    "program_hash",
     "replay",
     "save_artifact",
 ]
@@ -37,9 +41,10 @@ __all__ = [
 GOLDEN_ITERATIONS = 8
 
 
+@checked
 def make_golden(
     network: IntegerNetwork,
-    inputs: NDArray[np.floating[Any]],
+    inputs: ArrayLike,
     iterations: int = GOLDEN_ITERATIONS,
     seed: int = 0,
 ) -> Golden:
@@ -60,15 +65,16 @@ def make_golden(
     """
     try:
         pixels = network.input.encode(network.input.check(inputs))
-        recording = ReferenceEngine().run(network, inputs, iterations, seed, record="full")
+        recording = _run(ReferenceEngine(), network, inputs, iterations, seed)
     except InputError as error:
-        raise InputError(f"golden {error}") from error
+        raise InputError(f"golden {error}", error.remedy) from error
     hashes = {name: _hashes(recording[name]) for name in network.variables}
     return Golden(pixels, iterations, seed, hashes)
 
 
+@checked
 def save_artifact(
-    network: IntegerNetwork, golden_inputs: NDArray[np.floating[Any]], path: str | os.PathLike[str]
+    network: IntegerNetwork, golden_inputs: ArrayLike, path: str | os.PathLike[str]
 ) -> str:
     """Write a network and its golden vector as one ``.onnx`` file, whole or not at all.
 
@@ -82,7 +88,7 @@ def save_artifact(
     Returns
     -------
     str
-        SHA-256 of the file.
+        SHA-256 of the file, as ``sha256sum`` prints it.
 
     Raises
     ------
@@ -94,6 +100,7 @@ def save_artifact(
     return write_onnx(network, make_golden(network, golden_inputs), path)
 
 
+@checked
 def load_artifact(path: str | os.PathLike[str]) -> Artifact:
     """Read an artifact, check every byte of it, and replay its golden vector here.
 
@@ -155,12 +162,18 @@ def replay(network: IntegerNetwork, golden: Golden, engine: Engine) -> str | Non
     """
     # Exact: an encoded pixel is a small multiple of a power of two.
     images = golden.pixels * 2.0**-network.input.frac_bits
-    recording = engine.run(network, images, golden.iterations, golden.seed, record="full")
+    recording = _run(engine, network, images, golden.iterations, golden.seed)
     if first_divergence(golden, recording) is None:
         return None
     # The reference engine says which neuron it is, where it still computes what the hashes say.
-    expected = ReferenceEngine().run(network, images, golden.iterations, golden.seed, record="full")
+    expected = _run(ReferenceEngine(), network, images, golden.iterations, golden.seed)
     return first_divergence(golden, recording, expected)
+
+
+def _run(
+    engine: Engine, network: IntegerNetwork, inputs: ArrayLike, iterations: int, seed: int
+) -> Recording:
+    return engine.run(network, inputs, iterations, seed, record="full", progress=False)
 
 
 def first_divergence(
@@ -179,14 +192,14 @@ def first_divergence(
     Returns
     -------
     str or None
-        Variable and step; None if all integers are equal.
+        Variable and iteration; None if all integers are equal.
     """
     found = {name: _hashes(recording[name]) for name in golden.hashes}
     for step in range(golden.iterations + 1):
         for name, hashes in golden.hashes.items():
             if found[name][step] == hashes[step]:
                 continue
-            where = f"{name} at step {step}"
+            where = f"{name} {when(step, step == golden.iterations)}"
             if expected is not None:
                 wanted, got = expected[name][:, step], recording[name][:, step]
                 if hash_of(wanted) == hashes[step]:

@@ -12,8 +12,23 @@ class PvaeNeuroError(Exception):
     """Base of every error that pvae-neuro raises on purpose."""
 
 
+class PvaeNeuroWarning(UserWarning):
+    """Something that was chosen, skipped or converted, and may not be what is meant."""
+
+
 class InputError(PvaeNeuroError, ValueError):
-    """Images, shapes, ranges or options that a call cannot accept."""
+    """Images, shapes, ranges or options that a call cannot accept.
+
+    Attributes
+    ----------
+    remedy : str or None
+        The argument that helps, for a caller that has its own word for it: ``clip``,
+        ``input_range``, ``key``, ``layout``, ``max_memory``, ``scale``, ``size`` or ``split``.
+    """
+
+    def __init__(self, message: str, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.remedy = remedy
 
 
 class ModelFileError(PvaeNeuroError, ValueError):
@@ -38,9 +53,24 @@ class CertificateError(PvaeNeuroError, ValueError):
 
         * ``narrower``: a lower largest count, fewer fractional bits or fewer weight bits,
         * ``predictive``: 8-bit weights, or the circuit without recurrent connections,
+        * ``weights``: a model with smaller weights,
         * ``inputs``: inputs of a smaller range,
         * ``counts``: a larger largest count, or a lower clamp of the potential,
         * ``clip``: a program that clips its variable.
+    """
+
+    def __init__(self, message: str, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+
+class QualityError(PvaeNeuroError, ValueError):
+    """A network that is proved, and was measured to be far from its float model or of no use.
+
+    Attributes
+    ----------
+    remedy : str or None
+        As for :class:`CertificateError`.
     """
 
     def __init__(self, message: str, remedy: str | None = None) -> None:

@@ -3,32 +3,44 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from pvae_neuro.artifact import save_artifact
-from pvae_neuro.errors import MissingDependencyError
+from pvae_neuro.artifact import program_hash, save_artifact
+from pvae_neuro.errors import MissingDependencyError, QualityError
 from pvae_neuro.exporters.certify import Certificate, certify
 from pvae_neuro.exporters.quantize import QuantizeConfig, quantize
 from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.sim.engine import engine_names, fastest_engine, get_engine
-from pvae_neuro.utils.progress import StageProgress
-from pvae_neuro.verification.against_float import STANDARD_ERRORS, FloatResult, Tolerances
-from pvae_neuro.verification.stability import TRIAL_STEPS, stabilize
+from pvae_neuro.utils.arguments import checked
+from pvae_neuro.utils.files import check_target
+from pvae_neuro.utils.paths import user_path
+from pvae_neuro.utils.progress import StageProgress, shown_stages
+from pvae_neuro.utils.show import show
+from pvae_neuro.verification.against_float import Tolerances
+from pvae_neuro.verification.parity import ParityReport
+from pvae_neuro.verification.stability import TRIAL_STEPS, instability, stabilize
 from pvae_neuro.verification.verify import verify
 
 MEASURED_IMAGES = 64
-MEASURED_ITERATIONS = 32
-# Different from the default of `verify`, so that its tolerances are not fitted to its own words.
-MEASURING_SEED = 1
+# As many as the model was trained for, within these.
+MEASURED_ITERATIONS = 32, 128
+# Far from the seeds of calibration and, by default, of `verify`.
+MEASURING_SEED = 1 << 32
 GOLDEN_IMAGES = 2
+# A network beyond these is not written unless asked for. What `verify` accepts is narrower.
+WRITTEN = Tolerances(mse_percent=5.0, zeros_points=1.0)
+# Share of the declared range; the brightest of some tens of images reach nearly all of it.
+LEAST_REACHED = 0.25
+# Beyond what a file can hold.
+LARGEST_DISTANCE = 1e30
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,42 +52,68 @@ class ExportResult:
     network : IntegerNetwork
     certificate : Certificate
     sha256 : str
-        Of the artifact's content.
+        Of the file, as ``sha256sum`` prints it.
+    program_hash : str
+        Of what the network computes, see :func:`pvae_neuro.artifact.program_hash`.
     path : Path
     unsupported : dict of str to list of str
         Engines that will not run the network, by name, and why; one sentence each.
+    report : ParityReport
+        What was measured on the calibration inputs, with words of its own.
+    accepted : tuple of str
+        What would have kept the file from being written, had ``accept`` not been given.
+    warnings : tuple of str
+        What asks for a look: of the calibration inputs and of the measurement.
     """
 
     network: IntegerNetwork
     certificate: Certificate
     sha256: str
+    program_hash: str
     path: Path
     unsupported: dict[str, list[str]]
+    report: ParityReport
+    accepted: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return (
+            f"<ExportResult {show(self.path.name)}: {self.network.name}, {self.report.outcome}, "
+            f"program {self.program_hash[:12]}>"
+        )
 
 
+@checked
 def export_model(
     model: SavedModel,
     path: str | os.PathLike[str],
-    inputs: NDArray[np.floating[Any]],
+    inputs: ArrayLike,
     config: QuantizeConfig | None = None,
     *,
     stability_steps: int = TRIAL_STEPS,
-    progress: StageProgress | None = None,
+    accept: bool = False,
+    progress: StageProgress | bool | None = None,
 ) -> ExportResult:
     """Quantize, certify, run against the float model, and write the ``.onnx`` file.
+
+    Nothing is written where the mean squared error is more than 5 % above the float model's, the
+    share of silent neurons differs by more than one point, or R² about the mean image is below .05.
 
     Parameters
     ----------
     model : SavedModel
     path : path-like
         The artifact; written whole or not at all.
-    inputs : float [N, M]
+    inputs : array_like [N, M] or [N, H, W]
         Calibration images; 64 suffice.
     config : QuantizeConfig, optional
     stability_steps : int
         Iterations of the trial of a network with recurrent inhibition.
-    progress : callable, optional
-        Told (stage, image-iterations done, of how many).
+    accept : bool
+        Write such a network all the same. :func:`~pvae_neuro.verification.verify.verify` fails it.
+    progress : callable, True or False, optional
+        Told (stage, image-iterations done, of how many); True shows a bar, False nothing. By
+        default a terminal shows a bar and a notebook a line now and then.
 
     Returns
     -------
@@ -88,18 +126,54 @@ def export_model(
     NetworkError
         If a number of the model does not fit any scale.
     CertificateError
-        If a range cannot be proved, or recurrent inhibition is unstable; says what would help.
+        If a range cannot be proved; says what would help.
+    QualityError
+        If the network is too far from the float model, explains nothing, or is unstable.
     InputError
-        If an option or the calibration inputs are out of range, or the file cannot be written.
+        If an option or the calibration inputs are out of range, the inputs are all alike, or the
+        file cannot be written.
     """
-    network = quantize(model, inputs, config)
-    certificate = certify(network)
-    if certificate.eigenvalue is not None:
-        network = stabilize(network, model, inputs, stability_steps, _stage("stability", progress))
+    path = user_path(path)
+    check_target(path)
+    images = model.config.declared_input.floats(inputs)
+    with shown_stages(progress, "export: ") as tell:
+        network = quantize(model, images, config)
         certificate = certify(network)
-    network = _measure(network, model, inputs, progress)
-    sha256 = save_artifact(network, np.asarray(inputs[:GOLDEN_IMAGES]), path)
-    return ExportResult(network, certificate, sha256, Path(path), unsupported_engines(network))
+        unstable = None
+        if certificate.eigenvalue is not None:
+            network = stabilize(network, model, images, stability_steps, partial(tell, "stability"))
+            certificate = certify(network)
+            unstable = instability(network)
+            _refuse((unstable,) if unstable else (), accept)
+        report = verify(
+            network,
+            model,
+            images[:MEASURED_IMAGES],
+            steps=int(np.clip(model.config.steps, *MEASURED_ITERATIONS)),
+            seed=MEASURING_SEED,
+            engines=[fastest_engine(network)],
+            progress=tell,
+        )
+        found = ((unstable,) if unstable else ()) + _obstacles(report)
+        _refuse(found, accept)
+        network = _with_distance(network, report)
+        sha256 = save_artifact(network, images[:GOLDEN_IMAGES], path)
+        return ExportResult(
+            network,
+            certificate,
+            sha256,
+            program_hash(network),
+            path,
+            unsupported_engines(network),
+            report,
+            found,
+            (*_calibration_warnings(network, images), *report.warnings),
+        )
+
+
+def _refuse(reasons: tuple[str, ...], accept: bool) -> None:
+    if reasons and not accept:
+        raise QualityError(f"{'; '.join(reasons)}; nothing is written", "accept")
 
 
 def unsupported_engines(network: IntegerNetwork) -> dict[str, list[str]]:
@@ -118,43 +192,52 @@ def unsupported_engines(network: IntegerNetwork) -> dict[str, list[str]]:
     return found
 
 
-def _stage(name: str, progress: StageProgress | None) -> Callable[[int, int], None] | None:
-    if progress is None:
-        return None
-    return partial(progress, name)
-
-
-def _measure(
-    network: IntegerNetwork,
-    model: SavedModel,
-    inputs: NDArray[np.floating[Any]],
-    progress: StageProgress | None,
-) -> IntegerNetwork:
-    """Measure the distance from float on the calibration inputs and keep it with the network."""
-    report = verify(
-        network,
-        model,
-        inputs[:MEASURED_IMAGES],
-        steps=MEASURED_ITERATIONS,
-        seed=MEASURING_SEED,
-        engines=[fastest_engine(network)],
-        tolerances=Tolerances(),
-        progress=progress,
-    )
+def _obstacles(report: ParityReport) -> tuple[str, ...]:
+    """Reasons not to write the network; a sentence each."""
     result = report.float_result
-    return network if result is None else _with_distance(network, result)
+    if result is None:
+        return report.faults
+    limits = WRITTEN.mse_percent, WRITTEN.zeros_points
+    judged = (replace(d, tolerance=t) for d, t in zip(result.distances, limits, strict=True))
+    return report.faults + tuple(
+        f"integer against float: {distance}, expected at most {distance.tolerance:g}{distance.unit}"
+        for distance in judged
+        if distance.failed
+    )
 
 
-def _with_distance(network: IntegerNetwork, result: FloatResult) -> IntegerNetwork:
-    # Another set of images has another mean: less three standard errors, no set of them fails by
-    # the luck of the calibration images alone.
-    agreement = result.agreement - STANDARD_ERRORS * result.agreement_error
+def _with_distance(network: IntegerNetwork, report: ParityReport) -> IntegerNetwork:
+    """Keep the distance from float with the network, as far as it may be by what was measured."""
+    result = report.float_result
+    if result is None:
+        return network
+    mse, zeros = (_storable(abs(d.value) + d.margin) for d in result.distances)
     measured = replace(
         network.measurements,
-        mse_percent=abs(result.mse_percent),
-        zeros_points=abs(result.zeros_points),
-        agreement=agreement,
+        mse_percent=mse,
+        zeros_points=zeros,
+        agreement=result.agreement,
         images=result.samples,
-        iterations=MEASURED_ITERATIONS,
+        iterations=report.steps,
     )
     return replace(network, measurements=measured)
+
+
+def _storable(value: float) -> float | None:
+    return value if value <= LARGEST_DISTANCE else None
+
+
+def _calibration_warnings(network: IntegerNetwork, images: NDArray[Any]) -> Iterator[str]:
+    if len(images) < 2:
+        yield (
+            "a single calibration input tells neither what the network explains nor how far it is "
+            "from float on others; give some tens"
+        )
+    declared = max(abs(network.input.low), abs(network.input.high))
+    reached = float(np.abs(images).max())
+    if reached < LEAST_REACHED * declared:
+        yield (
+            f"calibration inputs reach {reached:.3g} of a declared range of "
+            f"[{network.input.low:g}, {network.input.high:g}]: scales fit them, and stronger "
+            f"images may saturate; give images such as the network will see"
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -24,10 +24,12 @@ class Divergence:
     ----------
     population, variable : str
     step : int
-        Iteration from 0; T stands for what ``final`` leaves.
+        Place in a recording: 0 to T - 1 for the iterations, T for what ``final`` leaves.
     sample, neuron : int
     a, b : int
         What each run has there.
+    final : bool
+        Whether it is of what ``final`` leaves.
     """
 
     population: str
@@ -37,12 +39,24 @@ class Divergence:
     neuron: int
     a: int
     b: int
+    final: bool = False
 
     def __str__(self) -> str:
         return (
-            f"{self.population}.{self.variable} differs first at step {self.step}, neuron "
-            f"{self.neuron} (sample {self.sample}): {self.a} against {self.b}"
+            f"{self.population}.{self.variable} differs first {when(self.step, self.final)}, "
+            f"neuron {self.neuron} (sample {self.sample}): {self.a} against {self.b}"
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON; ``iteration`` is null for what ``final`` leaves."""
+        fields = asdict(self)
+        step, final = fields.pop("step"), fields.pop("final")
+        return {**fields, "iteration": None if final else step + 1}
+
+
+def when(step: int, final: bool) -> str:
+    """A step of a recording in words; iterations are counted from 1."""
+    return "after the last iteration" if final else f"in iteration {step + 1}"
 
 
 @dataclass(frozen=True)
@@ -109,7 +123,9 @@ def compare(
     sample, neuron = np.argwhere(a[name][:, step] != b[name][:, step])[0].tolist()
     population, _, variable = name.partition(".")
     values = int(a[name][sample, step, neuron]), int(b[name][sample, step, neuron])
-    first = Divergence(population, variable, step, first_sample + sample, neuron, *values)
+    first = Divergence(
+        population, variable, step, first_sample + sample, neuron, *values, final=step == steps - 1
+    )
     return Comparison(differing, compared, first)
 
 

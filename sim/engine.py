@@ -8,7 +8,7 @@ progress are here, once. It declares what it supports and refuses anything else 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from importlib import import_module
 from inspect import signature
@@ -22,7 +22,9 @@ from pvae_neuro.network import CONNECTION_KINDS, OPERATIONS, IntegerNetwork
 from pvae_neuro.sim import readout
 from pvae_neuro.sim.noise import LARGEST_INDEX, check_seed, check_whole
 from pvae_neuro.sim.recording import Record, Recorder, Recording, recorded_variables
-from pvae_neuro.utils.progress import Advance
+from pvae_neuro.utils.arguments import checked
+from pvae_neuro.utils.arrays import real_array
+from pvae_neuro.utils.progress import Advance, shown_advance
 
 MOST_ITERATIONS = 1 << 31
 # Recorded variables and summaries of one block stay below this, if one sample does.
@@ -105,9 +107,12 @@ class Engine(ABC):
         Kinds of connection that it has.
     has_frames : bool
         Whether inputs may change during a run.
+    packages : tuple of str
+        Distributions that compute its integers, besides NumPy; reports name their versions.
     """
 
     name: ClassVar[str]
+    packages: ClassVar[tuple[str, ...]] = ()
     operations: ClassVar[frozenset[str]] = frozenset(OPERATIONS)
     connection_kinds: ClassVar[frozenset[str]] = frozenset(CONNECTION_KINDS)
     has_frames: ClassVar[bool] = True
@@ -121,6 +126,21 @@ class Engine(ABC):
 
     def require(self) -> None:  # noqa: B027 - most engines need nothing.
         """Raise :class:`EngineUnavailableError` if something that the engine needs is missing."""
+
+    def prepare(
+        self,
+        network: IntegerNetwork,
+        record: Record = "summary",
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
+        """Do ahead of a run what is done once, such as compiling, so that it is in no run's time.
+
+        Runs an image for an iteration. ``record`` is that of the run to come; ``tell`` gets a line
+        where this takes seconds.
+        """
+        # The middle of the declared range.
+        middle = np.full((1, network.input.size), (network.input.low + network.input.high) / 2)
+        self.run(network, middle, 1, 0, record=record, progress=False)
 
     def unsupported(self, network: IntegerNetwork) -> list[str]:
         """What a network needs and this engine lacks, one sentence each; empty where it runs."""
@@ -177,24 +197,26 @@ class Engine(ABC):
         per_sample = steps * (4 * sum(sizes) + network.input.size)
         return int(np.clip(BLOCK_BYTES // per_sample, 1, 512))
 
+    @checked
     def run(
         self,
         network: IntegerNetwork,
         inputs: ArrayLike,
-        steps: int,
-        seed: int,
+        steps: int = 32,
+        seed: int = 0,
         *,
         record: Record = "summary",
         first_sample: int = 0,
-        progress: Advance | None = None,
+        progress: Advance | bool | None = None,
     ) -> Recording:
         """Run a network on images.
 
         Parameters
         ----------
         network : IntegerNetwork
-        inputs : float [N, M], or [N, F, M]
-            Images inside the declared range, or F frames for each sample.
+        inputs : array_like [N, M], or [N, F, M]
+            Images inside the declared range, or F frames for each sample; height and width, as
+            declared, may stand in place of M. Arrays, nested lists, tensors of torch.
         steps : int
             Iterations, for each frame; T in all.
         seed : int
@@ -204,8 +226,9 @@ class Engine(ABC):
             names variables as ``population.variable``.
         first_sample : int
             Index of ``inputs[0]`` in the noise, so that parts of a data set can run anywhere.
-        progress : callable, optional
-            Told the number of image-iterations done since it was last told.
+        progress : callable, True or False, optional
+            Told image-iterations done since the last call; True shows a bar, False nothing. By
+            default a terminal shows a bar and a notebook a line now and then.
 
         Returns
         -------
@@ -235,25 +258,26 @@ class Engine(ABC):
         recorder = Recorder(network, len(x), total, variables, record != "last")
         asked, counts_of, max_count = _asked(network, variables, record != "last")
         size = self.block_size(network, total, asked)
-        for first in range(0, len(x), size):
-            part = x[first : first + size]
-            block = Block(
-                network=network,
-                inputs=self.encode(network, part),
-                # Without an input nothing tells frames apart.
-                iterations=steps if network.encodings else steps * x.shape[1],
-                samples=range(first_sample + first, first_sample + first + len(part)),
-                seed=seed,
-                first_step=0,
-                record=variables,
-                advance=progress or (lambda _: None),
-            )
-            summary = None
-            if counts_of is None:
-                result = self.run_block(block)
-            else:
-                result, summary = self.run_summarized(block, part, counts_of, max_count)
-            recorder.add(first, result.last, result.variables, summary)
+        with shown_advance(progress, f"engine {self.name}", len(x) * (total - 1)) as advance:
+            for first in range(0, len(x), size):
+                part = x[first : first + size]
+                block = Block(
+                    network=network,
+                    inputs=self.encode(network, part),
+                    # Without an input nothing tells frames apart.
+                    iterations=steps if network.encodings else steps * x.shape[1],
+                    samples=range(first_sample + first, first_sample + first + len(part)),
+                    seed=seed,
+                    first_step=0,
+                    record=variables,
+                    advance=advance,
+                )
+                summary = None
+                if counts_of is None:
+                    result = self.run_block(block)
+                else:
+                    result, summary = self.run_summarized(block, part, counts_of, max_count)
+                recorder.add(first, result.last, result.variables, summary)
         return recorder.finish(self.reconstruct)
 
     def require_support(self, network: IntegerNetwork) -> None:
@@ -268,14 +292,19 @@ class Engine(ABC):
         supported.add(type(self))
 
 
-def encode_frames(network: IntegerNetwork, inputs: ArrayLike) -> NDArray[np.int32]:
-    """Check images [N, M] or frames [N, F, M] and encode them: int32 [N, F, M]."""
-    images = np.asarray(inputs)
-    if images.ndim == 3 and images.size:
-        samples, frames, size = images.shape
-        checked = network.input.check(images.reshape(-1, size))
-        return network.input.encode(checked).reshape(samples, frames, size)
-    return network.input.encode(network.input.check(images))[:, None]
+def encode_frames(network: IntegerNetwork, inputs: object) -> NDArray[np.int32]:
+    """Check images [N, M] or frames [N, F, M] and encode them: int32 [N, F, M].
+
+    Height and width, as declared, may stand in place of M.
+    """
+    images = real_array("inputs", inputs)
+    declared = network.input
+    shapes = [(declared.size,), *([declared.image_shape] if declared.image_shape else [])]
+    if images.ndim > 2 and images.shape[2:] in shapes and images.size:
+        samples, frames, *shape = images.shape
+        checked = declared.check(images.reshape(-1, *shape))
+        return declared.encode(checked).reshape(samples, frames, declared.size)
+    return declared.encode(declared.check(images))[:, None]
 
 
 def _asked(
@@ -307,6 +336,7 @@ def engine_names() -> list[str]:
     return list(ENGINES)
 
 
+@checked
 def get_engine(name: str, **options: Any) -> Engine:
     """Return the engine of that name.
 
@@ -334,6 +364,11 @@ def engine_options(name: str) -> tuple[str, ...]:
     return tuple(signature(_engine_class(name)).parameters)
 
 
+def engine_packages(name: str) -> tuple[str, ...]:
+    """Distributions that an engine computes with; see :attr:`Engine.packages`."""
+    return _engine_class(name).packages
+
+
 def _engine_class(name: str) -> type[Engine]:
     if name not in ENGINES:
         raise InputError(f"engine: expected one of {', '.join(ENGINES)}; got {name!r}")
@@ -342,6 +377,7 @@ def _engine_class(name: str) -> type[Engine]:
     return found
 
 
+@checked
 def fastest_engine(network: IntegerNetwork, tell: Callable[[str], None] | None = None) -> Engine:
     """Return the fastest engine that works here and runs this network.
 
@@ -356,11 +392,11 @@ def working_engines(
     """Yield each engine of ``BY_SPEED`` that works here and runs this network, fastest first.
 
     Each is tried for one iteration, so that a missing compiler cache or an unsupported operation is
-    found now. ``tell`` gets a line for each engine that is passed over.
+    found now. ``tell`` gets a line for each engine that is passed over, and before one compiles.
     """
     for name in BY_SPEED[:-1]:
         try:
-            engine = _tried(name, network)
+            engine = _tried(name, network, tell)
         except (EngineUnavailableError, EngineError) as error:
             if tell is not None:
                 tell(f"engine {name} is not used: {error}")
@@ -369,13 +405,19 @@ def working_engines(
     yield get_engine(BY_SPEED[-1])
 
 
-def _tried(name: str, network: IntegerNetwork) -> Engine:
-    middle = np.full((1, network.input.size), (network.input.low + network.input.high) / 2)
+def definition_first(engines: Iterable[Engine]) -> list[Engine]:
+    """Put the engine ``reference``, which defines the integers, before the others."""
+    return sorted(engines, key=lambda engine: engine.name != "reference")
+
+
+def _tried(name: str, network: IntegerNetwork, tell: Callable[[str], None] | None) -> Engine:
     try:
         engine = get_engine(name)
-        engine.run(network, middle, 1, 0, record="last")
+        engine.prepare(network, tell=tell)
     except PvaeNeuroError:
         raise
     except Exception as error:
-        raise EngineError(f"it fails on this machine: {error}") from error
+        # Compilers add pages.
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise EngineError(f"it fails on this machine: {reason}") from error
     return engine

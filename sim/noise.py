@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pvae_neuro.errors import InputError
-from pvae_neuro.network.bounds import show
 from pvae_neuro.network.population import Population
 from pvae_neuro.network.sampler import WORD_BITS
+from pvae_neuro.utils.show import show
 
 WORDS_PER_BLOCK = 256 // WORD_BITS
 LARGEST_INDEX = (1 << 63) - 1

@@ -52,6 +52,7 @@ class OnnxEngine(Engine):
     """
 
     name = "onnx"
+    packages = ("onnxruntime",)
 
     def __init__(self, threads: int = 0) -> None:
         if threads < 0:

@@ -13,6 +13,8 @@ from pvae_neuro.errors import InputError
 from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.sim.readout import Summary, error_unit, reconstruct
 from pvae_neuro.sim.trajectory import trajectory_array
+from pvae_neuro.utils.html import html_table
+from pvae_neuro.utils.show import show
 
 Record = Literal["last", "summary", "full"] | Sequence[str]
 Reconstruct = Callable[[IntegerNetwork, NDArray[Any]], NDArray[np.float32]]
@@ -35,6 +37,10 @@ class Recording:
         The readout's variable, after ``final``, through its weights.
     error_unit : float
         Value of one unit of ``squared_error``.
+    log_rate : str or None
+        ``population.variable`` that the readout's population draws its counts from.
+    log_rate_unit : float
+        Value of one unit of it.
     spikes, active, saturated : int64 [N, T] or None
         Per iteration: sum of counts, neurons that fired, neurons at the largest count.
         (Not with ``last``.)
@@ -48,15 +54,38 @@ class Recording:
     source: str | None
     reconstruction: NDArray[np.float32] | None
     error_unit: float
+    log_rate: str | None = None
+    log_rate_unit: float = 1.0
     spikes: NDArray[np.int64] | None = None
     active: NDArray[np.int64] | None = None
     saturated: NDArray[np.int64] | None = None
     squared_error: NDArray[np.int64] | None = None
 
     def __repr__(self) -> str:
-        recorded = ", ".join(self.variables) or "last values"
-        samples = len(next(iter(self.last.values())))
-        return f"<Recording of {samples} samples: {recorded}>"
+        said = [f"{self.samples} samples", *(f"{name} {value}" for name, value in self._figures())]
+        said.append(f"recorded {show(', '.join(self.variables) or 'last values')[1:-1]}")
+        return f"<Recording: {', '.join(said)}>"
+
+    def _repr_html_(self) -> str:
+        rows: list[tuple[str, object]] = [("samples", self.samples), *self._figures()]
+        rows += [(name, show(values)) for name, values in self.variables.items()]
+        return html_table("Recording", rows)
+
+    def _figures(self) -> list[tuple[str, str]]:
+        """Figures of the last iteration, in words."""
+        found = []
+        if self.spikes is not None:
+            found.append(("iterations", f"{self.spikes.shape[1]}"))
+        if self.squared_error is not None:
+            found.append(("MSE", f"{self.mse[-1]:.4g}"))
+        if self.source is not None:
+            found.append(("zeros", f"{(self.readout == 0).mean():.1%}"))
+        return found
+
+    @property
+    def samples(self) -> int:
+        """Number of samples N."""
+        return len(next(iter(self.last.values())))
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         """Recorded variable by ``population.variable``: int [N, T + 1, n].
@@ -77,6 +106,59 @@ class Recording:
         if self.source is None:
             raise InputError("recording: the network has no readout")
         return self.last[self.source]
+
+    @property
+    def mse(self) -> NDArray[np.float64]:
+        """Squared error of the sampled reconstruction, by iteration: float64 [T].
+
+        In squared units of the input, summed over pixels, mean over samples, by the counts drawn
+        after the iteration.
+
+        Raises
+        ------
+        InputError
+            If the network has no readout, or the figures of iterations were not recorded.
+        """
+        if self.squared_error is None:
+            raise InputError(
+                "recording: it has no squared error; expected a network with a readout that draws "
+                "counts, run with the record 'summary' or 'full'"
+            )
+        # In floats: the error of each sample fits 64 bits, their sum need not.
+        mean: NDArray[np.float64] = self.squared_error.mean(axis=0, dtype=np.float64)
+        return mean * self.error_unit
+
+    @property
+    def potential(self) -> NDArray[np.float32]:
+        """Membrane potential of the latents, their log-rate in nats: float32 [N, T + 1, K].
+
+        At the end of each iteration, where the counts of the next one are drawn from it, and after
+        ``final``. Exact.
+
+        Raises
+        ------
+        InputError
+            If the network draws no counts from a variable, or the variable was not recorded.
+        """
+        if self.log_rate is None:
+            raise InputError("recording: the network draws no counts from a potential")
+        if self.log_rate not in self.variables:
+            raise InputError(
+                f"recording: the potential was not recorded; run with the record 'full' or "
+                f"[{self.log_rate!r}]"
+            )
+        return self.variables[self.log_rate] * np.float32(self.log_rate_unit)
+
+    @property
+    def rates(self) -> NDArray[np.float32]:
+        """Expected counts of an iteration: ``exp(potential)``, float32 [N, T + 1, K].
+
+        Raises
+        ------
+        InputError
+            As for :attr:`potential`.
+        """
+        return np.exp(self.potential)
 
 
 def recorded_variables(network: IntegerNetwork, record: Record) -> tuple[str, ...]:
@@ -184,17 +266,37 @@ class Recorder:
         readout = network.readout
         source = None if readout is None else f"{readout.population}.{readout.variable}"
         spikes, active, saturated, error = self._summary or (None,) * 4
+        log_rate, log_rate_unit = _log_rate(network)
         return Recording(
             last=self._last,
             variables=self._variables,
             source=source,
             reconstruction=None if source is None else reconstruct(network, self._last[source]),
             error_unit=1.0 if source is None else error_unit(network),
+            log_rate=log_rate,
+            log_rate_unit=log_rate_unit,
             spikes=spikes,
             active=active,
             saturated=saturated,
             squared_error=error if self._has_error else None,
         )
+
+
+def _log_rate(network: IntegerNetwork) -> tuple[str | None, float]:
+    """Variable that the latents draw counts from, and the value of its unit."""
+    latents = network.latents
+    if latents is None or latents.sampler is None:
+        return None, 1.0
+    variables = {variable.name for variable in latents.variables}
+    drawn = (
+        instruction.arguments[0]
+        for program in latents.programs
+        for instruction in program.instructions
+        if instruction.operation == "draw"
+    )
+    name = next((name for name in drawn if name in variables), None)
+    unit = 2.0**-latents.sampler.frac_bits
+    return (None, 1.0) if name is None else (f"{latents.name}.{name}", unit)
 
 
 def _size(network: IntegerNetwork, name: str) -> int:

@@ -23,14 +23,32 @@ class Evaluator:
         data = Path(path).read_bytes()
         model = onnx.load_from_string(data)
         self.metadata = {entry.key: entry.value for entry in model.metadata_props}
-        stored = self.metadata["pvae_neuro.sha256"]
+        stored = self.metadata["pvae_neuro.checksum"]
         assert hashlib.sha256(data.replace(stored.encode(), b"0" * 64)).hexdigest() == stored
-        assert self.metadata["pvae_neuro.schema_version"] == "2"
+        assert self.metadata["pvae_neuro.schema_version"] == "3"
         self.program = json.loads(self.metadata["pvae_neuro.program"])
         self.golden = json.loads(self.metadata["pvae_neuro.golden"])
         self.tensors = {t.name: tensor(t) for t in model.graph.initializer if t.data_type in TYPES}
+        assert self.metadata["pvae_neuro.program_hash"] == self.program_hash(model)
         self.populations = {p["name"]: p for p in self.program["populations"]}
         self.connections = {c["name"]: c for c in self.program["connections"]}
+
+    def program_hash(self, model):
+        remarks = ("choices", "measurements")
+        program = {key: part for key, part in self.program.items() if key not in remarks}
+        names = set(names_in(program))
+        arrays = {
+            t.name: {"sha256": hashlib.sha256(t.raw_data).hexdigest(), "shape": list(t.dims)}
+            for t in model.graph.initializer
+            if t.data_type in TYPES and t.name in names
+        }
+        text = json.dumps(
+            {"arrays": arrays, "program": program},
+            sort_keys=True,
+            separators=(",", ":"),
+            ensure_ascii=False,
+        )
+        return hashlib.sha256(text.encode()).hexdigest()
 
     # ------------------------------------------------------------------------------ arrays
 
@@ -255,6 +273,14 @@ def philox(seed, block, step, sample, stream):
         c0, c1, c2, c3 = (q >> 64) ^ c1 ^ k0, q & MASK, (p >> 64) ^ c3 ^ k1, p & MASK
         k0, k1 = (k0 + 0x9E3779B97F4A7C15) & MASK, (k1 + 0xBB67AE8584CAA73B) & MASK
     return c0, c1, c2, c3
+
+
+def names_in(value):
+    """Every text in a value of JSON."""
+    if isinstance(value, str):
+        return [value]
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [name for part in parts for name in names_in(part)]
 
 
 def draw(potential, words, sampler):

@@ -42,3 +42,33 @@ def random_images(model: SavedModel, samples: int, seed: int = 1) -> np.ndarray:
     counts = rng.poisson(0.15, (samples, model.config.latents))
     images = counts @ model.dictionary.T
     return np.clip(images, model.config.input_low, model.config.input_high).astype(np.float32)
+
+
+def sound_model() -> SavedModel:
+    """A model that explains its images, :func:`sound_images`; its integers stay near it."""
+    rng = np.random.default_rng(0)
+    pixels, latents = 30, 24
+    config = ModelConfig(
+        pixels=pixels, latents=latents, steps=8, beta=1.0, input_low=0.0, input_high=1.0,
+        image_shape=(6, 5),
+    )  # fmt: skip
+    dictionary = np.zeros((pixels, latents))
+    # Latents hardly overlap and spikes are small, so inference is calm.
+    dictionary[range(latents), range(latents)] = 0.06 * rng.uniform(0.7, 1.3, latents)
+    dictionary[range(latents, pixels), range(0, latents, 4)] = 0.03
+    arrays = {
+        "dictionary": dictionary.astype(np.float32),
+        "log_sigma": np.full(pixels, -3.5, np.float32),
+        "log_bias": np.zeros(latents, np.float32),
+        "log_step_size": np.array(-4.0, np.float32),
+        "initial_potential": np.full(latents, -1.0, np.float32),
+    }
+    return SavedModel(config, arrays)
+
+
+def sound_images(samples: int, seed: int = 1) -> np.ndarray:
+    """Images for :func:`sound_model`."""
+    rng = np.random.default_rng(seed)
+    shown = rng.random((samples, 24)) * (rng.random((samples, 24)) < 0.5)
+    images = shown @ (sound_model().dictionary.T / 0.06)
+    return np.clip(images, 0.0, 1.0).astype(np.float32)

@@ -44,7 +44,7 @@ def test_a_golden_fault_is_named(name, tmp_path):
     network = toy.predictive()
     wrong = faulty(make_golden(network, toy.images(network, 2)), name, 5)
     write_onnx(network, wrong, tmp_path / "model.onnx")
-    message = f"{name} at step 5: expected values of hash 000000000000, got [0-9a-f]{{12}}"
+    message = f"{name} in iteration 6: expected values of hash 000000000000, got [0-9a-f]{{12}}"
     with pytest.raises(ArtifactError, match=message):
         load_artifact(tmp_path / "model.onnx")
 
@@ -53,7 +53,7 @@ def test_the_earliest_divergence_is_named():
     network = toy.lateral()
     golden = make_golden(network, toy.images(network, 2))
     wrong = faulty(faulty(golden, "latents.z", 6), "latents.u", 5)
-    assert "latents.u at step 5" in replay(network, wrong, ReferenceEngine())
+    assert "latents.u in iteration 6" in replay(network, wrong, ReferenceEngine())
 
 
 def test_a_wrong_engine_is_told_which_neuron():
@@ -64,7 +64,7 @@ def test_a_wrong_engine_is_told_which_neuron():
     wrong = ReferenceEngine().run(network, images, 8, 0, record="full")
     wrong["latents.u"][1, 3, 7] += 1
     value = expected["latents.u"][1, 3, 7]
-    message = f"latents.u at step 3, neuron 7 of sample 1: expected {value}, got {value + 1}"
+    message = f"latents.u in iteration 4, neuron 7 of sample 1: expected {value}, got {value + 1}"
     assert first_divergence(golden, wrong, expected) == message
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 pytest.importorskip("safetensors", reason="reads model files")
 from safetensors.numpy import save_file
@@ -97,7 +96,7 @@ def test_effective_values() -> None:
     ("changes", "message"),
     [
         ({"image_shape": (2, 2)}, "does not hold 6 pixels"),
-        ({"input_low": 1.0, "input_high": 1.0}, "is empty"),
+        ({"input_low": 1.0, "input_high": 1.0}, "input_low 1.0 is not below input_high 1.0"),
         ({"floor_u": 11.0}, "floor_u"),
         ({"latents": 0}, "latents"),
         ({"beta": float("nan")}, "beta"),
@@ -106,7 +105,7 @@ def test_effective_values() -> None:
     ],
 )
 def test_config_refuses(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValidationError, match=message):
+    with pytest.raises(InputError, match=message):
         make_config(**changes)
 
 
@@ -141,8 +140,19 @@ def test_every_truncation_is_refused(tmp_path: Path) -> None:
         ({}, {"log_bias": None}, r"missing \['log_bias'\]"),
         ({}, {"more": np.zeros(1, np.float32)}, r"extra \['more'\]"),
         ({}, {"log_bias": np.zeros(5, np.float32)}, r"log_bias.*\(4,\), got float32 \(5,\)"),
-        ({}, {"log_bias": np.zeros(4)}, "log_bias.*got float64"),
-        ({}, {"log_bias": np.array([0, np.nan, 0, np.inf], np.float32)}, "2 values that are NaN"),
+        ({}, {"log_bias": np.zeros(4, np.int32)}, "'log_bias': expected numbers of type.*got I32"),
+        (
+            {},
+            {"log_bias": np.array([0, 0, 1e300, 0])},
+            "holds NaN or infinity as float32, in 1 of 4",
+        ),
+        ({}, {"initial_potential": np.full(4, 89, np.float32)}, "expected at most 88.*got 89"),
+        ({}, {"log_step_size": np.array(1e9, np.float32)}, r"expected at most 88.*got 1e\+09"),
+        (
+            {},
+            {"log_bias": np.array([0, np.nan, 0, np.inf], np.float32)},
+            "holds NaN or infinity as float32, in 2 of 4",
+        ),
     ],
 )
 def test_load_refuses(

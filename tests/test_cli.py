@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import pytest
 from cli_tools import make_files, run_cli
-from models import random_images, random_model
+from models import sound_images, sound_model
 
 from pvae_neuro.sim.reference import ReferenceEngine
 
@@ -23,8 +23,7 @@ def cli(capsys):
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """A float model, its inputs, and its export in both topologies."""
-    model = random_model()
-    return make_files(tmp_path_factory.mktemp("files"), model, random_images(model, 6))
+    return make_files(tmp_path_factory.mktemp("files"), sound_model(), sound_images(32))
 
 
 def test_help_lists_every_verb(cli):
@@ -87,7 +86,7 @@ def test_run_writes_what_the_engine_computes(cli, files, tmp_path):
     )  # fmt: skip
     expected = ReferenceEngine().run(network, np.load(files / "x.npy"), 5, 3, record="full")
     assert code == 0
-    assert "6 samples, 5 iterations" in out
+    assert "32 samples, 5 iterations" in out
     with np.load(tmp_path / "out.npz") as written:
         assert sorted(written.files) == ["counts", "potentials", "reconstruction"]
         assert np.array_equal(written["counts"], expected["latents.z"][:, :-1])
@@ -133,11 +132,14 @@ def test_verify_passes_and_writes_both_reports(cli, files, tmp_path, topology):
     pytest.importorskip("onnxruntime", reason="runs the graph in ONNX Runtime")
     code, out, err = cli(
         "verify", files / f"{topology}.onnx", "--model", files / "model.safetensors",
-        "--input", files / "x.npy", "--steps", 8, "--json", tmp_path / "r.json",
+        "--input", files / "x.npy", "--json", tmp_path / "r.json",
         "--html", tmp_path / "r.html",
     )  # fmt: skip
     content = json.loads((tmp_path / "r.json").read_text())
-    assert (code, err) == (0, "")
+    assert code == 0, err
+    # The engine `fast` says that it compiles, unless its code is kept from an earlier process.
+    said = {line.partition(":")[0] for line in err.splitlines()} - {"engine fast"}
+    assert said == {"images"}
     assert content["passed"] is True
     assert content["pairs"][0]["differing_integers"] == 0
     compared = content["float_against_integer"]
@@ -158,7 +160,7 @@ def test_verify_fails_with_exit_code_1_and_names_the_place(cli, files, monkeypat
     )  # fmt: skip
     assert code == 1
     assert "FAILED" in out
-    assert "step" in err
+    assert "differs first in iteration" in err
     assert "neuron" in err
 
 
@@ -185,7 +187,7 @@ def test_auto_says_which_engine_it_passes_over(cli, files, tmp_path, monkeypatch
     monkeypatch.setitem(engine.ENGINES, "broken", "test_cli:Broken")
     monkeypatch.setitem(sys.modules, "test_cli", sys.modules[__name__])
     monkeypatch.setattr(engine, "BY_SPEED", ("broken", "reference"))
-    arguments = ("-i", files / "x.npy", "--steps", 2)
+    arguments = ("-i", files / "x.npy")
     for verb in (("run", "-o", tmp_path / "o.npz"), ("evaluate",), ("verify",)):
         code, _, err = cli(verb[0], files / "lateral.onnx", *arguments, *verb[1:])
         assert code == 0
@@ -236,9 +238,8 @@ def test_demo_goes_on_without_lava(cli, tmp_path, monkeypatch):
     from pvae_neuro import zoo
     from pvae_neuro.sim.lava import available
 
-    model = random_model()
-    images = random_images(model, 32)
-    monkeypatch.setattr(zoo, "load_pretrained", lambda: model)
+    images = sound_images(32)
+    monkeypatch.setattr(zoo, "load_pretrained", sound_model)
     monkeypatch.setattr(zoo, "sample_digits", lambda: (images, np.zeros(32, np.int64)))
     monkeypatch.setattr(available, "_found", lambda module: False)
     code, out, err = cli("demo", "--out", tmp_path / "made")

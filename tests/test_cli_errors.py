@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import pytest
 from cli_tools import make_files, run_cli
-from models import random_images, random_model
+from models import random_model, sound_images, sound_model
 from onnx import TensorProto, helper
 from safetensors.numpy import load_file, save_file
 
@@ -25,8 +25,7 @@ from pvae_neuro.exporters.onnx.file import SCHEMA_KEY
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    model = random_model()
-    return make_files(tmp_path_factory.mktemp("files"), model, random_images(model, 6))
+    return make_files(tmp_path_factory.mktemp("files"), sound_model(), sound_images(6))
 
 
 @pytest.fixture
@@ -43,6 +42,8 @@ def refused(capsys, out):
     def run(*arguments):
         code, _, err = run_cli(capsys, *arguments)
         assert code == 2, err
+        # What was read is said before an error that comes later.
+        err = err[err.startswith("images: ") and err.index("\n") + 1 :]
         assert err.startswith("error: "), err
         assert err.count("\n") == 1, err
         assert list(out.iterdir()) == []
@@ -52,13 +53,13 @@ def refused(capsys, out):
 
 
 INPUTS = {
-    "wrong shape": (lambda x: x[:, :7], "expected shape [N, 30] or [N, 6, 5], got [6, 7]"),
+    "wrong shape": (lambda x: x[:, :7], "shape [N, 30] or [N, 6, 5] with N >= 1, got [6, 7]"),
     "one image": (lambda x: x[0], "expected"),
     "NaN": (lambda x: np.where(np.arange(30) == 3, np.nan, x), "NaN"),
     "out of range": (lambda x: x + 2, "expected values in [0, 1]"),
     "empty batch": (lambda x: x[:0], "[0, 30]"),
-    "words": (lambda x: np.array([["a", "b"]]), "expected numbers"),
-    "complex": (lambda x: x * 1j, "expected numbers"),
+    "words": (lambda x: np.array([["a", "b"]]), "real numbers"),
+    "complex": (lambda x: x * 1j, "real numbers"),
 }
 
 
@@ -101,7 +102,7 @@ def test_artifacts(files, out, refused, tmp_path):
         "empty": b"",
         "text": b"hello",
     }
-    expected = {"altered": "SHA-256", "newer": "newer", "foreign": "pvae-neuro"}
+    expected = {"altered": "altered or damaged", "newer": "newer", "foreign": "pvae-neuro"}
     for name, content in bad.items():
         path = tmp_path / f"{name}.onnx"
         path.write_bytes(content)
@@ -361,3 +362,30 @@ def test_interrupted_while_it_writes(files, out, number, code):
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("-i", "x.npy", "--dataset=y.npy"), "--input / -i / --dataset: expected once, got it 2"),
+        (("-i", "x.npy", "-t", 2, "--steps", 3, "-t", 2), "--steps / -t: expected once, got it 3"),
+        (("-i", "x.npy", "--split", ""), "split: expected one of train, test, all, got ''"),
+    ],
+)
+def test_options_of_one_value_are_given_once(refused, options, named):
+    assert named in refused("evaluate", "mnist", *options)
+
+
+def test_switches_may_be_given_twice_but_not_both_ways(refused, out, capsys):
+    command = ("train", "-i", "absent", "-o", out / "m.safetensors", "-q", "--quiet")
+    assert "dataset 'absent'" in refused(*command)
+    both = "--isotropic / --anisotropic: expected once, got it 2 times"
+    assert both in refused(*command, "--isotropic", "--anisotropic")
+
+
+@pytest.mark.parametrize("model", ["mnist", "model.safetensors", "lateral.onnx"])
+def test_inspect_reads_under_the_limit_that_is_asked_for(refused, files, model):
+    path = model if model == "mnist" else files / model
+    err = refused("inspect", path, "--max-memory", "1e-6")
+    assert "the limit is 1e-06 GB (as asked)" in err
+    assert "(--max-memory GB)" in err

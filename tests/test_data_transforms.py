@@ -57,7 +57,7 @@ def test_crops_are_the_centre_in_unit_range() -> None:
 def test_mosaics_are_made_of_patches() -> None:
     # Each patch is constant, so its place in the mosaic shows.
     values = np.arange(9, dtype=np.float32)
-    patches = make_images(np.repeat(values, 16 * 16).reshape(9, 16, 16))
+    patches = make_images(np.repeat(values, 16 * 16).reshape(9, 16, 16), scale=1)
     mosaics = tile_patches(patches, 28, seed=1)
     assert mosaics.pixels.shape == (2, 784)
     assert (mosaics.low, mosaics.high, mosaics.labels) == (0.0, 1.0, None)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("numba", reason="the fast engine needs numba")
 
-from pvae_neuro.errors import EngineUnavailableError, InputError
+from pvae_neuro.errors import EngineUnavailableError, InputError, PvaeNeuroWarning
 from pvae_neuro.network import OPERATIONS, Dense
 from pvae_neuro.network.ranges import proved_activations
 from pvae_neuro.sim.engine import get_engine
@@ -234,8 +234,9 @@ def test_without_a_place_for_the_cache(monkeypatch):
     from pvae_neuro.sim.fast import memory
 
     monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])
+    memory._warn_once.cache_clear()
     twice = memory.compiled(1)(lambda value: 2 * value)
-    with pytest.warns(RuntimeWarning, match="NUMBA_CACHE_DIR"):
+    with pytest.warns(PvaeNeuroWarning, match="NUMBA_CACHE_DIR"):
         assert twice(21) == 42
 
 
@@ -255,6 +256,35 @@ def test_refuses_bad_arguments():
         FastEngine().run(network, toy.images(network, 1), 1, 0, record="everything")
     with pytest.raises(InputError, match="expected values in"):
         FastEngine().run(network, toy.images(network, 1) + 5, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("NUMBA_DISABLE_JIT", "1", "unset NUMBA_DISABLE_JIT"),
+        ("NUMBA_NUM_THREADS", "0", "Number of threads specified must be > 0"),
+    ],
+)
+def test_variables_that_numba_does_not_take_are_one_line(name, value, said, tmp_path):
+    """Asked for, the engine says so; ``auto`` takes the next one and says why."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\nimport toy\n"
+        "from pvae_neuro.errors import EngineUnavailableError\n"
+        "from pvae_neuro.sim.engine import fastest_engine, get_engine\n"
+        "try:\n    get_engine('fast')\nexcept EngineUnavailableError as error:\n"
+        "    print(error)\n"
+        "print(fastest_engine(toy.lateral(), tell=print).name)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(Path(__file__).parent)],
+        env={**os.environ, name: value, "NUMBA_CACHE_DIR": str(tmp_path)},
+        check=True, timeout=120, capture_output=True, text=True,
+    )  # fmt: skip
+    asked, passed_over, taken = done.stdout.splitlines()
+    assert said in asked
+    assert "'reference' gives the same integers" in asked
+    assert passed_over == f"engine fast is not used: {asked}"
+    assert taken in ("onnx", "reference")
 
 
 def test_missing_numba_is_named(monkeypatch):

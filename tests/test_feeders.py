@@ -16,6 +16,7 @@ from pvae_neuro.data.feeders import (
     Stationary,
 )
 from pvae_neuro.errors import InputError
+from pvae_neuro.utils.memory import memory_limit
 
 
 def some_images(count: int = 3, channels: int = 1, side: int = 8) -> Images:
@@ -96,6 +97,18 @@ def test_folders_of_frames_are_read_in_the_order_of_names(tmp_path: Path) -> Non
         expected = frames[t].transpose(2, 0, 1).reshape(1, -1) / np.float32(255)
         assert np.array_equal(frame, expected)
     assert Sequence(tmp_path, size=2).image_shape == (3, 2, 2)
+
+
+@pytest.mark.parametrize("colours", [(), (3,)])
+def test_films_of_matlab_have_time_last(tmp_path: Path, colours: tuple[int, ...]) -> None:
+    io = pytest.importorskip("scipy.io", reason="writes MATLAB's files")
+    film = np.random.default_rng(0).random((6, 6, *colours, 4)).astype(np.float32)
+    io.savemat(tmp_path / "film.mat", {"film": film})
+    feeder = Sequence(tmp_path / "film.mat")
+    assert (len(feeder), feeder.image_shape) == (4, (*colours, 6, 6))
+    for t in range(4):
+        expected = np.moveaxis(film[..., t], -1, 0) if colours else film[..., t]
+        assert np.array_equal(feeder[t], expected.reshape(1, -1))
 
 
 def test_images_may_be_the_frames_of_a_sequence() -> None:
@@ -206,11 +219,11 @@ def test_gratings_take_size_and_range_from_images() -> None:
         ("jittering", True, {"sds": 1}, "'jittering': has no option 'sds'; did you mean 'sd'"),
         ("stationary", False, {}, "expected images to show, got none"),
         ("sequence", False, {}, "expected images to show, got none"),
-        ("stationary", True, {"frames": 0}, "frames: expected a whole number of at least 1"),
+        ("stationary", True, {"frames": 0}, "frames: expected 1 to"),
         ("stationary", True, {"steps_per_frame": 1.5}, "steps_per_frame: expected a whole"),
         ("rotating", True, {"degrees_per_frame": np.inf}, "degrees_per_frame: expected a finite"),
-        ("jittering", True, {"sd": -1.0}, "sd: expected a finite number of at least 0"),
-        ("jittering", True, {"max_shift": -1}, "max_shift: expected a whole number of at least 0"),
+        ("jittering", True, {"sd": -1.0}, "sd: expected a finite number from 0 to"),
+        ("jittering", True, {"max_shift": -1}, "max_shift: expected 0 to"),
         ("jittering", True, {"sd": 1.0, "max_shift": 1}, "expected sd or max_shift, got both"),
         ("jittering", True, {"seed": -1}, "seed: expected 0 to"),
         ("sequence", False, {"frames": np.zeros((2, 3))}, r"shape \[T, H, W\]"),
@@ -219,6 +232,13 @@ def test_gratings_take_size_and_range_from_images() -> None:
         ("sequence", False, {"frames": "absent.npy"}, "absent.npy: no such file"),
         ("sequence", False, {"frames": "absent"}, "absent: no such folder"),
         ("drifting-grating", False, {"size": 0}, "size: expected pixels"),
+        ("drifting-grating", False, {"low": "x"}, "low: expected a finite number"),
+        ("drifting-grating", False, {"zero_mean": np.zeros(3)}, "zero_mean: expected True"),
+        ("drifting-grating", False, {"temporal_frequency": 1e308}, "temporal_frequency: expected"),
+        ("sequence", False, {"frames": np.zeros((2, 3, 3)), "scale": 0}, "scale: expected a num"),
+        ("sequence", False, {"frames": np.zeros((2, 3, 3)), "scale": "x"}, "scale: expected a fin"),
+        ("jittering", True, {"max_shift": 10**30}, "max_shift: expected 0 to"),
+        ("jittering", True, {"sd": 1e308}, "sd: expected a finite number from 0 to"),
         ("drifting-grating", False, {"contrast": 1.5}, r"contrast: expected values in \[0, 1\]"),
         ("drifting-grating", False, {"spatial_frequency": 0.6}, "spatial_frequency: expected"),
         ("drifting-grating", False, {"phase": np.nan}, "phase: expected finite numbers"),
@@ -239,3 +259,22 @@ def test_flat_images_cannot_move(name: str) -> None:
         make_feeder(name, flat_images())
     with pytest.raises(InputError, match="expected grey images"):
         make_feeder("drifting-grating", flat_images())
+
+
+def test_gratings_that_do_not_fit_into_memory_are_refused() -> None:
+    with memory_limit(1000), pytest.raises(InputError, match="gratings of 64x64 pixels: needs"):
+        DriftingGrating(64)
+
+
+def test_frames_take_a_scale(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    frames = np.random.default_rng(0).integers(2, size=(3, 4, 5), dtype=np.uint8)
+    for t, frame in enumerate(frames):
+        image.fromarray(frame).save(tmp_path / f"{t}.png")
+    np.save(tmp_path / "a.npy", frames)
+    for given in (frames, tmp_path, tmp_path / "a.npy"):
+        with pytest.raises(InputError, match="scale"):
+            Sequence(given)
+        feeder = Sequence(given, scale=1)
+        assert np.array_equal(np.stack(list(feeder)), frames.reshape(3, 1, 20))
+        assert feeder.about

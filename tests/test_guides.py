@@ -56,3 +56,8 @@ def test_lowering(monkeypatch):
     ]
     # Messages that are not sent cost nothing: the page says so.
     assert errors[1] == pytest.approx(errors[0], rel=0.05)
+
+
+def test_the_python_interface(capsys):
+    run_page("api.md")
+    assert capsys.readouterr().out.startswith("<Recording: 2 samples, iterations 8, MSE ")

@@ -8,10 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import toy
+from models import sound_images, sound_model
 
 from pvae_neuro.artifact import save_artifact
+from pvae_neuro.export import export_model
+from pvae_neuro.exporters.quantize import QuantizeConfig
+from pvae_neuro.saved.model_file import save_model
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
@@ -26,10 +31,11 @@ def export(request, tmp_path_factory):
     return path
 
 
-def run_suite(export, *targets):
+def run_suite(export, *targets, options=()):
     command = [sys.executable, "-m", "pytest", "hw_tests", "-p", "faulty_engines"]
     command += ["-p", "no:xdist", "-p", "no:cacheprovider", "--model", str(export)]
     command += ["--samples", "3", "--steps", "12"]
+    command += map(str, options)
     for target in targets:
         command += ["--target", target]
     return subprocess.run(
@@ -56,8 +62,25 @@ def test_each_fault_is_found_and_its_place_named(export):
     for fault in FAULTS:
         found = [line for line in done.stdout.splitlines() if f"{fault} against reference" in line]
         assert found, f"{fault} passed"
-        place = re.compile(r"(latents|errors)\.[uzm] differs first at step \d+, neuron \d+")
+        place = re.compile(
+            r"(latents|errors)\.[uzm] differs first "
+            r"(in iteration \d+|after the last iteration), neuron \d+"
+        )
         assert all(place.search(line) for line in found), found
+
+
+@pytest.mark.parametrize(("bits", "code"), [(8, 0), (2, 1)])
+def test_an_export_of_ones_own_is_held_to_the_tolerances_of_verify(tmp_path, bits, code):
+    model, images = sound_model(), sound_images(128)
+    path, options = tmp_path / "own.onnx", ["-k", "float", "--steps", 20]
+    export_model(model, path, images, QuantizeConfig("predictive", bits), accept=True)
+    save_model(model, tmp_path / "own.safetensors")
+    np.save(tmp_path / "x.npy", images)
+    options += ["--float-model", tmp_path / "own.safetensors", "--images", tmp_path / "x.npy"]
+    done = run_suite(path, "reference", options=options)
+    assert done.returncode == code, done.stdout
+    assert "float, 128 images, " in done.stdout
+    assert ("integer against float: MSE +" in done.stdout) == (bits == 2)
 
 
 def test_an_unknown_target_is_a_usage_error(export):

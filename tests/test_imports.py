@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import re
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from typing import NamedTuple
 import pytest
 
 import pvae_neuro
+from pvae_neuro.utils import lazy
+from pvae_neuro.utils.optional import EXTRAS
 
 ROOT = Path(__file__).parents[1]
 # A folder imports from those to its left alone, at module level and inside functions.
@@ -21,17 +24,7 @@ ORDER = [
     *("models", "training", "evaluation", "plots", "verification", "export", "zoo"),
     *("experiments", "cluster", "bench", "cli"),
 ]
-OPTIONAL = [
-    "jinja2",
-    "lava",
-    "matplotlib",
-    "numba",
-    "onnxruntime",
-    "safetensors",
-    "scipy",
-    "torch",
-    "torchvision",
-]
+OPTIONAL = sorted(EXTRAS)
 NEED_TORCH = {
     *("IPVAE", "Model", "Trace", "TrainConfig"),
     *("import_official", "infer", "plot_model", "recipe", "train"),
@@ -224,7 +217,10 @@ save_artifact(network, images, "toy.onnx")
     run = "import os; os.chdir(sys.argv.pop(1)); from pvae_neuro.cli.main import main; main()"
     for verb in (
         ["--help"],
+        ["models"],
+        ["samples", "-o", "digits.npy"],
         ["inspect", "toy.onnx"],
+        ["inspect", "mnist"],
         ["run", "toy.onnx", "--input", "x.npy", "--steps", "4", "-o", "out.npz"],
         ["evaluate", "toy.onnx", "--input", "x.npy", "--steps", "4"],
         ["verify", "toy.onnx", "--input", "x.npy", "--steps", "4", "--engines", "reference"],
@@ -236,13 +232,91 @@ save_artifact(network, images, "toy.onnx")
         (["run", "toy.onnx", "-i", "x.npy", "-o", "o.npz", "--engine", "onnx"], "onnx"),
         (["verify", "toy.onnx", "-i", "x.npy", "--html", "r.html"], "matplotlib"),
         (["train", "--dataset", "x.npy", "-o", "m.safetensors"], "torch"),
-        (["export", "m.safetensors", "-o", "m.onnx"], "safetensors"),
     ):
         done = run_python(BLOCK + run, tmp_path, *verb)
         assert done.returncode == 2, (verb, done.stderr)
         assert extra in done.stderr
         assert "pip install" in done.stderr
         assert done.stderr.count("\n") == 1, done.stderr
+
+
+LOOK = """
+import contextlib, io, inspect
+import pvae_neuro as pn, pvae_neuro.data
+
+with contextlib.redirect_stdout(io.StringIO()) as shown:
+    help(pn)
+    help(pn.data)
+    help(pn.infer)
+for name in dir(pn):
+    value = getattr(pn, name)
+    repr(value), inspect.getdoc(value), inspect.isclass(value), callable(value), dir(value)
+assert "train" in shown.getvalue() and "build_lava" in shown.getvalue()
+print([m for m in sys.modules if m.partition(".")[0] in OPTIONAL])
+"""
+USES = [
+    ("pn.infer(1, steps=2)", "train"),
+    ("pn.Model.from_saved", "train"),
+    ("isinstance(1, pn.Model)", "train"),
+    ("issubclass(int, pn.Model)", "train"),
+    ("types.new_class('Mine', (pn.IPVAE,))", "train"),
+    ("pn.Trace | None", "train"),
+    ("pn.build_lava(None)", "lava"),
+]
+
+
+def test_names_that_need_an_extra_can_be_looked_at_without_it():
+    done = run_python(f"{BLOCK}\nOPTIONAL = {OPTIONAL}\n{LOOK}")
+    assert done.stdout == "[]\n", done.stderr
+
+
+@pytest.mark.parametrize(("use", "extra"), USES)
+def test_names_that_need_an_extra_say_which_when_used(use, extra):
+    code = f"""
+import types
+import pvae_neuro as pn
+try:
+    {use}
+except pn.MissingDependencyError as error:
+    print(error)
+"""
+    done = run_python(BLOCK + code)
+    assert extra in done.stdout, done
+    assert "pip install" in done.stdout or "Python 3.10" in done.stdout
+
+
+def test_every_optional_dependency_names_the_extra_that_installs_it():
+    """``EXTRAS`` against pyproject.toml, by the names of the packages that are installed here."""
+    packages = importlib.metadata.packages_distributions()
+    text = (ROOT / "pyproject.toml").read_text("utf-8")
+    for module, extra in EXTRAS.items():
+        if module not in packages:
+            continue
+        (listed,) = re.findall(rf"(?ms)^{extra} = \[(.*?)\]$", text)
+        names = {name.lower() for name in re.findall(r'"([\w-]+)', listed)}
+        assert names & {name.lower() for name in packages[module]}, module
+
+
+def test_an_import_that_fails_for_another_reason_is_not_hidden(monkeypatch):
+    def fails(name):
+        raise ImportError("cannot import name 'Model'", name="pvae_neuro.models.base")
+
+    monkeypatch.setattr(lazy, "import_module", fails)
+    with pytest.raises(ImportError, match="cannot import name"):
+        lazy.load(pvae_neuro, "Model", {"Model": "pvae_neuro.models.base"})
+
+
+def test_python_started_in_a_clone_finds_the_folders_beside_the_package():
+    """Without the finder of an editable installation, as where a wheel is installed."""
+    code = f"""
+import sys
+sys.meta_path[:] = [f for f in sys.meta_path if "editable" not in getattr(f, "__module__", "")]
+sys.path[:] = [{str(ROOT)!r}, *(p for p in sys.path if "editable" not in p)]
+import pvae_neuro.exporters.quantize, pvae_neuro.sim.reference
+print(pvae_neuro.sim.reference.__file__)
+"""
+    done = run_python(code)
+    assert done.stdout.strip() == str(ROOT / "sim" / "reference.py"), done.stderr
 
 
 # ---------------------------------------------------------------------------- the public surface

@@ -41,12 +41,12 @@ def test_figures_are_what_their_names_say() -> None:
     )
     assert np.allclose(trace.zeros, [(r.z == 0).float().mean() for r in seen.values()])
     variance = images.var(axis=0, dtype=np.float64).sum()
-    assert np.allclose(trace.r2, 1 - trace.mse / variance)
+    assert np.allclose(trace.r2_mean_image, 1 - trace.mse / variance)
     errors = ((images - seen[4].reconstruction.numpy()) ** 2).mean(axis=1)
     textured = np.ptp(images, axis=1) > 0
     r2 = 1 - errors[textured] / images[textured].var(axis=1)
     assert textured.sum() > 0
-    assert trace.r2_image[4] == pytest.approx(r2.mean(), rel=1e-4)
+    assert trace.r2[4] == pytest.approx(r2.mean(), rel=1e-4)
     assert np.array_equal(trace.z, seen[4].z.numpy())
     average = (seen[2].z + seen[3].z + seen[4].z).numpy() / 3
     assert np.allclose(trace.z_average, average, atol=1e-6)
@@ -78,8 +78,8 @@ def test_state_carries_over_from_frame_to_frame_unless_restarted() -> None:
 @pytest.mark.parametrize(
     ("shape", "steps", "seed", "message"),
     [
-        ((3, 29), 4, 0, r"expected at least one image of 30 pixels.*got \[3, 29\]"),
-        ((0, 30), 4, 0, "at least one image"),
+        ((3, 29), 4, 0, r"expected shape \[N, 30\].*got \[3, 29\]"),
+        ((0, 30), 4, 0, "with N >= 1"),
         ((3, 30), 0, 0, "steps"),
         ((3, 30), 4, -1, "seed"),
     ],

@@ -93,7 +93,10 @@ def test_no_samples_are_refused():
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"inputs": np.zeros((2, 19))}, r"expected shape \[N, 20\] with N >= 1, got \[2, 19\]"),
+        (
+            {"inputs": np.zeros((2, 19))},
+            r"expected shape \[N, 20\] or \[N, 4, 5\] with N >= 1, got \[2, 19\]",
+        ),
         ({"inputs": np.full((1, 20), 1.5)}, r"expected values in \[0, 1\]"),
         ({"steps": 0}, "steps"),
         ({"seed": -1}, "seed"),

@@ -17,9 +17,10 @@ import toy
 
 from pvae_neuro.errors import EngineError
 from pvae_neuro.sim.lava import supervisor as supervision
-from pvae_neuro.sim.lava.engine import LavaEngine
+from pvae_neuro.sim.lava.engine import LavaEngine, worker_command
 from pvae_neuro.sim.lava.exchange import Job
 from pvae_neuro.sim.lava.supervisor import Supervisor
+from pvae_neuro.sim.reference import ReferenceEngine
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc and /dev/shm"),
@@ -145,6 +146,22 @@ def test_a_worker_that_ignores_termination_and_its_children_end(temporary, monke
     assert list(temporary.iterdir()) == []
 
 
+@needs_lava
+def test_modules_in_the_current_folder_are_not_taken_for_others(tmp_path, monkeypatch):
+    """A clone has a folder of this package's name, and a user may have a file ``random.py``."""
+    (tmp_path / "pvae_neuro").mkdir()
+    for name in ("random.py", "types.py", "pvae_neuro/__init__.py"):
+        (tmp_path / name).write_text("raise SystemExit('imported from the current folder')")
+    monkeypatch.chdir(tmp_path)
+    # As in an interactive session.
+    monkeypatch.syspath_prepend("")
+    network = toy.lateral()
+    images = toy.images(network, 2)
+    recording = LavaEngine().run(network, images, 3, 0, record="full")
+    expected = ReferenceEngine().run(network, images, 3, 0, record="full")
+    assert (recording["latents.z"] == expected["latents.z"]).all()
+
+
 def test_shared_memory_of_killed_processes_is_unlinked(temporary):
     code = (
         "import os, sys\n"
@@ -159,8 +176,7 @@ def test_shared_memory_of_killed_processes_is_unlinked(temporary):
 
 def test_a_killed_guardian_takes_its_worker_along(temporary):
     with Supervisor() as supervisor:
-        command = [sys.executable, "-m", "pvae_neuro.sim.lava.worker"]
-        supervisor.start([*command, str(supervisor.folder), supervisor.token])
+        supervisor.start([*worker_command(), str(supervisor.folder), supervisor.token])
         assert supervisor._guardian is not None
         supervisor._guardian.kill()
         with pytest.raises(EngineError, match="guardian process ended"):

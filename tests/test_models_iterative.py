@@ -227,7 +227,7 @@ def test_gradients_of_a_window_against_finite_differences(name: str) -> None:
 
 def test_hierarchical_update_is_the_natural_gradient_of_the_free_energy() -> None:
     """Mean of the sampled updates against autograd of the expected free energy in closed form."""
-    wide = {"clamp_u": 1e9, "clamp_du": 1e9, "floor_u": -1e9}
+    wide = {"clamp_u": 2.0**19, "clamp_du": 2.0**19, "floor_u": -(2.0**19)}
     architecture = {"upper": 2, "prior_weight": 0.7}
     config = small_config("ipvae-hierarchical", 3, 5, architecture=architecture, **wide)
     model: Any = build_model(config, _seed(0), 0.3).double()
@@ -300,10 +300,10 @@ def test_noise_of_a_narrow_level_does_not_depend_on_the_split() -> None:
 @pytest.mark.parametrize(
     ("name", "architecture", "message"),
     [
-        ("ipvae-mlp", {"hidden": [0]}, "greater than 0"),
+        ("ipvae-mlp", {"hidden": [0]}, "greater than or equal to 1"),
         ("ipvae-mlp", {"decoder": "conv"}, "take another family"),
         ("ipvae-conv", {"channels": []}, "one layer or more"),
-        ("ipvae-hierarchical", {"upper": 0}, "greater than 0"),
+        ("ipvae-hierarchical", {"upper": 0}, "greater than or equal to 1"),
         ("igvae", {"width": 3}, "its settings are: clamp_log_sigma"),
     ],
 )

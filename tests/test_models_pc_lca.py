@@ -74,7 +74,7 @@ def test_predictive_coding_learns(name: str, tmp_path: Path) -> None:
     first, last, saved = learned(name, tmp_path, epochs=20, **own)
     assert last < 0.75 * first
     trace = infer(saved, bars(64, seed=9).pixels, 100, 0)
-    assert trace.r2[-1] > 0.3 and trace.r2[-1] > trace.r2[0]
+    assert trace.r2_mean_image[-1] > 0.3 and trace.r2_mean_image[-1] > trace.r2_mean_image[0]
     assert trace.change[-1] < 0.1 * trace.change[0]
 
 
@@ -110,7 +110,7 @@ def test_atoms_keep_unit_norm_and_sparse_coding_learns(tmp_path: Path) -> None:
     assert last < 0.75 * first
     assert np.allclose(np.linalg.norm(saved.dictionary, axis=0), 1.0, atol=1e-5)
     trace = infer(saved, bars(64, seed=9).pixels, 200, 0)
-    assert trace.r2[-1] > 0.8 and trace.zeros[-1] > 0.1
+    assert trace.r2_mean_image[-1] > 0.8 and trace.zeros[-1] > 0.1
 
 
 def test_higher_price_gives_sparser_codes(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,15 @@ import numpy as np
 import onnx
 import pytest
 import toy
+from onnx import TensorProto
 
 from pvae_neuro.artifact import load_artifact, make_golden
 from pvae_neuro.errors import ArtifactError, InputError, NetworkError
 from pvae_neuro.exporters.onnx import read_onnx, write_onnx
 from pvae_neuro.exporters.onnx.file import (
+    CHECKSUM_KEY,
     GOLDEN_KEY,
-    HASH_KEY,
+    PROGRAM_HASH_KEY,
     PROGRAM_KEY,
     REBUILT,
     SCHEMA_KEY,
@@ -28,6 +32,7 @@ from pvae_neuro.exporters.onnx.file import (
 from pvae_neuro.exporters.onnx.program import (
     SCHEMA_VERSION,
     parse_json,
+    program_hash,
     stored_arrays,
     to_network,
     to_program,
@@ -52,8 +57,18 @@ def write(network, path):
 
 
 def rehash(model: onnx.ModelProto) -> bytes:
-    """Give a tampered model a valid hash, as whoever forges a file would."""
-    entry = metadata(model, HASH_KEY)
+    """Give a tampered model valid hashes, as whoever forges a file would."""
+    with suppress(ValueError, NetworkError):
+        program = parse_json(metadata(model, PROGRAM_KEY).value)
+        stored = {TensorProto.INT8, TensorProto.INT16, TensorProto.INT32}
+        arrays = {
+            t.name: onnx.numpy_helper.to_array(t)
+            for t in model.graph.initializer
+            if t.data_type in stored and t.raw_data
+        }
+        found = program_hash(to_network(program, arrays))
+        metadata(model, PROGRAM_HASH_KEY).value = found
+    entry = metadata(model, CHECKSUM_KEY)
     entry.value = "0" * 64
     entry.value = hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
     return model.SerializeToString(deterministic=True)
@@ -75,9 +90,12 @@ def test_reads_back_equal(network, tmp_path):
     golden = make_golden(network, toy.images(network, 2))
     sha256 = write_onnx(network, golden, tmp_path / "model.onnx")
     artifact = read_onnx(tmp_path / "model.onnx")
+    data = (tmp_path / "model.onnx").read_bytes()
+    assert artifact.sha256 == sha256 == hashlib.sha256(data).hexdigest()
+    assert artifact.program_hash == program_hash(network) == program_hash(artifact.network)
+    assert artifact.schema_version == 3
     assert artifact.network == network
-    assert artifact.network.file_bytes == (tmp_path / "model.onnx").read_bytes()
-    assert (artifact.sha256, artifact.schema_version) == (sha256, 2)
+    assert artifact.network.file_bytes == data
     assert artifact.producer.startswith("pvae-neuro ")
     assert artifact.graph_check == REBUILT
     assert np.array_equal(artifact.golden.pixels, golden.pixels)
@@ -161,7 +179,7 @@ def test_bytes_added_at_the_end_are_refused(whole, tmp_path):
 
 
 def test_a_file_that_cannot_be_read_says_so(tmp_path):
-    with pytest.raises(ArtifactError, match="No such file"):
+    with pytest.raises(ArtifactError, match="no such file"):
         read_onnx(tmp_path / "none.onnx")
     with pytest.raises(ArtifactError, match="readable"):
         read_onnx(tmp_path)
@@ -189,7 +207,7 @@ def test_another_tools_onnx_is_refused(tmp_path):
     ("version", "message"),
     [
         ("1", "Export the model again with: pvae-neuro export MODEL -o FILE"),
-        ("3", "Upgrade with"),
+        ("4", "Upgrade with"),
         ("x", "damaged"),
         ("9" * 5000, "damaged"),
     ],
@@ -202,10 +220,55 @@ def test_schema_versions_that_this_package_does_not_know(whole, tmp_path, versio
         read_onnx(tmp_path / "newer.onnx")
 
 
-@pytest.mark.parametrize("value", ["", "0", "x" * 64])
-def test_a_file_without_its_hash_is_refused(whole, tmp_path, value):
+def test_a_file_of_the_schema_before_loads(tmp_path):
+    """Written by the version of schema 2: a checksum of another name, no program hash."""
+    pytest.importorskip("onnxruntime", reason="runs the graph of another version")
+    packed = Path(__file__).parent / "files" / "schema2.onnx.gz"
+    path = tmp_path / "schema2.onnx"
+    path.write_bytes(gzip.decompress(packed.read_bytes()))
+    artifact = load_artifact(path)
+    assert artifact.schema_version == 2
+    # It names the network in reports and logs: no version may give it another.
+    assert artifact.program_hash == (
+        "b07ae6ae8d0a6cae1cce271389c628a796895ac3137455368b6654947793c209"
+    )
+    assert artifact.network.measurements.mse_percent == 0.25
+    assert artifact.graph_check == "ran the golden vector in ONNX Runtime"
+    flipped = bytearray(path.read_bytes())
+    flipped[9000] ^= 1
+    path.write_bytes(flipped)
+    with pytest.raises(ArtifactError, match="altered or damaged"):
+        load_artifact(path)
+
+
+def test_the_program_hash_is_of_what_is_computed():
+    network = tiny()
+    remarks = replace(
+        network, choices=(), measurements=replace(network.measurements, mse_percent=7.0)
+    )
+    assert program_hash(remarks) == program_hash(network)
+    for other in (
+        replace(network, name="another"),
+        replace(network, input=replace(network.input, high=2.0)),
+        toy.lateral(seed=1, latents=2, pixels=4, max_count=15),
+    ):
+        assert program_hash(other) != program_hash(network)
+
+
+def test_a_wrong_program_hash_is_refused(whole, tmp_path):
     model = onnx.load(whole)
-    metadata(model, HASH_KEY).value = value
+    metadata(model, PROGRAM_HASH_KEY).value = "0" * 64
+    metadata(model, CHECKSUM_KEY).value = "0" * 64
+    data = model.SerializeToString(deterministic=True)
+    metadata(model, CHECKSUM_KEY).value = hashlib.sha256(data).hexdigest()
+    (tmp_path / "forged.onnx").write_bytes(model.SerializeToString(deterministic=True))
+    refused(tmp_path / "forged.onnx", "its program hash is")
+
+
+@pytest.mark.parametrize("value", ["", "0", "x" * 64])
+def test_a_file_without_its_checksum_is_refused(whole, tmp_path, value):
+    model = onnx.load(whole)
+    metadata(model, CHECKSUM_KEY).value = value
     (tmp_path / "bare.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(ArtifactError, match="altered or damaged"):
         read_onnx(tmp_path / "bare.onnx")
@@ -538,7 +601,7 @@ def test_a_golden_vector_of_another_network_is_refused(tmp_path):
 
 def test_the_fields_of_the_page_are_those_of_the_classes():
     """A change here changes the format: raise SCHEMA_VERSION and tell docs/artifact.md."""
-    assert SCHEMA_VERSION == 2
+    assert SCHEMA_VERSION == 3
     page = (Path(__file__).parents[1] / "docs" / "artifact.md").read_text()
     network = conv_network()
     parts = [network, network.input, network.populations[1], *network.connections]

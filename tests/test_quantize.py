@@ -175,6 +175,10 @@ def test_numbers_that_are_no_words_are_refused():
     for value in (1e9, -np.inf, np.nan):
         with pytest.raises(CertificateError, match=r"^x: reaches .*, expected at most 8388607"):
             words(np.array([1.0, value]), "x")
+    for fewer_bits, remedy in ((9, "weights"), (10, "narrower")):
+        with pytest.raises(CertificateError) as caught:
+            words(np.array([2.0**33 - 1024]), "x", fewer_bits=fewer_bits)
+        assert caught.value.remedy == remedy
     assert check_exponent(31, "x") == 31
     with pytest.raises(CertificateError, match="a power of two of -32 is needed"):
         check_exponent(-32, "x")
@@ -215,7 +219,7 @@ def test_bad_options_are_named(options):
 
 def test_bad_calibration_is_named():
     circuit = lowering_of("predictive").circuit(MODEL)
-    with pytest.raises(InputError, match=r"expected \[N, 30\]"):
+    with pytest.raises(InputError, match=r"expected shape \[N, 30\]"):
         calibrate(circuit, np.zeros((3, 7)))
     with pytest.raises(InputError, match="N >= 1"):
         calibrate(circuit, np.zeros((0, 30)))

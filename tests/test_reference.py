@@ -141,7 +141,7 @@ def test_bad_calls_are_named():
             run(network, image, steps)
     with pytest.raises(InputError, match="seed: expected 0 to"):
         run(network, image, 1, seed=-1)
-    with pytest.raises(InputError, match="record: expected one of last, summary, full"):
+    with pytest.raises(InputError, match="record: expected 'last' or 'summary' or 'full'"):
         run(network, image, 1, record="all")
     with pytest.raises(InputError, match=r"record: expected variables of latents\.u"):
         run(network, image, 1, record=["latents.v"])

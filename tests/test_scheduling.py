@@ -163,6 +163,18 @@ def test_evaluate_and_verify_take_a_scheduled_engine(address: str) -> None:
     assert [pair.compared_integers > 0 for pair in report.pairs] == [True]
 
 
+def test_workers_start_before_the_run_is_timed() -> None:
+    with engine_for("reference", "local", workers=1) as engine:
+        assert isinstance(engine, ScheduledEngine)
+        assert engine._connection._client is None
+        engine.prepare(NETWORK)
+        client = engine._connection._client
+        assert client is not None
+        got = engine.run(NETWORK, IMAGES, STEPS, 3)
+        assert engine._connection._client is client
+    assert_equal(got, ReferenceEngine().run(NETWORK, IMAGES, STEPS, 3))
+
+
 def test_errors_of_a_block_reach_the_caller(address: str) -> None:
     failing = scheduled_engines.Failing(scheduled_engines.FAILURES["engine"])
     with scheduled(address, failing) as engine, pytest.raises(EngineError, match=r"^out of order$"):

@@ -26,6 +26,7 @@ from pvae_neuro.errors import (  # noqa: E402
 from pvae_neuro.saved.model_file import SavedModel, load_model, save_model  # noqa: E402
 from pvae_neuro.training.state import load_state  # noqa: E402
 from pvae_neuro.training.train import TrainConfig, TrainOptions, checkpoint_path, train  # noqa: E402
+from pvae_neuro.utils.memory import memory_limit  # noqa: E402
 
 SMALL = {"latents": 8, "steps": 3, "beta": 3.0, "epochs": 2, "batch_size": 10}
 
@@ -170,10 +171,12 @@ def test_training_is_imported_without_torch(tmp_path: Path) -> None:
     code = """
 import sys
 sys.modules["torch"] = None
+import numpy as np
 import pvae_neuro as pn
-from pathlib import Path
+from pvae_neuro.data import make_images
 from pvae_neuro.errors import MissingDependencyError
-for call in (lambda: pn.recipe("igvae"), lambda: pn.train(None, pn.TrainConfig(), Path("m.st"))):
+images = make_images(np.array([[0.0, 1.0]]))
+for call in (lambda: pn.recipe("igvae"), lambda: pn.train(images, pn.TrainConfig(), "m.st")):
     try:
         call()
     except MissingDependencyError as error:
@@ -229,11 +232,35 @@ def test_unfit_requests_are_refused(tmp_path: Path) -> None:
         train(make_images(9), TrainConfig(**SMALL), out, options())
     with pytest.raises(InputError, match="device 'abacus'"):
         train(make_images(), TrainConfig(**SMALL), out, options(device="abacus"))
+    # It makes tensors without values.
+    with pytest.raises(InputError, match="device 'meta' is not usable here"):
+        train(make_images(), TrainConfig(**SMALL), out, options(device="meta"))
+    wide = TrainConfig(**{**SMALL, "latents": 1 << 20})
+    with memory_limit(200_000_000), pytest.raises(InputError, match=r"1,048,576 latents.*0\.2 GB"):
+        train(make_images(), wide, out, options())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("latents", 10**20), ("steps", 1 << 63), ("inner_updates", 1 << 63), ("epochs", 1 << 63),
+        ("batch_size", 1 << 63), ("windows", 1 << 63), ("max_arrivals", 1 << 63),
+        ("seed", 1 << 64), ("beta", 1e308), ("clamp_u", 1e308), ("clamp_du", 1e308),
+        ("learning_rate", 1e308), ("final_learning_rate", 1e308), ("dictionary_rate", 1e308),
+        ("weight_decay", 1e308), ("gradient_clip", 1e308), ("activity_cost", 1e308),
+        ("temperature", 1e308), ("final_temperature", 1e308), ("init_scale", 1e308),
+    ],
+)  # fmt: skip
+def test_settings_beyond_all_use_are_refused(setting: str, value: float) -> None:
+    with pytest.raises(InputError, match=f"{setting}: .*less than"):
+        TrainConfig(**{setting: value})
 
 
 def test_divergence_is_an_error_and_not_a_model(tmp_path: Path) -> None:
     images = make_images()
-    huge = Images(images.pixels * 1e30, None, (4, 4), 0.0, 1e30, "huge")
+    # Far beyond the range that they declare: their squares are no float32.
+    huge = Images(images.pixels * 1e30, None, (4, 4), 0.0, 1.0, "huge")
     out = tmp_path / "m.st"
     with pytest.raises(PvaeNeuroError, match="diverged at batch 1 "):
         train(huge, TrainConfig(**SMALL), out, options())

@@ -235,14 +235,19 @@ def test_flat_patches_can_be_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"size": 1}, "size: expected at least 2"),
-        ({"train": 0}, "train: expected at least 1"),
-        ({"test": 0}, "test: expected at least 1"),
+        ({"size": 1}, "size: expected 2 to"),
+        ({"train": 0}, "train: expected 1 to"),
+        ({"test": 0}, "test: expected 1 to"),
         ({"contrast": "loud"}, "contrast: expected 'none', 'image' or 'local', got 'loud'"),
-        ({"dtype": "int8"}, "dtype: expected 'float16'"),
+        ({"dtype": "int8"}, "dtype: expected 'auto', 'float16' or"),
         ({"minimum_contrast": float("nan")}, "minimum_contrast: expected 0"),
         ({"test_fraction": 1.0}, "test_fraction: expected a fraction"),
         ({"radius": 0.0}, "radius: expected a positive"),
+        ({"radius": 1e308}, "radius: expected a positive number of pixels, at most 1,000,000"),
+        ({"size": 2.5}, "size: expected a whole number"),
+        ({"cutoff": "high"}, r"cutoff: expected a part of the Nyquist frequency"),
+        ({"whiten": 1}, "whiten: expected True or False"),
+        ({"train": 10**20}, "train: expected 1 to"),
         ({"seed": -1}, "seed: expected 0 to"),
     ],
 )
@@ -261,6 +266,16 @@ def test_unfit_photographs_are_named(photographs: Path) -> None:
         extract_patches(photographs, PatchConfig(8, 60, 60, seed=1))
     with pytest.raises(InputError, match="no such folder"):
         extract_patches(photographs / "absent")
+
+
+def test_photographs_of_van_hateren_are_cut(tmp_path: Path) -> None:
+    for seed in range(2):
+        values = pink(seed, 1024, 1536)
+        stored = np.clip(2000 + 400 * values / values.std(), 0, 65535).astype(">u2")
+        (tmp_path / f"imk0000{seed}.iml").write_bytes(stored.tobytes())
+    found = extract_patches(tmp_path, PatchConfig(8, train=200, test=20))
+    assert found.train.std() == pytest.approx(1, abs=1e-3)
+    assert "16 bits, as they are" in found.about
 
 
 def test_copies_across_the_parts_are_refused(photographs: Path) -> None:
@@ -301,8 +316,9 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
 def test_the_verb_writes_patches(photographs: Path, tmp_path: Path, capsys) -> None:
     path = tmp_path / "p.npz"
     sizes = ["--size", 8, "--train", 60, "--test", 20, "--dtype", "float32", "--seed", 5]
-    code, out, _ = run(capsys, photographs, "-o", path, *sizes, "--json", tmp_path / "p.json")
+    code, out, err = run(capsys, photographs, "-o", path, *sizes, "--json", tmp_path / "p.json")
     assert code == 0
+    assert "12 photographs, 1 of 12 files, drawn by seed 5, are for testing; 8 bits" in err
     assert "train" in out
     assert str(path) in out
     content = json.loads((tmp_path / "p.json").read_text())
@@ -322,6 +338,8 @@ def test_the_verb_refuses_with_one_line(photographs: Path, tmp_path: Path, capsy
         ([photographs, "-o", tmp_path / "p.npz", "--cutoff", 2], "cutoff"),
         ([photographs, "-o", tmp_path / "p.npz", "--contrast", "loud"], "contrast"),
         ([photographs, "-o", tmp_path / "p.npz", "--size", 100], "take smaller patches"),
+        ([photographs, "-o", tmp_path / "p.npz", "--max-memory", 0.001], "45,000 patches: needs"),
+        ([photographs, "-o", tmp_path / "p.npz", "--train", 10**20], "train: expected 1 to"),
     ):
         code, _, err = run(capsys, *arguments)
         assert code == 2

@@ -5,13 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-import numpy as np
-
 from pvae_neuro.errors import ModelFileError
 from pvae_neuro.exporters.calibrate import Calibration
 from pvae_neuro.exporters.scales import Scales
 from pvae_neuro.network import FloatCircuit, IntegerNetwork
-from pvae_neuro.saved.model_file import SavedModel
+from pvae_neuro.saved.model_file import SavedModel, check_model
 
 
 class Lowering(ABC):
@@ -51,12 +49,7 @@ class Lowering(ABC):
                 f"circuit {self.name!r}: expected 1 inner update per step, got "
                 f"{model.config.inner_updates}"
             )
-        for name, array in model.arrays.items():
-            if not np.isfinite(array).all():
-                raise ModelFileError(
-                    f"circuit {self.name!r}: array {name!r} holds NaN or infinity; its training "
-                    f"diverged"
-                )
+        check_model(model, f"circuit {self.name!r}")
 
     @abstractmethod
     def circuit(self, model: SavedModel, dtype: str = "float32") -> FloatCircuit:

@@ -50,6 +50,7 @@ from pvae_neuro.network import (
 from pvae_neuro.network.population import WORD_MAX
 from pvae_neuro.neurons.poisson import INTEGRATE_LATERAL
 from pvae_neuro.saved.model_file import SavedModel
+from pvae_neuro.utils.reproducible import product
 
 # Width of the drive's mantissas, sign included: it never runs on the chip.
 DRIVE_BITS = 24
@@ -57,6 +58,7 @@ DRIVE_BITS = 24
 # stay for what else a neuron receives.
 DRIVE_LIMIT_UNITS = 256
 INPUT = "drive"
+_EIGENVALUE_SLACK = 2.0**-10
 
 
 class Lateral(Lowering):
@@ -94,7 +96,9 @@ class Lateral(Lowering):
         """The model in integers; this circuit has no messages to scale by calibration."""
         self.check(model)
         inhibition = lateral_weights(model) * 2.0**scales.frac_bits
-        diagonal = words(np.rint(np.diag(inhibition)), "self-inhibition")
+        diagonal = words(
+            np.rint(np.diag(inhibition)), "self-inhibition", fewer_bits=scales.spare_frac_bits
+        )
         off_diagonal = inhibition - np.diag(np.diag(inhibition))
         # A left shift alone reaches the neuron: finer weights than one unit of u would be lost.
         exponent = best_exponent(off_diagonal, scales.mantissa_max, least=0)
@@ -161,7 +165,7 @@ def _lateral(weight: NDArray[np.floating | np.integer], exponent: int = 0) -> De
 def lateral_weights(model: SavedModel) -> NDArray[np.float64]:
     """``W = eta Phi^T Sigma^-1 Phi``: float64 [K, K], symmetric, positive semidefinite."""
     dictionary = model.dictionary.astype(np.float64)
-    weights: NDArray[np.float64] = dictionary.T @ (step_over_variance(model)[:, None] * dictionary)
+    weights = product(dictionary.T, step_over_variance(model)[:, None] * dictionary)
     return (weights + weights.T) / 2
 
 
@@ -170,7 +174,10 @@ def _drive(model: SavedModel, scales: Scales) -> tuple[Encoding, Choice]:
     weight = step_over_variance(model) * model.dictionary.T.astype(np.float64) * unit
     shift = max(1, min(62, -fit_exponent(weight, (1 << (DRIVE_BITS - 1)) - 1)))
     limit = min(DRIVE_LIMIT_UNITS << scales.frac_bits, (WORD_MAX + 1) // 2)
-    rounded = words(mantissas(weight, -shift), "drive weights", (1 << (DRIVE_BITS - 1)) - 1)
+    rounded = words(
+        mantissas(weight, -shift), "drive weights", (1 << (DRIVE_BITS - 1)) - 1,
+        fewer_bits=scales.spare_frac_bits,
+    )  # fmt: skip
     encoding = Encoding(INPUT, "h", rounded, shift, limit)
     why = f"largest shift that keeps the drive's mantissas within {DRIVE_BITS} bits"
     return encoding, Choice("drive shift", shift, why)
@@ -208,7 +215,8 @@ def raise_diagonal(network: IntegerNetwork, fraction: float) -> IntegerNetwork:
     matrix = inhibition_matrix(network)
     if matrix is None or fraction == 0.0:
         return network
-    added = int(np.ceil(-fraction * float(eigenvalues(matrix)[0])))
+    # Less a little, so that no last bit of an eigenvalue that is a whole number decides.
+    added = int(np.ceil(-fraction * float(eigenvalues(matrix)[0]) - _EIGENVALUE_SLACK))
     if added <= 0:
         return network
     latents = network.population_of[LATENTS]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.errors import ModelFileError
 from pvae_neuro.exporters.remedies import refused
 from pvae_neuro.exporters.scales import Scales, check_exponent, fit_exponent, mantissas, words
 from pvae_neuro.network import Constant, Input, Population, Readout, Sampler, Variable, shared
@@ -18,6 +16,7 @@ from pvae_neuro.network.program import Program
 from pvae_neuro.network.sampler import LOWEST_POTENTIAL, largest_potential
 from pvae_neuro.neurons.poisson import FIRE
 from pvae_neuro.saved.model_file import SavedModel
+from pvae_neuro.utils.reproducible import power_below, sums
 
 LATENTS = "latents"
 READOUT_BITS = 16
@@ -27,35 +26,15 @@ SQUARED_ERROR_BITS = 62
 
 def step_over_variance(model: SavedModel) -> NDArray[np.float64]:
     """Gain of an error in the potential, ``eta / sigma**2``: float64 [M]."""
-    gain: NDArray[np.float64] = step_size(model) / model.variance.astype(np.float64)
-    return gain
-
-
-def step_size(model: SavedModel) -> float:
-    """Step size of the update.
-
-    Raises
-    ------
-    ModelFileError
-        If it is beyond every number.
-    """
-    with np.errstate(over="ignore"):
-        step = model.step_size
-    if not np.isfinite(step):
-        raise ModelFileError(
-            f"model: its step size, exp({float(model.log_step_size):g}), is beyond every number; "
-            f"its training diverged"
-        )
-    return step
+    return model.step_size / model.variance
 
 
 def leak_per_step(model: SavedModel) -> NDArray[np.float64]:
     """Leak of the potential in one update, ``eta b``: float64 [K], infinite where it overflows."""
-    step = step_size(model)
-    if step == 0.0:
+    if model.step_size == 0.0:
         return np.zeros(model.config.latents)
     with np.errstate(over="ignore"):
-        leak: NDArray[np.float64] = step * model.leak
+        leak: NDArray[np.float64] = model.step_size * model.leak
     return leak
 
 
@@ -108,7 +87,10 @@ def integer_latents(
     initial = np.clip(np.rint(real.variable("u").initial * unit), ends["u_min"], ends["u_max"])
     # A leak at which the change is its lower clamp, whatever else comes, acts as any larger one.
     enough = np.maximum(received, 0) - ends["du_min"]
-    leak = words(np.minimum(np.rint(real.constant("leak") * unit), enough), f"{LATENTS}.leak")
+    leak = words(
+        np.minimum(np.rint(real.constant("leak") * unit), enough), f"{LATENTS}.leak",
+        fewer_bits=scales.spare_frac_bits,
+    )  # fmt: skip
     constants = [Constant("leak", leak)]
     constants += [Constant(name, shared(value)) for name, value in ends.items()]
     if diagonal is not None:
@@ -170,10 +152,11 @@ def wide_readout(model: SavedModel, scales: Scales) -> Readout:
     Its unit is the finest at which 16 bits hold every entry and 63 bits every squared error.
     """
     dictionary = model.dictionary.astype(np.float64)
-    reach = float(np.abs(dictionary).sum(axis=1).max()) * scales.max_count
+    reach = float(sums(np.abs(dictionary)).max()) * scales.max_count
     reach += max(abs(model.config.input_low), abs(model.config.input_high))
     # The reach squared and summed over pixels, in units of 4**exponent; one bit is rounding's.
-    least = math.ceil(math.log2(reach) + (math.log2(len(dictionary)) - SQUARED_ERROR_BITS) / 2)
+    squares = reach * reach * len(dictionary) * 2.0**-SQUARED_ERROR_BITS
+    least = -(power_below(1.0, squares) // 2)
     exponent = fit_exponent(dictionary, (1 << (READOUT_BITS - 1)) - 1)
     # Below the finest unit of a readout all that is left of a weight is zero.
     exponent = max(-LARGEST_READOUT_SHIFT, least, exponent)

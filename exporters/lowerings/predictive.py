@@ -8,7 +8,6 @@ predictive coding.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,6 +55,7 @@ from pvae_neuro.network.population import WORD_MAX
 from pvae_neuro.neurons.error import COMPARE
 from pvae_neuro.neurons.poisson import INTEGRATE
 from pvae_neuro.saved.model_file import SavedModel
+from pvae_neuro.utils.reproducible import power_below
 
 GAIN_BITS = 16
 # Far below any dictionary entry that matters.
@@ -248,7 +248,7 @@ def _messages(
     message_bits = LARGEST_SHIFT
     for most, reached in ((limit, largest), (WORD_MAX - ROUNDING_ROOM, extreme)):
         if reached > 0.0:
-            message_bits = min(message_bits, math.floor(math.log2(most) - math.log2(reached)))
+            message_bits = min(message_bits, power_below(most, reached))
     check_exponent(message_bits, "messages")
     gain = np.ldexp(push, message_bits - input_bits)
     # Beyond the widest shift a gain so small moves no message by half a unit.
@@ -269,5 +269,7 @@ def _messages(
         ),
         Choice("gain shift", gain_shift, f"largest that keeps the gains within {GAIN_BITS} bits"),
     )
-    rounded = words(mantissas(gain, -gain_shift), "gains of the errors")
+    rounded = words(
+        mantissas(gain, -gain_shift), "gains of the errors", fewer_bits=scales.spare_frac_bits
+    )
     return _Messages(rounded, gain_shift, limit, message_bits, choices)

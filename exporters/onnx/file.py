@@ -1,7 +1,8 @@
 """The artifact: one ``.onnx`` file that runs anywhere and reads back into the same network.
 
-``docs/artifact.md`` is the specification. The file is hashed as it lies on the disk, so that no
-altered byte passes; nothing but the bytes of the file is ever read, and nothing in it is executed.
+``docs/artifact.md`` is the specification. The file carries a checksum of its bytes as they lie on
+the disk, so that no altered one passes; nothing but these bytes is ever read, and nothing in them
+is executed.
 """
 
 from __future__ import annotations
@@ -21,29 +22,36 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, TensorProto
 
-from pvae_neuro.errors import ArtifactError, NetworkError, PvaeNeuroError
+from pvae_neuro.errors import ArtifactError, InputError, NetworkError, PvaeNeuroError
 from pvae_neuro.exporters.onnx.golden import Golden, check_golden, from_json, to_json
 from pvae_neuro.exporters.onnx.graph import PRODUCER, build_model
 from pvae_neuro.exporters.onnx.program import (
     SCHEMA_VERSION,
     canonical_json,
     parse_json,
+    program_hash,
     to_network,
     to_program,
 )
 from pvae_neuro.network import IntegerNetwork
-from pvae_neuro.network.bounds import show
+from pvae_neuro.saved.shipped import SHIPPED
 from pvae_neuro.utils.files import atomic_path
+from pvae_neuro.utils.paths import user_path
+from pvae_neuro.utils.show import show
+from pvae_neuro.utils.whole_file import read_whole
 
 SCHEMA_KEY = "pvae_neuro.schema_version"
 PROGRAM_KEY = "pvae_neuro.program"
 GOLDEN_KEY = "pvae_neuro.golden"
-HASH_KEY = "pvae_neuro.sha256"
+PROGRAM_HASH_KEY = "pvae_neuro.program_hash"
+CHECKSUM_KEY = "pvae_neuro.checksum"
+# Where files of each schema version that can be read keep their checksum.
+CHECKSUM_KEYS = {2: "pvae_neuro.sha256", SCHEMA_VERSION: CHECKSUM_KEY}
 REBUILT = "rebuilt from the program and found equal"
 # Of a step of the golden vector's samples, in bytes.
 LARGEST_WORKING_SET = 1 << 27
-# Stands in the file while it is hashed.
-_NO_HASH = "0" * 64
+# Stands in the file while its checksum is computed.
+_NO_CHECKSUM = "0" * 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +63,9 @@ class Artifact:
     network : IntegerNetwork
     golden : Golden
     sha256 : str
-        Hash of the file, 64 hexadecimal digits.
+        Of the file, 64 hexadecimal digits, as ``sha256sum`` prints it.
+    program_hash : str
+        Of what the network computes, see :func:`pvae_neuro.artifact.program_hash`.
     schema_version : int
     producer : str
         Package and version that wrote the file.
@@ -67,10 +77,14 @@ class Artifact:
     network: IntegerNetwork
     golden: Golden
     sha256: str
+    program_hash: str
     schema_version: int
     producer: str
     path: Path
     graph_check: str
+
+    def __repr__(self) -> str:
+        return f"<Artifact {self.path.name}: {self.network.name}, program {self.program_hash[:12]}>"
 
 
 def write_onnx(network: IntegerNetwork, golden: Golden, path: str | os.PathLike[str]) -> str:
@@ -86,7 +100,7 @@ def write_onnx(network: IntegerNetwork, golden: Golden, path: str | os.PathLike[
     Returns
     -------
     str
-        SHA-256 of the file.
+        SHA-256 of the file, as ``sha256sum`` prints it.
 
     Raises
     ------
@@ -95,21 +109,14 @@ def write_onnx(network: IntegerNetwork, golden: Golden, path: str | os.PathLike[
     InputError
         If the file cannot be written.
     """
-    data, sha256 = to_bytes(network, golden)
+    data = to_bytes(network, golden)
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
-    return sha256
+    return hashlib.sha256(data).hexdigest()
 
 
-def to_bytes(network: IntegerNetwork, golden: Golden) -> tuple[bytes, str]:
-    """Serialize an artifact.
-
-    Returns
-    -------
-    bytes
-        Content of the file.
-    str
-        Its SHA-256.
+def to_bytes(network: IntegerNetwork, golden: Golden) -> bytes:
+    """Content of an artifact's file.
 
     Raises
     ------
@@ -120,11 +127,11 @@ def to_bytes(network: IntegerNetwork, golden: Golden) -> tuple[bytes, str]:
     _check_size(network, len(golden.pixels))
     model = build_model(network)
     onnx.helper.set_model_props(model, _metadata(network, golden))
-    sha256 = hashlib.sha256(_serialize(model)).hexdigest()
-    next(entry for entry in model.metadata_props if entry.key == HASH_KEY).value = sha256
-    if _network(model) != network:
+    checksum = hashlib.sha256(_serialize(model)).hexdigest()
+    next(entry for entry in model.metadata_props if entry.key == CHECKSUM_KEY).value = checksum
+    if _network(model, SCHEMA_VERSION) != network:
         raise NetworkError("this network would not read back equal from a file")
-    return _serialize(model), sha256
+    return _serialize(model)
 
 
 def read_onnx(path: str | os.PathLike[str]) -> Artifact:
@@ -142,20 +149,26 @@ def read_onnx(path: str | os.PathLike[str]) -> Artifact:
     ------
     ArtifactError
         In this order: the file cannot be read or is not ONNX; it is another tool's ONNX file; its
-        schema is newer than this package; its hash does not match; its program does not validate.
+        schema is of no version that this package reads; its checksum does not match; its program
+        does not validate.
     """
-    path = Path(path)
+    path = user_path(path)
     data, model = _parse(path)
     metadata = _our_metadata(path, model)
     schema_version = _check_schema(path, metadata)
-    sha256 = _check_hash(path, metadata, data)
+    _check_checksum(path, metadata.get(CHECKSUM_KEYS[schema_version], ""), data)
+    is_ours = _is_ours(model, schema_version)
     try:
-        network = _network(model)
+        network = _network(model, schema_version)
         golden = from_json(parse_json(metadata.get(GOLDEN_KEY, "")), network)
         _check_size(network, len(golden.pixels))
         network.require_proof()
-        graph_differs = _graph_differs(model, network)
-    # The hash matched: whoever wrote this made it so. Any value may be of any wrong kind.
+        found = program_hash(network)
+        # Files of earlier schemas have none.
+        if schema_version == SCHEMA_VERSION and metadata.get(PROGRAM_HASH_KEY) != found:
+            raise ValueError(f"its program hash is {found}, not the one in its metadata")
+        graph_differs = _graph_differs(model, network) if is_ours else ""
+    # The checksum matched: whoever wrote this made it so. Any value may be of any wrong kind.
     except (PvaeNeuroError, ValueError) as error:
         raise ArtifactError(
             f"{path}: expected a program of schema version {schema_version}, got one that does "
@@ -168,13 +181,15 @@ def read_onnx(path: str | os.PathLike[str]) -> Artifact:
         )
     network.attach_file(data)
     producer = f"{model.producer_name} {model.producer_version}"
-    check = REBUILT if _is_ours(model) else "another version wrote it; it was not run"
-    return Artifact(network, golden, sha256, schema_version, producer, path, check)
+    check = REBUILT if is_ours else "another version wrote it; it was not run"
+    sha256 = hashlib.sha256(data).hexdigest()
+    return Artifact(network, golden, sha256, found, schema_version, producer, path, check)
 
 
-def _is_ours(model: ModelProto) -> bool:
+def _is_ours(model: ModelProto, schema_version: int) -> bool:
     """Whether this version of the exporter wrote the graph."""
-    return (model.producer_name, model.producer_version) == (PRODUCER, version(PRODUCER))
+    wrote = model.producer_name, model.producer_version, schema_version
+    return wrote == (PRODUCER, version(PRODUCER), SCHEMA_VERSION)
 
 
 def _metadata(network: IntegerNetwork, golden: Golden) -> dict[str, str]:
@@ -182,7 +197,8 @@ def _metadata(network: IntegerNetwork, golden: Golden) -> dict[str, str]:
         SCHEMA_KEY: str(SCHEMA_VERSION),
         PROGRAM_KEY: canonical_json(to_program(network)),
         GOLDEN_KEY: canonical_json(to_json(golden)),
-        HASH_KEY: _NO_HASH,
+        PROGRAM_HASH_KEY: program_hash(network),
+        CHECKSUM_KEY: _NO_CHECKSUM,
     }
 
 
@@ -192,12 +208,13 @@ def _serialize(model: ModelProto) -> bytes:
 
 def _parse(path: Path) -> tuple[bytes, ModelProto]:
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise ArtifactError(
-            f"{path}: expected a readable .onnx file, got: {reason}. Check the path"
-        ) from error
+        # Its bytes, those of the parsed graph, of the network and of the graph rebuilt from it.
+        data = read_whole(path, "a readable .onnx file", copies=6)
+    except InputError as error:
+        if error.remedy is not None:  # A limit that the caller can raise.
+            raise
+        advice = "Export that float model first" if str(path) in SHIPPED else "Check the path"
+        raise ArtifactError(f"{error}. {advice}") from error
     model = ModelProto()
     try:
         model.ParseFromString(data)
@@ -239,33 +256,31 @@ def _check_schema(path: Path, metadata: dict[str, str]) -> int:
             f"{path}: expected a schema version, got {text[:40]!r}: the file is damaged. "
             f"Copy it again, or export the model again"
         )
-    if int(text) < SCHEMA_VERSION:
-        raise ArtifactError(
-            f"{path}: expected schema version {SCHEMA_VERSION}, got {text}: an early pvae-neuro "
-            f"wrote this file. Export the model again with: pvae-neuro export MODEL -o FILE"
-        )
     if int(text) > SCHEMA_VERSION:
         raise ArtifactError(
             f"{path}: expected schema version {SCHEMA_VERSION}, got {text}: a newer "
             f"pvae-neuro wrote this file. Upgrade with: pip install --upgrade pvae-neuro"
         )
+    if int(text) not in CHECKSUM_KEYS:
+        raise ArtifactError(
+            f"{path}: expected schema version {SCHEMA_VERSION}, got {text}: an early pvae-neuro "
+            f"wrote this file. Export the model again with: pvae-neuro export MODEL -o FILE"
+        )
     return int(text)
 
 
-def _check_hash(path: Path, metadata: dict[str, str], data: bytes) -> str:
-    stored = metadata.get(HASH_KEY, "")
+def _check_checksum(path: Path, stored: str, data: bytes) -> None:
     whole = re.fullmatch("[0-9a-f]{64}", stored) is not None
-    hashed = data.replace(stored.encode(), _NO_HASH.encode()) if whole else data
+    hashed = data.replace(stored.encode(), _NO_CHECKSUM.encode()) if whole else data
     found = hashlib.sha256(hashed).hexdigest()
     if stored != found:
         raise ArtifactError(
-            f"{path}: expected SHA-256 {stored[:64] or 'in its metadata'}, got {found}: the file "
-            f"was altered or damaged. Copy it again, or export the model again"
+            f"{path}: expected the checksum {stored[:64] or 'in its metadata'}, got {found}: the "
+            f"file was altered or damaged. Copy it again, or export the model again"
         )
-    return stored
 
 
-def _network(model: ModelProto) -> IntegerNetwork:
+def _network(model: ModelProto, schema_version: int) -> IntegerNetwork:
     """Rebuild the network of a model that carries a program."""
     program = {_text(entry.key): _text(entry.value) for entry in model.metadata_props}
     arrays: dict[str, NDArray[Any]] = {}
@@ -274,7 +289,7 @@ def _network(model: ModelProto) -> IntegerNetwork:
             raise ValueError(f"two tensors are named {show(tensor.name)}")
         if tensor.data_type in _STORED_TYPES:
             arrays[tensor.name] = _values(tensor)
-    return to_network(parse_json(program.get(PROGRAM_KEY, "")), arrays)
+    return to_network(parse_json(program.get(PROGRAM_KEY, "")), arrays, schema_version)
 
 
 def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
@@ -328,8 +343,6 @@ def _check_size(network: IntegerNetwork, samples: int) -> None:
 
 def _graph_differs(model: ModelProto, network: IntegerNetwork) -> str:
     """Where the file's graph is not what this version of the exporter writes; empty if it is."""
-    if not _is_ours(model):
-        return ""
     expected = build_model(network)
     if model.graph == expected.graph and list(model.opset_import) == list(expected.opset_import):
         return ""

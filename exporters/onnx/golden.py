@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pvae_neuro.errors import NetworkError
 from pvae_neuro.network import IntegerNetwork
-from pvae_neuro.network.bounds import show
+from pvae_neuro.utils.show import show
 
 MOST_SAMPLES = 64
 MOST_ITERATIONS = 1024
@@ -50,6 +50,9 @@ class Golden:
     iterations: int
     seed: int
     hashes: Mapping[str, tuple[str, ...]]
+
+    def __repr__(self) -> str:
+        return f"<Golden: {len(self.pixels)} samples, {self.iterations} iterations>"
 
 
 def hash_of(values: NDArray[np.integer[Any]]) -> str:

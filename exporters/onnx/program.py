@@ -5,10 +5,13 @@ format is those declarations. In place of an array the program has the name of a
 the place of the array in the network; one that holds a single number is written as that number.
 Weights that another connection holds are ``null``. Reading checks keys and nesting; values are
 checked when the network is built.
+
+:func:`program_hash` says which network it is, whatever was measured of it and whoever wrote it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
@@ -17,11 +20,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.network import CONNECTION_KINDS, Connection, IntegerNetwork
-from pvae_neuro.network.bounds import Array, Items, Optional, Part, bound_of, faults, show
+from pvae_neuro.network import CONNECTION_KINDS, Connection, IntegerNetwork, Measurements
+from pvae_neuro.network.bounds import Array, Items, Optional, Part, bound_of, faults
 from pvae_neuro.network.connection import Shared, resolve
+from pvae_neuro.utils.show import show
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+# What is said of a network to people; it changes nothing that is computed.
+REMARKS = ("choices", "measurements")
 LARGEST_TEXT = 1 << 24
 LONGEST_NUMBER = 40
 
@@ -94,6 +100,25 @@ def canonical_json(value: Any) -> str:
     )
 
 
+def program_hash(network: IntegerNetwork) -> str:
+    """SHA-256 of the program without its remarks, and of the arrays: 64 hexadecimal digits.
+
+    Networks that compute the same have the same one, whatever was measured of them, whichever
+    versions wrote them and however their file is serialized.
+    """
+    program = {name: part for name, part in to_program(network).items() if name not in REMARKS}
+    arrays = {
+        name: {"sha256": hashlib.sha256(_bytes(values)).hexdigest(), "shape": list(values.shape)}
+        for name, values in stored_arrays(network).items()
+    }
+    text = canonical_json({"arrays": arrays, "program": program})
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _bytes(values: NDArray[Any]) -> bytes:
+    return np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes()
+
+
 # ------------------------------------------------------------------------------------ reading
 
 
@@ -132,7 +157,9 @@ def _no_constant(text: str) -> Any:
     raise ValueError(f"expected finite numbers, got {text}")
 
 
-def to_network(program: Any, arrays: Arrays) -> IntegerNetwork:
+def to_network(
+    program: Any, arrays: Arrays, schema_version: int = SCHEMA_VERSION
+) -> IntegerNetwork:
     """Put a program and its tensors together again.
 
     Raises
@@ -142,8 +169,19 @@ def to_network(program: Any, arrays: Arrays) -> IntegerNetwork:
     NetworkError
         If a value is out of bounds, or the parts do not fit.
     """
+    if schema_version < SCHEMA_VERSION:
+        program = _with_all_measurements(program)
     made: IntegerNetwork = _read(Part(IntegerNetwork), program, "network", arrays)
     return made
+
+
+def _with_all_measurements(program: Any) -> Any:
+    """A program of an earlier schema, in which some measurements had no field."""
+    measured = program.get("measurements") if type(program) is dict else None
+    if type(measured) is not dict:
+        return program
+    missing = {f.name: None for f in fields(Measurements)}
+    return {**program, "measurements": {**missing, **measured}}
 
 
 def _read(bound: Any, value: Any, path: str, arrays: Arrays) -> Any:

@@ -144,7 +144,8 @@ def artifact_cases(
 def measured_activity(network: IntegerNetwork, images: Images, seed: int) -> float:
     """Share of neurons that fire per iteration, in a run of the fastest engine on few images."""
     few = images[:8]
-    recording = fastest_engine(network).run(network, few, max(16, 256 // len(few)), seed)
+    steps = max(16, 256 // len(few))
+    recording = fastest_engine(network).run(network, few, steps, seed, progress=False)
     if recording.active is None:
         raise InputError(f"network {network.name!r}: expected one that draws counts")
     return float(recording.active.mean()) / latents_of(network)

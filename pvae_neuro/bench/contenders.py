@@ -47,7 +47,7 @@ def engine_contender(label: str, engine: str, record: Record, about: str) -> Con
         made = get_engine(engine, **({"threads": case.threads} if takes_threads else {}))
 
         def run(steps: int) -> None:
-            made.run(case.network, case.images, steps, case.seed, record=record)
+            made.run(case.network, case.images, steps, case.seed, record=record, progress=False)
 
         return Entry(label, len(case.images), run)
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pvae_neuro.cli.shared.options import Json, Quiet
-from pvae_neuro.cli.shared.support import check_outputs, console, guarded, say, write_json
+from pvae_neuro.cli.shared.support import console, guarded, say, write_json
 from pvae_neuro.errors import InputError
 
 
@@ -33,7 +33,6 @@ def bench(
     quiet: Quiet = False,
 ) -> None:
     """Time engines and the PyTorch step side by side, as ratios within one run."""
-    check_outputs(json)
     from pvae_neuro.bench.cases import artifact_cases, available_cores, synthetic_cases
     from pvae_neuro.bench.contenders import CONTENDERS
     from pvae_neuro.bench.networks import TOPOLOGIES
@@ -44,7 +43,9 @@ def bench(
 
     cores = available_cores()
     if threads is not None and not 1 <= threads <= cores:
-        raise InputError(f"--threads: expected 1 to {cores}, the cores of this machine")
+        raise InputError(
+            f"--threads: expected 1 to {cores}, the cores of this machine; got {threads}"
+        )
     names = CONTENDERS if engines is None else [name.strip() for name in engines.split(",")]
     contenders, counts = choose_contenders(names), (threads or cores,)
     batches = (1, 64, 256) if full else (64,)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pvae_neuro.cli.shared.endings import say_line
 from pvae_neuro.cli.shared.options import Json, Quiet, Seed
+from pvae_neuro.cli.shared.paths import FOLDER, check_outputs
 from pvae_neuro.cli.shared.support import (
-    check_folder,
-    check_outputs,
     check_run,
     console,
     guarded,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from pvae_neuro.cli.shared.engines import EngineChoice
     from pvae_neuro.saved.model_file import SavedModel
-    from pvae_neuro.verification.report import ReportPart
+    from pvae_neuro.verification.parity import ParityReport
 
 TOPOLOGIES = ("lateral", "predictive")
 STEPS = 32
@@ -46,28 +46,26 @@ class Demo:
     seed: int
     quiet: bool
 
-    def prove(self, topology: str, path: Path) -> ReportPart:
+    def prove(self, topology: str, path: Path) -> ParityReport:
         """Export a topology to ``path`` and check it on every engine and against float."""
         from pvae_neuro.cli.shared.progress import stages
         from pvae_neuro.export import export_model
         from pvae_neuro.exporters.quantize import QuantizeConfig
-        from pvae_neuro.verification.report import ReportPart
         from pvae_neuro.verification.verify import verify
 
         config = QuantizeConfig(topology=topology)
         with stages(f"{topology}: export, ", self.quiet) as progress:
             result = export_model(self.model, path, self.digits, config, progress=progress)
         with stages(f"{topology}: verify, ", self.quiet) as progress:
-            report = verify(
+            return verify(
                 result.network, self.model, self.digits[:SAMPLES], steps=STEPS, seed=self.seed,
                 engines=self.engines.engines(result.network), progress=progress,
             )  # fmt: skip
-        return ReportPart(report, result.network, result.certificate, result.sha256)
 
 
 @guarded
 def demo(
-    out: Annotated[Path, typer.Option("--out", help="Folder for what it makes.")] = Path(
+    out: Annotated[Path, typer.Option("--out", help="Folder for what it makes."), FOLDER] = Path(
         "demo_out"
     ),
     seed: Seed = 0,
@@ -75,10 +73,13 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Export the shipped model both ways, run it on every engine, prove them equal."""
-    check_folder(out)
-    check_outputs(json)
+    pages = out / "report.html", out / "report.json"
+    exports = {topology: out / f"{topology}.onnx" for topology in TOPOLOGIES}
+    check_outputs(*exports.values(), *pages, json)
     check_run(STEPS, seed)
-    from pvae_neuro.cli.verify import conclude
+    from pvae_neuro.cli.verify import conclude, typed
+    from pvae_neuro.saved.shipped import model_path
+    from pvae_neuro.verification.provenance import provenance
     from pvae_neuro.verification.report import require_report, write_report
     from pvae_neuro.zoo import load_pretrained, sample_digits
 
@@ -86,39 +87,45 @@ def demo(
     require_report()
     model, (digits, _) = load_pretrained(), sample_digits()
     job = Demo(model, digits, _engines(), seed, quiet)
-    parts = [job.prove(topology, out / f"{topology}.onnx") for topology in TOPOLOGIES]
-    write_report(out / "report.html", parts, title="From a trained model to spikes, proved equal")
-    content = {"parts": [_part(part) for part in parts]}
-    write_json(out / "report.json", content)
+    reports = {path: job.prove(topology, path) for topology, path in exports.items()}
+    several = list(reports.values())
+    files = {"model": model_path("mnist"), **{path.stem: path for path in reports}}
+    origin = provenance(several[0].seconds, command=typed(), files=files)
+    title = "From a trained model to spikes, proved equal"
+    write_report(pages[0], several, title=title, origin=origin)
+    content = {"origin": origin.to_dict(), "parts": [_part(r) for r in several]}
+    write_json(pages[1], content)
     write_json(json, content)
-    _show(parts, out, time.perf_counter() - started, json, quiet)
-    conclude([line for part in parts for line in part.report.failures()])
+    _show(several, out, time.perf_counter() - started, json, quiet)
+    conclude(several)
 
 
 def _engines() -> EngineChoice:
     """Every engine that works here, Lava if it can run; the reason is printed if it cannot."""
-    from pvae_neuro.cli.shared.engines import choose_engines, note
+    from pvae_neuro.cli.shared.engines import choose_engines
 
     try:
         return choose_engines("auto,lava")
     except EngineUnavailableError as error:
-        note(f"left out: {error}")
+        say_line(f"left out: {error}")
         return choose_engines("auto")
 
 
-def _part(part: ReportPart) -> dict[str, Any]:
-    certificate = None if part.certificate is None else part.certificate.to_dict()
-    return {**part.report.to_dict(), "sha256": part.sha256, "certificate": certificate}
+def _part(report: ParityReport) -> dict[str, Any]:
+    from pvae_neuro.artifact import program_hash
+
+    hashed = program_hash(report.network)
+    return {**report.to_dict(), "program_hash": hashed, "certificate": report.certificate.to_dict()}
 
 
 def _show(
-    parts: Sequence[ReportPart], out: Path, seconds: float, json: Path | None, quiet: bool
+    reports: Sequence[ParityReport], out: Path, seconds: float, json: Path | None, quiet: bool
 ) -> None:
     from pvae_neuro.cli.shared.tables import parity_table
 
     screen = console(json, quiet)
-    for part in parts:
-        screen.print(parity_table(part.report))
+    for report in reports:
+        screen.print(parity_table(report))
     files = ", ".join(f"{topology}.onnx" for topology in TOPOLOGIES)
     say(screen, f"{out / 'report.html'} shows it all; beside it: {files}, report.json")
     say(screen, f"done in {seconds:.0f} s")

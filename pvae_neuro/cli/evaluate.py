@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pvae_neuro.cli.shared.data_options import DataOptions, reads_images
 from pvae_neuro.cli.shared.options import (
     Clip,
-    DataRoot,
-    Dataset,
     EngineName,
+    Input,
     Json,
     LavaBatch,
     Quiet,
@@ -21,7 +21,7 @@ from pvae_neuro.cli.shared.options import (
     Steps,
     Timeout,
 )
-from pvae_neuro.cli.shared.support import check_outputs, check_run, console, guarded, write_json
+from pvae_neuro.cli.shared.support import check_run, console, guarded, write_json
 from pvae_neuro.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,17 +29,13 @@ if TYPE_CHECKING:
 
 
 @guarded
+@reads_images
 def evaluate(
     model: Annotated[
         Path, typer.Argument(metavar="MODEL", help="model.safetensors or model.onnx.")
     ],
-    dataset: Dataset = None,
-    data_root: DataRoot = None,
-    input: Annotated[
-        Path | None,
-        typer.Option("--input", "-i", help="Images instead of a data set.", show_default=False),
-    ] = None,
-    split: Annotated[str, typer.Option("--split", help="test or train.")] = "test",
+    input: Input,
+    data: DataOptions,
     samples: Samples = None,
     steps: Steps = 128,
     seed: Seed = 0,
@@ -52,19 +48,16 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Squared error summed over pixels, R2 and zeros, by iteration."""
-    check_outputs(json)
     check_run(steps, seed)
-    if (dataset is None) == (input is None):
-        raise InputError("expected either --dataset, with --data-root, or --input")
     from pvae_neuro.cli.shared.engines import AUTO, choose_engine
-    from pvae_neuro.cli.shared.inputs import declared_input, read_images, read_subject
+    from pvae_neuro.cli.shared.inputs import read_images, read_subject
     from pvae_neuro.cli.shared.progress import single
     from pvae_neuro.cli.shared.tables import evaluation_table
     from pvae_neuro.evaluation.evaluate import evaluate as measure
     from pvae_neuro.saved.model_file import SavedModel
 
     choice = choose_engine(engine, scheduler, timeout=timeout, batch=lava_batch)
-    read = read_subject(model)
+    read = read_subject(model, quiet)
     subject: SavedModel | IntegerNetwork = read if isinstance(read, SavedModel) else read.network
     if isinstance(subject, SavedModel):
         if engine != AUTO:
@@ -72,14 +65,11 @@ def evaluate(
                 f"--engine: a float model runs on no engine, got {engine!r}; export it first"
             )
         runner = choice.workers()
-        declared = declared_input(subject.config)
+        declared = subject.config.declared_input
     else:
         runner = choice.engine(subject)
         declared = subject.input
-    images = read_images(
-        dataset or str(input), declared, data_root=data_root, split=split, clip=clip,
-        samples=samples,
-    )  # fmt: skip
+    images = read_images(input, declared, data, clip=clip, samples=samples, quiet=quiet)
     with single("evaluate", steps * len(images), quiet) as advance:
         result = measure(subject, images, steps=steps, seed=seed, engine=runner, progress=advance)
     write_json(json, result.to_dict())

@@ -9,9 +9,8 @@ from typing import Annotated
 import typer
 
 from pvae_neuro.cli.shared.options import DataRoot, Json, Quiet
+from pvae_neuro.cli.shared.paths import FOLDER
 from pvae_neuro.cli.shared.support import (
-    check_folder,
-    check_outputs,
     console,
     guarded,
     plain_table,
@@ -31,6 +30,7 @@ def experiment(
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Folder for its files.", show_default=False),
+        FOLDER,
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Minutes on two cores instead of the papers' budget.")
@@ -41,6 +41,7 @@ def experiment(
         typer.Option(
             "--models", help="Folder of trained models to share.", show_default="OUT/models"
         ),
+        FOLDER,
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of training and inference.")] = 0,
     json: Json = None,
@@ -50,8 +51,8 @@ def experiment(
 
     Stopped runs go on where they stopped: give the same --out.
     """
-    check_outputs(json)
     from pvae_neuro.experiments.registry import experiment_names, experiment_summary
+    from pvae_neuro.sim.noise import check_seed
 
     if name is None:
         _list(json, quiet)
@@ -61,9 +62,7 @@ def experiment(
         experiment_summary(each)
     if out is None:
         raise InputError(f"experiment {name}: expected a folder for its files: --out DIR")
-    if seed < 0:
-        raise InputError(f"--seed: expected an integer >= 0, got {seed}")
-    check_folder(out)
+    check_seed(seed)
     results = [_run(each, out, quick, data_root, models, seed, json, quiet) for each in names]
     write_json(json, results if name == ALL else results[0])
 

@@ -7,21 +7,19 @@ from typing import Annotated
 
 import typer
 
+from pvae_neuro.cli.shared.data_options import DataOptions, reads_images
+from pvae_neuro.cli.shared.endings import say_line
 from pvae_neuro.cli.shared.options import Clip, Json, Output, Quiet
-from pvae_neuro.cli.shared.support import (
-    check_outputs,
-    check_run,
-    console,
-    guarded,
-    say,
-    write_json,
-)
+from pvae_neuro.cli.shared.paths import READS
+from pvae_neuro.cli.shared.support import console, guarded, say, write_json
 
 
 @guarded
+@reads_images
 def export(
     model: Annotated[Path, typer.Argument(metavar="MODEL.safetensors", help="Float model.")],
     output: Output,
+    data: DataOptions,
     topology: Annotated[
         str, typer.Option("--topology", help="lateral or predictive.")
     ] = "predictive",
@@ -36,12 +34,14 @@ def export(
         ),
     ] = None,
     calibrate: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--calibrate",
-            help="Some tens of inputs: .npy or .npz.  [default: the shipped digits]",
+            help="Some tens of training inputs: a file, a folder, or a data set by name.  "
+            "[default: the shipped digits]",
             show_default=False,
         ),
+        READS,
     ] = None,
     stability_steps: Annotated[
         int,
@@ -49,37 +49,63 @@ def export(
             "--stability-steps", help="Iterations of the trial of a network with lateral weights."
         ),
     ] = 1000,
+    accept: Annotated[
+        bool,
+        typer.Option(
+            "--accept",
+            help="Write a network that is far from the float model, or explains nothing, too; "
+            "verify of it still fails.",
+        ),
+    ] = False,
     clip: Clip = False,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
-    """Quantize, certify and write one executable .onnx file."""
-    check_outputs(output, json)
-    from pvae_neuro.cli.shared.inputs import read_calibration
+    """Quantize, certify, measure against float, and write one executable .onnx file.
+
+    Nothing is written, and the exit code is 1, where MSE is more than 5 % above the float model's,
+    zeros differ by more than 1 point, or R2 about the mean image is below .05.
+    """
+    from pvae_neuro.cli.shared.inputs import read_known, read_model
     from pvae_neuro.cli.shared.progress import stages
-    from pvae_neuro.cli.shared.tables import certificate_table
+    from pvae_neuro.cli.shared.tables import certificate_table, parity_table
     from pvae_neuro.export import export_model
+    from pvae_neuro.exporters.calibrate import MAX_CALIBRATION_IMAGES
     from pvae_neuro.exporters.quantize import QuantizeConfig
-    from pvae_neuro.saved.model_file import load_model
+    from pvae_neuro.sim.engine import MOST_ITERATIONS
+    from pvae_neuro.sim.noise import check_whole
 
     config = QuantizeConfig(topology, weight_bits, frac_bits, max_count)
-    check_run(stability_steps, 0)
-    saved = load_model(model)
-    inputs = read_calibration(calibrate, saved, clip)
+    check_whole("--stability-steps", stability_steps, 1, MOST_ITERATIONS)
+    saved = read_model(model, quiet)
+    inputs = read_known(
+        "--calibrate", calibrate, saved, data, split="train", clip=clip,
+        samples=MAX_CALIBRATION_IMAGES, quiet=quiet,
+    )  # fmt: skip
     with stages("export: ", quiet) as progress:
         result = export_model(
-            saved, output, inputs, config, stability_steps=stability_steps, progress=progress
-        )
+            saved, output, inputs, config, stability_steps=stability_steps, accept=accept,
+            progress=progress,
+        )  # fmt: skip
     write_json(
         json,
         {
             "path": str(output), "sha256": result.sha256, "topology": topology,
-            "certificate": result.certificate.to_dict(),
+            "program_hash": result.program_hash,
+            "measured": result.report.to_dict(), "accepted": list(result.accepted),
+            "warnings": list(result.warnings), "certificate": result.certificate.to_dict(),
             "unsupported_engines": result.unsupported,
         },
     )  # fmt: skip
     out = console(json, quiet)
     out.print(certificate_table(result.certificate))
+    out.print(parity_table(result.report, "on the calibration inputs"))
     for engine, reasons in result.unsupported.items():
         say(out, f"engine {engine} does not run this network: {'; '.join(reasons)}")
-    say(out, f"{output}: {topology}, sha256 {result.sha256}")
+    for line in result.warnings:
+        say_line(f"warning: {line}")
+    for line in result.accepted:
+        say_line(f"accepted: {line}")
+    for line in result.report.failures:
+        say_line(f"by the default tolerances of verify: {line}")
+    say(out, f"{output}: {topology}, sha256 {result.sha256}, program_hash {result.program_hash}")

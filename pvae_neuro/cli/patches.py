@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pvae_neuro.cli.shared.options import Json, Output, Quiet
+from pvae_neuro.cli.shared.options import Json, MaxMemory, Output, Quiet, memory_of
 from pvae_neuro.cli.shared.support import (
-    check_outputs,
     console,
     guarded,
     plain_table,
@@ -29,7 +28,8 @@ def patches(
     folder: Annotated[
         Path,
         typer.Argument(
-            metavar="FOLDER", help="Photographs: png, jpg, tif, bmp; train/ and test/ if there."
+            metavar="FOLDER",
+            help="Photographs: png, jpg, tif, gif, webp, iml, ...; train/ and test/ if there.",
         ),
     ],
     output: Output,
@@ -63,33 +63,42 @@ def patches(
     test_fraction: Annotated[
         float, typer.Option("--test-fraction", help="Share of photographs that is held out.")
     ] = 0.1,
-    dtype: Annotated[str, typer.Option("--dtype", help="float16 or float32.")] = "float16",
+    dtype: Annotated[
+        str,
+        typer.Option(
+            "--dtype", help="float16, float32, or auto: float16 where its range is wide enough."
+        ),
+    ] = "auto",
     seed: Annotated[
         int, typer.Option("--seed", "-s", help="Of division, positions and order.")
     ] = 0,
+    max_memory: MaxMemory = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
     """Cut whitened patches out of a folder of photographs, into a .npz (needs Pillow)."""
-    check_outputs(output, json)
     if output.suffix != ".npz":
         raise InputError(f"--output: expected a name that ends in .npz, got {str(output)!r}")
+    from pvae_neuro.cli.shared.endings import say_line
     from pvae_neuro.cli.shared.progress import stages
     from pvae_neuro.data.patches import PatchConfig, extract_patches, save_patches
+    from pvae_neuro.utils.memory import memory_limit
 
     config = PatchConfig(
         size, train, test, whiten, cutoff, contrast,  # type: ignore[arg-type]
         radius, standardize, minimum_contrast, test_fraction, dtype, seed,  # type: ignore[arg-type]
     )  # fmt: skip
-    with stages("patches: ", quiet) as progress:
+    with memory_limit(memory_of(max_memory)), stages("patches: ", quiet) as progress:
         result = extract_patches(folder, config, progress)
+    if not quiet:
+        say_line(f"{folder}: {result.about}")
     save_patches(result, output)
     summary = _summary(result)
     write_json(json, {"path": str(output), **summary})
     out = console(json, quiet)
     out.print(_table(summary["parts"]))
     low, high = result.value_range
-    say(out, f"{output}: {size}x{size} pixels in [{low:.4g}, {high:.4g}], {dtype}")
+    say(out, f"{output}: {size}x{size} pixels in [{low:.4g}, {high:.4g}], {result.dtype}")
 
 
 def _summary(result: PatchSet) -> dict[str, Any]:
@@ -103,6 +112,8 @@ def _summary(result: PatchSet) -> dict[str, Any]:
         "config": asdict(result.config),
         "scale": result.scale,
         "range": list(result.value_range),
+        "dtype": result.dtype,
+        "about": result.about,
         "parts": {
             name: {
                 "patches": len(values),

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from pvae_neuro.cli.shared.options import Clip, DataRoot, Dataset, Json, Quiet, Seed, Steps
+from pvae_neuro.cli.shared.data_options import DataOptions, reads_images
+from pvae_neuro.cli.shared.options import Clip, Json, OptionalInput, Quiet, Seed, Steps
+from pvae_neuro.cli.shared.paths import WRITES
 from pvae_neuro.cli.shared.support import (
-    check_outputs,
     check_run,
     console,
     guarded,
@@ -22,6 +23,7 @@ FORMATS = (".svg", ".png", ".pdf")
 
 
 @guarded
+@reads_images
 def plot(
     model: Annotated[
         Path, typer.Argument(metavar="MODEL.safetensors", help="Float model of any family.")
@@ -29,9 +31,10 @@ def plot(
     output: Annotated[
         Path,
         typer.Option("--output", "-o", help="Figure: .svg, .png or .pdf.", show_default=False),
+        WRITES,
     ],
-    dataset: Dataset = None,
-    data_root: DataRoot = None,
+    data: DataOptions,
+    input: OptionalInput = None,
     samples: Annotated[int, typer.Option("--samples", "-n", help="Use the first N images.")] = 100,
     steps: Steps = 128,
     seed: Seed = 0,
@@ -40,28 +43,16 @@ def plot(
     quiet: Quiet = False,
 ) -> None:
     """Draw reconstructions, figures by iteration, and decoder elements of a model (needs torch)."""
-    check_outputs(output, json)
     check_run(steps, seed)
     if output.suffix not in FORMATS:
         raise InputError(f"{output}: expected a name ending in one of {', '.join(FORMATS)}")
-    from pvae_neuro.cli.shared.inputs import (
-        declared_input,
-        first_samples,
-        read_calibration,
-        read_images,
-    )
+    from pvae_neuro.cli.shared.inputs import read_known, read_model
     from pvae_neuro.cli.shared.progress import single
     from pvae_neuro.plots.model import plot_model
-    from pvae_neuro.saved.model_file import load_model
     from pvae_neuro.utils.files import atomic_path
 
-    saved = load_model(model)
-    if dataset is None:
-        images = first_samples(read_calibration(None, saved, clip), samples)
-    else:
-        images = read_images(
-            dataset, declared_input(saved.config), data_root=data_root, clip=clip, samples=samples
-        )
+    saved = read_model(model, quiet)
+    images = read_known("--input", input, saved, data, clip=clip, samples=samples, quiet=quiet)
     with single("plot", steps * len(images), quiet) as advance:
         figure = plot_model(saved, images, steps, seed, advance)
     with atomic_path(output) as temporary:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pvae_neuro.cli.shared.data_options import DataOptions, reads_images
 from pvae_neuro.cli.shared.options import (
     ArtifactFile,
     Clip,
@@ -18,13 +19,13 @@ from pvae_neuro.cli.shared.options import (
     LavaBatch,
     Output,
     Quiet,
+    Samples,
     Scheduler,
     Seed,
     Steps,
     Timeout,
 )
 from pvae_neuro.cli.shared.support import (
-    check_outputs,
     check_run,
     console,
     guarded,
@@ -42,10 +43,13 @@ COUNTS, POTENTIALS = "counts", "potentials"
 
 
 @guarded
+@reads_images
 def run(
     model: ArtifactFile,
     input: Input,
     output: Output,
+    data: DataOptions,
+    samples: Samples = None,
     steps: Steps = 32,
     seed: Seed = 0,
     engine: EngineName = "auto",
@@ -65,7 +69,6 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Run an export on images; write counts, potentials and reconstructions."""
-    check_outputs(output, json)
     check_run(steps, seed)
     from pvae_neuro.artifact import load_artifact
     from pvae_neuro.cli.shared.engines import choose_engine
@@ -74,7 +77,7 @@ def run(
 
     choice = choose_engine(engine, scheduler, timeout=timeout, batch=lava_batch)
     network = load_artifact(model).network
-    images = read_images(input, network.input, clip=clip)
+    images = read_images(input, network.input, data, clip=clip, samples=samples, quiet=quiet)
     named = _named_variables(network)
     further = _further_variables(network, record, named)
     runner = choice.engine(network)

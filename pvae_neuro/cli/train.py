@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pvae_neuro.cli.shared.options import DataRoot, Json, Output, Quiet
+from pvae_neuro.cli.shared.data_options import DataOptions, reads_images
+from pvae_neuro.cli.shared.endings import say_line
+from pvae_neuro.cli.shared.options import Input, Json, Output, Quiet
+from pvae_neuro.cli.shared.paths import FOLDER, check_outputs
 from pvae_neuro.cli.shared.support import (
-    check_folder,
-    check_outputs,
     console,
     guarded,
     say,
@@ -29,17 +30,11 @@ _setting = partial(typer.Option, show_default="the recipe's")
 
 
 @guarded
+@reads_images
 def train(
-    dataset: Annotated[
-        str,
-        typer.Option(
-            "--dataset",
-            help="A torchvision data set by name (mnist, ...), a .npy or .npz file, or a folder of "
-            "images.",
-        ),
-    ],
+    input: Input,
     output: Output,
-    data_root: DataRoot = None,
+    data: DataOptions,
     model: Annotated[
         str, typer.Option("--model", "-m", help="Family; `pvae-neuro models` lists them.")
     ] = "ipvae-linear",
@@ -100,15 +95,18 @@ def train(
     tensorboard: Annotated[
         Path | None,
         typer.Option("--tensorboard", help="Folder for its events.", show_default=False),
+        FOLDER,
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of weights, order and samples.")] = 0,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
     """Train a model of any family on images (needs torch)."""
-    check_outputs(output, json)
-    if tensorboard is not None:
-        check_folder(tensorboard)
+    from pvae_neuro.training.config import checkpoint_path
+
+    check_outputs(
+        checkpoint_path(output), json, inputs=[input, *([] if start is None else [start])]
+    )
     settings = {
         "latents": latents, "steps": steps, "beta": beta, "epochs": epochs, "kl": kl,
         "batch_size": batch_size, "windows": windows, "seed": seed, "estimator": estimator,
@@ -120,14 +118,16 @@ def train(
     config = _train_config(model, {k: v for k, v in settings.items() if v is not None})
     from rich.console import Console
 
-    from pvae_neuro.data import load_images
-    from pvae_neuro.saved.model_file import load_model
+    from pvae_neuro.cli.shared.inputs import read_model
     from pvae_neuro.training.ranks import is_first_process
     from pvae_neuro.training.train import TrainOptions
     from pvae_neuro.training.train import train as run
 
-    before = None if start is None else load_model(start)
-    images = load_images(dataset, data_root or Path("data"), "train")
+    before = None if start is None else read_model(start, quiet)
+    quiet = quiet or not is_first_process()
+    images = data.load(input, "train", quiet=quiet)
+    if not quiet:
+        say_line(f"images: {images.about}")
     options = TrainOptions(
         resume=resume, device=device, tensorboard=tensorboard, start=before,
         console=Console(stderr=True, quiet=quiet),
@@ -153,7 +153,7 @@ def _architecture(text: str | None) -> dict[str, Any] | None:
         return None
     try:
         found = json_module.loads(text)
-    except json_module.JSONDecodeError as error:
+    except (json_module.JSONDecodeError, RecursionError) as error:
         raise InputError(
             f"--architecture: expected a JSON object, got {text!r}: {error}"
         ) from error
@@ -169,11 +169,13 @@ def _train_config(model: str, settings: dict[str, Any]) -> TrainConfig:
 
     try:
         return recipe(model, **settings)
-    except ValidationError as error:
+    except InputError as error:
+        if not isinstance(error.__cause__, ValidationError):
+            raise
         problems = "; ".join(
             f"--{str(item['loc'][0]).replace('_', '-')}: {item['msg']}, got {item['input']!r}"
             if item["loc"]
             else item["msg"]
-            for item in error.errors()
+            for item in error.__cause__.errors()
         )
         raise InputError(problems) from error

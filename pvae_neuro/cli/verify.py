@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pvae_neuro.cli.shared.data_options import DataOptions, reads_images
+from pvae_neuro.cli.shared.endings import EXIT_FAILED, say_line
 from pvae_neuro.cli.shared.options import (
     Clip,
     Input,
@@ -20,20 +24,25 @@ from pvae_neuro.cli.shared.options import (
     Steps,
     Timeout,
 )
+from pvae_neuro.cli.shared.paths import WRITES
 from pvae_neuro.cli.shared.support import (
-    EXIT_FAILED,
-    check_outputs,
     check_run,
     console,
     guarded,
+    say,
     write_json,
 )
 
+if TYPE_CHECKING:
+    from pvae_neuro.verification.parity import ParityReport
+
 
 @guarded
+@reads_images
 def verify(
     artifact: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="Exported network.")],
     input: Input,
+    data: DataOptions,
     model: Annotated[
         Path | None,
         typer.Option(
@@ -55,8 +64,28 @@ def verify(
         ),
     ] = "auto",
     samples: Samples = None,
+    mse_percent: Annotated[
+        float,
+        typer.Option("--mse-percent", help="Tolerance: percent of MSE above the float model."),
+    ] = 1.0,
+    zeros_points: Annotated[
+        float,
+        typer.Option(
+            "--zeros-points", help="Tolerance: points by which the share of zeros may differ."
+        ),
+    ] = 0.3,
+    accept_declared: Annotated[
+        bool,
+        typer.Option(
+            "--accept-declared",
+            help="Exit 0 where the distance from float is beyond the tolerances, and within what "
+            "the file declares of itself.",
+        ),
+    ] = False,
     html: Annotated[
-        Path | None, typer.Option("--html", help="Write the report as a page.", show_default=False)
+        Path | None,
+        typer.Option("--html", help="Write the report as a page.", show_default=False),
+        WRITES,
     ] = None,
     clip: Clip = False,
     timeout: Timeout = None,
@@ -65,45 +94,71 @@ def verify(
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
-    """Prove engines equal, and near the float model; exit 1 where they are not."""
-    check_outputs(json, html)
+    """Prove engines equal, and near the float model; exit 1 where they are not.
+
+    Seeds are added until the distance from float is known to within half of its tolerance.
+    """
     check_run(steps, seed)
     from pvae_neuro.artifact import load_artifact
     from pvae_neuro.cli.shared.engines import choose_engines
-    from pvae_neuro.cli.shared.inputs import check_pair, read_images
+    from pvae_neuro.cli.shared.inputs import check_pair, read_images, read_model
     from pvae_neuro.cli.shared.progress import stages
     from pvae_neuro.cli.shared.tables import engine_table, parity_table
-    from pvae_neuro.exporters.certify import examine
-    from pvae_neuro.saved.model_file import load_model
-    from pvae_neuro.verification.report import ReportPart, require_report, write_report
+    from pvae_neuro.saved.shipped import model_path
+    from pvae_neuro.verification.against_float import Tolerances
+    from pvae_neuro.verification.provenance import provenance
+    from pvae_neuro.verification.report import require_report, write_report
     from pvae_neuro.verification.verify import verify as prove
 
+    tolerances = Tolerances(mse_percent, zeros_points)
     if html is not None:
         require_report()
     choice = choose_engines(engines, scheduler, timeout=timeout, batch=lava_batch)
     exported = load_artifact(artifact)
     network = exported.network
-    saved = None if model is None else load_model(model)
+    saved = None if model is None else read_model(model, quiet)
     if saved is not None:
         check_pair(network, saved)
-    images = read_images(input, network.input, clip=clip, samples=samples)
+    images = read_images(input, network.input, data, clip=clip, samples=samples, quiet=quiet)
     runners = choice.engines(network)
     with stages("verify: ", quiet) as progress:
         report = prove(
-            network, saved, images, steps=steps, seed=seed, engines=runners, progress=progress
-        )
-    write_json(json, {"artifact": str(artifact), "sha256": exported.sha256, **report.to_dict()})
+            network, saved, images, steps=steps, seed=seed, engines=runners,
+            tolerances=tolerances, progress=progress,
+        )  # fmt: skip
+    origin = {
+        "artifact": str(artifact),
+        "sha256": exported.sha256,
+        "program_hash": exported.program_hash,
+    }
+    write_json(json, {**origin, **report.to_dict()})
     if html is not None:
-        write_report(html, ReportPart(report, network, examine(network), exported.sha256))
+        files: dict[str, str | Path] = {"artifact": artifact, "images": input}
+        if model is not None:
+            files["model"] = model_path(model)
+        write_report(html, report, origin=provenance(report.seconds, command=typed(), files=files))
     out = console(json, quiet)
     out.print(parity_table(report))
     out.print(engine_table(report))
-    conclude(report.failures())
+    say(out, f"{artifact}: sha256 {exported.sha256}, program_hash {exported.program_hash}")
+    conclude([report], accept_declared)
 
 
-def conclude(failures: list[str]) -> None:
-    """Say on stderr what failed, and leave with the exit code of a failure; nothing if none."""
-    for line in failures:
-        print(f"FAILED: {line}", file=sys.stderr)
-    if failures:
+def conclude(reports: Sequence[ParityReport], accept_declared: bool = False) -> None:
+    """Say on stderr what did not pass and what asks for a look; leave with 1 unless all is well."""
+    from pvae_neuro.verification.outcomes import PASSED, WITHIN_DECLARED
+
+    accepted = (PASSED, WITHIN_DECLARED) if accept_declared else (PASSED,)
+    for report in reports:
+        words = "accepted" if report.outcome in accepted else report.outcome.upper()
+        for line in report.failures:
+            say_line(f"{words}: {report.topology}: {line}")
+        for line in report.warnings:
+            say_line(f"warning: {report.topology}: {line}")
+    if any(report.outcome not in accepted for report in reports):
         raise typer.Exit(EXIT_FAILED)
+
+
+def typed() -> str:
+    """The command as it was typed."""
+    return shlex.join(["pvae-neuro", *sys.argv[1:]])

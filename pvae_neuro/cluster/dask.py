@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import multiprocessing
 import os
 import pickle
 import re
-import shutil
 import signal
-import tempfile
+import sys
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +25,7 @@ from importlib.metadata import version
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
+from pvae_neuro.cluster.scratch import scratch_folder
 from pvae_neuro.cluster.worker import call, own_version
 from pvae_neuro.errors import EngineError, InputError, PvaeNeuroError
 from pvae_neuro.utils.optional import require
@@ -306,7 +307,7 @@ def _join(options: ConnectionOptions) -> tuple[Client, Close]:
             f"scheduler {address}: no answer within {options.timeout:g} s; is it running there "
             f"(dask scheduler), and does a firewall let you through?"
         ) from error
-    return client, partial(_shut, client, None, None)
+    return client, partial(_shut, client, None, lambda unused: None)
 
 
 def _start(options: ConnectionOptions) -> tuple[Client, Close]:
@@ -316,7 +317,8 @@ def _start(options: ConnectionOptions) -> tuple[Client, Close]:
     cores = _cores()
     workers = options.workers or min(cores, MOST_LOCAL_WORKERS)
     threads = options.threads or max(1, cores // workers)
-    folder = tempfile.mkdtemp(prefix="pvae-neuro-dask-")
+    _end_if_imported_anew()
+    folder, remove = scratch_folder("pvae-neuro-dask-")
     cluster = None
     try:
         with _interrupts_held(), config.set({"temporary-directory": folder}):
@@ -327,24 +329,43 @@ def _start(options: ConnectionOptions) -> tuple[Client, Close]:
             )  # fmt: skip
         client = Client(cluster, timeout=options.timeout, set_as_default=False)
     except BaseException as error:
-        _shut(None, cluster, folder)
+        _shut(None, cluster, remove)
         if isinstance(error, Exception):
             raise EngineError(
-                f"scheduler local: cannot start workers: {error}; a script must start them below "
-                f'if __name__ == "__main__":'
+                f"scheduler local: cannot start workers: {error} {_advice()}"
             ) from error
         raise
-    return client, partial(_shut, client, cluster, folder)
+    return client, partial(_shut, client, cluster, remove)
 
 
-def _shut(client: Any, cluster: Any, folder: str | None) -> None:
+def _end_if_imported_anew() -> None:
+    """End a worker that would start workers: it imports a script whose work has no guard.
+
+    The process that starts workers reports that, once and not once for each of them.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise SystemExit(1)
+
+
+def _advice() -> str:
+    """What to do where workers did not start: a script is run anew by each of them."""
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    if script is None:
+        return "Give fewer workers, or look for a limit of processes or memory"
+    return (
+        f"Each worker imports {script} anew: whatever is to run once must stand in it below the "
+        f'guard `if __name__ == "__main__":`'
+    )
+
+
+def _shut(client: Any, cluster: Any, remove: Callable[[bool], None]) -> None:
     for item in (client, cluster):
         if item is not None:
             # Whatever is wrong with the far end, the rest must be closed too.
             with suppress(Exception):
                 item.close()
-    if folder is not None:
-        shutil.rmtree(folder, ignore_errors=True)
+    # A cluster that was not finished leaves workers that are about to start, and to end.
+    remove(cluster is not None)
 
 
 def _cores() -> int:

@@ -34,7 +34,9 @@ from pvae_neuro.sim.engine import (
 from pvae_neuro.sim.noise import LARGEST_INDEX, check_seed, check_whole
 from pvae_neuro.sim.recording import Record, Recording, recorded_variables, variable_dtype
 from pvae_neuro.sim.trajectory import trajectory_array
-from pvae_neuro.utils.progress import Advance, no_advance
+from pvae_neuro.utils.arguments import checked
+from pvae_neuro.utils.arrays import real_array
+from pvae_neuro.utils.progress import Advance, shown_advance
 
 __all__ = ["LOCAL", "ScheduledEngine", "engine_for"]
 
@@ -72,6 +74,7 @@ class ScheduledEngine(Engine):
         If Dask's ``distributed`` is not installed.
     """
 
+    @checked
     def __init__(
         self, engine: str | Engine, scheduler: str, *, block: int | None = None, **options: Any
     ) -> None:
@@ -99,16 +102,17 @@ class ScheduledEngine(Engine):
     def _local(self) -> Engine:
         return get_engine(self._engine) if isinstance(self._engine, str) else self._engine
 
+    @checked
     def run(
         self,
         network: IntegerNetwork,
         inputs: ArrayLike,
-        steps: int,
-        seed: int,
+        steps: int = 32,
+        seed: int = 0,
         *,
         record: Record = "summary",
         first_sample: int = 0,
-        progress: Advance | None = None,
+        progress: Advance | bool | None = None,
     ) -> Recording:
         """Run a network on images; see :meth:`Engine.run`. Progress is told part by part."""
         steps = check_whole("steps", steps, 1, MOST_ITERATIONS)
@@ -118,19 +122,19 @@ class ScheduledEngine(Engine):
         self.require_support(network)
         # One clear error before anything travels.
         samples, frames, _ = encode_frames(network, inputs).shape
-        images = np.asarray(inputs)
+        images = real_array("inputs", inputs)
         size = self._block or self._part_size(network, samples, frames * steps, variables)
         starts = range(0, samples, size)
         calls = (
             (images[first : first + size], steps, seed, record, first_sample + first)
             for first in starts
         )
-        tell = progress or no_advance
         gathered = _Gathered(samples)
-        for place, part in self.map(run_part, (network, self._engine), calls):
-            first = starts[place]
-            gathered.take(first, part)
-            tell((min(first + size, samples) - first) * frames * steps)
+        with shown_advance(progress, f"engine {self.name}", samples * frames * steps) as tell:
+            for place, part in self.map(run_part, (network, self._engine), calls):
+                first = starts[place]
+                gathered.take(first, part)
+                tell((min(first + size, samples) - first) * frames * steps)
         return gathered.recording()
 
     def run_block(self, block: Block) -> BlockResult:

@@ -73,4 +73,6 @@ def run_part(
     """
     network, engine = subject
     runner = get_engine(engine) if isinstance(engine, str) else engine
-    return runner.run(network, images, steps, seed, record=record, first_sample=first_sample)
+    return runner.run(
+        network, images, steps, seed, record=record, first_sample=first_sample, progress=False
+    )

@@ -5,6 +5,7 @@ Each name is loaded at its first use, so that reading a NumPy file imports only 
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from pvae_neuro.utils import lazy
@@ -15,9 +16,7 @@ __all__ = sorted(_HOMES)  # noqa: PLE0605
 
 
 def __getattr__(name: str) -> Any:
-    value = lazy.load(__name__, name, _HOMES)
-    globals()[name] = value
-    return value
+    return lazy.load(sys.modules[__name__], name, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -4,7 +4,6 @@ from pvae_neuro.data.feeders import FEEDERS as FEEDERS
 from pvae_neuro.data.feeders import Feeder as Feeder
 from pvae_neuro.data.feeders import make_feeder as make_feeder
 from pvae_neuro.data.images import Images as Images
-from pvae_neuro.data.images import check_images as check_images
 from pvae_neuro.data.images import make_images as make_images
 from pvae_neuro.data.load import load_images as load_images
 from pvae_neuro.data.patches import PatchConfig as PatchConfig

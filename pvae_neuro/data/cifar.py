@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pvae_neuro.data.cache import Arrays
+from pvae_neuro.data.contents import Arrays
 from pvae_neuro.errors import InputError
 
 _SHAPE = (3, 32, 32)

@@ -14,25 +14,37 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from pvae_neuro.data.folder import stack_pictures
+from pvae_neuro.data.contents import Request
+from pvae_neuro.data.file_kinds import file_kind
+from pvae_neuro.data.folder import read_pictures
 from pvae_neuro.data.images import Float32, Images, check_size, make_images
-from pvae_neuro.data.numpy_files import SUFFIXES, read_numpy
-from pvae_neuro.data.pictures import list_pictures, read_picture
+from pvae_neuro.data.layout import arrange
+from pvae_neuro.data.listing import left_out_text, list_pictures
+from pvae_neuro.data.scale import check_scale
 from pvae_neuro.data.transforms import rotate_planes, shift_planes
 from pvae_neuro.errors import InputError
-from pvae_neuro.sim.noise import check_seed
+from pvae_neuro.sim.noise import LARGEST_INDEX, check_seed, check_whole
+from pvae_neuro.utils.arguments import checked
+from pvae_neuro.utils.arrays import real_array
+from pvae_neuro.utils.memory import require_memory
+from pvae_neuro.utils.paths import user_path
+from pvae_neuro.utils.show import show
 from pvae_neuro.utils.suggest import suggest
 
 if TYPE_CHECKING:
     from pvae_neuro.network import ImageShape
 
 Float64 = npt.NDArray[np.float64]
+
+LARGEST = 1e9
+"""Largest magnitude of the numbers that describe a feeder: shifts, angles, frequencies, ranges."""
 
 
 @runtime_checkable
@@ -77,10 +89,16 @@ class FrameSource(ABC):
         high: float,
         name: str,
     ) -> None:
-        self._frames = _whole(frames, "frames", 1)
-        self.steps_per_frame = _whole(steps_per_frame, "steps_per_frame", 1)
+        self._frames = check_whole("frames", frames, 1, LARGEST_INDEX)
+        self.steps_per_frame = check_whole("steps_per_frame", steps_per_frame, 1, LARGEST_INDEX)
         self.image_shape = image_shape
         self.low, self.high, self.name = float(low), float(high), name
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} {show(self.name)}: {self._frames} frames, "
+            f"{self.steps_per_frame} iterations on each>"
+        )
 
     def __len__(self) -> int:
         return self._frames
@@ -112,6 +130,11 @@ class _Scenes(FrameSource):
     """Base of feeders that show a set of images."""
 
     def __init__(self, images: Images, frames: int, steps_per_frame: int, suffix: str = "") -> None:
+        if not isinstance(images, Images):
+            raise InputError(
+                f"images: expected Images, which load_images and make_images return, got "
+                f"{show(images)}"
+            )
         super().__init__(
             frames, steps_per_frame, images.image_shape, images.low, images.high,
             images.name + suffix,
@@ -137,9 +160,18 @@ class Sequence(FrameSource):
     frames : array_like or path-like
         [T, H, W] (one scene), [T, B, H, W] or, in colour, [T, B, 3, H, W], as numbers that
         :func:`~pvae_neuro.data.load_images` would take; a path to such an ``.npy`` or ``.npz``
-        file; or to a folder of pictures, whose frames are in the order of their names.
+        file, or to a film [H, W, T] or [H, W, 3, T] in a ``.mat`` file; or to a folder of pictures,
+        whose frames are in natural order of their names (``frame_2`` before ``frame_10``).
     size : int or (int, int), optional
         Height and width to crop and resize the frames of a folder to.
+    scale : float, optional
+        The number that means 1, where the frames do not tell: see
+        :func:`~pvae_neuro.data.make_images`.
+
+    Attributes
+    ----------
+    about : str
+        What was read, in one line.
     """
 
     def __init__(
@@ -147,15 +179,18 @@ class Sequence(FrameSource):
         frames: npt.ArrayLike | str | os.PathLike[str],
         *,
         size: int | tuple[int, int] | None = None,
+        scale: float | None = None,
         steps_per_frame: int = 1,
     ) -> None:
-        name = "frames"
+        if scale is not None:
+            scale = check_scale(_check_number(scale, "scale"))
         if isinstance(frames, str | os.PathLike):
-            name = Path(frames).name
-            values = _read_frames(Path(frames), size)
+            path = user_path(frames)
+            name, (values, about, left) = path.name, _read_frames(path, size, scale)
         else:
-            values = np.asarray(frames)
-        images, batch = _frames_as_images(values, name)
+            name, values, about, left = "frames", real_array("frames", frames), "", scale
+        images, batch = _frames_as_images(values, name, left)
+        self.about = about or images.about
         self._pixels = images.pixels.reshape(len(values), batch, -1)
         super().__init__(
             len(values), steps_per_frame, images.image_shape, images.low, images.high, name
@@ -228,7 +263,9 @@ class Jittering(_Scenes):
         super().__init__(images, frames, steps_per_frame, ", jittering")
         self._planes = images.planes()
         self._sd = 1.0 if sd is None else _check_number(sd, "sd", lowest=0.0)
-        self._max_shift = None if max_shift is None else _whole(max_shift, "max_shift", 0)
+        self._max_shift = (
+            None if max_shift is None else check_whole("max_shift", max_shift, 0, int(LARGEST))
+        )
         self._seed = check_seed(seed)
 
     def shifts(self, t: int) -> npt.NDArray[np.int64]:
@@ -298,9 +335,10 @@ class DriftingGrating(FrameSource):
         frames: int = 100,
         steps_per_frame: int = 1,
     ) -> None:
-        shape = check_size(size)
+        shape, height = check_size(size), _check_amplitude(amplitude, low, high)
+        if not isinstance(zero_mean, bool | np.bool_):
+            raise InputError(f"zero_mean: expected True or False, got {show(zero_mean)}")
         super().__init__(frames, steps_per_frame, shape, low, high, "drifting gratings")
-        height = _check_amplitude(amplitude, low, high)
         options = _broadcast(
             {
                 "orientation": orientation, "spatial_frequency": spatial_frequency,
@@ -311,6 +349,9 @@ class DriftingGrating(FrameSource):
         _check_within(options["contrast"], 0.0, 1.0, "contrast")
         self._mean = (self.low + self.high) / 2.0
         self._cycles_per_frame = options["temporal_frequency"]
+        pixels = shape[0] * shape[1] * len(options["phase"])
+        # Two images in float64 of each grating, and as many in between.
+        require_memory(4 * 8 * pixels, f"gratings of {shape[0]}x{shape[1]} pixels")
         even, odd = _quadrature(shape, options)
         if zero_mean:
             even, odd = _without_mean(even, odd)
@@ -336,6 +377,7 @@ FEEDERS = tuple(_KINDS)
 """Names that :func:`make_feeder` knows."""
 
 
+@checked
 def make_feeder(name: str, images: Images | None = None, **options: Any) -> Feeder:
     """Make a feeder by its name, one of :data:`FEEDERS`, with the options of its class.
 
@@ -371,7 +413,8 @@ def _frames(name: str, images: Images | None, options: dict[str, Any]) -> dict[s
     scenes: Images = _scenes(name, images, options)["images"]
     planes = scenes.planes()
     colour = planes.shape[1] > 1
-    return {"frames": planes[:, None] if colour else planes}
+    # They are pixels already.
+    return {"frames": planes[:, None] if colour else planes, "scale": 1.0}
 
 
 def _size_and_range(name: str, images: Images | None, options: dict[str, Any]) -> dict[str, Any]:
@@ -389,31 +432,38 @@ _DEFAULTS = {"sequence": _frames, "drifting-grating": _size_and_range}
 """How images become arguments, for feeders that do not show them as they are."""
 
 
-def _check_number(value: float, name: str, lowest: float = -math.inf) -> float:
-    if not math.isfinite(value) or value < lowest:
-        bound = "" if lowest == -math.inf else f" of at least {lowest:g}"
-        raise InputError(f"{name}: expected a finite number{bound}, got {value}")
+def _check_number(value: float, name: str, lowest: float = -LARGEST) -> float:
+    number = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+    if not number or not lowest <= value <= LARGEST:
+        raise InputError(
+            f"{name}: expected a finite number from {lowest:g} to {LARGEST:g}, got {show(value)}"
+        )
     return float(value)
 
 
-def _whole(value: int, name: str, lowest: int) -> int:
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < lowest:
-        raise InputError(f"{name}: expected a whole number of at least {lowest}, got {value!r}")
-    return int(value)
-
-
-def _read_frames(path: Path, size: int | tuple[int, int] | None) -> npt.NDArray[Any]:
-    if path.suffix in SUFFIXES:
+def _read_frames(
+    path: Path, size: int | tuple[int, int] | None, scale: float | None
+) -> tuple[npt.NDArray[Any], str, float | None]:
+    """Frames, what was read, and the scale that is left to apply."""
+    kind = file_kind(path)
+    if kind is not None:
         if size is not None:
-            raise InputError("size: expected a folder of frames; a NumPy file is read as it is")
-        return read_numpy(path, "train", None).values
-    files = list_pictures(path)
+            raise InputError("size: expected a folder of frames; a file is read as it is")
+        contents = kind.read(path, Request("train", scale=scale))
+        values = real_array(path.name, contents.values)
+        if contents.layout is not None:  # The frames of one scene, in the order of their format.
+            values = arrange(values, contents.layout, path.name)[:, None]
+        return values, "", scale
     wanted = None if size is None else check_size(size)
-    return stack_pictures((read_picture(file, wanted) for file in files), files)[:, None]
+    listing = list_pictures(path)
+    read = read_pictures(listing.files, wanted, str(path), scale)
+    about = f"{len(read.values):,} frames; {read.about}; {left_out_text(listing.left_out)}"
+    return read.values[:, None], about, None if scale is None else 1.0
 
 
-def _frames_as_images(values: npt.NDArray[Any], name: str) -> tuple[Images, int]:
+def _frames_as_images(
+    values: npt.NDArray[Any], name: str, scale: float | None
+) -> tuple[Images, int]:
     """All frames of all scenes as one set of images, and the number of scenes."""
     if values.ndim not in (3, 4, 5) or values.size == 0:
         raise InputError(
@@ -422,7 +472,12 @@ def _frames_as_images(values: npt.NDArray[Any], name: str) -> tuple[Images, int]
         )
     batch = 1 if values.ndim == 3 else values.shape[1]
     image = values.shape[1:] if values.ndim == 3 else values.shape[2:]
-    images = make_images(values.reshape(len(values) * batch, *image), None, name)
+    images = make_images(
+        values.reshape(len(values) * batch, *image),
+        name=name,
+        scale=scale,
+        layout="NHW" if len(image) == 2 else "NCHW",
+    )
     return replace(images, name=name), batch
 
 
@@ -451,8 +506,11 @@ def _broadcast(options: dict[str, npt.ArrayLike]) -> dict[str, Float64]:
             f"{', '.join(options)} ({error})"
         ) from error
     for name, value in zip(options, wide, strict=True):
-        if value.ndim != 1 or value.size == 0 or not np.isfinite(value).all():
-            raise InputError(f"{name}: expected finite numbers, one or [B], got {options[name]!r}")
+        if value.ndim != 1 or value.size == 0 or not (np.abs(value) <= LARGEST).all():
+            raise InputError(
+                f"{name}: expected finite numbers up to {LARGEST:g}, one or [B], got "
+                f"{show(options[name])}"
+            )
     return dict(zip(options, wide, strict=True))
 
 

@@ -8,15 +8,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from pvae_neuro.data.contents import Contents
+from pvae_neuro.data.layout import ORDERS, arrange
+from pvae_neuro.data.scale import check_scale, divisor
 from pvae_neuro.errors import InputError
+from pvae_neuro.saved.model_file import LARGEST_INPUT
+from pvae_neuro.utils.arguments import checked
+from pvae_neuro.utils.arrays import real_array
+from pvae_neuro.utils.edges import tolerance
+from pvae_neuro.utils.show import show
 
 if TYPE_CHECKING:
-    from pvae_neuro.network import ImageShape
+    from pvae_neuro.network import ImageShape, Input
 
 Float32 = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
 COLOURS = 3
+# Sides of pictures that formats can store.
+_LONGEST = 1 << 16
+# Orders of axes in which colours are looked for, with their axis.
+_COLOURS_LATER = {"NHWC": 3, "HWCN": 2}
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +51,21 @@ class Images:
     name: str
     """Where the images came from."""
 
+    about: str = ""
+    """What was read and how it was taken, in one line."""
+
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.image_shape or self.pixels.shape[1:]))
+        labels = "without labels" if self.labels is None else "with labels"
+        return (
+            f"<Images {show(self.name)}: {len(self.pixels)} of {shape} pixels in "
+            f"[{self.low:g}, {self.high:g}], {labels}>"
+        )
+
+    def __array__(self, dtype: npt.DTypeLike = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        """The pixels: images can be given wherever an array of images can."""
+        return (np.array if copy else np.asarray)(self.pixels, dtype)
+
     def select(self, indices: slice | npt.NDArray[np.int64]) -> Images:
         """Some of the images, with their labels."""
         labels = None if self.labels is None else self.labels[indices]
@@ -49,7 +76,8 @@ class Images:
         if count is None or count >= len(self.pixels):
             return self
         # A copy, so that the memory of the whole set can be freed.
-        return self.select(np.arange(count))
+        first = self.select(np.arange(count))
+        return replace(first, about=f"{self.about}; the first {count:,}") if self.about else first
 
     def planes(self) -> Float32:
         """Pixels as [N, C, H, W], C = 1 for grey images; a view.
@@ -65,65 +93,107 @@ class Images:
         return self.pixels.reshape(len(self.pixels), *(channels or [1]), height, width)
 
 
+@checked
 def make_images(
-    values: npt.NDArray[Any], labels: npt.NDArray[Any] | None = None, name: str = "images"
+    values: object,
+    labels: npt.ArrayLike | None = None,
+    name: str = "images",
+    *,
+    scale: float | None = None,
+    layout: str | None = None,
 ) -> Images:
     """Images from an array [N, M], [N, H, W] or [N, C, H, W], C 1 or 3, and integer labels [N].
 
-    Bytes are divided by 255. Values that fit [0, 1] declare that range, others [-m, m], m the
-    largest magnitude.
+    Parameters
+    ----------
+    values : array_like
+        Bytes are divided by 255 and 16-bit numbers by 65535, unless they could mean something else
+        (:mod:`pvae_neuro.data.scale`). Values that fit [0, 1] declare that range; if there are
+        negative ones, [-m, m], m the largest magnitude. Others need a scale.
+    labels : array_like of int [N], optional
+    name : str
+        Where they came from.
+    scale : float, optional
+        Divide by this number instead; 1 takes the values as they are.
+    layout : str, optional
+        Another order of the axes, such as ``HWN``; see :func:`~pvae_neuro.data.layout.arrange`.
 
-    Raises :class:`InputError` if the values are no images, or if there is not one label for each.
+    Raises
+    ------
+    InputError
+        If the values are no images or their meaning is not clear, or if there is not one label for
+        each.
     """
-    if values.ndim not in (2, 3, 4) or values.size == 0 or values.dtype.kind not in "fiub":
+    if scale is not None:
+        scale = check_scale(scale)
+    numbers = None if labels is None else real_array(f"{name}: labels", labels)
+    return images_of(Contents(values, numbers), name, scale=scale, layout=layout)
+
+
+def images_of(
+    contents: Contents,
+    name: str,
+    *,
+    scale: float | None = None,
+    layout: str | None = None,
+    model: Input | None = None,
+) -> Images:
+    """As :func:`make_images`, of what a reader returned, for a model where that is known.
+
+    What the user says comes before what a format says.
+    """
+    span, wanted = (None, None) if model is None else ((model.low, model.high), model.image_shape)
+    values = real_array(name, contents.values)
+    order = contents.layout if layout is None else layout
+    values = arrange(values, order, name, wanted)
+    if values.ndim not in (2, 3, 4) or values.size == 0:
         raise InputError(
             f"{name}: expected numbers of shape [N, M], [N, H, W] or [N, C, H, W], got "
             f"{values.dtype} {list(values.shape)}"
         )
     shape = image_shape_of(values.shape, name)
+    labels = _check_labels(contents.labels, len(values), name)
     pixels = _to_float32(values.reshape(len(values), -1))
-    if values.dtype == np.uint8:
-        pixels /= np.float32(255)
-    _check_finite(pixels)
-    low, high = natural_range(float(pixels.min()), float(pixels.max()))
-    return Images(pixels, _check_labels(labels, len(pixels), name), shape, low, high, name)
-
-
-def check_images(
-    x: npt.ArrayLike,
-    pixels: int,
-    image_shape: ImageShape | None = None,
-    low: float = 0.0,
-    high: float = 1.0,
-    clip: bool = False,
-) -> Float32:
-    """Refuse images that a model cannot take; flatten the others to a fresh float32 [N, M].
-
-    Parameters
-    ----------
-    x : array_like
-        [N, M], [N, H, W] or [N, C, H, W]; a grey model takes [N, 1, H, W] too. Bytes are not
-        rescaled.
-    pixels, image_shape, low, high
-        M, shape and range that the model declares.
-    clip : bool
-        Clip values outside the range instead of refusing them.
-
-    Raises
-    ------
-    InputError
-        If the shape does not fit, the batch is empty, or values are not finite real numbers within
-        the range.
-    """
-    values = np.asarray(x)
-    if values.dtype.kind not in "fiub":
-        raise InputError(f"images: expected real numbers, got dtype {values.dtype}")
-    result = _to_float32(_flatten(values, pixels, image_shape))
-    _check_finite(result)
-    if clip:
-        return np.clip(result, np.float32(low), np.float32(high), out=result)
-    _check_range(result, low, high)
-    return result
+    if values.dtype.kind == "f":
+        _check_finite(pixels, name)
+    declared = _declared(contents.declared, name)
+    found = pixels.min(), pixels.max()
+    divided = divisor(
+        values.dtype,
+        (float(found[0]), float(found[1])),
+        name,
+        scale=contents.scale if scale is None else scale,
+        declared=declared,
+        model_range=span,
+    )
+    if divided != 1.0:
+        pixels /= np.float32(divided)
+    # Rounded as the pixels are.
+    lowest, highest = (float(value / np.float32(divided)) for value in found)
+    low, high = declared or natural_range(lowest, highest)
+    if max(-low, high) > LARGEST_INPUT:
+        raise InputError(
+            f"{name}: expected values within {LARGEST_INPUT:g} of zero, got [{low:g}, {high:g}]",
+            remedy="scale",
+        )
+    slack = tolerance(low, high)
+    if not low - slack <= lowest <= highest <= high + slack:
+        raise InputError(
+            f"{name}: its array 'range' must be [low, high] around all values, here "
+            f"[{lowest:.9g}, {highest:.9g}], got [{low:.9g}, {high:.9g}]"
+        )
+    if not low <= lowest <= highest <= high:  # By no more than a few roundings.
+        np.clip(pixels, np.float32(low), np.float32(high), out=pixels)
+    meaning = contents.meaning or f"{values.dtype} {_divided(divided)}"
+    parts = (
+        f"{name}: {_described(shape, pixels)}",
+        meaning,
+        f"values in [{lowest:.6g}, {highest:.6g}]",
+        *([] if model else [f"declared range [{low:.6g}, {high:.6g}]"]),
+        *_turned(contents, layout),
+        *contents.said,
+    )
+    return Images(pixels, labels, shape, low, high, name, "; ".join(parts))
 
 
 def image_shape_of(batch: tuple[int, ...], name: str) -> ImageShape | None:
@@ -136,26 +206,34 @@ def image_shape_of(batch: tuple[int, ...], name: str) -> ImageShape | None:
         return batch[2], batch[3]
     if len(batch) == 4 and batch[1] == COLOURS:
         return COLOURS, batch[2], batch[3]
-    channels_last = len(batch) == 4 and batch[3] in (1, COLOURS)
-    hint = "; channels come first here: images.transpose(0, 3, 1, 2)" if channels_last else ""
+    last = next((o for o, axis in _COLOURS_LATER.items() if batch[axis] in (1, COLOURS)), None)
+    hint = f"; colours come first here: give the layout {last} if that is their order"
     raise InputError(
         f"{name}: expected shape [N, M], [N, H, W] or [N, C, H, W] with C 1 or 3, "
-        f"got {list(batch)}{hint}"
+        f"got {list(batch)}{hint if last else ''}",
+        remedy="layout" if last else None,
     )
 
 
 def natural_range(lowest: float, highest: float) -> tuple[float, float]:
-    """Range to declare for values that span [lowest, highest]: [0, 1] or a symmetric one."""
+    """Range to declare for values that span [lowest, highest]: [0, 1] or a symmetric one.
+
+    Values that leave [0, 1] by a rounding or two count as within it.
+    """
+    slack = tolerance(0.0, 1.0)
     size = max(-lowest, highest)
-    return (0.0, 1.0) if lowest >= 0.0 and highest <= 1.0 else (-size, size)
+    return (0.0, 1.0) if lowest >= -slack and highest <= 1.0 + slack else (-size, size)
 
 
 def check_size(size: int | tuple[int, int]) -> tuple[int, int]:
     """(H, W) from one number, for squares, or from two whole numbers of at least 1."""
     pair: Any = (size, size) if isinstance(size, int | np.integer) else size
     whole = isinstance(pair, tuple | list) and all(isinstance(s, int | np.integer) for s in pair)
-    if not whole or len(pair) != 2 or min(pair) < 1 or isinstance(size, bool):
-        raise InputError(f"size: expected pixels, one whole number or (H, W), got {size!r}")
+    fits = whole and len(pair) == 2 and all(1 <= side <= _LONGEST for side in pair)
+    if not fits or isinstance(size, bool):
+        raise InputError(
+            f"size: expected pixels, one whole number from 1 to {_LONGEST} or (H, W), got {size!r}"
+        )
     return int(pair[0]), int(pair[1])
 
 
@@ -165,44 +243,49 @@ def _to_float32(values: npt.NDArray[Any]) -> Float32:
         return np.array(values, dtype=np.float32, order="C")
 
 
-def _check_finite(values: Float32) -> None:
+def _check_finite(values: Float32, name: str) -> None:
     bad = ~np.isfinite(values)
     if bad.any():
         row = int(np.argmax(bad.any(axis=1)))
         raise InputError(
-            f"images: {int(bad.sum())} values are NaN or infinite, the first in image {row}; "
-            f"expected finite numbers, to which clipping cannot repair them: clean the data"
+            f"{name}: expected finite numbers within float32, got {int(bad.sum()):,} that are NaN "
+            f"or infinite, the first in image {row}; clean the data"
         )
 
 
-def _flatten(
-    values: npt.NDArray[Any], pixels: int, image_shape: ImageShape | None
-) -> npt.NDArray[Any]:
-    shape = values.shape[1:]
-    allowed: list[tuple[int, ...]] = [(pixels,)]
-    if image_shape is not None:
-        allowed.append(tuple(image_shape))
-    # A single channel changes nothing in the order of the pixels.
-    squeezed = shape[1:] if len(shape) == 3 and shape[0] == 1 else shape
-    if values.ndim < 2 or (shape not in allowed and squeezed not in allowed):
-        shapes = " or ".join(f"[N, {', '.join(map(str, each))}]" for each in allowed)
-        hint = "; add a leading axis for a single image" if values.size == pixels else ""
-        raise InputError(f"images: expected shape {shapes}, got {list(values.shape)}{hint}")
-    if len(values) == 0:
-        raise InputError(f"images: expected at least one, got an empty batch {list(values.shape)}")
-    return values.reshape(len(values), pixels)
-
-
-def _check_range(values: Float32, low: float, high: float) -> None:
-    lowest, highest = float(values.min()), float(values.max())
-    # Some slack, because the declared bounds themselves may have been rounded to float32.
-    slack = 1e-6 * max(abs(low), abs(high))
-    if lowest < low - slack or highest > high + slack:
-        hint = "divide bytes by 255, or " if 1.0 < highest <= 255.0 else ""
+def _declared(values: npt.NDArray[Any] | None, name: str) -> tuple[float, float] | None:
+    """The range that a file declares."""
+    if values is None:
+        return None
+    numbers = values.shape == (2,) and values.dtype.kind in "fiu"
+    low, high = map(float, values.tolist()) if numbers else (0.0, 0.0)
+    if not (low < high and np.isfinite([low, high]).all()):
         raise InputError(
-            f"images: expected values in [{low:g}, {high:g}], the range that the model was trained "
-            f"on, got [{lowest:g}, {highest:g}]; {hint}clip them"
+            f"{name}: its array 'range' must be [low, high], two finite numbers, got "
+            f"{values.dtype} {values.tolist() if values.size <= 4 else list(values.shape)}"
         )
+    return low, high
+
+
+def _described(shape: ImageShape | None, pixels: Float32) -> str:
+    count = len(pixels)
+    images = "image" if count == 1 else "images"
+    if shape is None:
+        return f"{count:,} flat {images} of {pixels.shape[1]:,} pixels"
+    kind = "grey" if len(shape) == 2 else "colour"
+    return f"{count:,} {kind} {images} of {shape[-2]}x{shape[-1]} (height x width)"
+
+
+def _divided(by: float) -> str:
+    return "as they are" if by == 1.0 else f"divided by {by:g}"
+
+
+def _turned(contents: Contents, layout: str | None) -> tuple[str, ...]:
+    order = layout or contents.layout
+    if order is None or order.upper() in ORDERS:
+        return ()
+    said = "as asked" if layout else "as its format stores them"
+    return (f"axes of {list(np.shape(contents.values))} read as {order.upper()}, {said}",)
 
 
 def _check_labels(labels: npt.NDArray[Any] | None, count: int, name: str) -> Labels | None:

@@ -1,107 +1,200 @@
-"""``load_images``: read a data set by name, a NumPy file, or a folder of pictures."""
+"""``load_images``: read a data set by name, a file of images, or a folder."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy.typing as npt
-
-from pvae_neuro.data.images import Images, make_images
-from pvae_neuro.data.numpy_files import SUFFIXES, read_numpy
-from pvae_neuro.data.torchvision_sets import RESIZED_SETS, TORCHVISION_SETS, read_torchvision
+from pvae_neuro.data.contents import PARTS, SPLITS, Contents, Request
+from pvae_neuro.data.events import holds_events, read_event_folder
+from pvae_neuro.data.file_kinds import file_kind
+from pvae_neuro.data.images import Images, check_size, images_of
+from pvae_neuro.data.named_sets import NAMED_SETS, RESIZED_SETS, read_named_set
+from pvae_neuro.data.scale import check_scale
 from pvae_neuro.errors import InputError
+from pvae_neuro.network import Input
+from pvae_neuro.utils.arguments import checked
+from pvae_neuro.utils.memory import memory_limit, require_memory
+from pvae_neuro.utils.paths import user_path
+from pvae_neuro.utils.progress import StageProgress, shown_stages
 from pvae_neuro.utils.suggest import suggest
+from pvae_neuro.utils.whole_file import check_regular
+
+if TYPE_CHECKING:
+    from pvae_neuro.data.folder import FolderPictures
+
+_PICTURES = frozenset({"size", "scale"})
 
 
+@checked
 def load_images(
-    dataset: str,
+    dataset: str | os.PathLike[str],
     data_root: str | os.PathLike[str] = "data",
-    split: str = "train",
+    split: str | None = "train",
     key: str | None = None,
     *,
     size: int | tuple[int, int] | None = None,
     limit: int | None = None,
     seed: int = 0,
+    scale: float | None = None,
+    layout: str | None = None,
+    model: Input | None = None,
+    max_memory: int | None = None,
+    progress: StageProgress | bool | None = None,
 ) -> Images:
-    """Read a data set by name, or images from a NumPy file or a folder.
+    """Read a data set by name, or images from a file or a folder; ``about`` says what was taken.
 
     Parameters
     ----------
-    dataset : str
-        One of :data:`~pvae_neuro.data.torchvision_sets.TORCHVISION_SETS`; or a path to an
-        ``.npy`` or ``.npz`` file that holds [N, M], [N, H, W] or [N, C, H, W] with C 1 or 3; or a
-        folder of images (:mod:`pvae_neuro.data.folder`). A name takes precedence over a folder of
-        that name: write ``./mnist`` for the folder. See :func:`~pvae_neuro.data.make_images` for
-        the range; an array ``range`` in an ``.npz`` declares it for all its parts.
+    dataset : str or path-like
+        One of :data:`~pvae_neuro.data.named_sets.NAMED_SETS`; or a path to a file that
+        :data:`~pvae_neuro.data.file_kinds.FILE_KINDS` names (``.npy``, ``.npz``, ``.mat``, IDX,
+        ``.bin``) or a picture; or a folder of pictures
+        (:mod:`pvae_neuro.data.folder`) or of N-MNIST's recordings. A name takes precedence over a
+        folder of that name: write ``./mnist`` for the folder. An array ``range`` in an ``.npz``
+        declares the range of all its parts.
     data_root : path-like
-        Folder that holds torchvision's data sets. Nothing is ever downloaded.
-    split : {"train", "test"}
-        Which part.
+        Folder that holds named data sets. Nothing is ever downloaded.
+    split : {"train", "test", "all"}, optional
+        Which part; None takes the test part where the data have parts, and everything where they
+        have none. A file without parts is read whole.
     key : str, optional
-        Array of an ``.npz`` to read; by default the one named ``split``, or ``images``, or the
-        only one.
+        Array of an ``.npz`` or ``.mat`` to read, instead of the one that its name tells.
     size : int or (int, int), optional
-        Height and width that images of a folder, or of CelebA (default 128), are cropped about
-        their centre and resized to.
+        Height and width that pictures, or images of CelebA (default 128), are cropped about their
+        centre and resized to.
     limit : int, optional
         Read the first images only.
     seed : int
         Of the division of a folder that has no ``train`` and ``test`` folders.
+    scale : float, optional
+        Number that values are divided by; see :func:`~pvae_neuro.data.make_images` for what is
+        certain without it.
+    layout : str, optional
+        Order of the axes of an array; see :func:`~pvae_neuro.data.layout.arrange`.
+    model : Input, optional
+        What the model takes that the images are for. Floats are then taken as they are, since its
+        range is known, a shape that fits is certain, and grey pictures have three equal channels
+        where the model takes colours.
+    max_memory : int, optional
+        Limit in bytes for what is read; by default half of what is available.
+    progress : callable or bool, optional
+        Of reading a folder of pictures: see :mod:`pvae_neuro.utils.progress`.
 
     Raises
     ------
     InputError
-        If the data are absent or unreadable, or hold no images, or the options do not fit.
+        If the data are absent or unreadable, hold no images, exceed the limit of memory, or have no
+        certain meaning, or the options do not fit.
     MissingDependencyError
         If torchvision, Pillow or SciPy is needed and not installed.
     """
-    if split not in ("train", "test"):
-        raise InputError(f"split: expected 'train' or 'test', got {split!r}")
-    if limit is not None and (isinstance(limit, bool) or limit < 1):
+    if split is not None and split not in SPLITS:
+        raise InputError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
+    if limit is not None and limit < 1:
         raise InputError(f"limit: expected at least 1 image, got {limit}")
-    name, path = dataset.lower(), Path(dataset)
-    is_set, is_file = name in TORCHVISION_SETS, path.suffix in SUFFIXES
-    if size is not None and (is_file or is_set) and name not in RESIZED_SETS:
+    try:
+        source = _find(dataset, user_path(data_root))
+    except OSError as error:
+        raise InputError(f"{dataset}: cannot be read ({error.strerror or error})") from error
+    if scale is not None:
+        scale = check_scale(scale)
+    wanted = None if size is None else check_size(size)
+    for option, given in {"size": size, "key": key, "layout": layout}.items():
+        if given is not None and option not in source.heeds:
+            raise InputError(_UNHEEDED[option].format(os.fspath(dataset)))
+    with memory_limit(max_memory), shown_stages(progress) as tell:
+        if wanted is not None:
+            # In three colours, as floats.
+            require_memory(12 * wanted[0] * wanted[1], f"size {wanted[0]}x{wanted[1]}")
+        colours = model is not None and len(model.image_shape or ()) == 3
+        request = Request(split, key, wanted, limit, scale, seed, colours, tell)
+        contents = source.read(request)
+        left = None if "scale" in source.heeds else scale
+        images = images_of(contents, source.name, scale=left, layout=layout, model=model)
+    if model is not None and wanted is None and "size" in source.heeds:
+        _check_size(images, model)
+    return images.take(limit)
+
+
+def _check_size(images: Images, model: Input) -> None:
+    """Refuse images of another size than a model's, where they could be resized."""
+    *_, height, width = images.planes().shape
+    own = model.image_shape
+    unfit = images.pixels.shape[1] != model.size if own is None else (height, width) != own[-2:]
+    if unfit:
+        expected = f"{model.size:,} pixels in all" if own is None else f"{own[-2]}x{own[-1]} pixels"
         raise InputError(
-            f"size: only images of a folder, or of {' or '.join(RESIZED_SETS)}, can be resized; "
-            f"{dataset!r} is read as it is"
+            f"{images.name}: expected pictures of {expected}, as the model takes, got "
+            f"{height}x{width} (height x width); give a size to crop and resize them to",
+            remedy="size",
         )
-    if is_set:
-        images, labels = read_torchvision(name, Path(data_root), split, size, limit)
-        return make_images(images, labels, name).take(limit)
-    if is_file:
-        values, given, declared = read_numpy(path, split, key)
-        return _with_range(make_images(values, given, path.name), declared).take(limit)
-    return _from_folder(dataset, split, size, limit, seed)
 
 
-def _from_folder(
-    dataset: str, split: str, size: int | tuple[int, int] | None, limit: int | None, seed: int
-) -> Images:
+_UNHEEDED = {
+    "size": (
+        f"size: only pictures, or images of {' or '.join(RESIZED_SETS)}, can be resized; "
+        f"{{!r}} is read as it is"
+    ),
+    "key": "key: only .npz and .mat files have arrays with names, not {!r}",
+    "layout": "layout: only arrays may be in another order of axes, not {!r}",
+}
+
+
+class _Source(NamedTuple):
+    """Where images come from."""
+
+    name: str
+    read: Callable[[Request], Contents]
+    heeds: frozenset[str]
+
+
+def _find(dataset: str | os.PathLike[str], root: Path) -> _Source:
+    path, written = user_path(dataset), os.fspath(dataset)
+    name = written.lower()
+    if name in NAMED_SETS:
+        heeds = frozenset({"size"} if name in RESIZED_SETS else ())
+        return _Source(name, partial(read_named_set, name, root), heeds)
+    kind = file_kind(path)
+    if kind is not None:
+        return _Source(path.name, partial(kind.read, path), kind.heeds)
+    if path.is_dir():
+        title = path.resolve().name
+        if holds_events(path):
+            return _Source(title, partial(read_event_folder, path), frozenset())
+        return _Source(title, partial(_read_folder, path), _PICTURES)
+    if path.is_file():
+        return _Source(path.name, partial(_read_picture, path), _PICTURES)
+    check_regular(path)
+    raise InputError(
+        f"dataset {written!r}: expected the name of a data set, an existing folder of images, or a "
+        f"file of images such as .npy or .npz{suggest(written, NAMED_SETS)}"
+    )
+
+
+def _read_folder(path: Path, request: Request) -> Contents:
     from pvae_neuro.data.folder import read_folder
 
-    path = Path(dataset)
-    if not path.is_dir():
-        raise InputError(
-            f"dataset {dataset!r}: expected the name of a data set, an existing folder of images, "
-            f"or a .npy or .npz file{suggest(dataset, TORCHVISION_SETS)}"
-        )
-    return make_images(read_folder(path, split, size, limit, seed), None, path.resolve().name)
+    parts = any((path / part).is_dir() for part in PARTS)
+    split = request.split or ("test" if parts else "all")
+    read = read_folder(
+        path, split, request.size, request.limit, request.seed, request.scale, request.progress,
+        request.colours,
+    )  # fmt: skip
+    return _divided(read, request)
 
 
-def _with_range(images: Images, declared: npt.NDArray[Any] | None) -> Images:
-    """Replace the range that follows from the values by the one that a file declares."""
-    if declared is None:
-        return images
-    lowest, highest = float(images.pixels.min()), float(images.pixels.max())
-    numbers = declared.shape == (2,) and declared.dtype.kind in "fiu"
-    low, high = declared.tolist() if numbers else (0.0, 0.0)
-    if not (low < high and low <= lowest <= highest <= high):
-        raise InputError(
-            f"{images.name}: its array 'range' must be [low, high] around all values, here "
-            f"[{lowest:g}, {highest:g}], got {declared.tolist()}"
-        )
-    return replace(images, low=float(low), high=float(high))
+def _read_picture(path: Path, request: Request) -> Contents:
+    from pvae_neuro.data.folder import read_pictures
+
+    read = read_pictures([path], request.size, path.name, request.scale, colours=request.colours)
+    return _divided(read, request)
+
+
+def _divided(read: FolderPictures, request: Request) -> Contents:
+    """Pictures, which their reader has divided if there is a scale, and integers in any case."""
+    scale = None if request.scale is None else 1.0
+    return Contents(read.values, scale=scale, layout=read.layout, meaning=read.about)

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,19 +15,25 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
-from pvae_neuro.data.folder import TEST_FRACTION, split_pictures
+from pvae_neuro.data.folder import TEST_FRACTION, Facts, split_pictures
 from pvae_neuro.data.images import Float32, natural_range
 from pvae_neuro.data.pictures import read_picture, to_grey
 from pvae_neuro.data.whitening import (
     CUTOFF,
+    LARGEST_RADIUS,
+    RADIUS_WORDS,
     normalize_contrast,
     normalize_local_contrast,
     whiten,
 )
 from pvae_neuro.errors import InputError
-from pvae_neuro.sim.noise import check_seed
+from pvae_neuro.sim.noise import check_seed, check_whole
+from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.files import atomic_path
-from pvae_neuro.utils.progress import Advance, StageProgress, no_stages, stage_advance
+from pvae_neuro.utils.memory import require_memory
+from pvae_neuro.utils.paths import user_path
+from pvae_neuro.utils.progress import Advance, StageProgress, shown_stages, stage_advance
+from pvae_neuro.utils.show import show
 
 # A patch whose standard deviation is below this fraction of its photograph's is constant up to
 # rounding.
@@ -70,8 +77,8 @@ class PatchConfig:
     test_fraction: float = TEST_FRACTION
     """Fraction of the photographs to hold out where a folder has no ``train`` and ``test``."""
 
-    dtype: Literal["float16", "float32"] = "float16"
-    """Of the patches in a file."""
+    dtype: Literal["auto", "float16", "float32"] = "auto"
+    """Of the patches in a file; ``"auto"`` is float16 unless its range is too small for them."""
 
     seed: int = 0
     """Of the division of photographs, of positions and of the order."""
@@ -79,20 +86,14 @@ class PatchConfig:
     def __post_init__(self) -> None:
         """Check every option."""
         check_seed(self.seed)
-        checks = {
-            "size": (self.size >= 2, "at least 2 pixels"),
-            "train": (self.train >= 1, "at least 1 patch"),
-            "test": (self.test >= 1, "at least 1 patch"),
-            "cutoff": (0.0 < self.cutoff <= 1.0, "a part of the Nyquist frequency, in (0, 1]"),
-            "radius": (0.0 < self.radius < math.inf, "a positive number of pixels"),
-            "minimum_contrast": (0.0 <= self.minimum_contrast < math.inf, "0 or more"),
-            "test_fraction": (0.0 < self.test_fraction < 1.0, "a fraction between 0 and 1"),
-            "contrast": (self.contrast in _CONTRASTS, "'none', 'image' or 'local'"),
-            "dtype": (self.dtype in ("float16", "float32"), "'float16' or 'float32'"),
-        }
-        for name, (fits, expected) in checks.items():
-            if not fits:
-                raise InputError(f"{name}: expected {expected}, got {getattr(self, name)!r}")
+        for name, (lowest, highest) in _WHOLE.items():
+            check_whole(name, getattr(self, name), lowest, highest)
+        for name, (fits, expected) in _RULES.items():
+            value = getattr(self, name)
+            kind = type(getattr(PatchConfig, name))
+            right = isinstance(value, Real if kind is float else kind)
+            if not right or (kind is float and isinstance(value, bool)) or not fits(value):
+                raise InputError(f"{name}: expected {expected}, got {show(value)}")
 
 
 _CONTRASTS: dict[str, Callable[[Float32, PatchConfig], Float32]] = {
@@ -102,7 +103,25 @@ _CONTRASTS: dict[str, Callable[[Float32, PatchConfig], Float32]] = {
 }
 
 
-@dataclass(frozen=True, eq=False)
+# The largest photograph that is decoded has about 13,000 pixels on a side.
+_WHOLE = {"size": (2, 10_000), "train": (1, 10**9), "test": (1, 10**9)}
+_DTYPES = ("auto", "float16", "float32")
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "whiten": (lambda value: True, "True or False"),
+    "cutoff": (lambda value: 0.0 < value <= 1.0, "a part of the Nyquist frequency, in (0, 1]"),
+    "contrast": (lambda value: value in _CONTRASTS, "'none', 'image' or 'local'"),
+    "radius": (lambda value: 0.0 < value <= LARGEST_RADIUS, RADIUS_WORDS),
+    "standardize": (lambda value: True, "True or False"),
+    "minimum_contrast": (lambda value: 0.0 <= value < math.inf, "0 or more"),
+    "test_fraction": (lambda value: 0.0 < value < 1.0, "a fraction between 0 and 1"),
+    "dtype": (lambda value: value in _DTYPES, "'auto', 'float16' or 'float32'"),
+}
+# Values of which the largest lies in this range have, in float16, errors of at most 2^-11 of
+# themselves, down to a thousandth of the largest.
+_FLOAT16_RANGE = (2.0**-4, float(np.finfo(np.float16).max))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class PatchSet:
     """Patches of photographs, in random order."""
 
@@ -125,20 +144,37 @@ class PatchSet:
 
     config: PatchConfig
 
+    about: str
+    """One line: photographs read, their depth, what was left out, and the type in a file."""
+
+    @property
+    def dtype(self) -> str:
+        """Type of the patches in a file: float16 or float32."""
+        return _stored_type(self.config, *self._extremes())
+
     @property
     def value_range(self) -> tuple[float, float]:
         """[0, 1] if all values lie there once stored, else [-m, m], m the largest magnitude."""
-        parts = [part.astype(self.config.dtype) for part in (self.train, self.test)]
-        lowest = min(float(part.min()) for part in parts)
-        return natural_range(lowest, max(float(part.max()) for part in parts))
+        kind = np.dtype(self.dtype).type
+        lowest, highest = self._extremes()
+        return natural_range(float(kind(lowest)), float(kind(highest)))
+
+    def _extremes(self) -> tuple[float, float]:
+        parts = (self.train, self.test)
+        return min(float(p.min()) for p in parts), max(float(p.max()) for p in parts)
+
+    def __repr__(self) -> str:
+        count, test, side = len(self.train), len(self.test), self.config.size
+        return f"PatchSet({count:,} to train on, {test:,} to test on, {side}x{side} pixels)"
 
 
+@checked
 def extract_patches(
     folder: str | os.PathLike[str],
     config: PatchConfig | None = None,
-    progress: StageProgress = no_stages,
+    progress: StageProgress | bool | None = None,
 ) -> PatchSet:
-    """Cut patches out of a folder of photographs (PNG, JPEG, TIFF, BMP; subfolders too).
+    """Cut patches out of a folder of photographs (any pictures; subfolders too).
 
     Photographs are divided before anything is cut, by folders ``train`` and ``test`` or by the
     seed: one that gives held-out patches gives none to train on. Files with the same bytes count as
@@ -146,29 +182,42 @@ def extract_patches(
     without replacement. If the photographs were whitened or normalized, all patches are divided by
     one number that gives the training patches unit variance; otherwise they stay in [0, 1].
 
+    ``progress`` is told of photographs; True shows a bar, False nothing, and by default a terminal
+    shows a bar and a notebook a line now and then.
+
     Raises :class:`InputError` if a photograph is unreadable, constant, smaller than a patch, in
-    both parts, or has too few patches of enough contrast, and :class:`MissingDependencyError`
-    without Pillow.
+    both parts, or has too few patches of enough contrast, if there is not enough memory, or values
+    exceed float16 where that is asked for, and :class:`MissingDependencyError` without Pillow.
     """
     config = config or PatchConfig()
-    root = Path(folder)
-    parts = split_pictures(root, config.test_fraction, config.seed, distinct=True)
-    files = [path for part in parts for path in part]
-    advance = stage_advance(progress, "photographs", len(files))
-    (train, train_source), (test, test_source) = (
-        _cut_part(part, total, first, config, advance)
-        for part, total, first in zip(
-            parts, (config.train, config.test), (0, len(parts[0])), strict=True
+    root = user_path(folder)
+    total = config.train + config.test
+    # The patches, each part of them in order of photographs, and those divided by one number.
+    require_memory(3 * 4 * total * config.size**2, f"{total:,} patches")
+    division = split_pictures(root, config.test_fraction, config.seed, distinct=True)
+    parts = (division.train, division.test)
+    files = division.train + division.test
+    facts = Facts()
+    with shown_stages(progress) as tell:
+        advance = stage_advance(tell, "photographs", len(files))
+        (train, train_source), (test, test_source) = (
+            _cut_part(part, total, first, config, facts, advance)
+            for part, total, first in zip(
+                parts, (config.train, config.test), (0, len(parts[0])), strict=True
+            )
         )
-    )
     scale = _scale(train, config)
     names = tuple(path.relative_to(root).as_posix() for path in files)
-    divisor = np.float32(scale)
-    return PatchSet(
-        train / divisor, test / divisor, train_source, test_source, names, scale, config
+    train, test = train / np.float32(scale), test / np.float32(scale)
+    lowest, highest = min(train.min(), test.min()), max(train.max(), test.max())
+    about = (
+        f"{len(files):,} photographs, {division.how}; {facts}; {division.left_out_text}; stored as "
+        f"{_stored_type(config, float(lowest), float(highest))}"
     )
+    return PatchSet(train, test, train_source, test_source, names, scale, config, about)
 
 
+@checked
 def save_patches(patches: PatchSet, path: str | os.PathLike[str]) -> None:
     """Write patches to an ``.npz``, whole or not at all; :func:`load_images` reads it.
 
@@ -176,13 +225,14 @@ def save_patches(patches: PatchSet, path: str | os.PathLike[str]) -> None:
     ``train_photograph`` and ``test_photograph`` [N], ``photographs`` (names), ``scale`` and
     ``config`` (JSON).
     """
-    if Path(path).suffix != ".npz":
+    target = user_path(path)
+    if target.suffix != ".npz":
         raise InputError(f"{path}: expected a name that ends in .npz")
-    with atomic_path(path) as temporary:
+    with atomic_path(target) as temporary:
         np.savez(
             temporary,
-            train=patches.train.astype(patches.config.dtype),
-            test=patches.test.astype(patches.config.dtype),
+            train=patches.train.astype(patches.dtype),
+            test=patches.test.astype(patches.dtype),
             range=np.array(patches.value_range),
             train_photograph=patches.train_photograph,
             test_photograph=patches.test_photograph,
@@ -190,6 +240,19 @@ def save_patches(patches: PatchSet, path: str | os.PathLike[str]) -> None:
             scale=np.float64(patches.scale),
             config=np.array(json.dumps(asdict(patches.config))),
         )
+
+
+def _stored_type(config: PatchConfig, lowest: float, highest: float) -> str:
+    """The type of a file; :class:`InputError` if float16 is asked for and would be infinite."""
+    largest = max(-lowest, highest)
+    smallest, limit = _FLOAT16_RANGE
+    if config.dtype == "float16" and largest > limit:
+        raise InputError(
+            f"dtype: expected float32 or auto for values from {lowest:g} to {highest:g}, got "
+            f"float16, which ends at {limit:g}"
+        )
+    chosen = "float16" if smallest <= largest <= limit else "float32"
+    return chosen if config.dtype == "auto" else config.dtype
 
 
 def _prepare(picture: Float32, config: PatchConfig) -> Float32:
@@ -201,7 +264,12 @@ def _prepare(picture: Float32, config: PatchConfig) -> Float32:
 
 
 def _cut_part(
-    files: list[Path], total: int, first: int, config: PatchConfig, advance: Advance
+    files: tuple[Path, ...],
+    total: int,
+    first: int,
+    config: PatchConfig,
+    facts: Facts,
+    advance: Advance,
 ) -> tuple[Float32, npt.NDArray[np.int32]]:
     """``total`` patches of the photographs ``first``, ``first + 1``, …, and their numbers."""
     cut = []
@@ -209,7 +277,7 @@ def _cut_part(
     for number, (path, count) in enumerate(zip(files, counts, strict=True), first):
         if count:
             rng = np.random.default_rng([config.seed, number])
-            cut.append(_cut_photograph(path, count, config, rng))
+            cut.append(_cut_photograph(path, count, config, facts, rng))
         advance(1)
     source = np.repeat(np.arange(first, first + len(files), dtype=np.int32), counts)
     order = np.random.default_rng([config.seed, first, total]).permutation(total)
@@ -217,9 +285,11 @@ def _cut_part(
 
 
 def _cut_photograph(
-    path: Path, count: int, config: PatchConfig, rng: np.random.Generator
+    path: Path, count: int, config: PatchConfig, facts: Facts, rng: np.random.Generator
 ) -> Float32:
-    picture = read_picture(path)
+    read = read_picture(path)
+    facts.add(read)
+    picture = read.values
     side = config.size
     if min(picture.shape[-2:]) < side:
         height, width = picture.shape[-2:]
@@ -230,6 +300,11 @@ def _cut_photograph(
     if picture.min() == picture.max():
         raise InputError(f"{path}: is constant, and has no contrast to whiten; leave it out")
     prepared = _prepare(picture, config)
+    if not np.isfinite(prepared).all() or prepared.min() == prepared.max():
+        raise InputError(
+            f"{path}: whitening and contrast leave nothing of it (values from {picture.min():g} to "
+            f"{picture.max():g}); leave it out, or take another cut-off"
+        )
     windows = sliding_window_view(prepared, (side, side))
     lowest = max(config.minimum_contrast, _CONSTANT if config.standardize else 0.0)
     found = _search(windows, count, lowest * float(prepared.std()), rng)

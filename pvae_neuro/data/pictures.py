@@ -1,70 +1,110 @@
-"""Single picture files (PNG, JPEG, TIFF, BMP), read by Pillow."""
+"""Single picture files (PNG, JPEG, TIFF, GIF, WebP, ...), decoded by Pillow."""
 
 from __future__ import annotations
 
-import struct
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
+from pvae_neuro.data.decoding import (
+    Decoded,
+    Stored,
+    decode,
+    formats,
+    pillow,
+    stored,
+)
 from pvae_neuro.data.images import Float32
+from pvae_neuro.data.van_hateren import VAN_HATEREN_ENDINGS, read_van_hateren
 from pvae_neuro.errors import InputError
-from pvae_neuro.utils.optional import require
+from pvae_neuro.utils.whole_file import read_whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
-"""Endings, in any case, of the files that are taken for pictures."""
-
-# The only decoders that Pillow may use, whatever a file is named.
-_FORMATS = ("BMP", "JPEG", "PNG", "TIFF")
-_BYTE, _WORD = 255.0, 65535.0
-_GREY_MODES = ("1", "L", "LA")
-_DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "F")
 # Rec. 601, as in Pillow's own conversion to grey.
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 
+# What brings a picture of each EXIF orientation upright.
+_UPRIGHT: dict[int, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
+    1: lambda stored: stored,
+    2: lambda stored: stored[:, ::-1],
+    3: lambda stored: stored[::-1, ::-1],
+    4: lambda stored: stored[::-1],
+    5: lambda stored: stored.swapaxes(0, 1),
+    6: lambda stored: stored[::-1].swapaxes(0, 1),
+    7: lambda stored: stored[::-1, ::-1].swapaxes(0, 1),
+    8: lambda stored: stored[:, ::-1].swapaxes(0, 1),
+}
 
-def list_pictures(folder: Path) -> list[Path]:
-    """Picture files below a folder, sorted by their relative names, without hidden ones.
 
-    Raises :class:`InputError` if the folder is absent or holds none.
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture, upright."""
+
+    values: Float32 = field(repr=False)
+    """[H, W] or [3, H, W]; integers are divided by their white, and then lie in [0, 1]."""
+
+    depth: str
+    """What was divided by what, as ``8 bits, divided by 255``."""
+
+    brightness: float
+    """Largest stored sample relative to white; 1 where there is no white."""
+
+    notes: tuple[str, ...]
+    """What was done to it."""
+
+
+def picture_suffixes() -> tuple[str, ...]:
+    """Endings, in lower case, of the files that are taken for pictures.
+
+    They are those that Pillow registers for formats that it can decode as it is installed here,
+    and those of van Hateren's photographs.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; expected a folder of images")
-    found = [path for path in folder.rglob("*") if _is_picture(path.relative_to(folder))]
-    files = sorted((p for p in found if p.is_file()), key=lambda p: p.relative_to(folder).parts)
-    if not files:
-        endings = ", ".join(PICTURE_SUFFIXES)
-        raise InputError(f"{folder}: holds no images; expected files that end in {endings}")
-    return files
+    # JPEG's decoder also opens MPO, JPEG files of several pictures.
+    readable = {*formats(), "MPO"}
+    endings = pillow().registered_extensions().items()
+    found = [ending for ending, kind in endings if kind in readable]
+    return tuple(sorted([*found, *VAN_HATEREN_ENDINGS]))
 
 
-def _is_picture(relative: Path) -> bool:
-    hidden = any(part.startswith(".") for part in relative.parts)
-    return relative.suffix.lower() in PICTURE_SUFFIXES and not hidden
+def read_picture(
+    path: Path, size: tuple[int, int] | None = None, scale: float | None = None
+) -> Picture:
+    """Decode a picture, turn it upright, and crop and resize it to ``size`` if that is given.
 
+    Integers are divided by the white of their depth (255, 65535), floating-point samples are read
+    as they are; with a ``scale``, all are divided by that. Three equal channels are taken as grey.
 
-def read_picture(path: Path, size: tuple[int, int] | None = None) -> Float32:
-    """Decode a picture to [H, W] or [3, H, W], cropped and resized to ``size`` if given.
-
-    Bytes are divided by 255 and 16-bit values by 65535; floating-point TIFFs are read as they are.
-    EXIF orientation is applied, transparency dropped.
-
-    Raises :class:`InputError` if the file cannot be decoded, holds several pages, or values that
-    are not finite.
+    Raises
+    ------
+    InputError
+        If the file cannot be decoded exactly, holds several pages or frames, transparent pixels or
+        values that are not finite, or is stored in colours that need a profile (CMYK, LAB).
+    MissingDependencyError
+        Without Pillow.
     """
-    with _decodable(path), _pillow().open(path, formats=_FORMATS) as image:
-        # Photographs of some telephones (MPO) carry previews behind the picture.
-        if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-            raise InputError(f"{path}: holds {image.n_frames} pages; expected one per file")
-        return _to_array(image, size, path)
+    found, notes = _van_hateren(path) if _is_van_hateren(path) else _upright(path)
+    values = found.values
+    if values.ndim == 3 and (values[..., :1] == values).all():
+        values = values[..., 0]
+        notes.append("three equal channels taken as grey")
+    if not np.isfinite(values).all():
+        raise InputError(f"{path}: expected finite values, got NaN or infinite ones")
+    brightness = float(values.max()) / found.white if found.white > 1 else 1.0
+    if size is not None:
+        if max(size[0] / values.shape[0], size[1] / values.shape[1]) > 1.0:
+            notes.append("enlarged")
+        values = _resized(values, size)
+    divisor = found.white if scale is None else scale
+    scaled = values / np.float32(divisor) if divisor != 1 else values
+    planes = np.moveaxis(scaled, -1, 0) if scaled.ndim == 3 else scaled
+    planes = np.ascontiguousarray(planes, dtype=np.float32)
+    return Picture(planes, _depth(found, divisor), brightness, tuple(notes))
 
 
 def to_grey(picture: Float32) -> Float32:
@@ -85,44 +125,55 @@ def crop_and_resize(image: Image, size: tuple[int, int]) -> Image:
     left, top = (image.width - across) // 2, (image.height - down) // 2
     # Cut first: with the box argument of Pillow's resize, pixels outside the box bleed in.
     cut = image.crop((left, top, left + across, top + down))
-    return cut.resize((width, height), _pillow().Resampling.BILINEAR)
+    return cut.resize((width, height), pillow().Resampling.BILINEAR)
 
 
-def _to_array(image: Image, size: tuple[int, int] | None, path: Path) -> Float32:
-    from PIL import ImageOps
-
-    deep = image.mode in _DEEP_MODES
-    scale = 1.0 if image.mode == "F" else _WORD if deep else _BYTE
-    if deep:
-        # Pillow resizes 16-bit modes poorly or not at all.
-        image = _pillow().fromarray(np.asarray(image).astype(np.float32))
-    else:
-        image = image.convert("L" if image.mode in _GREY_MODES else "RGB")
-    image = ImageOps.exif_transpose(image)
-    if size is not None:
-        image = crop_and_resize(image, size)
-    values = np.asarray(image, dtype=np.float32) / np.float32(scale)
-    if not np.isfinite(values).all() or (scale == _WORD and values.max() > 1.0):
-        raise InputError(f"{path}: expected finite values of at most 16 bits, got others")
-    return np.ascontiguousarray(values.transpose(2, 0, 1)) if values.ndim == 3 else values
+def _is_van_hateren(path: Path) -> bool:
+    return path.suffix.lower() in VAN_HATEREN_ENDINGS
 
 
-@contextmanager
-def _decodable(path: Path) -> Iterator[None]:
-    """Turn whatever Pillow raises on a damaged file into :class:`InputError`."""
-    bomb = _pillow().DecompressionBombError
-    try:
-        # Pillow's warnings about damaged files add nothing: fatal damage also raises.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except InputError:
-        raise
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, bomb) as error:
-        raise InputError(
-            f"{path}: cannot be read as an image ({error}); remove or replace it"
-        ) from error
+def _van_hateren(path: Path) -> tuple[Stored, list[str]]:
+    # Proportional to luminance, without a white.
+    return Stored(read_van_hateren(path), 1, 16), []
 
 
-def _pillow() -> ModuleType:
-    return require("PIL.Image", "train", "image files")
+def _upright(path: Path) -> tuple[Stored, list[str]]:
+    """What Pillow decodes, turned upright, and what was done to it."""
+    decoded = decode(str(path), read_whole(path, "a picture", copies=1))
+    notes = _check_count(decoded)
+    found = stored(decoded)
+    if decoded.turned:
+        notes.append("turned upright by EXIF")
+    return found._replace(values=_UPRIGHT[decoded.orientation](found.values)), notes
+
+
+def _check_count(decoded: Decoded) -> list[str]:
+    """Refuse files of several pages or frames; the first of an MPO is the picture."""
+    if decoded.pictures <= 1:
+        return []
+    # Photographs of some telephones carry previews, or the other eye's picture, behind the first.
+    if decoded.image.format == "MPO":
+        return ["first of several in an MPO file"]
+    raise decoded.unfit(
+        f"holds {decoded.pictures} pages or frames", "expected one picture; save each as a file"
+    )
+
+
+def _depth(found: Stored, divisor: float) -> str:
+    kind = "floats" if found.values.dtype.kind == "f" else f"{found.bits} bits"
+    return f"{kind}, as they are" if divisor == 1 else f"{kind}, divided by {divisor:g}"
+
+
+def _resized(values: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
+    """Crop and resize [H, W] or [H, W, 3]; bytes stay bytes, others become floats."""
+    image = pillow().fromarray
+    if values.dtype == np.uint8:
+        return np.asarray(crop_and_resize(image(np.ascontiguousarray(values)), size))
+    planes = values.astype(np.float32)[..., None] if values.ndim == 2 else values.astype(np.float32)
+    resized = [
+        np.asarray(crop_and_resize(image(np.ascontiguousarray(plane)), size))
+        for plane in np.moveaxis(planes, -1, 0)
+    ]
+    # Interpolation does not leave the range of the values, its rounding may.
+    stacked = np.clip(np.stack(resized, axis=-1), planes.min(), planes.max())
+    return stacked[..., 0] if values.ndim == 2 else stacked

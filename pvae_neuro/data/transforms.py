@@ -12,12 +12,14 @@ from pvae_neuro.data.images import Float32, Images, check_size
 from pvae_neuro.data.pictures import to_grey
 from pvae_neuro.errors import InputError
 from pvae_neuro.sim.noise import check_seed
+from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.optional import require
 
 # Patches along each side of a mosaic.
 _TILES = 2
 
 
+@checked
 def rotate_images(images: Images, degrees: float) -> Images:
     """Turn images about their centre, counter-clockwise; labels stay.
 
@@ -31,6 +33,7 @@ def rotate_images(images: Images, degrees: float) -> Images:
     return replace(images, pixels=turned.reshape(images.pixels.shape), name=name)
 
 
+@checked
 def crop_patches_to(images: Images, size: int | tuple[int, int] = 28) -> Images:
     """Cut the centre out of larger images, as grey images in [0, 1]; labels stay.
 
@@ -50,6 +53,7 @@ def crop_patches_to(images: Images, size: int | tuple[int, int] = 28) -> Images:
     return _in_unit_range(scaled, replace(images, name=f"{images.name}, cropped"))
 
 
+@checked
 def tile_patches(patches: Images, size: int | tuple[int, int] = 28, seed: int = 0) -> Images:
     """Put patches together to larger images: mosaics, a quarter as many, without labels.
 

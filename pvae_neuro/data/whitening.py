@@ -20,6 +20,9 @@ from pvae_neuro.errors import InputError
 CUTOFF = 0.78125
 """Cut-off f0 of Olshausen and Field, relative to the Nyquist frequency of 0.5 cycles per pixel."""
 
+LARGEST_RADIUS = 1e6
+RADIUS_WORDS = f"a positive number of pixels, at most {LARGEST_RADIUS:,.0f}"
+
 _NYQUIST = 0.5
 # Wrapped borders would ring. The filter's kernel falls as 1/r^3, so this many mirrored pixels
 # suffice.
@@ -36,8 +39,10 @@ def whitening_response(height: int, width: int, cutoff: float = CUTOFF) -> Float
         raise InputError(
             f"cutoff: expected a part of the Nyquist frequency, in (0, 1], got {cutoff}"
         )
-    frequency = _frequencies(height, width)
-    response = frequency * np.exp(-((frequency / (cutoff * _NYQUIST)) ** 4))
+    frequency = _frequencies(height, width).astype(np.float64)
+    # Far above a low cut-off the power exceeds all numbers, and the response is 0.
+    with np.errstate(over="ignore"):
+        response = frequency * np.exp(-((frequency / (cutoff * _NYQUIST)) ** 4))
     return response.astype(np.float32)
 
 
@@ -71,8 +76,8 @@ def normalize_local_contrast(picture: Float32, radius: float, floor: float = 0.1
     divisor is at least ``floor`` times the standard deviation of the whole picture (after the
     local mean was subtracted), so that noise in flat regions is not amplified.
     """
-    if not radius > 0.0:
-        raise InputError(f"radius: expected a positive number of pixels, got {radius}")
+    if not 0.0 < radius <= LARGEST_RADIUS:
+        raise InputError(f"radius: expected {RADIUS_WORDS}, got {radius}")
     centred = picture - _blur(picture, radius)
     deviation = np.sqrt(np.maximum(_blur(centred * centred, radius), 0.0))
     lowest = np.float32(floor) * centred.std()

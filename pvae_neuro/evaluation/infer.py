@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from pvae_neuro.errors import InputError
+from pvae_neuro.evaluation.figures import variance_about_mean_image
 from pvae_neuro.models.base import Iteration, Model, State
 from pvae_neuro.models.registry import model_from_saved
+from pvae_neuro.network import Input
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.sim.engine import MOST_ITERATIONS
 from pvae_neuro.sim.noise import check_seed, check_whole
-from pvae_neuro.utils.progress import Advance
+from pvae_neuro.utils.arguments import checked
+from pvae_neuro.utils.progress import Advance, shown_advance
 
 SAMPLES_PER_BLOCK = 250
 
@@ -28,6 +31,7 @@ Observer = Callable[[int, slice, Iteration], None]
 """Takes the number of an iteration, from 0, which samples, and what it gave."""
 
 
+@runtime_checkable
 class Frames(Protocol):
     """Inputs that change in time; see :mod:`pvae_neuro.data.feeders`."""
 
@@ -50,10 +54,9 @@ class Trace:
         units of the input.
     mse_mean : float64 [T]
         The same from the posterior mean of the latents (the papers' MAP).
-    r2_image : float64 [T]
-        1 - squared error / variance of the pixels within the image, averaged over images: the R²
-        whose ratio to the MSE the published tables show (arXiv:2410.19315). Flat images, which
-        have no such variance, are left out.
+    r2 : float64 [T]
+        1 - squared error / variance of the pixels within the image, averaged over the images that
+        are not flat, as the papers' authors compute it; NaN if all are flat.
     zeros : float64 [T]
         Share of latents that are exactly zero.
     change : float64 [T]
@@ -72,7 +75,7 @@ class Trace:
 
     mse: Float64
     mse_mean: Float64
-    r2_image: Float64
+    r2: Float64
     zeros: Float64
     change: Float64
     variance: Float64
@@ -81,41 +84,49 @@ class Trace:
     z_average: Float32
     reconstruction: Float32
 
+    def __repr__(self) -> str:
+        return (
+            f"<Trace of {len(self.z)} samples, {len(self.mse)} iterations: MSE {self.mse[-1]:.4g}, "
+            f"R² {self.r2[-1]:.3g}, zeros {self.zeros[-1]:.1%}>"
+        )
+
     @property
-    def r2(self) -> Float64:
-        """1 - mse / variance, [T]."""
+    def r2_mean_image(self) -> Float64:
+        """1 - mse / variance about the mean image, [T]; NaN where the inputs do not differ."""
         return self._r2(self.mse)
 
     @property
-    def r2_mean(self) -> Float64:
-        """1 - mse_mean / variance, [T]."""
+    def r2_from_means(self) -> Float64:
+        """1 - mse_mean / variance about the mean image, [T]."""
         return self._r2(self.mse_mean)
 
     def _r2(self, mse: Float64) -> Float64:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            r2: Float64 = 1.0 - mse / self.variance
+        known = self.variance > 0
+        r2: Float64 = 1.0 - mse / np.where(known, self.variance, np.nan)
         return r2
 
 
+@checked
 @torch.no_grad()
 def infer(
     model: Model | SavedModel,
-    inputs: Float32 | Frames,
+    inputs: ArrayLike | Frames,
     steps: int,
     seed: int = 0,
     *,
     restart: bool = False,
     average: int = 1,
     observe: Observer | None = None,
-    progress: Advance | None = None,
+    progress: Advance | bool | None = None,
 ) -> Trace:
     """Infer with exact samples.
 
     Parameters
     ----------
     model : Model or SavedModel
-    inputs : float32 [N, M] or Frames
-        Images, or inputs that change in time; the state carries over from frame to frame.
+    inputs : array_like [N, M] or Frames
+        Images in the declared range, or inputs that change in time; the state carries over from
+        frame to frame.
     steps : int
         Iterations T.
     seed : int
@@ -123,11 +134,12 @@ def infer(
     restart : bool
         Start inference afresh at each frame instead.
     average : int
-        Over how many of the last iterations ``z_average`` goes.
+        Over how many of the last iterations ``z_average`` goes; all where there are fewer.
     observe : callable, optional
         Shown every iteration.
-    progress : callable, optional
-        Told image-iterations done since the last call.
+    progress : callable, True or False, optional
+        Told image-iterations done since the last call; True shows a bar, False nothing. By default
+        a terminal shows a bar and a notebook a line now and then.
 
     Returns
     -------
@@ -136,31 +148,39 @@ def infer(
     Raises
     ------
     InputError
-        If there are no inputs, they do not fit the model, or steps or seed are no such numbers.
+        If there are no inputs, they do not fit the model, or a number is out of range.
     """
     steps = check_whole("steps", steps, 1, MOST_ITERATIONS)
     seed = check_seed(seed)
     if isinstance(model, SavedModel):
         model = model_from_saved(model)
-    frames = _Still(inputs) if isinstance(inputs, np.ndarray) else inputs
-    first = _check_frame(frames.frame(0), model)
+    average = check_whole("average", average, 1, MOST_ITERATIONS)
+    frames = _frames(inputs, model.config.declared_input)
+    first = frames.frame(0)
     device = next(model.parameters()).device
-    sums = _Sums(steps, len(first), model, min(max(average, 1), steps))
-    for start in range(0, len(first), SAMPLES_PER_BLOCK):
-        block = slice(start, min(start + SAMPLES_PER_BLOCK, len(first)))
-        noise = torch.Generator(device)
-        noise.manual_seed(_block_seed(seed, start))
-        state: State = ()
-        for step, x, fresh in _inputs(frames, block, steps, restart, device):
-            state = model.start(x) if fresh else state
-            result = model.iterate(x, state, noise)
-            state = result.state
-            sums.add(step, block, x, result)
-            if observe is not None:
-                observe(step, block, result)
-            if progress is not None:
-                progress(len(x))
+    sums = _Sums(steps, len(first), model, min(average, steps))
+    with shown_advance(progress, "infer", steps * len(first)) as tell:
+        for start in range(0, len(first), SAMPLES_PER_BLOCK):
+            block = slice(start, min(start + SAMPLES_PER_BLOCK, len(first)))
+            noise = torch.Generator(device)
+            noise.manual_seed(_block_seed(seed, start))
+            state: State = ()
+            for step, x, fresh in _inputs(frames, block, steps, restart, device):
+                state = model.start(x) if fresh else state
+                result = model.iterate(x, state, noise)
+                state = result.state
+                sums.add(step, block, x, result)
+                if observe is not None:
+                    observe(step, block, result)
+                tell(len(x))
     return sums.trace(_variances(frames, steps))
+
+
+def _frames(inputs: ArrayLike | Frames, declared: Input) -> Frames:
+    """Inputs as frames, every one of which is checked."""
+    if isinstance(inputs, Frames):
+        return _Moving(inputs, declared)
+    return _Still(declared.floats(inputs))
 
 
 class _Still:
@@ -175,6 +195,20 @@ class _Still:
         return self._images
 
 
+class _Moving:
+    """Frames that change, each within the declared range."""
+
+    def __init__(self, frames: Frames, declared: Input) -> None:
+        self._frames, self._declared = frames, declared
+        self.steps_per_frame = frames.steps_per_frame
+
+    def frame(self, t: int) -> Float32:
+        try:
+            return self._declared.floats(self._frames.frame(t))
+        except InputError as error:
+            raise InputError(f"frame {t}: {error}", error.remedy) from error
+
+
 def _inputs(
     frames: Frames, block: slice, steps: int, restart: bool, device: torch.device
 ) -> Iterator[tuple[int, Tensor, bool]]:
@@ -187,16 +221,6 @@ def _inputs(
         yield step, x, step == 0 or (restart and place == 0)
 
 
-def _check_frame(frame: Float32, model: Model) -> Float32:
-    expected = model.config.pixels
-    if frame.ndim != 2 or frame.shape[1] != expected or not len(frame):
-        raise InputError(
-            f"inputs: expected at least one image of {expected} pixels, [N, {expected}], got "
-            f"{list(frame.shape)}"
-        )
-    return frame
-
-
 def _block_seed(seed: int, start: int) -> int:
     words = np.random.SeedSequence([seed, start]).generate_state(1, np.uint64)
     return int(words[0]) >> 1
@@ -206,12 +230,11 @@ def _variances(frames: Frames, steps: int) -> Float64:
     variances = np.empty(steps)
     for first in range(0, steps, frames.steps_per_frame):
         frame = frames.frame(first // frames.steps_per_frame).astype(np.float64)
-        centered = frame - frame.mean(axis=0)
-        variances[first : first + frames.steps_per_frame] = (centered**2).sum() / len(frame)
+        variances[first : first + frames.steps_per_frame] = variance_about_mean_image(frame)
     return variances
 
 
-_CURVES = ("mse", "mse_mean", "r2_image", "textured", "zeros", "change")
+_CURVES = ("mse", "mse_mean", "r2", "textured", "zeros", "change")
 
 
 class _Sums:
@@ -225,10 +248,12 @@ class _Sums:
     def add(self, step: int, block: slice, x: Tensor, result: Iteration) -> None:
         errors = _squares(x - result.reconstruction)
         within = _squares(x - x.mean(dim=1, keepdim=True))
+        # The mean of equal numbers need not be that number.
+        textured = x.amax(dim=1) > x.amin(dim=1)
         found = {
             "mse": float(errors.sum()),
-            "r2_image": float((1.0 - errors / within)[within > 0].sum()),
-            "textured": float((within > 0).sum()),
+            "r2": float((1.0 - errors / within)[textured].sum()),
+            "textured": float(textured.sum()),
             "mse_mean": float(_squares(x - self._model.decode(result.mean)).sum()),
             "zeros": float((result.z == 0).double().mean(dim=1).sum()),
             "change": float(result.change.double().sum()),
@@ -250,7 +275,7 @@ class _Sums:
     def trace(self, variance: Float64) -> Trace:
         curves = {name: curve / self._samples for name, curve in self._curves.items()}
         with np.errstate(invalid="ignore"):
-            curves["r2_image"] /= curves.pop("textured")
+            curves["r2"] /= curves.pop("textured")
         return Trace(variance=variance, **curves, **self._latents)  # type: ignore[arg-type]
 
 

@@ -124,9 +124,12 @@ def _sparse(context: Context, patches: Float32, dictionary: Float32, budget: str
     penalties = context.choose(
         (0.01, 0.1, 0.5, 1.0, 2.0), (0.001, 0.1, 0.3, 0.5, 0.7, 1.0, 2.0, 4.0)
     )
+    # Steps and shrinkage know no range: LCA takes patches of any contrast.
+    reach = float(np.abs(patches).max())
+    models = {penalty: lca_on(dictionary, penalty, reach) for penalty in penalties}
     return [
-        _point(context, SPARSE, penalty, lca_on(dictionary, penalty), patches, steps, budget)
-        for penalty in penalties
+        _point(context, SPARSE, penalty, model, patches, steps, budget)
+        for penalty, model in models.items()
     ]
 
 
@@ -182,15 +185,18 @@ def poisson_on(context: Context, images: Images, dictionary: Float32, beta: floa
     return _with_arrays(trained, dictionary=dictionary)
 
 
-def lca_on(dictionary: Float32, penalty: float) -> SavedModel:
-    """LCA with penalty λ and the atoms of a dictionary [M, K], scaled to unit norm."""
+def lca_on(dictionary: Float32, penalty: float, reach: float) -> SavedModel:
+    """LCA with penalty λ and the atoms of a dictionary [M, K], scaled to unit norm.
+
+    ``reach`` is the largest magnitude of its inputs.
+    """
     norms = np.linalg.norm(dictionary, axis=0)
     atoms = (dictionary / np.where(norms > 0, norms, 1.0)).astype(np.float32)
     # Potentials oscillate with steps above 2 / λmax; half of that leaves a margin.
     step = min(0.1, 1.0 / _largest_eigenvalue(atoms))
     config = ModelConfig(
         family="lca", pixels=len(atoms), latents=atoms.shape[1], steps=1, beta=1.0,
-        input_low=-1.0, input_high=1.0, architecture={"lambda_": penalty, "step": step},
+        input_low=-reach, input_high=reach, architecture={"lambda_": penalty, "step": step},
     )  # fmt: skip
     return SavedModel(config, {"dictionary": atoms})
 

@@ -22,8 +22,8 @@ from pvae_neuro.experiments.shared.context import Context, budget_of
 from pvae_neuro.experiments.shared.gabor import LOWEST_FREQUENCY, Gabor, fit_gabors
 from pvae_neuro.experiments.shared.recipes import gabor_like_model, mnist_model, patches_model
 from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
-from pvae_neuro.experiments.shared.style import GUIDE, color_of, label_axes, legend_below
-from pvae_neuro.plots.parity import INK
+from pvae_neuro.experiments.shared.style import color_of, label_axes, legend_below
+from pvae_neuro.plots.style import GUIDE, INK
 from pvae_neuro.saved.model_file import LINEAR_FAMILY, Float32, SavedModel
 from pvae_neuro.zoo import load_pretrained
 

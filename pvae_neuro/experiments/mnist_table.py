@@ -26,7 +26,7 @@ from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
 from pvae_neuro.experiments.shared.style import color_of, label_axes, legend_below
 from pvae_neuro.models.registry import model_names
 from pvae_neuro.models.sizes import count_parameters
-from pvae_neuro.plots.parity import INK
+from pvae_neuro.plots.style import INK
 from pvae_neuro.saved.model_file import LINEAR_FAMILY, SavedModel
 from pvae_neuro.training.train import recipe
 from pvae_neuro.zoo import load_pretrained
@@ -55,7 +55,7 @@ _COLUMNS = [
     Column("mse", "MSE, summed", ".2f"),
     Column("mse_pixel", "MSE per pixel", ".2e"),
     Column("r2", "R² within images", ".3f"),
-    Column("r2_total", "R² about the mean image", ".3f"),
+    Column("r2_mean_image", "R² about the mean image", ".3f"),
     Column("zeros", "zeros", ".3f"),
     Column("accuracy", "accuracy", ".3f"),
     Column("accuracy_sample", "accuracy, one sample", ".3f"),
@@ -104,6 +104,7 @@ def _measure(
     return context.cached(
         name, model, partial(_figures, context, name, model, steps, test, train), steps=steps,
         test=len(test.pixels), train=0 if train is None else len(train.pixels),
+        figures=[column.key for column in _COLUMNS],
     )  # fmt: skip
 
 
@@ -116,8 +117,8 @@ def _figures(
         "steps": float(steps),
         "mse": float(trace.mse[-1]),
         "mse_pixel": float(trace.mse[-1]) / test.pixels.shape[1],
-        "r2": float(trace.r2_image[-1]),
-        "r2_total": float(trace.r2[-1]),
+        "r2": float(trace.r2[-1]),
+        "r2_mean_image": float(trace.r2_mean_image[-1]),
         "zeros": float(trace.zeros[-1]),
         # With as many latents as the family's own recipe has, also where a quick version has fewer.
         "parameters": float(count_parameters(family, recipe(family).latents, _IMAGE_SHAPE)),

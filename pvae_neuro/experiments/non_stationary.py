@@ -26,8 +26,8 @@ from pvae_neuro.experiments.shared.context import Context, budget_of
 from pvae_neuro.experiments.shared.families import is_amortized
 from pvae_neuro.experiments.shared.recipes import mnist_model
 from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
-from pvae_neuro.experiments.shared.style import GUIDE, color_of, label_axes, legend_below
-from pvae_neuro.plots.parity import INK
+from pvae_neuro.experiments.shared.style import color_of, label_axes, legend_below
+from pvae_neuro.plots.style import GUIDE, INK
 from pvae_neuro.saved.model_file import SavedModel
 
 if TYPE_CHECKING:

@@ -36,7 +36,7 @@ from pvae_neuro.experiments.shared.recipes import PATCHES, mnist_model
 from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
 from pvae_neuro.experiments.shared.style import color_of, label_axes, legend_below
 from pvae_neuro.models.registry import model_names
-from pvae_neuro.plots.parity import INK
+from pvae_neuro.plots.style import INK
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.zoo import load_pretrained
 

@@ -7,6 +7,7 @@ from importlib import import_module
 from pvae_neuro.errors import InputError
 from pvae_neuro.experiments.shared.context import Context
 from pvae_neuro.experiments.shared.result import ExperimentResult
+from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.suggest import suggest
 
 # The module of an experiment has its name, with underscores, and a function
@@ -36,6 +37,7 @@ def experiment_summary(name: str) -> str:
     return _SUMMARIES[name]
 
 
+@checked
 def run_experiment(name: str, context: Context) -> ExperimentResult:
     """Run an experiment and write its files into ``context.out``.
 

@@ -39,8 +39,8 @@ from pvae_neuro.experiments.shared.gratings import (
 )
 from pvae_neuro.experiments.shared.recipes import gabor_like_model
 from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
-from pvae_neuro.experiments.shared.style import GUIDE, color_of, label_axes
-from pvae_neuro.plots.parity import INK
+from pvae_neuro.experiments.shared.style import color_of, label_axes
+from pvae_neuro.plots.style import GUIDE, INK
 from pvae_neuro.saved.model_file import LINEAR_FAMILY, SavedModel
 from pvae_neuro.utils.optional import require
 

@@ -16,22 +16,21 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from torch import Tensor, nn
 from typing_extensions import Self
 
 from pvae_neuro.errors import InputError, ModelFileError
 from pvae_neuro.models.sampling.counter_noise import CounterNoise
 from pvae_neuro.saved.model_file import Float32, ModelConfig, SavedModel
+from pvae_neuro.utils.settings import Settings, problems_of
 
 State = tuple[Tensor, ...]
 """What one iteration hands to the next; the first axis of each tensor is the batch."""
 
 
-class Architecture(BaseModel):
+class Architecture(Settings):
     """Settings that only one family has. A family without any uses this empty class."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
@@ -198,6 +197,13 @@ class Model(nn.Module, ABC):
     def project(self) -> None:
         """Project parameters onto their constraints, after each step of the optimiser."""
 
+    def __repr__(self) -> str:
+        c = self.config
+        return (
+            f"<{type(self).__name__} {c.family}: {c.pixels} pixels, {c.latents} latents, "
+            f"{self.parameter_count} parameters>"
+        )
+
     @property
     def parameter_count(self) -> int:
         """Number of scalars in all parameters."""
@@ -221,17 +227,21 @@ class Model(nn.Module, ABC):
         ModelFileError
             If its arrays do not fit its configuration.
         """
+        where = f"model of the family {saved.config.family!r}"
+        # First without memory: the configuration may demand more than there is.
+        with torch.device("meta"):
+            cls(saved.config, preset=preset).check_arrays(saved.arrays, where)
         model = cls(saved.config, preset=preset)
-        model.load_arrays(saved.arrays, f"model of the family {saved.config.family!r}")
+        model.load_arrays(saved.arrays, where)
         return model
 
-    def load_arrays(self, arrays: Mapping[str, Float32], where: str) -> None:
-        """Copy arrays into the parameters of the same names.
+    def check_arrays(self, arrays: Mapping[str, Float32], where: str) -> None:
+        """Refuse arrays whose names or shapes are not those of the parameters.
 
         Raises
         ------
         ModelFileError
-            If names or shapes differ; the message begins with ``where``.
+            If they differ; the message begins with ``where``.
         """
         expected = {name: tuple(value.shape) for name, value in self.named_parameters()}
         got = {name: array.shape for name, array in arrays.items()}
@@ -242,6 +252,16 @@ class Model(nn.Module, ABC):
                 f"expected {[expected.get(name) for name in differing]}, got "
                 f"{[got.get(name) for name in differing]}; save the model again"
             )
+
+    def load_arrays(self, arrays: Mapping[str, Float32], where: str) -> None:
+        """Copy arrays into the parameters of the same names.
+
+        Raises
+        ------
+        ModelFileError
+            If names or shapes differ; the message begins with ``where``.
+        """
+        self.check_arrays(arrays, where)
         with torch.no_grad():
             for name, parameter in self.named_parameters():
                 parameter.copy_(torch.from_numpy(np.array(arrays[name])))
@@ -267,12 +287,8 @@ def check_architecture(
         return kind.model_validate({**preset, **config.architecture})
     except ValidationError as error:
         known = ", ".join(sorted(kind.model_fields)) or "none"
-        problems = "; ".join(
-            f"{'.'.join(map(str, item['loc'])) or 'architecture'}: {item['msg']}"
-            for item in error.errors()
-        )
         raise InputError(
-            f"architecture of {config.family!r}: {problems}; its settings are: {known}"
+            f"architecture of {config.family!r}: {problems_of(error)}; its settings are: {known}"
         ) from error
 
 

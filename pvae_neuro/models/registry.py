@@ -5,13 +5,16 @@ Reading this table needs no torch; :func:`model_class` imports the class of one 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pvae_neuro.errors import InputError
 from pvae_neuro.saved.model_file import ModelConfig, SavedModel
+from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.optional import require
+from pvae_neuro.utils.show import show
 from pvae_neuro.utils.suggest import suggest
 
 if TYPE_CHECKING:
@@ -155,6 +158,7 @@ def model_class(name: str) -> type[Model]:
     return found
 
 
+@checked
 def build_model(
     config: ModelConfig,
     generator: torch.Generator | None = None,
@@ -173,12 +177,21 @@ def build_model(
     Raises
     ------
     InputError
-        If the family is unknown, or its architecture is not valid.
+        If the family is unknown, its architecture is not valid, or another argument is none.
     """
     entry = model_entry(config.family)
-    return model_class(entry.name)(config, generator, init_scale, entry.architecture)
+    family = model_class(entry.name)
+    import torch
+
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise InputError(f"generator: expected a torch.Generator or None, got {show(generator)}")
+    if init_scale is not None and not 0 < init_scale < math.inf:
+        raise InputError(f"init_scale: expected a finite number above 0, got {show(init_scale)}")
+    scale = None if init_scale is None else float(init_scale)
+    return family(config, generator, scale, entry.architecture)
 
 
+@checked
 def model_from_saved(saved: SavedModel) -> Model:
     """Build the module of a saved model, in float32, on the CPU.
 

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from pvae_neuro.utils.show import show
+
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_\-]{0,63}", re.ASCII)
-_SHOWN = 60
 
 
 @dataclass(frozen=True)
@@ -202,16 +203,3 @@ def faults(value: Any, path: str) -> Iterator[str]:
             yield fault
     if not found and hasattr(value, "faults"):
         yield from value.faults(path)
-
-
-def show(value: Any) -> str:
-    """Short, printable form of a value for a message."""
-    if isinstance(value, np.ndarray):
-        return f"{value.dtype.name} {list(value.shape)}"
-    if type(value) is int and value.bit_length() > 128:
-        return f"a number of {value.bit_length()} bits"
-    try:
-        text = ascii(value)
-    except Exception:  # A stranger's object, or a tuple of numbers too long to print.
-        text = f"an object of type {type(value).__name__}"
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."

@@ -12,14 +12,19 @@ from functools import cached_property
 
 import numpy as np
 
-from pvae_neuro.network.bounds import Items, Name, Optional, Part, bounded, show
+from pvae_neuro.network.bounds import Items, Name, Optional, Part, bounded
 from pvae_neuro.network.connection import Connection, Dense, Shared, resolve
 from pvae_neuro.network.host import Encoding, Input, Readout
 from pvae_neuro.network.population import Population
 from pvae_neuro.network.schedule import Activation
+from pvae_neuro.utils.html import html_table
+from pvae_neuro.utils.show import in_a_line, show
+
+# Populations that a short form names; a name has at most 64 letters.
+_LISTED = 3
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Circuit:
     """Structure of a network.
 
@@ -47,6 +52,21 @@ class Circuit:
     iteration: tuple[Activation, ...] = bounded(Items(Activation, most=1024, least=1))
     final: tuple[Activation, ...] = bounded(Items(Activation, most=1024), default=())
     readout: Readout | None = bounded(Optional(Readout), default=None)
+
+    def __repr__(self) -> str:
+        parts = [f"{p.name} {p.size}" for p in self.populations[:_LISTED]]
+        if len(self.populations) > _LISTED:
+            parts.append(f"and {len(self.populations) - _LISTED} more")
+        connections = f"{len(self.connections)} connections"
+        return in_a_line(f"<{type(self).__name__} {self.name}: {', '.join(parts)}; {connections}>")
+
+    def _repr_html_(self) -> str:
+        rows: list[tuple[object, ...]] = [
+            (p.name, f"{p.size} neurons", ", ".join(q.name for q in p.programs) or "input")
+            for p in self.populations
+        ]
+        rows += [(c.name, f"{c.source} → {c.target}", c.kind) for c in self.connections]
+        return html_table(repr(self)[1:-1], rows)
 
     @cached_property
     def population_of(self) -> dict[str, Population]:

@@ -24,6 +24,8 @@ from pvae_neuro.network.bounds import Array, Flag, Items, Name, Optional, Whole,
 from pvae_neuro.network.interval import Interval
 from pvae_neuro.network.operations import LARGEST_SHIFT
 from pvae_neuro.network.population import LARGEST_SIZE
+from pvae_neuro.utils.arguments import checked
+from pvae_neuro.utils.show import in_a_line
 
 MANTISSA_BITS = 8
 # Sides and channels of a convolution; their product is bounded by the population's size.
@@ -97,7 +99,8 @@ class Connection(ABC):
 
     def __repr__(self) -> str:
         shape = " x ".join(str(n) for n in self.weight.shape)
-        return f"<{type(self).__name__} {self.name}: {self.source} -> {self.target}, {shape}>"
+        ends = f"{self.source} -> {self.target}"
+        return in_a_line(f"<{type(self).__name__} {self.name}: {ends}, {shape}>")
 
     @property
     @abstractmethod
@@ -372,6 +375,7 @@ def resolve(stored: NDArray[Any], shared: Shared) -> NDArray[Any]:
     return view.T if shared.transposed else view
 
 
+@checked
 def transpose_of(
     connection: Connection,
     name: str,

@@ -31,7 +31,7 @@ Words = dict[str, NDArray[np.uint16]]
 LARGE_RATE = 200.0
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FloatCircuit(Circuit):
     """A circuit in real numbers.
 
@@ -62,10 +62,6 @@ class FloatCircuit(Circuit):
                             f"{population.name}.{program.name}: the operation {name!r} has no "
                             f"meaning in real numbers; this network has no float circuit"
                         )
-
-    def __repr__(self) -> str:
-        parts = ", ".join(f"{p.name} {p.size}" for p in self.populations)
-        return f"<FloatCircuit {self.name}: {parts}>"
 
     def run(
         self, images: ArrayLike, words: Words, iterations: int | None = None

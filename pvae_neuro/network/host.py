@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,10 +18,14 @@ from pvae_neuro.network.bounds import Array, Items, Name, Optional, Real, Whole,
 from pvae_neuro.network.interval import Interval, Ints
 from pvae_neuro.network.operations import shift_right
 from pvae_neuro.network.population import LARGEST_SIZE, WORD_MAX
+from pvae_neuro.utils.arrays import real_array
+from pvae_neuro.utils.edges import advice, tolerance
+from pvae_neuro.utils.show import short_repr
 
 ImageShape = tuple[int, int] | tuple[int, int, int]
 """(height, width), or (colours, height, width)."""
 INT32_MAX = (1 << 31) - 1
+_Float = TypeVar("_Float", np.float32, np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,28 +60,87 @@ class Input:
         scaled *= 2.0**self.frac_bits
         return np.rint(scaled, out=scaled).astype(np.int32)
 
-    def check(self, images: ArrayLike) -> NDArray[np.float64]:
-        """Images [N, M] as float64.
+    def check(self, images: object, clip: bool = False) -> NDArray[np.float64]:
+        """Images as they are run: float64 [N, M] within the declared range.
+
+        Parameters
+        ----------
+        images : array_like
+            Real numbers [N, M], or [N, H, W] or [N, C, H, W] of the declared shape; a grey model
+            takes [N, 1, H, W] too.
+        clip : bool
+            Clip all values to the range. Values that leave it by no more than a few roundings
+            (:data:`~pvae_neuro.utils.edges.EDGE_TOLERANCE`) are clipped in any case.
 
         Raises
         ------
         InputError
             If shape, range or a value does not fit, or there is no image.
         """
-        checked = np.asarray(images, dtype=np.float64)
-        if checked.ndim != 2 or checked.shape[1] != self.size or not len(checked):
+        return self._checked(images, np.float64, clip)
+
+    def floats(self, images: object, clip: bool = False) -> NDArray[np.float32]:
+        """Images as float models are given them: as :meth:`check`, in float32."""
+        return self._checked(images, np.float32, clip)
+
+    def _checked(self, images: object, dtype: type[_Float], clip: bool) -> NDArray[_Float]:
+        given = self._flat(real_array("inputs", images))
+        # Before the conversion, which may round a value onto the range or beyond it.
+        self._check_values(given, clip)
+        with np.errstate(over="ignore"):  # Clipped, as was asked for.
+            checked = given.astype(dtype)
+        return np.clip(checked, dtype(self.low), dtype(self.high), out=checked)
+
+    def _check_values(self, values: NDArray[Any], clip: bool) -> None:
+        bad = ~np.isfinite(values)
+        if bad.any():
             raise InputError(
-                f"inputs: expected shape [N, {self.size}] with N >= 1, got {list(checked.shape)}"
+                f"inputs: expected finite values, got {int(bad.sum()):,} that are NaN or infinite, "
+                f"the first in image {int(np.argmax(bad.any(axis=1)))}; clean the data"
             )
-        if not np.isfinite(checked).all():
-            raise InputError("inputs: expected finite values, got NaN or infinity")
-        low, high = float(checked.min()), float(checked.max())
-        if low < self.low or high > self.high:
+        low, high = float(values.min()), float(values.max())
+        slack = tolerance(self.low, self.high)
+        if not clip and (low < self.low - slack or high > self.high + slack):
+            text, remedy = advice(values, self.low, self.high)
             raise InputError(
-                f"inputs: expected values in [{self.low:g}, {self.high:g}], got "
-                f"[{low!r}, {high!r}]; rescale them, or clip them to the range"
+                f"inputs: expected values in [{self.low:.9g}, {self.high:.9g}], the declared "
+                f"range, got [{low:.9g}, {high:.9g}]; {text}",
+                remedy,
             )
-        return checked
+
+    def _flat(self, images: NDArray[Any]) -> NDArray[Any]:
+        """Images [N, M], which may share memory with the given ones."""
+        shape, single = images.shape[1:], self.image_shape is not None and len(self.image_shape) < 3
+        allowed = [(self.size,), *([self.image_shape] if self.image_shape else [])]
+        # A single channel changes nothing in the order of the pixels.
+        shape = shape[1:] if single and len(shape) == 3 and shape[0] == 1 else shape
+        if images.ndim < 2 or shape not in allowed or not len(images):
+            expected = " or ".join(f"[N, {', '.join(map(str, each))}]" for each in allowed)
+            raise InputError(
+                f"inputs: expected shape {expected} with N >= 1, got {list(images.shape)}"
+                f"{self._hint(images)}"
+            )
+        return images.reshape(len(images), self.size)
+
+    def _hint(self, images: NDArray[Any]) -> str:
+        """What images of another shape may be; begins with a semicolon, or is empty."""
+        shape, own = images.shape, self.image_shape or (self.size,)
+        hints = (
+            (shape in ((self.size,), own), "add a leading axis for a single image"),
+            (shape[:-1] in ((self.size,), own), "the number of images comes first here"),
+            (shape[1:] == (3, *own), "these are in colour and the model takes grey images"),
+            (shape[1:] == own[1:] and len(own) == 3, "these are grey; the model takes colours"),
+            (
+                len(own) == 3 and shape[1:] == (*own[1:], own[0]),
+                "colours come before height and width here",
+            ),
+            (shape[1:] == own[::-1], "height and width look exchanged"),
+            (
+                len(shape) > 2 and bool(len(images)) and images.size == len(images) * self.size,
+                "as many pixels in another shape would be other pictures",
+            ),
+        )
+        return next((f"; {hint}" for fits, hint in hints if fits), "")
 
     @property
     def interval(self) -> Interval:
@@ -124,6 +187,8 @@ class Encoding:
     weight: NDArray[Any] | None = bounded(Optional(Array("int32", 2)), default=None)
     shift: int = bounded(Whole(0, 62), default=0)
     limit: int = bounded(Whole(1, WORD_MAX), default=WORD_MAX)
+
+    __repr__ = short_repr
 
     def apply(self, x: NDArray[np.int32]) -> Ints:
         """Values of the variable for encoded pixels [B, M]: int64 [B, n]."""
@@ -179,6 +244,8 @@ class Readout:
     weight: NDArray[Any] | None = bounded(Optional(Array("int16", 2)), default=None)
     connection: str | None = bounded(Optional(Name()), default=None)
     frac_bits: int = bounded(Whole(-16, 40), default=0)
+
+    __repr__ = short_repr
 
     def faults(self, path: str) -> Iterator[str]:
         """Yield a message for each part that does not fit the others."""

@@ -22,6 +22,9 @@ class Interval(NamedTuple):
     low: Ints
     high: Ints
 
+    def __repr__(self) -> str:
+        return f"<Interval of {len(self.low)}: {self.smallest} to {self.largest}>"
+
     @property
     def smallest(self) -> int:
         """Smallest bound over all neurons."""

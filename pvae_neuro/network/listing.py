@@ -11,8 +11,10 @@ from pvae_neuro.network.connection import Connection
 from pvae_neuro.network.operations import OPERATIONS
 from pvae_neuro.network.population import Population
 from pvae_neuro.network.program import Program
+from pvae_neuro.utils.arguments import checked
 
 
+@checked
 def listing(circuit: Circuit) -> str:
     """Populations with their programs, connections, and the schedule, as text."""
     return "\n".join(_lines(circuit)) + "\n"

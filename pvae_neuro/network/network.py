@@ -14,6 +14,7 @@ from pvae_neuro.network.bounds import Items, Name, Optional, Part, Real, Text, b
 from pvae_neuro.network.circuit import Circuit
 from pvae_neuro.network.population import Population
 from pvae_neuro.network.ranges import Ranges, prove_ranges
+from pvae_neuro.utils.show import short_repr
 
 MOST_FAULTS_SHOWN = 5
 
@@ -25,6 +26,8 @@ class Choice:
     name: str = bounded(Text(100))
     value: float = bounded(Real())
     why: str = bounded(Text())
+
+    __repr__ = short_repr
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,10 @@ class Measurements:
     smallest_eigenvalue_float: float | None = bounded(Optional(Real()), default=None)
     largest_eigenvalue_float: float | None = bounded(Optional(Real()), default=None)
 
+    __repr__ = short_repr
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class IntegerNetwork(Circuit):
     """A quantized model, or any network of integer neurons, ready for any engine.
 
@@ -87,10 +92,6 @@ class IntegerNetwork(Circuit):
 
     def __post_init__(self) -> None:
         raise_faults(faults(self, "network"))
-
-    def __repr__(self) -> str:
-        parts = ", ".join(f"{p.name} {p.size}" for p in self.populations)
-        return f"<IntegerNetwork {self.name}: {parts}; {len(self.connections)} connections>"
 
     def __eq__(self, other: object) -> bool:
         return same(self, other)

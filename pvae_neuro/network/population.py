@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pvae_neuro.errors import NetworkError
 from pvae_neuro.network.bounds import Array, Items, Name, Optional, Whole, bounded
 from pvae_neuro.network.operations import WORD_WIDTH
 from pvae_neuro.network.program import Program, is_reserved
 from pvae_neuro.network.sampler import LARGEST_MAX_COUNT
+from pvae_neuro.utils.arguments import checked
+from pvae_neuro.utils.show import short_repr, show
 
 LARGEST_SIZE = 1 << 20
 WORD_MAX = (1 << (WORD_WIDTH - 1)) - 1
@@ -35,6 +38,8 @@ class Variable:
     initial: NDArray[Any] = bounded(Array("int32", 1, -WORD_MAX - 1, WORD_MAX))
     bits: int = bounded(Whole(2, WORD_WIDTH), default=WORD_WIDTH)
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True, eq=False)
 class Constant:
@@ -48,6 +53,8 @@ class Constant:
 
     name: str = bounded(Name())
     values: NDArray[Any] = bounded(Array("int32", 1, -WORD_MAX - 1, WORD_MAX))
+
+    __repr__ = short_repr
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +106,7 @@ class Population:
     sampler: Sampler | None = bounded(Optional(Sampler), default=None)
 
     def __repr__(self) -> str:
-        programs = ", ".join(p.name for p in self.programs) or "input"
+        programs = show(", ".join(p.name for p in self.programs) or "input")[1:-1]
         return f"<Population {self.name}: {self.size} neurons, {programs}>"
 
     @property
@@ -155,6 +162,12 @@ class Population:
             yield f"{path}: draws, but the population {self.name!r} has no sampler"
 
 
+@checked
 def shared(value: int | float) -> NDArray[Any]:
-    """A constant that all neurons share: an integer as int32 [1], a float as float64 [1]."""
+    """A constant that all neurons share: an integer as int32 [1], a float as float64 [1].
+
+    Raises :class:`NetworkError` for an integer of more than 32 bits.
+    """
+    if isinstance(value, int) and not -(1 << 31) <= value < 1 << 31:
+        raise NetworkError(f"shared: expected an integer of 32 bits, got {show(value)}")
     return np.array([value], np.float64 if isinstance(value, float) else np.int32)

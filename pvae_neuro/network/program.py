@@ -21,6 +21,8 @@ from typing import Any
 from pvae_neuro.errors import NetworkError
 from pvae_neuro.network.bounds import Items, Name, Reference, bounded
 from pvae_neuro.network.operations import LITERALS, OPERATIONS
+from pvae_neuro.utils.arguments import checked
+from pvae_neuro.utils.show import show
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +57,10 @@ class Program:
     name: str = bounded(Name())
     instructions: tuple[Instruction, ...] = bounded(Items(Instruction, most=1024))
     outputs: tuple[Output, ...] = bounded(Items(Output, most=64))
+
+    def __repr__(self) -> str:
+        variables = show(", ".join(o.variable for o in self.outputs))[1:-1]
+        return f"<Program {self.name}: {len(self.instructions)} operations, sets {variables}>"
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -298,6 +304,7 @@ def _name(value: Any) -> str:
     )
 
 
+@checked
 def trace(rule: Callable[[Any], None], name: str | None = None) -> Program:
     """Run a rule once and keep its operations.
 

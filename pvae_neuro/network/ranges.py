@@ -111,6 +111,10 @@ class Ranges:
     unbounded: tuple[str, ...]
     log_rates: Bounds
 
+    def __repr__(self) -> str:
+        unfit = sum(not row.fits for row in self.rows) + len(self.unbounded)
+        return f"<Ranges of {len(self.rows)} words, {unfit} not proved to fit>"
+
     def faults(self) -> Iterator[str]:
         """Yield one message for each variable or word that is not proved to fit."""
         for name in self.unbounded:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pvae_neuro.network.bounds import Items, Name, bounded
+from pvae_neuro.utils.show import short_repr
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class Activation:
     population: str = bounded(Name())
     program: str = bounded(Name())
     connections: tuple[str, ...] = bounded(Items(Name(), most=1024), default=())
+
+    __repr__ = short_repr
 
     def __str__(self) -> str:
         received = f" <- {', '.join(self.connections)}" if self.connections else ""

@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pvae_neuro.evaluation.infer import Trace, infer
 from pvae_neuro.evaluation.metrics import elements
 from pvae_neuro.models.base import Iteration
 from pvae_neuro.models.registry import model_from_saved
-from pvae_neuro.plots import parity
+from pvae_neuro.plots.images import as_images, dictionary, image_grid
+from pvae_neuro.plots.parity import by_iteration
+from pvae_neuro.plots.style import require_matplotlib
 from pvae_neuro.saved.model_file import SavedModel
-from pvae_neuro.utils.optional import require
+from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.progress import Advance
 
 if TYPE_CHECKING:
@@ -23,20 +25,20 @@ Float32 = NDArray[np.float32]
 
 SHOWN_IMAGES = 10
 SHOWN_ELEMENTS = 80
-ELEMENTS_PER_ROW = 16
 
 
+@checked
 def plot_model(
     model: SavedModel,
-    images: Float32,
+    images: ArrayLike,
     steps: int = 128,
     seed: int = 0,
-    progress: Advance | None = None,
+    progress: Advance | bool | None = None,
 ) -> Figure:
     """Draw inputs and reconstructions, curves by iteration, and decoder elements.
 
-    The curves are over all images [N, M]; the first ten are shown. The figure does not belong to
-    pyplot: save it by ``figure.savefig``.
+    The curves are over all images, [N, M] or [N, H, W]; the first ten are shown. The figure does
+    not belong to pyplot: save it by ``figure.savefig``.
 
     Raises
     ------
@@ -45,20 +47,26 @@ def plot_model(
     InputError
         If the images do not fit the model.
     """
-    figures = require("matplotlib.figure", "report", "figures")
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
     module = model_from_saved(model)
+    inputs = model.config.declared_input.floats(images)
     shown = _Shown(steps)
-    trace = infer(module, images, steps, seed, observe=shown, progress=progress)
-    figure: Figure = figures.Figure(figsize=(11, 9), layout="constrained")
+    trace = infer(module, inputs, steps, seed, observe=shown, progress=progress)
+    figure = Figure(figsize=(11, 9), layout="constrained")
     config = model.config
-    figure.suptitle(f"{config.family}, {config.latents} latents, {len(images)} images")
+    figure.suptitle(f"{config.family}, {config.latents} latents, {len(inputs)} images")
     top, bottom = figure.subfigures(2, 1, height_ratios=(1.1, 1.0))
     left, right = top.subfigures(1, 2, width_ratios=(1.2, 1.0))
-    rows = {"input": images[:SHOWN_IMAGES], **shown.rows}
+    rows = {"input": inputs[:SHOWN_IMAGES], **shown.rows}
     shape = config.image_shape
-    parity.image_grid({k: parity.as_images(v, shape) for k, v in rows.items()}, left.subplots())
+    image_grid({k: as_images(v, shape) for k, v in rows.items()}, left.subplots())
     _draw_curves(right, trace)
-    _draw_elements(bottom, elements(module), shape)
+    dictionary(
+        elements(module)[:SHOWN_ELEMENTS], bottom.subplots(), image_shape=shape,
+        title="decoder elements, most kurtotic first",
+    )  # fmt: skip
     return figure
 
 
@@ -78,24 +86,10 @@ class _Shown:
 
 def _draw_curves(figure: SubFigure, trace: Trace) -> None:
     upper, lower = figure.subplots(2, 1, sharex=True)
-    values = {"from samples": trace.r2, "from means": trace.r2_mean}
-    parity.by_iteration(values, upper, ylabel="R²")
-    parity.by_iteration({"zeros": trace.zeros}, lower, ylabel="share of zeros")
-    upper.set_ylim(max(-0.1, min(0.0, float(np.nanmin(trace.r2)))), 1.0)
+    values = {"from samples": trace.r2_mean_image, "from means": trace.r2_from_means}
+    by_iteration(values, upper, ylabel="R²")
+    by_iteration({"zeros": trace.zeros}, lower, ylabel="share of zeros")
+    upper.set_ylim(max(-0.1, float(np.nanmin(trace.r2_mean_image, initial=0.0))), 1.0)
     upper.set_xlabel("")
     for ax in (upper, lower):
         ax.set_xscale("log")
-
-
-def _draw_elements(figure: SubFigure, added: Float32, shape: tuple[int, ...] | None) -> None:
-    shown = added[:SHOWN_ELEMENTS]
-    # Each on its own scale: its shape matters here, not its strength.
-    scaled = shown / np.maximum(np.abs(shown).max(axis=1, keepdims=True), 1e-12)
-    count = min(ELEMENTS_PER_ROW, len(scaled))
-    rows = [scaled[first : first + count] for first in range(0, len(scaled) - count + 1, count)]
-    # Rows without a name: keys of blanks only keep them apart.
-    grids = {" " * i: parity.as_images(row, shape) for i, row in enumerate(rows)}
-    ax = parity.image_grid(grids, figure.subplots())
-    ax.set_title("decoder elements, most kurtotic first", fontsize=10, loc="left")
-    if ax.images[0].cmap is not None:
-        ax.images[0].set_clim(-1, 1)

@@ -1,209 +1,299 @@
-"""Figures of a parity check. Each helper draws on the ``ax`` it is given and returns it."""
+"""Figures of a parity check, over iterations 1 to T."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pvae_neuro.errors import InputError
-from pvae_neuro.utils.optional import require
+from pvae_neuro.plots.style import (
+    DIFFERENCE_COLOR,
+    FLOAT_COLOR,
+    GUIDE,
+    INK,
+    INTEGER_COLOR,
+    axes,
+    iterations,
+    label,
+    legend,
+)
+from pvae_neuro.utils.arguments import checked
+from pvae_neuro.utils.arrays import real_array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FLOAT_COLOR = "#2b6cb0"
-INTEGER_COLOR = "#dd6b20"
-DIFFERENCE_COLOR = "#c53030"
-INK = "#2d3748"
+MOST_VECTOR_DOTS = 6000
+"""More spikes than these become one picture: a file of vectors would be too large to open."""
 
 
-def image_grid(rows: dict[str, NDArray[np.floating[Any]]], ax: Axes | None = None) -> Axes:
-    """Draw rows of images, each row under its name.
-
-    Parameters
-    ----------
-    rows : dict of str to float [n, H, W] or [n, H, W, C]
-        All of one shape. The scale spans the values of the first row.
-    ax : Axes, optional
-
-    Returns
-    -------
-    Axes
-    """
-    ax = ax or new_axes()
-    stacks = [_padded(np.asarray(images, float)) for images in rows.values()]
-    first = np.asarray(next(iter(rows.values())), float)
-    mosaic = np.concatenate([np.concatenate(list(stack), axis=1) for stack in stacks], axis=0)
-    low, high = first.min(), first.max()
-    if mosaic.ndim == 3:
-        # Colours have no scale of their own in matplotlib: they must lie in [0, 1].
-        mosaic = np.nan_to_num(np.clip((mosaic - low) / max(high - low, 1e-12), 0, 1), nan=1.0)
-    ax.imshow(mosaic, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
-    height = stacks[0].shape[1]
-    ax.set_yticks([height * (i + 0.5) - 0.5 for i in range(len(rows))], list(rows))
-    ax.tick_params(length=0, labelsize=9, labelcolor=INK)
-    ax.set_xticks([])
-    _hide_frame(ax, "left", "bottom", "top", "right")
-    return ax
-
-
-def _padded(images: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-    edges = [(0, 0), (1, 1), (1, 1), (0, 0)]
-    return np.pad(images, edges[: images.ndim], constant_values=np.nan)
-
-
+@checked
 def raster(
-    counts: NDArray[Any], ax: Axes | None = None, *, color: str = INTEGER_COLOR, title: str = ""
+    counts: ArrayLike, ax: Axes | None = None, *, color: str = INTEGER_COLOR, title: str = ""
 ) -> Axes:
     """Draw spikes over iterations, one line per neuron; larger counts make larger dots.
 
     Parameters
     ----------
     counts : [T, K]
+        Counts drawn in iterations 1 to T.
     ax : Axes, optional
+        Where to draw; the default is a new pyplot figure.
     color, title : str
 
     Returns
     -------
     Axes
+
+    Raises
+    ------
+    InputError
+        If the counts are of another shape.
+    MissingDependencyError
+        If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from matplotlib.figure import Figure
+    >>> counts = np.random.default_rng(0).poisson(0.1, (32, 100))
+    >>> raster(counts, Figure().subplots()).get_xlabel()
+    'iteration'
     """
-    ax = ax or new_axes()
-    step, neuron = np.nonzero(counts)
-    size = 2.0 * np.asarray(counts, float)[step, neuron]
-    ax.scatter(step, neuron, s=size, color=color, linewidths=0)
-    ax.set_xlim(-0.5, len(counts) - 0.5)
-    ax.set_ylim(-0.5, counts.shape[1] - 0.5)
-    _label(ax, "iteration", "neuron", title)
+    shown = _two_dimensional("raster", counts)
+    ax = axes(ax)
+    many = np.count_nonzero(shown) > MOST_VECTOR_DOTS
+    # A line for each count: in vector formats its dots are then copies of one.
+    for count in np.unique(shown[shown > 0]):
+        step, neuron = np.nonzero(shown == count)
+        ax.plot(
+            step + 1, neuron, "o", ms=math.sqrt(0.7 * count), color=color, mew=0, rasterized=many
+        )
+    iterations(ax, len(shown))
+    ax.set_ylim(-0.5, shown.shape[1] - 0.5)
+    label(ax, "iteration", "neuron", title)
     return ax
 
 
-def mark_differences(a: NDArray[Any], b: NDArray[Any], ax: Axes) -> Axes:
-    """Circle the places where two rasters [T, K] differ."""
-    step, neuron = np.nonzero(np.asarray(a) != np.asarray(b))
-    ax.scatter(
-        step, neuron, s=26, facecolors="none", edgecolors=DIFFERENCE_COLOR, linewidths=0.8, zorder=3
-    )
+@checked
+def mark_differences(a: ArrayLike, b: ArrayLike, ax: Axes) -> Axes:
+    """Circle the places where two rasters [T, K] differ.
+
+    Raises
+    ------
+    InputError
+        If their shapes differ.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from matplotlib.figure import Figure
+    >>> a, b = np.zeros((4, 3), int), np.eye(4, 3, dtype=int)
+    >>> ax = mark_differences(a, b, raster(b, Figure().subplots()))
+    >>> len(ax.lines[-1].get_xdata())
+    3
+    """
+    first, second = (_two_dimensional("mark_differences", counts) for counts in (a, b))
+    if first.shape != second.shape:
+        raise InputError(
+            f"mark_differences: expected rasters of one shape, got {list(first.shape)} and "
+            f"{list(second.shape)}"
+        )
+    step, neuron = np.nonzero(first != second)
+    ax = axes(ax)
+    ax.plot(
+        step + 1, neuron, "o", ms=3, mfc="none", mec=DIFFERENCE_COLOR, mew=0.6, zorder=3,
+        rasterized=len(step) > MOST_VECTOR_DOTS,
+    )  # fmt: skip
     return ax
 
 
-def traces(
-    potentials_float: NDArray[np.floating[Any]],
-    potentials_integer: NDArray[np.floating[Any]],
+@checked
+def potentials(
+    by_float: ArrayLike,
+    by_integer: ArrayLike,
     ax: Axes | None = None,
     *,
+    clamp: float | None = None,
     title: str = "",
 ) -> Axes:
-    """Draw the potential of one neuron: float as a line, integers as dots.
+    """Draw the potential of one neuron: float as a line, integers as dots, and its upper clamp.
 
     Parameters
     ----------
-    potentials_float, potentials_integer : float [T]
-        Log-rate, after each update.
+    by_float, by_integer : float [T]
+        Log-rate u after iterations 1 to T.
     ax : Axes, optional
+        Where to draw; the default is a new pyplot figure.
+    clamp : float, optional
+        Upper bound of u, drawn as a dashed line.
     title : str
 
     Returns
     -------
     Axes
+
+    Raises
+    ------
+    InputError
+        If the two are not [T].
+    MissingDependencyError
+        If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from matplotlib.figure import Figure
+    >>> u = np.linspace(-2, 3, 20)
+    >>> ax = potentials(u, np.round(u, 2), Figure().subplots(), clamp=3.65)
+    >>> ax.get_ylim()[1] > 3.65
+    True
     """
-    ax = ax or new_axes()
-    ax.plot(potentials_float, color=FLOAT_COLOR, lw=1.6, label="float")
-    ax.plot(potentials_integer, ".", color=INTEGER_COLOR, ms=4.5, label="integer")
-    _label(ax, "iteration", "u", title)
+    pair = {"float": by_float, "integer": by_integer}
+    curves = {name: _one_dimensional(name, values) for name, values in pair.items()}
+    ax = axes(ax)
+    for name, style in _POTENTIAL_STYLES.items():
+        ax.plot(np.arange(1, len(curves[name]) + 1), curves[name], label=name, **style)
+    iterations(ax, max(map(len, curves.values())))
+    if clamp is not None:
+        ax.axhline(clamp, color=GUIDE, lw=1.2, ls=(0, (4, 2)), label="clamp", zorder=1)
+    label(ax, "iteration", "u", title)
     return ax
 
 
+_POTENTIAL_STYLES: dict[str, dict[str, Any]] = {
+    "float": {"color": FLOAT_COLOR, "lw": 1.6},
+    "integer": {"color": INTEGER_COLOR, "ls": "", "marker": ".", "ms": 4.5},
+}
+
+
+@checked
 def by_iteration(
-    values: Mapping[str, Sequence[float] | NDArray[np.floating[Any]]],
-    ax: Axes | None = None,
-    *,
-    ylabel: str = "",
-    title: str = "",
+    values: Mapping[str, ArrayLike], ax: Axes | None = None, *, ylabel: str = "", title: str = ""
 ) -> Axes:
     """Draw quantities over iterations; the first as a line, the others dashed on top of it.
 
     Parameters
     ----------
-    values : dict of str to [T]
+    values : dict of str to float [T]
     ax : Axes, optional
+        Where to draw; the default is a new pyplot figure.
     ylabel, title : str
 
     Returns
     -------
     Axes
-    """
-    ax = ax or new_axes()
-    colors = (FLOAT_COLOR, INTEGER_COLOR, INK)
-    for place, (name, series) in enumerate(values.items()):
-        style: Any = {"ls": "-", "lw": 2.4} if place == 0 else {"ls": (0, (3, 2)), "lw": 1.8}
-        steps = np.arange(1, len(series) + 1)
-        ax.plot(steps, series, color=colors[place % len(colors)], label=name, **style)
-    ax.legend(frameon=False, fontsize=9)
-    _label(ax, "iteration", ylabel, title)
-    return ax
-
-
-def new_axes() -> Axes:
-    """Make axes on a new pyplot figure.
 
     Raises
     ------
+    InputError
+        If one of them is not [T].
     MissingDependencyError
         If matplotlib is not installed.
-    """
-    require_matplotlib()
-    from matplotlib import pyplot
 
-    ax: Axes = pyplot.subplots(layout="constrained")[1]
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> ax = by_iteration({"float": [3, 2, 1.5], "integer": [3, 2, 1.6]}, Figure().subplots())
+    >>> ax.lines[0].get_xdata().tolist()
+    [1, 2, 3]
+    """
+    curves = {name: _one_dimensional(name, series) for name, series in values.items()}
+    ax = axes(ax)
+    colors = (FLOAT_COLOR, INTEGER_COLOR, INK)
+    for place, (name, series) in enumerate(curves.items()):
+        style: Any = {"ls": "-", "lw": 2.4} if place == 0 else {"ls": (0, (3, 2)), "lw": 1.8}
+        steps = np.arange(1, len(series) + 1)
+        ax.plot(steps, series, color=colors[place % len(colors)], label=name, **style)
+    iterations(ax, max(map(len, curves.values()), default=1))
+    legend(ax)
+    label(ax, "iteration", ylabel, title)
     return ax
 
 
-def require_matplotlib() -> None:
-    """Raise :class:`MissingDependencyError` where matplotlib is missing."""
-    require("matplotlib.figure", "report", "figures")
-
-
-def as_images(
-    flat: NDArray[np.floating[Any]], image_shape: tuple[int, ...] | None
-) -> NDArray[np.floating[Any]]:
-    """Give flat inputs [n, M] the shape of images.
+@checked
+def difference_by_iteration(
+    difference: ArrayLike,
+    ax: Axes | None = None,
+    *,
+    margin: ArrayLike | None = None,
+    limits: tuple[float | None, float | None] = (None, None),
+    ylabel: str = "",
+    title: str = "",
+) -> Axes:
+    """Draw how integers differ from float over iterations, around zero.
 
     Parameters
     ----------
-    flat : float [n, M]
-    image_shape : tuple of int or None
-        (H, W) or (C, H, W). Without one, the squarest shape that holds M pixels.
+    difference : float [T]
+    ax : Axes, optional
+        Where to draw; the default is a new pyplot figure.
+    margin : float or float [T], optional
+        Half the width of a band around the line, such as three standard errors.
+    limits : tuple of float or None
+        Lower and upper limit, drawn as dashed lines.
+    ylabel, title : str
 
     Returns
     -------
-    float [n, H, W], or [n, H, W, C] with colour
+    Axes
+
+    Raises
+    ------
+    InputError
+        If it is not [T], or the margin is neither a number nor [T].
+    MissingDependencyError
+        If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> given = Figure().subplots()
+    >>> ax = difference_by_iteration([0.1, 0.2, 0.1], given, margin=0.1, limits=(None, 1.0))
+    >>> ax is given
+    True
     """
-    pixels = flat.shape[1]
-    shape = image_shape or _squarest(pixels)
-    if math.prod(shape) != pixels:
-        raise InputError(f"image_shape {'x'.join(map(str, shape))} does not hold {pixels} pixels")
-    images = flat.reshape(len(flat), *shape)
-    return images if len(shape) == 2 else np.moveaxis(images, 1, -1)
+    values = _one_dimensional("difference", difference)
+    width = None if margin is None else _widths(margin, len(values))
+    ax = axes(ax)
+    steps = np.arange(1, len(values) + 1)
+    iterations(ax, len(values))
+    ax.axhline(0.0, color=GUIDE, lw=0.8, zorder=1)
+    for limit in limits:
+        if limit is not None:
+            ax.axhline(limit, color=DIFFERENCE_COLOR, lw=1.2, ls=(0, (4, 2)), zorder=1)
+    ax.plot(steps, values, color=INTEGER_COLOR, lw=1.8)
+    if width is not None:
+        ax.fill_between(
+            steps, values - width, values + width, color=INTEGER_COLOR, alpha=0.25, lw=0
+        )
+    label(ax, "iteration", ylabel, title)
+    return ax
 
 
-def _squarest(pixels: int) -> tuple[int, int]:
-    height = max(h for h in range(1, int(pixels**0.5) + 1) if pixels % h == 0)
-    return height, pixels // height
+def _one_dimensional(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    found = real_array(name, values).astype(np.float64)
+    if found.ndim != 1:
+        raise InputError(f"{name}: expected a value per iteration [T], got {list(found.shape)}")
+    return found
 
 
-def _label(ax: Axes, xlabel: str, ylabel: str, title: str) -> None:
-    ax.set_xlabel(xlabel, fontsize=9, color=INK)
-    ax.set_ylabel(ylabel, fontsize=9, color=INK)
-    if title:
-        ax.set_title(title, fontsize=10, color=INK, loc="left")
-    ax.tick_params(labelsize=8, colors=INK)
-    _hide_frame(ax, "top", "right")
+def _widths(margin: ArrayLike, steps: int) -> NDArray[np.float64]:
+    found = real_array("margin", margin).astype(np.float64)
+    if found.shape not in ((), (steps,)):
+        raise InputError(
+            f"margin: expected a number or a value per iteration [{steps}], got {list(found.shape)}"
+        )
+    # What is not known has no band.
+    return np.broadcast_to(np.where(np.isfinite(found), found, np.nan), steps)
 
 
-def _hide_frame(ax: Axes, *sides: str) -> None:
-    for side in sides:
-        ax.spines[side].set_visible(False)
+def _two_dimensional(name: str, counts: ArrayLike) -> NDArray[Any]:
+    found = real_array(name, counts)
+    if found.ndim != 2:
+        raise InputError(f"{name}: expected counts [T, K], got {list(found.shape)}")
+    return found

@@ -8,17 +8,25 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from typing_extensions import Self
 
 from pvae_neuro.errors import ModelFileError
-from pvae_neuro.network import ImageShape
-from pvae_neuro.saved.tensor_files import read_safetensors, write_safetensors
+from pvae_neuro.network import Input
+from pvae_neuro.network.population import LARGEST_SIZE
+from pvae_neuro.saved.shipped import model_path
+from pvae_neuro.saved.tensor_files import TensorFile, read_safetensors, write_safetensors
+from pvae_neuro.utils.arguments import checked
+from pvae_neuro.utils.html import html_table
+from pvae_neuro.utils.reproducible import exp, squashed
+from pvae_neuro.utils.settings import Settings, problems_of
+from pvae_neuro.utils.show import show
 
 FORMAT = "pvae-neuro-model"
 SCHEMA_VERSION = 2
@@ -30,13 +38,29 @@ LINEAR_FAMILY = "ipvae-linear"
 LOG_SIGMA_BOUND = 3.45
 """Log standard deviations are squashed into ±3.45, so variances lie within [1e-3, 1e3]."""
 
-_CONFIG_KEY = "pvae_neuro_config"
+LARGEST_INPUT = 1e9
+"""Largest magnitude of a declared input, as networks bound it."""
 
+LARGEST_POTENTIAL = 2.0**19
+"""Largest magnitude of a clamp: what 24 bits hold at the coarsest unit of a potential, 2^-4."""
+
+LARGEST_LOGARITHM = 88.0
+"""Above, a rate or a step size is no float32."""
+
+_CONFIG_KEY = "pvae_neuro_config"
+_DIVERGED = "its training diverged: train again with a lower learning rate"
+_LOGARITHMS = ("initial_potential", "log_step_size")
+
+Size = Annotated[int, Field(ge=1, le=LARGEST_SIZE)]
+Repeats = Annotated[int, Field(ge=1, lt=1 << 31)]
+Potential = Annotated[float, Field(ge=-LARGEST_POTENTIAL, le=LARGEST_POTENTIAL)]
+Weight = Annotated[float, Field(ge=0.0, le=1e9)]
+InputLimit = Annotated[float, Field(ge=-LARGEST_INPUT, le=LARGEST_INPUT)]
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 
-class ModelConfig(BaseModel):
+class ModelConfig(Settings):
     """What the arrays of a saved model mean, and how they came to be.
 
     Attributes
@@ -74,30 +98,36 @@ class ModelConfig(BaseModel):
         Provenance: dataset, epochs, seed and the like. Values are JSON.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    family: str = LINEAR_FAMILY
-    pixels: int = Field(ge=1)
-    latents: int = Field(ge=1)
-    clamp_u: float = 10.0
-    clamp_du: float = 10.0
+    family: str = Field(default=LINEAR_FAMILY, pattern=r"^[a-z][a-z0-9-]{0,63}$")
+    pixels: Size
+    latents: Size
+    clamp_u: Potential = 10.0
+    clamp_du: Potential = 10.0
     clamp: Literal["soft", "hard"] = "soft"
-    floor_u: float = -8.0
-    steps: int = Field(ge=1)
-    beta: float = Field(ge=0.0)
+    floor_u: Potential = -8.0
+    steps: Repeats
+    beta: Weight
     kl: Literal["exact", "released"] = "exact"
-    inner_updates: int = Field(default=1, ge=1)
-    beta_inner: float = Field(default=1.0, ge=0.0)
-    input_low: float
-    input_high: float
-    image_shape: ImageShape | None = None
+    inner_updates: Repeats = 1
+    beta_inner: Weight = 1.0
+    input_low: InputLimit
+    input_high: InputLimit
+    image_shape: tuple[Size, Size] | tuple[Size, Size, Size] | None = None
     architecture: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def declared_input(self) -> Input:
+        """What the model declares of its inputs, in the words of a network."""
+        low, high = float(self.input_low), float(self.input_high)
+        return Input(self.pixels, low, high, 0, self.image_shape)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if not self.input_low < self.input_high:
-            raise ValueError(f"input range [{self.input_low}, {self.input_high}] is empty")
+            raise ValueError(
+                f"input_low {self.input_low} is not below input_high {self.input_high}"
+            )
         if not self.floor_u < min(self.clamp_u, self.clamp_du):
             raise ValueError(f"floor_u {self.floor_u} is not below clamp_u and clamp_du")
         if self.image_shape and math.prod(self.image_shape) != self.pixels:
@@ -118,6 +148,8 @@ class SavedModel:
         What the arrays mean.
     arrays : dict of str to ndarray of float32
         Every array by its name in the file.
+    notes : tuple of str
+        What reading converted, chose or left out, one sentence each.
     dictionary : ndarray of float32, [M, K]
         Φ: what one spike of each neuron adds to the reconstruction, in units of the input.
     log_sigma : ndarray of float32, [M]
@@ -132,6 +164,19 @@ class SavedModel:
 
     config: ModelConfig
     arrays: dict[str, Float32]
+    notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        c = self.config
+        return (
+            f"<SavedModel {c.family}: {c.pixels} pixels in [{c.input_low:g}, {c.input_high:g}], "
+            f"{c.latents} latents, {self.parameter_count} parameters>"
+        )
+
+    def _repr_html_(self) -> str:
+        rows: list[tuple[object, ...]] = [("configuration", repr(self.config))]
+        rows += [(name, show(array)) for name, array in self.arrays.items()]
+        return html_table(repr(self)[1:-1], [*rows, *(("note", note) for note in self.notes)])
 
     @property
     def dictionary(self) -> Float32:  # noqa: D102
@@ -156,20 +201,17 @@ class SavedModel:
     @property
     def variance(self) -> Float64:
         """Variance σ² per pixel, [M], in squared units of the input."""
-        raw = self.log_sigma.astype(np.float64)
-        squashed: Float64 = np.exp(2.0 * LOG_SIGMA_BOUND * np.tanh(raw / LOG_SIGMA_BOUND))
-        return squashed
+        return exp(2.0 * squashed(self.log_sigma, LOG_SIGMA_BOUND))
 
     @property
     def step_size(self) -> float:
         """Step size η of the update, dimensionless."""
-        return float(np.exp(np.float64(self.log_step_size)))
+        return float(exp(self.log_step_size))
 
     @property
     def leak(self) -> Float64:
         """Constant leak b per neuron, [K], in nats per unit step."""
-        constant: Float64 = np.exp(self.log_bias.astype(np.float64))
-        return constant
+        return exp(self.log_bias)
 
     @property
     def parameter_count(self) -> int:
@@ -208,6 +250,7 @@ def array_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     }
 
 
+@checked
 def save_model(model: SavedModel, path: str | os.PathLike[str]) -> None:
     """Write a model, whole or not at all.
 
@@ -224,10 +267,8 @@ def save_model(model: SavedModel, path: str | os.PathLike[str]) -> None:
         If an array has the wrong shape or type, or holds NaN or infinity.
     InputError
         If the file cannot be written; nothing is left behind.
-    MissingDependencyError
-        If safetensors is not installed.
     """
-    _check_arrays(model.arrays, model.config, "model to save")
+    check_model(model, "model to save")
     metadata = {
         "format": FORMAT,
         "schema_version": str(SCHEMA_VERSION),
@@ -236,13 +277,14 @@ def save_model(model: SavedModel, path: str | os.PathLike[str]) -> None:
     write_safetensors(path, dict(model.arrays), metadata)
 
 
+@checked
 def load_model(path: str | os.PathLike[str]) -> SavedModel:
     """Read and check a model that :func:`save_model` wrote.
 
     Parameters
     ----------
     path : str or path-like
-        The file.
+        The file, or the name of a shipped model, such as ``mnist``; a file of that name wins.
 
     Returns
     -------
@@ -256,15 +298,43 @@ def load_model(path: str | os.PathLike[str]) -> SavedModel:
     ModelFileError
         If it is no safetensors file, not one of this package's models, of a newer schema, or its
         arrays do not fit its configuration.
-    MissingDependencyError
-        If safetensors is not installed.
     """
-    metadata, arrays = read_safetensors(path)
     where = str(path)
-    _check_format(metadata, where)
-    config = _parse_config(metadata.get(_CONFIG_KEY), where)
-    _check_arrays(arrays, config, where)
-    return SavedModel(config, arrays)
+    file = read_safetensors(model_path(path))
+    _check_format(file.metadata, where)
+    config = _parse_config(file.metadata.get(_CONFIG_KEY), where)
+    model = SavedModel(config, *_converted(file, where))
+    check_model(model, where)
+    return model
+
+
+def config_of(values: Mapping[str, Any], where: str) -> ModelConfig:
+    """Configuration with these values.
+
+    Raises
+    ------
+    ModelFileError
+        If one of them does not fit; the message begins with ``where``.
+    """
+    try:
+        return ModelConfig.model_validate(values)
+    except ValidationError as error:
+        raise ModelFileError(f"{where}: {problems_of(error)}") from error
+
+
+def _converted(file: TensorFile, where: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Arrays in float32, and a note if some are stored otherwise."""
+    others = sorted({kind for kind in file.types.values() if kind != "float32"})
+    if not others:
+        return file.arrays, ()
+    # What float32 cannot hold becomes infinite, which the check of values names.
+    with np.errstate(over="ignore"):
+        arrays = {name: array.astype(np.float32) for name, array in file.arrays.items()}
+    count = sum(kind != "float32" for kind in file.types.values())
+    return arrays, (
+        f"{where}: {count} of {len(arrays)} arrays are stored as {' and '.join(others)}; "
+        f"converted to float32",
+    )
 
 
 def _check_format(metadata: dict[str, str], where: str) -> None:
@@ -285,21 +355,34 @@ def _check_format(metadata: dict[str, str], where: str) -> None:
 
 def _parse_config(text: str | None, where: str) -> ModelConfig:
     try:
-        return ModelConfig.model_validate_json(text or "")
+        return ModelConfig.model_validate_json(text or "", strict=True)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, item['loc'])) or 'config'}: {item['msg']}"
-            for item in error.errors()
-        )
-        raise ModelFileError(f"{where}: its configuration is not valid: {problems}") from error
+        raise ModelFileError(
+            f"{where}: its configuration is not valid: {problems_of(error)}"
+        ) from error
 
 
-def _check_arrays(arrays: dict[str, Any], config: ModelConfig, where: str) -> None:
-    # Shapes of other families follow from their PyTorch modules, which check them when built.
-    if config.family == LINEAR_FAMILY:
-        _check_shapes(arrays, array_shapes(config), where)
-    for name, array in arrays.items():
+def check_model(model: SavedModel, where: str) -> None:
+    """Check the arrays of a model: names, shapes, types and values.
+
+    Shapes of other families than the linear iP-VAE follow from their PyTorch modules, which check
+    them when they are built.
+
+    Raises
+    ------
+    ModelFileError
+        If one does not fit; the message begins with ``where``.
+    """
+    linear = model.config.family == LINEAR_FAMILY
+    if linear:
+        _check_shapes(model.arrays, array_shapes(model.config), where)
+    for name, array in model.arrays.items():
         _check_values(name, array, where)
+        if linear and name in _LOGARITHMS and array.max() > LARGEST_LOGARITHM:
+            raise ModelFileError(
+                f"{where}: array {name!r}: expected at most {LARGEST_LOGARITHM:g}, since its "
+                f"exponential is no float32 above, got {array.max():g}; {_DIVERGED}"
+            )
 
 
 def _check_shapes(arrays: dict[str, Any], expected: dict[str, tuple[int, ...]], where: str) -> None:
@@ -322,6 +405,6 @@ def _check_values(name: str, array: Any, where: str) -> None:
     if not np.isfinite(array).all():
         bad = int(np.count_nonzero(~np.isfinite(array)))
         raise ModelFileError(
-            f"{where}: array {name!r} holds {bad} values that are NaN or infinite; "
-            f"its training diverged: train again with a lower learning rate"
+            f"{where}: array {name!r} holds NaN or infinity as float32, in {bad} of {array.size} "
+            f"numbers; {_DIVERGED}"
         )

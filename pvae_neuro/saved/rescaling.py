@@ -21,9 +21,11 @@ from dataclasses import replace
 import numpy as np
 
 from pvae_neuro.errors import InputError
-from pvae_neuro.saved.model_file import LINEAR_FAMILY, SavedModel
+from pvae_neuro.saved.model_file import LINEAR_FAMILY, SavedModel, check_model, config_of
+from pvae_neuro.utils.arguments import checked
 
 
+@checked
 def rescale_counts(model: SavedModel, factor: float, leak: float = 1.0) -> SavedModel:
     """Make a model fire ``factor`` times as often, with spikes smaller by the same factor.
 
@@ -47,6 +49,8 @@ def rescale_counts(model: SavedModel, factor: float, leak: float = 1.0) -> Saved
     ------
     InputError
         If the model is of another family, or a factor is not above 0 and finite.
+    ModelFileError
+        If a number of the rescaled model is beyond use.
     """
     if model.config.family != LINEAR_FAMILY:
         raise InputError(
@@ -54,25 +58,44 @@ def rescale_counts(model: SavedModel, factor: float, leak: float = 1.0) -> Saved
             f"linear in the counts; got {model.config.family}"
         )
     for name, value in (("factor", factor), ("leak", leak)):
-        if not (math.isfinite(value) and value > 0.0):
-            raise InputError(f"rescale_counts: expected a {name} above 0, got {value}")
+        if not _above_zero(value):
+            raise InputError(f"rescale_counts: expected a {name} above 0, got {value!r}")
     rise = math.log(factor)
-    arrays = {
-        **model.arrays,
-        "dictionary": _single(model.dictionary / factor),
-        "initial_potential": _single(model.initial_potential + rise),
-        "log_step_size": _single(model.log_step_size + rise),
-        "log_bias": _single(model.log_bias + math.log(leak)),
-    }
-    before = model.config.training
-    factors = {
-        "count_factor": before.get("count_factor", 1.0) * factor,
-        "leak_factor": before.get("leak_factor", 1.0) * leak,
-    }
-    config = model.config.model_copy(
-        update={"clamp_u": model.config.clamp_u + rise, "training": {**before, **factors}}
+    # What leaves float32 becomes infinite, which the check below names.
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        arrays = {
+            **model.arrays,
+            "dictionary": _single(model.dictionary / factor),
+            "initial_potential": _single(model.initial_potential + rise),
+            "log_step_size": _single(model.log_step_size + rise),
+            "log_bias": _single(model.log_bias + math.log(leak)),
+        }
+    where = f"model rescaled by {factor:g}"
+    config = config_of(
+        {
+            **model.config.model_dump(),
+            "clamp_u": model.config.clamp_u + rise,
+            "training": {
+                **model.config.training,
+                "count_factor": _factor_of(model, "count_factor") * factor,
+                "leak_factor": _factor_of(model, "leak_factor") * leak,
+            },
+        },
+        where,
     )
-    return replace(model, config=config, arrays=arrays)
+    rescaled = replace(model, config=config, arrays=arrays)
+    check_model(rescaled, where)
+    return rescaled
+
+
+def _factor_of(model: SavedModel, name: str) -> float:
+    """Product of earlier factors; 1 where the provenance holds no number above 0."""
+    value = model.config.training.get(name, 1.0)
+    return float(value) if _above_zero(value) else 1.0
+
+
+def _above_zero(value: object) -> bool:
+    return isinstance(value, int | float) and 0.0 < value < math.inf
 
 
 def _single(values: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]

@@ -7,14 +7,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from rich.console import Console
 from typing_extensions import Self
 
-from pvae_neuro.saved.model_file import LINEAR_FAMILY, SavedModel
+from pvae_neuro.network.population import LARGEST_SIZE
+from pvae_neuro.saved.model_file import LARGEST_POTENTIAL, LINEAR_FAMILY, SavedModel
+from pvae_neuro.utils.settings import Settings
+
+_MOST = (1 << 31) - 1
+_LARGE = 1e9
+# Rates of learning beyond this leave the numbers of float32 within some steps.
+_FASTEST = 1e3
+# Of relaxed arrivals, each of which is an axis of the samples.
+_MOST_ARRIVALS = 1 << 16
 
 
-class TrainConfig(BaseModel):
+class TrainConfig(Settings):
     """Settings of one training run; two runs with equal settings and data give equal weights.
 
     Attributes
@@ -88,39 +97,37 @@ class TrainConfig(BaseModel):
         Of the initial weights, the order of the batches and every sample.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
     model: str = LINEAR_FAMILY
     architecture: dict[str, Any] = Field(default_factory=dict)
-    latents: int = Field(default=512, ge=1)
-    steps: int = Field(default=16, ge=1)
-    beta: float = Field(default=16.0, ge=0.0)
+    latents: int = Field(default=512, ge=1, le=LARGEST_SIZE)
+    steps: int = Field(default=16, ge=1, le=_MOST)
+    beta: float = Field(default=16.0, ge=0.0, le=_LARGE)
     kl: Literal["exact", "released"] = "exact"
-    inner_updates: int = Field(default=1, ge=1)
-    clamp_u: float = Field(default=10.0, gt=0.0)
-    clamp_du: float = Field(default=10.0, gt=0.0)
+    inner_updates: int = Field(default=1, ge=1, le=_MOST)
+    clamp_u: float = Field(default=10.0, gt=0.0, le=LARGEST_POTENTIAL)
+    clamp_du: float = Field(default=10.0, gt=0.0, le=LARGEST_POTENTIAL)
     clamp: Literal["soft", "hard"] = "soft"
     start: str = ""
-    epochs: int = Field(default=10, ge=1)
-    batch_size: int = Field(default=100, ge=1)
-    windows: int = Field(default=1, ge=1)
-    learning_rate: float = Field(default=5e-3, gt=0.0)
-    final_learning_rate: float = Field(default=1e-5, ge=0.0)
-    dictionary_rate: float = Field(default=0.25, gt=0.0)
+    epochs: int = Field(default=10, ge=1, le=_MOST)
+    batch_size: int = Field(default=100, ge=1, le=_MOST)
+    windows: int = Field(default=1, ge=1, le=_MOST)
+    learning_rate: float = Field(default=5e-3, gt=0.0, le=_FASTEST)
+    final_learning_rate: float = Field(default=1e-5, ge=0.0, le=_FASTEST)
+    dictionary_rate: float = Field(default=0.25, gt=0.0, le=_FASTEST)
     warm_up: float = Field(default=0.02, ge=0.0, le=1.0)
-    weight_decay: float = Field(default=3e-4, ge=0.0)
-    gradient_clip: float = Field(default=300.0, gt=0.0)
-    activity_cost: float = Field(default=0.0, ge=0.0)
+    weight_decay: float = Field(default=3e-4, ge=0.0, le=_FASTEST)
+    gradient_clip: float = Field(default=300.0, gt=0.0, le=_LARGE)
+    activity_cost: float = Field(default=0.0, ge=0.0, le=_LARGE)
     target_zeros: float | None = Field(default=None, gt=0.0, lt=1.0)
     isotropic: bool = False
-    temperature: float = Field(default=0.1, gt=0.0)
-    final_temperature: float = Field(default=0.05, gt=0.0)
+    temperature: float = Field(default=0.1, gt=0.0, le=_LARGE)
+    final_temperature: float = Field(default=0.05, gt=0.0, le=_LARGE)
     temperature_anneal: float = Field(default=0.5, ge=0.0, le=1.0)
     beta_anneal: float = Field(default=0.0, ge=0.0, le=1.0)
-    max_arrivals: int = Field(default=64, ge=1)
+    max_arrivals: int = Field(default=64, ge=1, le=_MOST_ARRIVALS)
     estimator: Literal["relaxed", "exact"] = "relaxed"
-    init_scale: float | None = Field(default=None, gt=0.0)
-    seed: int = Field(default=0, ge=0)
+    init_scale: float | None = Field(default=None, gt=0.0, le=_LARGE)
+    seed: int = Field(default=0, ge=0, lt=1 << 64)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

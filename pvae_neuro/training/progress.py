@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -72,17 +73,21 @@ def progress_bar(console: Console, done: int, total: int, per_epoch: int) -> Ite
 def summary_writer(folder: Path | None) -> Iterator[Reporter]:
     """Write metrics for TensorBoard into a folder, or nothing if it is None.
 
-    The reporter takes the index of a batch. If TensorBoard is not installed, entering raises
-    MissingDependencyError.
+    The reporter takes the index of a batch; its first call makes the file. If TensorBoard is not
+    installed, entering raises MissingDependencyError.
     """
     if folder is None:
         yield lambda batch, metrics: None
         return
     tensorboard = require("torch.utils.tensorboard", "train", "metrics for TensorBoard")
-    with tensorboard.SummaryWriter(str(folder)) as writer:
+    with ExitStack() as stack:
+
+        @cache
+        def opened() -> Any:
+            return stack.enter_context(tensorboard.SummaryWriter(str(folder)))
 
         def report(batch: int, metrics: Metrics) -> None:
             for name, value in metrics._asdict().items():
-                writer.add_scalar(f"train/{name}", value, batch)
+                opened().add_scalar(f"train/{name}", value, batch)
 
         yield report

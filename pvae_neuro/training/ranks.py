@@ -22,6 +22,7 @@ from pvae_neuro.errors import InputError, PvaeNeuroError
 T = TypeVar("T")
 
 _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+_LAST_PORT = (1 << 16) - 1
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,16 @@ def join_ranks(device: str) -> Ranks:
     if not _is_distributed():
         return Ranks(0, 1, find_device(device))
     rank, size, local = (_environment(name) for name in _VARIABLES[:3])
+    if not 0 <= rank < size:
+        raise InputError(
+            f"environment: expected a RANK of 0 to WORLD_SIZE - 1, as torchrun sets them, got "
+            f"{rank} and {size}"
+        )
+    if not 0 <= _environment("MASTER_PORT") <= _LAST_PORT:
+        raise InputError(
+            f"environment: expected a port of 0 to {_LAST_PORT} in MASTER_PORT, as torchrun sets "
+            f"it, got {os.environ['MASTER_PORT']!r}"
+        )
     place = find_device(device, local)
     if not distributed.is_initialized():
         if place.type == "cuda":
@@ -151,6 +162,13 @@ def find_device(name: str, local_rank: int | None = None) -> torch.device:
     if name == "cuda" and local_rank is not None:
         name = f"cuda:{local_rank}"
     try:
-        return torch.zeros(1, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {name!r} is not usable here: {error}; use auto or cpu") from error
+        probe = torch.zeros(1, device=name)
+        probe.item()  # Devices without memory, such as meta, hold no values.
+        return probe.device
+    # Names of devices whose packages are missing are not found as modules.
+    except (RuntimeError, AssertionError, ImportError) as error:
+        # torch goes on to list all that it knows.
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"device {name!r} is not usable here: {reason}; use auto or cpu"
+        ) from error

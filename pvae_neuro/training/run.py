@@ -30,12 +30,16 @@ from pvae_neuro.training.state import (
     restore,
     save_state,
 )
+from pvae_neuro.utils.memory import require_memory
 
 _REPORT_EVERY = 10
 """Batches between two readings of the metrics; a reading waits for the device."""
 
 _SAMPLES, _WEIGHTS = 1, 2
 """Streams of random numbers that must not share a seed."""
+
+# A parameter, its gradient, and two numbers of Adamax, as float32.
+_BYTES_PER_PARAMETER = 16
 
 
 class TrainingRun:
@@ -68,6 +72,12 @@ class TrainingRun:
         self.share = self.ranks.share(config.batch_size)
         self.identity = RunIdentity(config, _model_config(images, config), _digest(images.pixels))
         self.device = self.ranks.device
+        with torch.device("meta"):
+            parameters = build_model(self.identity.model).parameter_count
+        require_memory(
+            parameters * _BYTES_PER_PARAMETER,
+            f"{config.model} of {config.latents:,} latents and {images.pixels.shape[1]:,} pixels",
+        )
         weights = torch.Generator().manual_seed(_stream_seed(config.seed, _WEIGHTS, 0))
         self.model = build_model(self.identity.model, weights, config.init_scale).to(self.device)
         if options.start is not None:

@@ -7,6 +7,7 @@ optimiser's averages and the number of batches done are enough to resume to the 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,7 +131,7 @@ def load_state(path: Path) -> TrainingState:
     ModelFileError
         If it is not a training state of this version, or is damaged.
     """
-    metadata, arrays = read_safetensors(path)
+    metadata, arrays, _ = read_safetensors(path)
     kind = (metadata.get("format"), metadata.get("schema_version"))
     if kind != (FORMAT, str(SCHEMA_VERSION)):
         raise ModelFileError(
@@ -142,6 +143,8 @@ def load_state(path: Path) -> TrainingState:
         model = ModelConfig.model_validate_json(metadata["model"])
         batches_done = int(metadata["batches_done"])
         seconds, cost = (float(metadata[name]) for name in ("seconds", "activity_cost"))
+        if batches_done < 0 or not (math.isfinite(seconds) and math.isfinite(cost)):
+            raise ValueError(f"{batches_done} batches in {seconds:g} s, activity cost {cost:g}")
         identity = RunIdentity(train, model, metadata["data"])
     except (KeyError, ValueError, ValidationError) as error:
         raise ModelFileError(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -14,8 +14,11 @@ from pvae_neuro.models.registry import model_class
 from pvae_neuro.saved.model_file import SavedModel, save_model
 from pvae_neuro.training.config import TrainConfig, TrainOptions, checkpoint_path
 from pvae_neuro.training.progress import Reporter, progress_bar, summary_writer
+from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.digest import digest
+from pvae_neuro.utils.files import check_target
 from pvae_neuro.utils.optional import require
+from pvae_neuro.utils.paths import user_path
 
 if TYPE_CHECKING:
     from pvae_neuro.training.run import TrainingRun
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["TrainConfig", "TrainOptions", "checkpoint_path", "recipe", "train"]
 
 
+@checked
 def recipe(model: str, **settings: Any) -> TrainConfig:
     """Settings of a family's own recipe, with changes.
 
@@ -36,17 +40,19 @@ def recipe(model: str, **settings: Any) -> TrainConfig:
     Raises
     ------
     InputError
-        If there is no such family; suggests the nearest names.
+        If there is no such family, with the nearest names, or a setting is not allowed.
     MissingDependencyError
         If torch is not installed.
-    pydantic.ValidationError
-        If a setting is not allowed.
     """
     return TrainConfig(**{**model_class(model).defaults, **settings, "model": model})
 
 
+@checked
 def train(
-    images: Images, config: TrainConfig, output: Path, options: TrainOptions | None = None
+    images: Images,
+    config: TrainConfig,
+    output: str | os.PathLike[str],
+    options: TrainOptions | None = None,
 ) -> SavedModel:
     """Train a model and save it.
 
@@ -61,7 +67,7 @@ def train(
         Training data.
     config : TrainConfig
         Settings; with the data they determine the weights.
-    output : Path
+    output : str or path-like
         Model file to write, ``.safetensors``.
     options : TrainOptions, optional
         How to carry the run out.
@@ -83,13 +89,15 @@ def train(
     from pvae_neuro.training.ranks import join_ranks
     from pvae_neuro.training.run import TrainingRun
 
+    target = user_path(output)
+    check_target(target)
     options = options or TrainOptions()
     if options.start is not None:
         config = config.model_copy(update={"start": _weights_digest(options.start)})
     ranks = join_ranks(options.device)
     # The writer comes first: if TensorBoard is missing, no checkpoint must be left behind.
     with summary_writer(options.tensorboard if ranks.is_first else None) as writer:
-        run = TrainingRun(images, config, Path(output), options, ranks)
+        run = TrainingRun(images, config, target, options, ranks)
         run.start()
         _train_all(run, writer)
     saved = run.to_saved()

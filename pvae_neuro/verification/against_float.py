@@ -1,249 +1,346 @@
 """Compare integers with the float circuit, under the same random words.
 
-The two trajectories share every random word, so per sample their errors are strongly correlated
-and the paired difference has a small standard error. A check passes if the mean difference lies
-within the allowance plus three standard errors of that difference. The allowance is what 8-bit
-networks are held to, or, if larger, what was measured of the artifact at export.
+**Figures.** A figure of an image is its mean over seeds. The MSE of the integers is compared with
+float's as a ratio of means over images, zeros as a difference of such means.
+
+**Standard errors.** Both trajectories of an image and seed share every random word, so their errors
+are correlated and the paired difference has a small spread. Seeds of one image share that image, so
+they are one observation, not several: errors are taken over images, of their means over seeds. For
+the ratio r of n images with float errors f and integer errors g the error is that of the mean of
+g - r f over the mean of f (the delta method). It shrinks with seeds only as far as random words
+cause the spread; what images differ in by themselves takes more images. The spread over the seeds
+of an image tells these two apart, and so what error the largest number of seeds would leave.
+
+**Verdict.** A distance is known well enough once three standard errors are at most half of its
+tolerance; then it is compared with the tolerance as it is. Before, it fails only if it lies beyond
+the tolerance by more than three standard errors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pvae_neuro.errors import InputError
-from pvae_neuro.network import FloatCircuit, IntegerNetwork
-from pvae_neuro.network.float_circuit import Words
-from pvae_neuro.network.interpreter import Values
-from pvae_neuro.sim.recording import Recording
+from pvae_neuro.evaluation.figures import (
+    Figures,
+    Floats,
+    ImageFigures,
+    Images,
+    Sums,
+    variance_about_mean_image,
+)
+from pvae_neuro.utils.arguments import check_fields
+from pvae_neuro.verification.outcomes import FAILED, PASSED, UNDECIDED
 
-Floats = NDArray[np.float64]
 STANDARD_ERRORS = 3.0
+MOST_SEEDS = 64
+# Images that differ too much are given up once this many seeds foresee it, by this factor.
+LEAST_SEEDS, HOPELESS = 8, 1.5
 
 
 @dataclass(frozen=True)
 class Tolerances:
-    """How far integers may be from float, before sampling noise is added.
+    """How far integers may be from float.
 
     Attributes
     ----------
     mse_percent : float
-        Mean squared error after the last iteration, relative, in percent.
+        Mean squared error after the last iteration, above that of float, in percent of it. To be
+        below is no fault.
     zeros_points : float
-        Share of silent neurons after the last iteration, in percentage points.
-    agreement : float
-        Least share of equal counts over all iterations.
+        Share of silent neurons after the last iteration, to either side, in percentage points.
+
+    Raises
+    ------
+    InputError
+        If one is negative or not finite.
     """
 
-    mse_percent: float = 0.5
-    zeros_points: float = 0.2
-    agreement: float = 0.98
+    mse_percent: float = 1.0
+    zeros_points: float = 0.3
 
-    def widened(self, network: IntegerNetwork) -> Tolerances:
-        """Return these, or what was measured of the network at export where that is wider."""
-        measured = network.measurements
-        return Tolerances(
-            max(self.mse_percent, measured.mse_percent or 0.0),
-            max(self.zeros_points, measured.zeros_points or 0.0),
-            self.agreement
-            if measured.agreement is None
-            else min(self.agreement, measured.agreement),
-        )
+    def __post_init__(self) -> None:
+        check_fields(self)
+        for name, value in vars(self).items():
+            if not 0 <= value < math.inf:
+                raise InputError(
+                    f"Tolerances: {name}: expected a finite number of at least 0, got {value}"
+                )
 
 
-@dataclass
-class FloatCheck:
-    """Comparison of an integer network with its float circuit, block by block.
+@dataclass(frozen=True)
+class Distance:
+    """How far a figure of the integers is from that of float.
 
     Attributes
     ----------
-    tolerances : Tolerances
-    mse_float, mse_integer : list of float64 [B, T]
-        Squared error summed over pixels, by the counts drawn after each iteration.
-    zeros_float, zeros_integer : list of float64 [B, T]
-        Share of these counts that are zero.
-    agreement : list of float64 [B]
-        Share of equal counts over all steps.
+    name, unit : str
+    value : float
+        Signed.
+    error : float
+        One standard error; infinite for a single image.
+    least_error : float
+        What is expected of it after the largest number of seeds.
+    tolerance : float
+    two_sided : bool
+        Whether a figure below float's counts too.
     """
 
-    tolerances: Tolerances = field(default_factory=Tolerances)
-    mse_float: list[Floats] = field(default_factory=list)
-    mse_integer: list[Floats] = field(default_factory=list)
-    zeros_float: list[Floats] = field(default_factory=list)
-    zeros_integer: list[Floats] = field(default_factory=list)
-    agreement: list[Floats] = field(default_factory=list)
+    name: str
+    unit: str
+    value: float
+    error: float
+    least_error: float
+    tolerance: float
+    two_sided: bool
 
-    def add(
-        self,
-        circuit: FloatCircuit,
-        images: NDArray[np.floating[Any]],
-        words: Words,
-        recording: Recording,
-        observe: Callable[[int, Values], None],
-    ) -> None:
-        """Run the float circuit on a block and compare.
+    @property
+    def size(self) -> float:
+        """What is compared with the tolerance; infinite for what is not a number."""
+        if math.isnan(self.value):
+            return math.inf
+        return abs(self.value) if self.two_sided else self.value
 
-        Parameters
-        ----------
-        circuit : FloatCircuit
-        images : float [B, M]
-        words : dict of str to uint16 [B, T + 1, n]
-        recording : Recording
-            Full, of the same samples.
-        observe : callable
-            Shown each step and the circuit's state after it.
+    @property
+    def margin(self) -> float:
+        """Three standard errors."""
+        return STANDARD_ERRORS * self.error
 
-        Raises
-        ------
-        InputError
-            If the recording is not full, or the network has no readout.
-        """
-        source, squared_error = recording.source, recording.squared_error
-        if source is None or squared_error is None:
-            raise InputError("float check: expected a full recording of a network with a readout")
-        counts = recording[source]
-        x = np.asarray(images, circuit.dtype)
-        mse = np.zeros(squared_error.shape)
-        zeros = np.zeros(squared_error.shape)
-        equal = np.zeros(len(x))
-        for step, state in enumerate(circuit.run(x, words, mse.shape[1])):
-            z = state[source]
-            equal += (z == counts[:, step]).mean(axis=1)
-            # The counts that one iteration begins with read out the one before.
-            if step:
-                error = (x - circuit.reconstruct(state)) ** 2
-                mse[:, step - 1] = error.sum(axis=1, dtype=np.float64)
-                zeros[:, step - 1] = (z == 0).mean(axis=1)
-            observe(step, state)
-        self.mse_float.append(mse)
-        self.mse_integer.append(squared_error * recording.error_unit)
-        self.zeros_float.append(zeros)
-        self.zeros_integer.append((counts[:, 1:] == 0).mean(axis=2))
-        self.agreement.append(equal / counts.shape[1])
+    @property
+    def known(self) -> bool:
+        """Whether three standard errors are at most half of the tolerance."""
+        return self.margin <= self.tolerance / 2
 
-    def result(self) -> FloatResult:
-        """Return the figures and the verdict."""
-        mse = np.concatenate(self.mse_float), np.concatenate(self.mse_integer)
-        zeros = np.concatenate(self.zeros_float), np.concatenate(self.zeros_integer)
-        agreement = np.concatenate(self.agreement)
-        return FloatResult(
-            mse_float=mse[0].mean(axis=0),
-            mse_integer=mse[1].mean(axis=0),
-            mse_error=_standard_error(mse[1][:, -1] - mse[0][:, -1]),
-            zeros_float=zeros[0].mean(axis=0),
-            zeros_integer=zeros[1].mean(axis=0),
-            zeros_error=_standard_error(zeros[1][:, -1] - zeros[0][:, -1]),
-            agreement=float(agreement.mean()),
-            agreement_error=_standard_error(agreement),
-            samples=len(mse[0]),
-            tolerances=self.tolerances,
+    @property
+    def failed(self) -> bool:
+        """Whether it lies beyond the tolerance: as known, or for certain."""
+        return self.size > self.tolerance and (
+            self.known or not self.size - self.margin <= self.tolerance
         )
 
+    @property
+    def undecided(self) -> bool:
+        """Whether it is neither known well enough nor beyond the tolerance for certain."""
+        return not self.failed and not self.known
 
-def _standard_error(values: Floats) -> float:
-    if len(values) < 2:
-        return 0.0
-    return float(values.std(ddof=1) / np.sqrt(len(values)))
+    @property
+    def outcome(self) -> str:
+        """``passed``, ``failed`` or ``undecided``."""
+        return FAILED if self.failed else UNDECIDED if self.undecided else PASSED
 
+    @property
+    def hopeless(self) -> bool:
+        """Whether it is undecided and more seeds are not expected to change that."""
+        least = STANDARD_ERRORS * self.least_error
+        return self.undecided and least > HOPELESS * self.tolerance / 2
 
-def _percent(part: float, whole: float) -> float:
-    """``100 part / whole``; of nothing, nothing is 0 % and anything else is infinite."""
-    if whole == 0.0:
-        return float(np.copysign(np.inf, part)) if part else 0.0
-    return float(100 * part / whole)
+    def seeds_wanted(self, seeds: int) -> int:
+        """How many seeds are expected to be enough to know it, when so many are in."""
+        # The squared error is fixed + varying / seeds, and at best that for MOST_SEEDS.
+        most = MOST_SEEDS if seeds > 1 else math.inf
+        varying = (self.error**2 - self.least_error**2) / (1 / seeds - 1 / most)
+        fixed = self.error**2 - varying / seeds
+        room = (self.tolerance / 2 / STANDARD_ERRORS) ** 2 - fixed
+        enough = room > 0 and varying <= room * MOST_SEEDS
+        return max(seeds + 1, math.ceil(varying / room)) if enough else MOST_SEEDS
+
+    def within(self, declared: float | None) -> bool:
+        """Whether it lies within what was declared, which was measured on other images."""
+        return declared is not None and self.size <= declared + self.margin
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.value:+.3g} ± {self.margin:.2g}{self.unit}"
+
+    @property
+    def limit(self) -> str:
+        """The tolerance in words."""
+        return f"{'±' if self.two_sided else '+'}{self.tolerance:g}{self.unit}"
 
 
 @dataclass(frozen=True, eq=False)
 class FloatResult:
-    """Figures of a float check; arrays are per iteration, by the counts drawn after it.
+    """Figures of a float check.
 
     Attributes
     ----------
-    mse_float, mse_integer, zeros_float, zeros_integer : float64 [T]
-    mse_error, zeros_error, agreement_error : float
-        Standard errors: of the paired difference after the last iteration, of the agreement.
+    by_float, by_integer : Figures
+        Means over all images and seeds, by iteration.
+    mse, zeros : Distance
+        After the last iteration.
+    mse_errors : float64 [T]
+        One standard error of the distance of the MSE, in percent, by iteration; infinite for a
+        single image.
     agreement : float
-        Share of equal counts over all iterations.
-    samples : int
-    tolerances : Tolerances
+        Share of equal counts over all iterations of the first seed. Trajectories part where one
+        count differs, so this says how near the potentials are and nothing of how good the network
+        is; it is not judged.
+    samples, seeds : int
     """
 
-    mse_float: Floats
-    mse_integer: Floats
-    mse_error: float
-    zeros_float: Floats
-    zeros_integer: Floats
-    zeros_error: float
+    by_float: Figures
+    by_integer: Figures
+    mse: Distance
+    zeros: Distance
+    mse_errors: Floats
     agreement: float
-    agreement_error: float
     samples: int
-    tolerances: Tolerances
+    seeds: int
+
+    def __repr__(self) -> str:
+        return f"<FloatResult: {self.mse}; {self.zeros}; counts agree in {self.agreement:.1%}>"
 
     @property
-    def mse_percent(self) -> float:
-        """Relative difference of the MSE after the last iteration, percent, signed."""
-        return _percent(float(self.mse_integer[-1] - self.mse_float[-1]), self.mse_float[-1])
-
-    @property
-    def zeros_points(self) -> float:
-        """Difference of the share of zeros after the last iteration, points, signed."""
-        return float(100 * (self.zeros_integer[-1] - self.zeros_float[-1]))
-
-    @property
-    def bounds(self) -> Tolerances:
-        """Allowance plus three standard errors."""
-        mse_error = _percent(self.mse_error, self.mse_float[-1])
-        return Tolerances(
-            self.tolerances.mse_percent + STANDARD_ERRORS * mse_error,
-            self.tolerances.zeros_points + STANDARD_ERRORS * 100 * self.zeros_error,
-            self.tolerances.agreement - STANDARD_ERRORS * self.agreement_error,
-        )
+    def distances(self) -> tuple[Distance, Distance]:
+        """Those that are judged."""
+        return self.mse, self.zeros
 
     @property
     def passed(self) -> bool:
-        """Whether all three figures lie within their bounds."""
-        return not self.failures()
-
-    def failures(self) -> list[str]:
-        """Return a sentence per figure outside its bound."""
-        bounds = self.bounds
-        checks = [
-            (abs(self.mse_percent) <= bounds.mse_percent, "MSE differs by", self.mse_percent, "%",
-             bounds.mse_percent),
-            (abs(self.zeros_points) <= bounds.zeros_points, "zeros differ by", self.zeros_points,
-             " points", bounds.zeros_points),
-            (self.agreement >= bounds.agreement, "counts agree in", self.agreement, "",
-             bounds.agreement),
-        ]  # fmt: skip
-        return [
-            f"integer against float: {what} {value:.4g}{unit}, bound {bound:.4g}{unit}"
-            for ok, what, value, unit, bound in checks
-            if not ok
-        ]
+        """Whether every distance is known and within its tolerance."""
+        return all(d.outcome == PASSED for d in self.distances)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        bounds = self.bounds
         return {
             "samples": self.samples,
-            "mse_float": float(self.mse_float[-1]),
-            "mse_integer": float(self.mse_integer[-1]),
-            "mse_difference_percent": self.mse_percent,
-            "mse_difference_bound_percent": bounds.mse_percent,
-            "zeros_float": float(self.zeros_float[-1]),
-            "zeros_integer": float(self.zeros_integer[-1]),
-            "zeros_difference_points": self.zeros_points,
-            "zeros_difference_bound_points": bounds.zeros_points,
+            "seeds": self.seeds,
+            "mse_float": float(self.by_float.mse[-1]),
+            "mse_integer": float(self.by_integer.mse[-1]),
+            "mse_difference_percent": self.mse.value,
+            "mse_difference_margin_percent": self.mse.margin,
+            "mse_tolerance_percent": self.mse.tolerance,
+            "zeros_float": float(self.by_float.zeros[-1]),
+            "zeros_integer": float(self.by_integer.zeros[-1]),
+            "zeros_difference_points": self.zeros.value,
+            "zeros_difference_margin_points": self.zeros.margin,
+            "zeros_tolerance_points": self.zeros.tolerance,
             "count_agreement": self.agreement,
-            "count_agreement_bound": bounds.agreement,
-            "mse_float_by_iteration": self.mse_float.tolist(),
-            "mse_integer_by_iteration": self.mse_integer.tolist(),
-            "zeros_float_by_iteration": self.zeros_float.tolist(),
-            "zeros_integer_by_iteration": self.zeros_integer.tolist(),
+            "float": self.by_float.final(),
+            "integer": self.by_integer.final(),
+            "float_by_iteration": self.by_float.curves(),
+            "integer_by_iteration": self.by_integer.curves(),
             "passed": self.passed,
-            "failures": self.failures(),
         }
+
+
+class FloatCheck:
+    """Comparison of an integer network with its float circuit, block by block and seed by seed.
+
+    Parameters
+    ----------
+    images : float [N, M]
+    tolerances : Tolerances
+    """
+
+    def __init__(self, images: Images, tolerances: Tolerances) -> None:
+        self._images, self._tolerances = images, tolerances
+        self._variance = variance_about_mean_image(images)
+        # After the last iteration, by seed: figures of the integers, then of float, by image.
+        self._mse: list[Floats] = []
+        self._zeros: list[Floats] = []
+        self._sums: list[Sums] = []
+        # Errors by image and iteration, summed over seeds: of the integers, then of float.
+        self._errors = np.zeros((2, len(images), 0))
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds are in."""
+        return len(self._mse)
+
+    def add(self, first: int, by_integer: ImageFigures, by_float: ImageFigures) -> None:
+        """Add a block of one seed, in order; its first image has this index, 0 in a new seed."""
+        rows = slice(first, first + len(by_float.error))
+        both = by_integer, by_float
+        if first == 0:
+            self._mse.append(np.zeros((2, len(self._images))))
+            self._zeros.append(np.zeros((2, len(self._images))))
+        if not self._errors.size:
+            self._errors = np.zeros((2, len(self._images), by_float.error.shape[1]))
+        self._errors[:, rows] += [each.error for each in both]
+        self._mse[-1][:, rows] = [each.error[:, -1] for each in both]
+        self._zeros[-1][:, rows] = [each.zeros[:, -1] for each in both]
+        new = [Sums.of(each, self._images[rows]) for each in both]
+        self._sums = [a + b for a, b in zip(self._sums, new, strict=True)] if self._sums else new
+
+    @property
+    def distances(self) -> tuple[Distance, Distance]:
+        """Of MSE and zeros, by what was added."""
+        allowed = self._tolerances
+        return self._relative(allowed.mse_percent), self._difference(allowed.zeros_points)
+
+    def seeds_to_come(self) -> int:
+        """How many more seeds are expected to decide; 0 where more would change no verdict."""
+        undecided = [distance for distance in self.distances if distance.undecided]
+        if not undecided or len(self._images) < 2 or self.seeds >= MOST_SEEDS:
+            return 0
+        # The spread over seeds tells from 2 of them, and tells well from LEAST_SEEDS.
+        if any(distance.hopeless for distance in undecided):
+            return max(0, LEAST_SEEDS - self.seeds)
+        return max(distance.seeds_wanted(self.seeds) for distance in undecided) - self.seeds
+
+    def result(self, agreement: float) -> FloatResult:
+        """Return the figures of all that was added, and the distances."""
+        by_integer, by_float = (sums.figures(self._variance) for sums in self._sums)
+        mse, zeros = self.distances
+        return FloatResult(
+            by_float=by_float,
+            by_integer=by_integer,
+            mse=mse,
+            zeros=zeros,
+            mse_errors=self._relative_errors(),
+            agreement=agreement,
+            samples=len(self._images),
+            seeds=self.seeds,
+        )
+
+    def _relative(self, tolerance: float) -> Distance:
+        """How far the mean error of the integers is above that of float."""
+        ours, theirs = np.stack(self._mse, axis=1)
+        mean = float(theirs.mean())
+        if mean == 0.0 or not math.isfinite(mean):
+            # Of nothing, nothing is 0 % and anything else is infinite.
+            of_nothing = math.inf if ours.any() else 0.0
+            value = of_nothing if mean == 0.0 else math.nan
+            return Distance("MSE", " %", value, 0.0, 0.0, tolerance, two_sided=False)
+        ratio = float(ours.mean()) / mean
+        errors = _errors(100 * (ours - ratio * theirs) / mean)
+        return Distance("MSE", " %", 100 * (ratio - 1), *errors, tolerance, two_sided=False)
+
+    def _relative_errors(self) -> Floats:
+        """Standard error of the distance of the MSE, by iteration; NaN where it is not defined."""
+        images = len(self._images)
+        if images < 2:
+            return np.full(self._errors.shape[2], math.inf)
+        ours, theirs = self._errors / self.seeds
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            mean = theirs.mean(axis=0)
+            spread = (ours - ours.mean(axis=0) / mean * theirs).std(axis=0, ddof=1)
+            found: Floats = 100 * spread / mean / math.sqrt(images)
+        return found
+
+    def _difference(self, tolerance: float) -> Distance:
+        """How far the share of zeros of the integers is from that of float."""
+        ours, theirs = 100 * np.stack(self._zeros, axis=1)
+        value, errors = float((ours - theirs).mean()), _errors(ours - theirs)
+        return Distance("zeros", " points", value, *errors, tolerance, two_sided=True)
+
+
+def _errors(values: Floats) -> tuple[float, float]:
+    """Standard error of the mean over images, of values [seeds, images]: now, and at best.
+
+    At best is what is expected of the largest number of seeds; a single image says nothing of
+    others.
+    """
+    seeds, images = values.shape
+    if images < 2:
+        return math.inf, math.inf
+    found = float(values.mean(axis=0).var(ddof=1)) / images
+    if seeds < 2:
+        return math.sqrt(found), 0.0
+    by_seeds = float(values.var(axis=0, ddof=1).mean()) / images
+    at_best = max(0.0, found - by_seeds / seeds) + by_seeds / MOST_SEEDS
+    return math.sqrt(found), math.sqrt(at_best)

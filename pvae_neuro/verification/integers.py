@@ -47,4 +47,5 @@ class PairCheck:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {**asdict(self), "passed": self.passed}
+        first = self.first_divergence and self.first_divergence.to_dict()
+        return {**asdict(self), "first_divergence": first, "passed": self.passed}

@@ -61,6 +61,7 @@ class Trial:
             self.noise_seed,
             record="full",
             first_sample=self.first_sample,
+            progress=False,
         )
 
     def difference(self, engine: Engine) -> str | None:

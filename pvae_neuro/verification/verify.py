@@ -1,153 +1,76 @@
 """Verify that engines and the float circuit agree: three tiers of evidence in one report.
 
 1. Integer against integer: every variable of every population and step, equal (integers.py).
-2. Integer against float under the same random words: within a bound (against_float.py).
+2. Integer against float under the same random words: within a tolerance (against_float.py). Seeds
+   are added until the distance is known well enough.
 3. The sampler against Poisson: exact total variation over every log-rate that can be reached.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import reduce
 from itertools import combinations
+from operator import add
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pvae_neuro.errors import InputError
-from pvae_neuro.exporters.certify import Certificate, examine
+from pvae_neuro.evaluation.figures import (
+    ImageFigures,
+    Sums,
+    of_circuit,
+    of_recording,
+    variance_about_mean_image,
+)
+from pvae_neuro.exporters.certify import examine
 from pvae_neuro.exporters.lowerings import LOWERINGS
-from pvae_neuro.network import FloatCircuit, ImageShape, IntegerNetwork
+from pvae_neuro.network import FloatCircuit, IntegerNetwork
 from pvae_neuro.network.interpreter import Values
 from pvae_neuro.saved.model_file import SavedModel
-from pvae_neuro.sim.engine import MOST_ITERATIONS, Engine, get_engine
-from pvae_neuro.sim.noise import check_whole, population_noise
+from pvae_neuro.sim.engine import (
+    BY_SPEED,
+    MOST_ITERATIONS,
+    Engine,
+    definition_first,
+    get_engine,
+    working_engines,
+)
+from pvae_neuro.sim.noise import check_seed, check_whole, population_noise
 from pvae_neuro.sim.recording import Recording, variable_dtype
-from pvae_neuro.utils.progress import StageProgress, no_stages
-from pvae_neuro.verification.against_float import FloatCheck, FloatResult, Tolerances
+from pvae_neuro.utils.arguments import checked
+from pvae_neuro.utils.arrays import real_array
+from pvae_neuro.utils.progress import StageProgress, shown_stages
+from pvae_neuro.verification.against_float import (
+    FloatCheck,
+    Tolerances,
+)
 from pvae_neuro.verification.integers import PairCheck
+from pvae_neuro.verification.parity import ParityReport
+from pvae_neuro.verification.provenance import content_hashes
+from pvae_neuro.verification.traces import TRACED_SAMPLES, Traces, traced
 
-FLOAT_STAGE = "float"
-TRACED_SAMPLES = 8
+FLOAT_STAGE, MORE_SEEDS_STAGE = "float", "more seeds"
+SEEDS = 1 << 64
+SAMPLES_PER_BLOCK = 250
 # Full recordings of all engines of one block stay below this.
 BLOCK_BYTES = 256 << 20
 
 
-@dataclass(frozen=True, eq=False)
-class Traces:
-    """Trajectories of the latents of the first samples, for figures.
-
-    Attributes
-    ----------
-    inputs, reconstruction_float, reconstruction_integer : float [n, M]
-    counts_float, counts_integer : [n, T, K]
-    potentials_float, potentials_integer : float [n, T, K]
-        Log-rate, after each iteration.
-    mse_float, mse_integer, zeros_float, zeros_integer : float64 [T]
-        Over all samples.
-    image_shape : tuple of int or None
-    """
-
-    inputs: NDArray[np.floating[Any]]
-    reconstruction_float: NDArray[np.floating[Any]]
-    reconstruction_integer: NDArray[np.floating[Any]]
-    counts_float: NDArray[np.floating[Any]]
-    counts_integer: NDArray[np.integer[Any]]
-    potentials_float: NDArray[np.floating[Any]]
-    potentials_integer: NDArray[np.floating[Any]]
-    mse_float: NDArray[np.float64]
-    mse_integer: NDArray[np.float64]
-    zeros_float: NDArray[np.float64]
-    zeros_integer: NDArray[np.float64]
-    image_shape: ImageShape | None
-
-
-@dataclass(frozen=True, eq=False)
-class ParityReport:
-    """Outcome of :func:`verify`.
-
-    Attributes
-    ----------
-    topology : str
-        Name of the circuit.
-    samples, steps, seed : int
-    seconds : dict of str to float
-        Wall time per engine.
-    pairs : tuple of PairCheck
-    float_result : FloatResult or None
-        None where no float model was given.
-    total_variation, total_variation_limit : float
-        Of the sampler from Poisson, largest over every log-rate that can be reached.
-    traces : Traces or None
-    """
-
-    topology: str
-    samples: int
-    steps: int
-    seed: int
-    seconds: dict[str, float]
-    pairs: tuple[PairCheck, ...]
-    float_result: FloatResult | None
-    total_variation: float
-    total_variation_limit: float
-    traces: Traces | None
-
-    @property
-    def passed(self) -> bool:
-        """Whether every tier passed."""
-        return not self.failures()
-
-    def failures(self) -> list[str]:
-        """Return a sentence per failure; the first diverging place of each differing pair."""
-        found = [
-            f"{p.a} against {p.b}: {p.differing_integers} of {p.compared_integers} integers "
-            f"differ; {p.first_divergence}"
-            for p in self.pairs
-            if not p.passed
-        ]
-        if self.float_result is not None:
-            found += self.float_result.failures()
-        if self.total_variation > self.total_variation_limit:
-            found.append(
-                f"sampler: total variation {self.total_variation:.2e} from Poisson, bound "
-                f"{self.total_variation_limit:g}"
-            )
-        return found
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {
-            "passed": self.passed,
-            "failures": self.failures(),
-            "topology": self.topology,
-            "samples": self.samples,
-            "steps": self.steps,
-            "seed": self.seed,
-            "engines": [{"name": n, "seconds": s} for n, s in self.seconds.items()],
-            "pairs": [p.to_dict() for p in self.pairs],
-            "float_against_integer": (
-                None if self.float_result is None else self.float_result.to_dict()
-            ),
-            "sampler": {
-                "max_total_variation": self.total_variation,
-                "limit": self.total_variation_limit,
-                "passed": self.total_variation <= self.total_variation_limit,
-            },
-        }
-
-
+@checked
 def verify(
     network: IntegerNetwork,
     model: SavedModel | None,
-    inputs: NDArray[np.floating[Any]],
+    inputs: ArrayLike,
     *,
     steps: int = 32,
     seed: int = 0,
-    engines: Sequence[str | Engine] = ("reference", "onnx"),
+    engines: Sequence[str | Engine] | None = None,
     tolerances: Tolerances | None = None,
-    progress: StageProgress | None = None,
+    progress: StageProgress | bool | None = None,
 ) -> ParityReport:
     """Run the same samples, iterations and seed everywhere, and compare.
 
@@ -156,18 +79,19 @@ def verify(
     network : IntegerNetwork
     model : SavedModel or None
         The float model that the network was lowered from; None leaves tier 2 out.
-    inputs : float [N, M]
+    inputs : array_like [N, M] or [N, H, W]
         Images in the declared range.
     steps : int
         Iterations.
     seed : int
-    engines : sequence of str or Engine
-        Names, or engines themselves.
+    engines : sequence of str or Engine, optional
+        Names, or engines themselves; by default every one that works here but Lava.
     tolerances : Tolerances, optional
-        Allowances of tier 2, taken as they are; the default is widened to what was measured of the
-        network at export.
-    progress : callable, optional
-        Told (stage, image-iterations done, of how many); a stage is an engine's name or "float".
+        Of tier 2; what the network's file declares of itself widens none of them.
+    progress : callable, True or False, optional
+        Told (stage, image-iterations done, of how many); a stage is an engine's name, "float", or
+        "more seeds", whose extent is estimated anew after each seed. True shows a bar, False
+        nothing. By default a terminal shows a bar and a notebook a line now and then.
 
     Returns
     -------
@@ -181,19 +105,51 @@ def verify(
         If an engine fails or is missing.
     """
     steps = check_whole("steps", steps, 1, MOST_ITERATIONS)
-    if not len(inputs) or not engines:
-        raise InputError(
-            f"verify: expected at least one image and one engine, got {len(inputs)} and "
-            f"{len(engines)}"
-        )
-    loaded = [get_engine(e) if isinstance(e, str) else e for e in engines]
+    seed = check_seed(seed)
+    loaded = _loaded(network, engines)
     circuit = None if model is None else float_circuit(network, model)
-    check = FloatCheck(tolerances or Tolerances().widened(network))
-    run = _Verification(network, circuit, check, loaded, steps, seed, progress or no_stages)
-    block = _block_size(network, steps, len(loaded))
-    for first in range(0, len(inputs), block):
-        run.block(np.asarray(inputs[first : first + block]), first, len(inputs))
-    return run.report(len(inputs), examine(network))
+    images = _checked(network, inputs)
+    if circuit is not None and images.ndim != 2:
+        raise InputError("verify: expected images, [N, M], to compare with float, got frames")
+    with shown_stages(progress, "verify: ") as tell:
+        run = _Verification(
+            network, circuit, images, tolerances or Tolerances(), loaded, steps, seed, tell
+        )  # fmt: skip
+        for engine in loaded:
+            _prepare(engine, network, run.progress)
+        block = _block_size(network, steps, len(loaded))
+        for first in range(0, len(images), block):
+            run.block(slice(first, first + block))
+        run.more_seeds()
+        return run.report(content_hashes(model, images))
+
+
+def _loaded(network: IntegerNetwork, engines: Sequence[str | Engine] | None) -> list[Engine]:
+    if engines is None:
+        return definition_first(working_engines(network))
+    if not engines:
+        raise InputError("verify: expected at least one engine, got none")
+    return [get_engine(e) if isinstance(e, str) else e for e in engines]
+
+
+def _checked(network: IntegerNetwork, inputs: object) -> NDArray[np.floating[Any]]:
+    """Images [N, M] within the declared range, or frames [N, F, M] as they are."""
+    array = real_array("inputs", inputs)
+    frames = array.ndim == 3 and array.shape[1:] != network.input.image_shape
+    return array if frames else network.input.check(array)
+
+
+def _prepare(engine: Engine, network: IntegerNetwork, progress: StageProgress) -> None:
+    """Have an engine compile now, so that this is not counted as time of its runs."""
+    said: list[str] = []
+
+    def tell(line: str) -> None:
+        said.append(line)
+        progress(line, 0, 1)
+
+    engine.prepare(network, "full", tell)
+    for line in said:
+        progress(line, 1, 1)
 
 
 def float_circuit(network: IntegerNetwork, model: SavedModel) -> FloatCircuit:
@@ -233,126 +189,158 @@ def _block_size(network: IntegerNetwork, steps: int, engines: int) -> int:
 
 
 class _Verification:
-    """State of one run of :func:`verify`: accumulates block by block."""
+    """State of one run of :func:`verify`: accumulates block by block, and seed by seed."""
 
     def __init__(
         self,
         network: IntegerNetwork,
         circuit: FloatCircuit | None,
-        check: FloatCheck,
+        images: NDArray[np.floating[Any]],
+        tolerances: Tolerances,
         engines: list[Engine],
         steps: int,
         seed: int,
         progress: StageProgress,
     ) -> None:
-        self.network, self.circuit, self.check, self.engines = network, circuit, check, engines
-        self.steps, self.seed, self.progress = steps, seed, progress
+        self.network, self.circuit, self.images = network, circuit, images
+        self.engines, self.steps, self.seed, self.progress = engines, steps, seed, progress
         self.pairs = [PairCheck(a.name, b.name) for a, b in combinations(engines, 2)]
         self.seconds = {engine.name: 0.0 for engine in engines}
         self.done = dict.fromkeys([*self.seconds, FLOAT_STAGE], 0)
-        self.traced: dict[str, NDArray[Any]] = {}
+        self.check = FloatCheck(images, tolerances) if circuit is not None else None
+        self.sums: list[Sums] = []
+        self.equal: list[float] = []
+        self.held: list[float] = []
+        self.traced: dict[str, Any] = {}
 
-    def block(self, images: NDArray[np.floating[Any]], first: int, total: int) -> None:
-        recordings = [self._run(engine, images, first, total) for engine in self.engines]
+    def block(self, rows: slice) -> None:
+        """Run some images on every engine, and compare."""
+        recordings = [self._run(engine, rows) for engine in self.engines]
         for pair, (a, b) in zip(self.pairs, combinations(recordings, 2), strict=True):
-            pair.add(self.network, a, b, first)
-        if self.circuit is not None:
-            self._compare_float(self.circuit, images, recordings[0], first, total)
+            pair.add(self.network, a, b, rows.start)
+        self.held += _held(self.network, recordings[0])
+        found = of_recording(self.network, recordings[0]) if self.images.ndim == 2 else None
+        if found is not None and self.check is None:
+            self.sums.append(Sums.of(found, self.images[rows]))
+        if self.circuit is not None and self.check is not None:
+            if found is None:
+                raise InputError(f"verify: the network {self.network.name!r} reads no counts out")
+            by_float = self._observed(self.circuit, rows, recordings[0])
+            self.check.add(rows.start, found, by_float)
 
-    def _run(
-        self, engine: Engine, images: NDArray[np.floating[Any]], first: int, total: int
-    ) -> Recording:
+    def _run(self, engine: Engine, rows: slice) -> Recording:
         start = time.perf_counter()
         recording = engine.run(
             self.network,
-            images,
+            self.images[rows],
             self.steps,
             self.seed,
             record="full",
-            first_sample=first,
-            progress=lambda n: self._tell(engine.name, n, total),
+            first_sample=rows.start,
+            progress=lambda n: self._tell(engine.name, n),
         )
         self.seconds[engine.name] += time.perf_counter() - start
         return recording
 
-    def _compare_float(
-        self,
-        circuit: FloatCircuit,
-        images: NDArray[np.floating[Any]],
-        recording: Recording,
-        first: int,
-        total: int,
-    ) -> None:
-        samples, steps = range(first, first + len(images)), range(self.steps + 1)
-        words = {
-            p.name: population_noise(p, self.seed, steps, samples) for p in self.network.drawing
-        }
-        states: list[Values] = []
+    def _observed(self, circuit: FloatCircuit, rows: slice, recording: Recording) -> ImageFigures:
+        """Run the float circuit on what was recorded, and keep traces and equal counts."""
+        images, states = self.images[rows], list[Values]()
+        source = recording.source or ""
+        counts = recording[source]
 
         def observe(step: int, state: Values) -> None:
+            self.equal += (state[source] == counts[:, step]).mean(axis=1).tolist()
             if step < self.steps:
-                self._tell(FLOAT_STAGE, len(images), total)
+                self._tell(FLOAT_STAGE, len(images))
             if not self.traced:
                 states.append({name: v[:TRACED_SAMPLES].copy() for name, v in state.items()})
 
-        self.check.add(circuit, images, words, recording, observe)
+        found = self._run_float(circuit, rows, self.seed, observe)
         if not self.traced:
-            self.traced = _traced(self.network, circuit, images, states, recording)
+            self.traced = traced(self.network, circuit, images, states, recording)
+        return found
 
-    def _tell(self, stage: str, done: int, samples: int) -> None:
+    def _run_float(
+        self,
+        circuit: FloatCircuit,
+        rows: slice,
+        seed: int,
+        observe: Callable[[int, Values], None] | None = None,
+    ) -> ImageFigures:
+        images = self.images[rows]
+        samples = range(rows.start, rows.start + len(images))
+        words = {
+            p.name: population_noise(p, seed, range(self.steps + 1), samples)
+            for p in self.network.drawing
+        }
+        sampler = self.network.latents and self.network.latents.sampler
+        cap = sampler.max_count if sampler else None
+        return of_circuit(circuit, images, words, self.steps, max_count=cap, observe=observe)
+
+    def more_seeds(self) -> None:
+        """Add seeds until the distance from float is known, or there are too many.
+
+        The proof of integers needs none of them: the fastest engine stands for all.
+        """
+        circuit, check = self.circuit, self.check
+        if circuit is None or check is None:
+            return
+        engine = min(self.engines, key=_slowness)
+        work, done = len(self.images) * self.steps, 0
+        while left := check.seeds_to_come():
+            total = done + left * work
+            seed = (self.seed + check.seeds) % SEEDS
+            for first in range(0, len(self.images), SAMPLES_PER_BLOCK):
+                rows = slice(first, first + SAMPLES_PER_BLOCK)
+                images = self.images[rows]
+                recording = engine.run(
+                    self.network, images, self.steps, seed, first_sample=first, progress=False
+                )
+                found = of_recording(self.network, recording)
+                if found is not None:
+                    check.add(first, found, self._run_float(circuit, rows, seed))
+                done += self.steps * len(images)
+                self.progress(MORE_SEEDS_STAGE, done, total)
+
+    def _tell(self, stage: str, done: int) -> None:
         self.done[stage] += done
-        self.progress(stage, self.done[stage], samples * self.steps)
+        self.progress(stage, self.done[stage], len(self.images) * self.steps)
 
-    def report(self, samples: int, certificate: Certificate) -> ParityReport:
-        result = self.check.result() if self.circuit is not None else None
+    def report(self, hashes: dict[str, str]) -> ParityReport:
+        """Put it all together."""
+        result, figures = None, None
+        if self.check is not None:
+            result = self.check.result(float(np.mean(self.equal)))
+            figures = result.by_integer
+        elif self.sums:
+            figures = reduce(add, self.sums).figures(variance_about_mean_image(self.images))
         return ParityReport(
-            topology=self.network.name,
-            samples=samples,
+            network=self.network,
+            certificate=examine(self.network),
+            samples=len(self.images),
             steps=self.steps,
             seed=self.seed,
             seconds=self.seconds,
             pairs=tuple(self.pairs),
             float_result=result,
-            total_variation=certificate.total_variation,
-            total_variation_limit=certificate.total_variation_limit,
-            traces=None if result is None else self._traces(result),
-        )
-
-    def _traces(self, result: FloatResult) -> Traces | None:
-        if not self.traced:
-            return None
-        return Traces(
-            **self.traced,
-            mse_float=result.mse_float,
-            mse_integer=result.mse_integer,
-            zeros_float=result.zeros_float,
-            zeros_integer=result.zeros_integer,
-            image_shape=self.network.input.image_shape,
+            figures=figures,
+            traces=Traces(**self.traced) if self.traced else None,
+            held=float(np.mean(self.held)) if self.held else None,
+            hashes=hashes,
         )
 
 
-def _traced(
-    network: IntegerNetwork,
-    circuit: FloatCircuit,
-    images: NDArray[np.floating[Any]],
-    states: list[Values],
-    recording: Recording,
-) -> dict[str, NDArray[Any]]:
-    """Trajectories of the latents of the first samples: fields of :class:`Traces` by name."""
-    latents, source = network.latents, recording.source
-    potential = "" if latents is None else f"{latents.name}.u"
-    if latents is None or source is None or potential not in network.variables:
-        return {}
-    if latents.sampler is None or recording.reconstruction is None:
-        return {}
-    rows = slice(0, TRACED_SAMPLES)
-    unit = 2.0**-latents.sampler.frac_bits
-    return {
-        "inputs": images[rows],
-        "reconstruction_float": circuit.reconstruct(states[-1]),
-        "reconstruction_integer": recording.reconstruction[rows],
-        "counts_float": np.stack([state[source] for state in states[:-1]], axis=1),
-        "counts_integer": recording[source][rows, :-1].copy(),
-        "potentials_float": np.stack([state[potential] for state in states[:-1]], axis=1),
-        "potentials_integer": recording[potential][rows, :-1] * unit,
-    }
+def _held(network: IntegerNetwork, recording: Recording) -> list[float]:
+    """Share of neurons at the upper bound of their log-rate in the end, for each image."""
+    latents = network.latents
+    name = "" if latents is None else f"{latents.name}.u"
+    bounds = None if latents is None else network.ranges.log_rates.get(latents.name)
+    if bounds is None or name not in recording.last:
+        return []
+    at_bound = recording.last[name] >= bounds.largest
+    return np.asarray(at_bound.mean(axis=1)).tolist()
+
+
+def _slowness(engine: Engine) -> int:
+    """Place of an engine among those of known speed; others come last, in the order given."""
+    return BY_SPEED.index(engine.name) if engine.name in BY_SPEED else len(BY_SPEED)

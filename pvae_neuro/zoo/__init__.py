@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.errors import InputError
 from pvae_neuro.saved.model_file import SavedModel, load_model
+from pvae_neuro.saved.shipped import SHIPPED, shipped_file
 
-MODEL_FILE = "mnist_k512.safetensors"
+PRETRAINED = "mnist"
 DIGITS_FILE = "digits.npz"
 
 
@@ -19,19 +19,11 @@ def pretrained_model_path() -> Path:
 
     A ``.safetensors`` file. Raises :class:`InputError` if this installation lacks it.
     """
-    return _asset(MODEL_FILE)
+    return shipped_file(SHIPPED[PRETRAINED].file)
 
 
 def load_pretrained() -> SavedModel:
-    """Read the shipped model.
-
-    Raises
-    ------
-    InputError
-        If this installation lacks it.
-    MissingDependencyError
-        If safetensors is not installed.
-    """
+    """Read the shipped model ``mnist``; raise :class:`InputError` if this installation lacks it."""
     return load_model(pretrained_model_path())
 
 
@@ -49,18 +41,8 @@ def sample_digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     InputError
         If this installation lacks them.
     """
-    with np.load(_asset(DIGITS_FILE), allow_pickle=False) as file:
+    with np.load(shipped_file(DIGITS_FILE), allow_pickle=False) as file:
         images, labels = file["images"], file["labels"]
     if images.dtype == np.uint8:
         images = images / np.float32(255.0)
     return images.reshape(len(images), -1).astype(np.float32), labels.astype(np.int64)
-
-
-def _asset(name: str) -> Path:
-    path = Path(__file__).parent / name
-    if not path.is_file():
-        raise InputError(
-            f"the shipped file {name} is missing from {path.parent}; install pvae-neuro again, "
-            f"or give a model and inputs of your own"
-        )
-    return path

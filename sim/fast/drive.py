@@ -6,12 +6,11 @@ tenth of a second, on the cores that the kernel wants next.
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
 from pvae_neuro.network import Encoding, IntegerNetwork
-from pvae_neuro.sim.fast.memory import address, compiled, float64_at, int32_at, int64_at
+from pvae_neuro.sim.fast.memory import address, compiled, float64_at, inner, int32_at, int64_at
 from pvae_neuro.sim.fast.team import share_out
 
 # Rows of weights that serve all images while they are in the second-level cache.
@@ -62,7 +61,7 @@ def _converted(network: IntegerNetwork, encoding: Encoding) -> NDArray[np.float6
     return np.ascontiguousarray(encoding.weight.T, dtype=np.float64)
 
 
-@nb.njit
+@inner
 def _bright(encoded, first, last, place, value):  # type: ignore[no-untyped-def]
     """List the pixels that are not zero, filled up with zeros to whole passes."""
     found = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,14 +16,14 @@ from pvae_neuro.sim.fast.drive import encode
 from pvae_neuro.sim.fast.events import list_cells
 from pvae_neuro.sim.fast.kernel import Samples, advance
 from pvae_neuro.sim.fast.layouts import CACHE_LINE
-from pvae_neuro.sim.fast.memory import SEED, address
+from pvae_neuro.sim.fast.memory import SEED, address, compilation_told
 from pvae_neuro.sim.fast.plan import plan_for
 from pvae_neuro.sim.fast.readout import Summary as SummaryNumbers
 from pvae_neuro.sim.fast.readout import read_blocks, read_values, ring_bytes, summarize
 from pvae_neuro.sim.fast.team import Kernel, Team, default_threads, share_out
 from pvae_neuro.sim.noise import check_whole
 from pvae_neuro.sim.readout import Summary
-from pvae_neuro.sim.recording import variable_dtype
+from pvae_neuro.sim.recording import Record, variable_dtype
 
 # Samples that share one call of the kernel, and the time a call may take before control returns to
 # Python for progress and Ctrl-C.
@@ -45,6 +46,7 @@ class FastEngine(Engine):
     """
 
     name: ClassVar[str] = "fast"
+    packages = ("numba", "llvmlite")
 
     def __init__(self, threads: int | None = None) -> None:
         if threads is not None:
@@ -63,6 +65,16 @@ class FastEngine(Engine):
             size = network.population_of[name.partition(".")[0]].size
             per_step += size * variable_dtype(network, name).itemsize
         return max(1, min(SAMPLES_PER_BLOCK, BLOCK_BYTES // (per_step * steps)))
+
+    def prepare(
+        self,
+        network: IntegerNetwork,
+        record: Record = "summary",
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
+        """Compile; ``tell`` gets a line if that is not kept from an earlier process."""
+        with compilation_told(tell or (lambda _: None)):
+            super().prepare(network, record)
 
     def encode(self, network: IntegerNetwork, x: NDArray[np.int32]) -> dict[str, NDArray[np.int32]]:
         """Values of the inputs' variables; see :meth:`Engine.encode`."""

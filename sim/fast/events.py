@@ -8,11 +8,10 @@ Behind the active neurons stands one entry of value zero, so that they can be ta
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
 from pvae_neuro.sim.fast.layouts import CELLS_PER_LINE, padded_size
-from pvae_neuro.sim.fast.memory import CELLS, PART, command, int8_at, int32_at
+from pvae_neuro.sim.fast.memory import CELLS, PART, command, inner, int8_at, int32_at
 from pvae_neuro.sim.fast.vectors import BYTE_LANES, add_byte_rows, byte_sums, store_byte_sums
 
 INT16_MAX = (1 << 15) - 1
@@ -29,7 +28,7 @@ def list_cells(neurons: int) -> int:
     return CELLS_PER_LINE + 3 * list_stride(neurons)
 
 
-@nb.njit
+@inner
 def list_active(values, n, at, stride):  # type: ignore[no-untyped-def]
     """List those of n int32 values that are not zero."""
     active, count = int32_at(at + HEAD_BYTES), int32_at(at + HEAD_BYTES + 4 * stride)
@@ -41,7 +40,7 @@ def list_active(values, n, at, stride):  # type: ignore[no-untyped-def]
     close_list(at, stride, found)
 
 
-@nb.njit
+@inner
 def close_list(at, stride, found):  # type: ignore[no-untyped-def]
     """Finish a list of which ``active`` and ``count`` are there."""
     active, count = int32_at(at + HEAD_BYTES), int32_at(at + HEAD_BYTES + 4 * stride)

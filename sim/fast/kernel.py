@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 
 from pvae_neuro.sim.fast.memory import (
@@ -20,6 +19,7 @@ from pvae_neuro.sim.fast.memory import (
     SAMPLE,
     STEP,
     compiled,
+    inner,
     int16_at,
     int32_at,
     int64_at,
@@ -91,7 +91,7 @@ class Samples(NamedTuple):
     summary: int
 
 
-@nb.njit
+@inner
 def _copy(source, target, n):  # type: ignore[no-untyped-def]
     """Copy int32 by their addresses."""
     values, out = int32_at(source), int32_at(target)
@@ -99,7 +99,7 @@ def _copy(source, target, n):  # type: ignore[no-untyped-def]
         out[i] = values[i]
 
 
-@nb.njit
+@inner
 def _record(samples, b, step, cells):  # type: ignore[no-untyped-def]
     for number in range(samples[3]):
         which = int64_at(samples[2] + 32 * number)

@@ -1,9 +1,8 @@
 """Compiled functions, and arrays inside them: bare pointers, made of addresses.
 
 numba compiles a function once more into each of its callers, and counts references to arrays
-wherever they are passed on. The kernel of this engine took 39 s to compile that way, 24 s without
-arrays, and takes 10 s as pieces that call each other by their addresses (on a busy machine): each
-is compiled once, when the first network needs it.
+wherever they are passed on, which takes several times as long. Here functions without arrays call
+each other by their addresses: each is compiled once, when the first network needs it.
 Python keeps arrays alive while a compiled function runs.
 """
 
@@ -12,13 +11,18 @@ from __future__ import annotations
 import ctypes
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numba as nb
 from numba import types
+from numba.core.event import Listener, install_listener
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from pvae_neuro.errors import PvaeNeuroWarning
 
 _one_at_a_time = threading.Lock()
 _NO_CACHE = (
@@ -58,8 +62,7 @@ class Compiled:
         try:
             return nb.cfunc(self._signature, cache=True)(self._function)
         except RuntimeError:
-            # Python shows a warning once for each place that it comes from.
-            warnings.warn(_NO_CACHE, RuntimeWarning, stacklevel=1)
+            _warn_once()
             return nb.cfunc(self._signature)(self._function)
 
     @property
@@ -72,10 +75,46 @@ class Compiled:
         return int(self.code.ctypes(*arguments))
 
 
+_COMPILING = "engine fast: compiling once, some seconds"
+
+
+class _Told(Listener):  # type: ignore[misc]
+    """Tells once that numba compiles; code that its cache holds is not compiled."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell: Callable[[str], None] | None = tell
+
+    def on_start(self, event: Any) -> None:
+        """Tell at the first pass of the compiler."""
+        if self._tell is not None:
+            self._tell(_COMPILING)
+            self._tell = None
+
+    def on_end(self, event: Any) -> None:
+        """Tell nothing."""
+
+
+@contextmanager
+def compilation_told(tell: Callable[[str], None]) -> Iterator[None]:
+    """Tell before anything is compiled within this context; nothing where all is kept."""
+    with install_listener("numba:run_pass", _Told(tell)):
+        yield
+
+
+@cache
+def _warn_once() -> None:
+    """Python's own memory of warnings does not last: numba resets it."""
+    warnings.warn(_NO_CACHE, PvaeNeuroWarning, stacklevel=1)
+
+
 def compiled(count: int) -> Callable[[Callable[..., Any]], Compiled]:
     """Compile a function of so many int64 that returns one."""
     signature = types.int64(*[types.int64] * count)
     return lambda function: Compiled(function, signature)
+
+
+inner = nb.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
+"""Compile a function into those that call it; without what a call from Python would take."""
 
 
 def command(function: Callable[..., Any]) -> Compiled:

@@ -6,10 +6,18 @@ within 24 bits, and modulo 2**32 any order gives them.
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
-from pvae_neuro.sim.fast.memory import CELLS, DIGIT, PART, command, int8_at, int16_at, int32_at
+from pvae_neuro.sim.fast.memory import (
+    CELLS,
+    DIGIT,
+    PART,
+    command,
+    inner,
+    int8_at,
+    int16_at,
+    int32_at,
+)
 from pvae_neuro.sim.fast.vectors import (
     PAIR_LANES,
     add_pairs,
@@ -60,13 +68,13 @@ def multiply(command, room):  # type: ignore[no-untyped-def]
         into = part
 
 
-@nb.njit
+@inner
 def _low(offset, stride):  # type: ignore[no-untyped-def]
     """First position p with ``stride * p + offset >= 0``."""
     return 0 if offset >= 0 else -(offset // stride)
 
 
-@nb.njit
+@inner
 def _high(offset, stride, size, count):  # type: ignore[no-untyped-def]
     """Last + 1 of ``count`` positions p with ``stride * p + offset < size``."""
     reach = (size - 1 - offset) // stride + 1
@@ -114,7 +122,7 @@ def convolve(command, room):  # type: ignore[no-untyped-def]
                             _add_row(narrow, small, 1, wide, big, stride, weight, count)
 
 
-@nb.njit
+@inner
 def _add_row(out, to, step, values, first, stride, weight, count):  # type: ignore[no-untyped-def]
     """``out[to + step x] += weight * values[first + stride x]``."""
     for x in range(count):

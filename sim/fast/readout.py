@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba as nb
 import numpy as np
 
 from pvae_neuro.sim.fast.events import HEAD_BYTES, list_active
 from pvae_neuro.sim.fast.layouts import CELLS_PER_LINE, padded_size
-from pvae_neuro.sim.fast.memory import CELLS, RING, compiled, int16_at, int32_at, int64_at
+from pvae_neuro.sim.fast.memory import CELLS, RING, compiled, inner, int16_at, int32_at, int64_at
 from pvae_neuro.sim.fast.vectors import WORD_LANES, add_word_rows, call, store_word_sums, word_sums
 
 # Steps that are read out together.
@@ -50,7 +49,7 @@ def ring_bytes(neurons: int, pixels: int) -> int:
     return 4 * STEPS_TOGETHER * cells
 
 
-@nb.njit
+@inner
 def ring_at(address, neurons, pixels):  # type: ignore[no-untyped-def]
     """A ring in memory at an address that a cache line begins at."""
     size, width = neurons + 2, -(-pixels // WORD_LANES) * WORD_LANES
@@ -60,7 +59,7 @@ def ring_at(address, neurons, pixels):  # type: ignore[no-untyped-def]
     return Ring(int64_at(address), int32_at(image), int32_at(place), int32_at(pair), size, width)
 
 
-@nb.njit
+@inner
 def keep_list(ring, n, at, stride):  # type: ignore[no-untyped-def]
     """Keep a list as number ``n``; returns how many are active."""
     found = np.int64(int32_at(at)[0])

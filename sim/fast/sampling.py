@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,6 +29,7 @@ from pvae_neuro.sim.fast.memory import (
     address,
     command,
     compiled,
+    inner,
     int32_at,
     int64_at,
     uint8_at,
@@ -138,7 +138,7 @@ class Samplers:
         return address(code.numbers)
 
 
-@nb.njit
+@inner
 def _exp2(f):  # type: ignore[no-untyped-def]
     half = np.int64(1 << 15)
     value = ((C4 * f + half) >> 16) + C3
@@ -147,7 +147,7 @@ def _exp2(f):  # type: ignore[no-untyped-def]
     return ((value * f + half) >> 16) + C0
 
 
-@nb.njit
+@inner
 def _rounded(value, shift):  # type: ignore[no-untyped-def]
     return (value + ((np.int64(1) << shift) >> 1)) >> shift
 
@@ -195,7 +195,7 @@ def exact_thresholds(numbers_at, u, out_at, _, __):  # type: ignore[no-untyped-d
     return max_count
 
 
-@nb.njit
+@inner
 def _bounds(first, last, numbers_at, row_at, low, high):  # type: ignore[no-untyped-def]
     """Smallest and largest thresholds of a bucket; returns how many any potential has."""
     exact, row = int64_at(numbers_at)[12], int64_at(row_at)
@@ -255,7 +255,7 @@ def _fill(numbers_at, u_max, work_at):  # type: ignore[no-untyped-def]
     return end
 
 
-@nb.njit
+@inner
 def _count(u, word, bucket, numbers_at, row_at):  # type: ignore[no-untyped-def]
     """Count of a neuron that its head does not decide."""
     numbers = int64_at(numbers_at)

@@ -22,6 +22,8 @@ from pvae_neuro.sim.lava.supported import lacking
 from pvae_neuro.sim.lava.timing import Timing
 from pvae_neuro.sim.noise import check_seed, check_whole
 from pvae_neuro.sim.readout import reconstruct
+from pvae_neuro.utils.arguments import checked
+from pvae_neuro.utils.show import in_a_line
 
 # Lava carries the value of a Var as a float64.
 _LARGEST_INDEX = (1 << 53) - 1
@@ -50,6 +52,10 @@ class LavaNetwork:
     connections: Mapping[str, LavaDense | Synapses]
     timing: Timing
     batch: int = 1
+
+    def __repr__(self) -> str:
+        parts = f"{len(self.populations)} populations, {len(self.connections)} connections"
+        return in_a_line(f"<LavaNetwork {self.network.name}: {parts}, batch {self.batch}>")
 
     @property
     def latents(self) -> Neurons:
@@ -153,6 +159,7 @@ class LavaNetwork:
         return reconstruct(self.network, np.asarray(counts))
 
 
+@checked
 def build_lava(
     network: IntegerNetwork,
     *,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,11 @@ from pvae_neuro.sim.lava.exchange import MOST_SAMPLES, Job, check_batch
 from pvae_neuro.sim.lava.supervisor import Supervisor
 from pvae_neuro.sim.lava.supported import lacking
 from pvae_neuro.sim.readout import Summary, summarize
-from pvae_neuro.sim.recording import variable_dtype
+from pvae_neuro.sim.recording import Record, variable_dtype
 from pvae_neuro.sim.trajectory import trajectory_array
 
 DEFAULT_TIMEOUT = 120.0
+WORKER = "pvae_neuro.sim.lava.worker"
 # Values of a summary's counts that are looked at together.
 SUMMARY_VALUES = 1 << 22
 
@@ -47,6 +49,7 @@ class LavaEngine(Engine):
     """
 
     name = "lava"
+    packages = ("lava-nc",)
 
     def __init__(self, timeout: float = DEFAULT_TIMEOUT, batch: int = 1) -> None:
         if not timeout > 0:
@@ -57,6 +60,14 @@ class LavaEngine(Engine):
     def require(self) -> None:
         """Raise unless Lava can run here."""
         require_lava()
+
+    def prepare(
+        self,
+        network: IntegerNetwork,
+        record: Record = "summary",
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
+        """Do nothing: a run keeps nothing for the next one."""
 
     def unsupported(self, network: IntegerNetwork) -> list[str]:
         """What a network needs and Lava cannot do exactly."""
@@ -126,8 +137,7 @@ class LavaEngine(Engine):
             name: trajectory_array((job.samples, block.steps, job.size(name)), job.dtypes[name])
             for name in job.record
         }
-        command = [sys.executable, "-m", "pvae_neuro.sim.lava.worker"]
-        supervisor.start([*command, job.folder, supervisor.token])
+        supervisor.start([*worker_command(), job.folder, supervisor.token])
         for line in supervisor.reports(poll, self.timeout):
             kind, _, number = line.partition(" ")
             if kind == "piece":
@@ -137,6 +147,20 @@ class LavaEngine(Engine):
                         target[name][rows.start : rows.stop] = array
         poll()
         return BlockResult(last, variables)
+
+
+def worker_command() -> list[str]:
+    """Start the worker with the modules that this process finds.
+
+    Not by ``-m``, which would look in the current folder first: a clone of this project, or a
+    ``random.py`` of the user's, is not to be imported instead. Python 3.10 has no ``-P``.
+    """
+    places = [place for place in sys.path if place]
+    start = f"import sys; sys.path[:] = {places}; from {WORKER} import main; main(sys.argv[1:])"
+    # Isolated only where this process is: `-I` hides what is installed for one user by an import
+    # hook, which no place on the path stands for.
+    isolated = ["-I"] if sys.flags.isolated else []
+    return [sys.executable, *isolated, "-W", "ignore", "-c", start]
 
 
 def even_width(samples: int, most: int) -> int:

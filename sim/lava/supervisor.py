@@ -145,8 +145,6 @@ class Supervisor:
         own = {
             # What Python's manager leaves in the temporary folder when killed goes with ours.
             "TMPDIR": str(self.folder),
-            # Lava's own warnings are not the user's, whatever the user does with warnings.
-            "PYTHONWARNINGS": "ignore",
             # Threads of a numeric library would compete with Lava's processes.
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",

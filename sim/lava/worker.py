@@ -1,8 +1,7 @@
 """Runs a network on Lava; started by the guardian as a process of its own.
 
-Usage: python -m pvae_neuro.sim.lava.worker FOLDER TOKEN STATUS
-
-Reads the job from its private folder and writes lines to the file descriptor STATUS:
+``main`` takes FOLDER, TOKEN and STATUS. It reads the job from its private folder and writes lines
+to the file descriptor STATUS:
 ``ready`` when Lava has compiled the network, and ``piece I`` when the records of piece I are on
 disk.
 """
@@ -107,7 +106,3 @@ def main(arguments: list[str]) -> None:
     except BaseException:
         _fail(traceback.format_exc())
     os._exit(0)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

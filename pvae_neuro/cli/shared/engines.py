@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pvae_neuro.cli.shared.endings import say_line
+from pvae_neuro.cli.shared.support import AT_END
 from pvae_neuro.errors import InputError
 from pvae_neuro.sim.engine import (
     Engine,
+    definition_first,
     engine_names,
     engine_options,
     fastest_engine,
@@ -43,13 +44,17 @@ class EngineChoice:
     def engine(self, network: IntegerNetwork) -> Engine:
         """The one engine to run this network on; ``auto`` is the fastest that works here."""
         (engine,) = self.named
-        return self._scheduled(fastest_engine(network, tell=note) if engine is None else engine)
+        if engine is None:
+            return self._scheduled(fastest_engine(network, tell=say_line))
+        return self._scheduled(self._prepared(engine, network))
 
     def engines(self, network: IntegerNetwork) -> list[Engine]:
         """All engines, each once; ``auto`` is every one that works here but Lava."""
         found: dict[str, Engine] = {}
         for engine in self.named:
-            for one in _automatic(network) if engine is None else (engine,):
+            for one in (
+                _automatic(network) if engine is None else (self._prepared(engine, network),)
+            ):
                 found.setdefault(one.name, one)
         return [self._scheduled(engine) for engine in found.values()]
 
@@ -57,19 +62,22 @@ class EngineChoice:
         """The workers of the scheduler, for a float model; None without one."""
         return None if self.scheduler is None else self._scheduled(get_engine("reference"))
 
+    def _prepared(self, engine: Engine, network: IntegerNetwork) -> Engine:
+        if self.scheduler is None:
+            # What it compiles is said now, and is in no run's time.
+            engine.prepare(network, tell=say_line)
+        return engine
+
     def _scheduled(self, engine: Engine) -> Engine:
         if self.scheduler is None:
             return engine
-        from pvae_neuro.cluster.engine import engine_for
+        from pvae_neuro.cluster.engine import ScheduledEngine
 
-        return engine_for(engine, self.scheduler)
+        return AT_END.enter_context(ScheduledEngine(engine, self.scheduler))
 
 
-def _automatic(network: IntegerNetwork) -> Iterator[Engine]:
-    """Every engine that works here, the definition first."""
-    yield from sorted(
-        working_engines(network, tell=note), key=lambda engine: engine.name != "reference"
-    )
+def _automatic(network: IntegerNetwork) -> list[Engine]:
+    return definition_first(working_engines(network, tell=say_line))
 
 
 def choose_engine(name: str, scheduler: str | None = None, **options: Any) -> EngineChoice:
@@ -131,8 +139,3 @@ def _ready(name: str, options: dict[str, Any]) -> Engine:
     engine = get_engine(name, **options)
     engine.require()
     return engine
-
-
-def note(line: str) -> None:
-    """Print a line on stderr: results on standard output stay readable by machines."""
-    print(line, file=sys.stderr)

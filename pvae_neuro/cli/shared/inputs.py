@@ -8,45 +8,45 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pvae_neuro.cli.shared.endings import say_line
 from pvae_neuro.errors import InputError
 from pvae_neuro.network import Input, IntegerNetwork
 
 if TYPE_CHECKING:
     from pvae_neuro.artifact import Artifact
-    from pvae_neuro.saved.model_file import ModelConfig, SavedModel
+    from pvae_neuro.cli.shared.data_options import DataOptions
+    from pvae_neuro.saved.model_file import SavedModel
 
 Float32 = NDArray[np.float32]
 
 
-def declared_input(config: ModelConfig) -> Input:
-    """What a float model declares of its inputs, in the words of a network."""
-    low, high = float(config.input_low), float(config.input_high)
-    return Input(config.pixels, low, high, 0, config.image_shape)
-
-
 def read_images(
-    source: str | Path,
+    source: str,
     declared: Input,
+    data: DataOptions,
     *,
-    data_root: Path | None = None,
-    split: str = "test",
+    split: str | None = None,
     clip: bool = False,
     samples: int | None = None,
+    quiet: bool = False,
 ) -> Float32:
-    """Images for a model, checked against what it declares.
+    """Images for a model, checked against what it declares; what was read is said on stderr.
 
     Parameters
     ----------
-    source : str or Path
-        A ``.npy`` or ``.npz`` file, or the name of a data set.
+    source : str
+        A file, a folder, or the name of a data set.
     declared : Input
-    data_root : Path, optional
-        Where named data sets lie.
-    split : {"train", "test"}
+    data : DataOptions
+        What the user says about them.
+    split : str, optional
+        The part to read where the user names none.
     clip : bool
         Clip values outside the range instead of refusing them.
     samples : int, optional
         Take the first ones only.
+    quiet : bool
+        Say nothing.
 
     Returns
     -------
@@ -57,64 +57,94 @@ def read_images(
     InputError
         If they are absent, unreadable or not what the model takes.
     """
-    from pvae_neuro.data import check_images, load_images
+    check_samples(samples)
+    images = data.load(source, split, samples, declared, quiet)
+    # Without the shape on either side pixels alone can be compared.
+    shaped = images.image_shape is not None and declared.image_shape is not None
+    given = images.planes() if shaped else images.pixels
+    try:
+        checked = declared.floats(given, clip)
+    except InputError as error:
+        fault = str(error).removeprefix("inputs: ")
+        raise InputError(f"{images.name}: {fault}", error.remedy) from error
+    stray = int((checked != images.pixels).sum()) if clip else 0
+    clipped = f"; {stray:,} of {images.pixels.size:,} values clipped to the range of the model"
+    if not quiet:
+        say_line(f"images: {images.about}{clipped if stray else ''}")
+    return checked
 
-    pixels = load_images(str(source), data_root or Path("data"), split).pixels
-    return check_images(
-        first_samples(pixels, samples),
-        declared.size,
-        declared.image_shape,
-        declared.low,
-        declared.high,
-        clip,
-    )
 
-
-def first_samples(images: Float32, samples: int | None) -> Float32:
-    """The first ``samples`` images; all where None."""
+def check_samples(samples: int | None) -> None:
+    """Refuse a number of images below 1; None stands for all."""
     if samples is not None and samples < 1:
         raise InputError(f"--samples: expected at least 1, got {samples}")
-    return images[:samples]
 
 
-def read_calibration(source: Path | None, model: SavedModel, clip: bool) -> Float32:
-    """Calibration images: a file, or the shipped digits where the model takes digits.
+def read_known(
+    option: str,
+    source: str | None,
+    model: SavedModel,
+    data: DataOptions,
+    *,
+    split: str | None = None,
+    clip: bool = False,
+    samples: int | None = None,
+    quiet: bool = False,
+) -> Float32:
+    """As :func:`read_images`; without a source the shipped digits, where the model takes digits.
 
     Raises
     ------
     InputError
-        If no file is given and the model takes something else.
+        Also if no source is given and the model takes something else; names the ``option``.
     """
-    declared = declared_input(model.config)
+    declared = model.config.declared_input
     if source is not None:
-        return read_images(source, declared, split="train", clip=clip)
+        return read_images(
+            source, declared, data, split=split, clip=clip, samples=samples, quiet=quiet
+        )
     if (declared.size, declared.low, declared.high) != (784, 0.0, 1.0):
         raise InputError(
-            f"--calibrate: expected a file of inputs, since this model takes {declared.size} "
-            f"pixels in [{declared.low:g}, {declared.high:g}] and not the shipped digits; give "
-            f"some tens of its training inputs as .npy"
+            f"{option}: expected inputs, since this model takes {declared.size} pixels in "
+            f"[{declared.low:g}, {declared.high:g}] and not the shipped digits; give some tens of "
+            f"its training inputs"
         )
     from pvae_neuro.zoo import sample_digits
 
-    return sample_digits()[0]
+    check_samples(samples)
+    digits: Float32 = sample_digits()[0][:samples]
+    if not quiet:
+        say_line(f"images: {len(digits)} of the shipped digits, of the MNIST test set, in [0, 1]")
+    return digits
 
 
-def read_subject(path: Path) -> SavedModel | Artifact:
-    """Float model (``.safetensors``) or artifact (``.onnx``), by the name's ending.
+def read_model(path: Path, quiet: bool = False) -> SavedModel:
+    """A float model, by its file or the name of a shipped one; says what reading converted."""
+    from pvae_neuro.saved.model_file import load_model
+
+    model = load_model(path)
+    for note in () if quiet else model.notes:
+        say_line(note)
+    return model
+
+
+def read_subject(path: Path, quiet: bool = False) -> SavedModel | Artifact:
+    """Float model (``.safetensors``, or the name of a shipped one) or artifact (``.onnx``).
 
     Raises
     ------
     InputError
         If the ending is neither.
     """
+    from pvae_neuro.saved.shipped import model_path
+
+    path = model_path(path)
     if path.suffix == ".onnx":
         from pvae_neuro.artifact import load_artifact
 
         return load_artifact(path)
     if path.suffix == ".safetensors":
-        from pvae_neuro.saved.model_file import load_model
-
-        return load_model(path)
+        return read_model(path, quiet)
     raise InputError(f"{path}: expected a model.safetensors or a model.onnx")
 
 

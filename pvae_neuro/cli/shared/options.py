@@ -7,13 +7,19 @@ from typing import Annotated
 
 import typer
 
+from pvae_neuro.cli.shared.paths import PLACE, PRINTS, READS, WRITES
+from pvae_neuro.errors import InputError
+
+_IMAGES = "Images: a data set by name (mnist, ...), a file (.npy, .npz, .mat, IDX) or a folder."
 Input = Annotated[
-    Path,
-    typer.Option(
-        "--input", "-i", help="Images: .npy or .npz, float [N, M] or [N, H, W].", show_default=False
-    ),
+    str, typer.Option("--input", "-i", "--dataset", help=_IMAGES, show_default=False), READS
 ]
-Output = Annotated[Path, typer.Option("--output", "-o", help="File to write.", show_default=False)]
+OptionalInput = Annotated[
+    str | None, typer.Option("--input", "-i", "--dataset", help=_IMAGES, show_default=False), READS
+]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", help="File to write.", show_default=False), WRITES
+]
 Steps = Annotated[int, typer.Option("--steps", "-t", help="Iterations.")]
 Seed = Annotated[int, typer.Option("--seed", "-s", help="Key of the random words.")]
 Clip = Annotated[
@@ -24,6 +30,7 @@ Json = Annotated[
     typer.Option(
         "--json", help="Write the result as JSON; - for standard output.", show_default=False
     ),
+    PRINTS,
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No tables, no progress.")]
 Timeout = Annotated[
@@ -34,18 +41,20 @@ Timeout = Annotated[
         show_default=False,
     ),
 ]
-Dataset = Annotated[
-    str | None,
-    typer.Option(
-        "--dataset",
-        help="A torchvision data set by name (mnist, ...), or a .npy or .npz file, or a folder "
-        "of images.",
-        show_default=False,
-    ),
-]
 DataRoot = Annotated[
     Path | None,
-    typer.Option("--data-root", help="Folder with torchvision's data sets.", show_default=False),
+    typer.Option(
+        "--data-root", help="Folder with the named data sets.  [default: data]", show_default=False
+    ),
+    PLACE,
+]
+MaxMemory = Annotated[
+    float | None,
+    typer.Option(
+        "--max-memory",
+        help="Most GB to read at once.  [default: half of what is available]",
+        show_default=False,
+    ),
 ]
 Samples = Annotated[
     int | None,
@@ -74,3 +83,12 @@ EngineName = Annotated[
     ),
 ]
 ArtifactFile = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="Exported network.")]
+
+
+def memory_of(gigabytes: float | None) -> int | None:
+    """Bytes of ``--max-memory``."""
+    if gigabytes is None:
+        return None
+    if not 0.0 < gigabytes <= 1e9:
+        raise InputError(f"--max-memory: expected GB above 0 and up to 1e9, got {gigabytes:g}")
+    return int(gigabytes * 1e9)

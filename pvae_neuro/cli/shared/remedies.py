@@ -7,6 +7,15 @@ FLAGS = {
     "narrower": "lower --max-count, --frac-bits or --weight-bits",
     "predictive": "--weight-bits 8, or --topology predictive",
     "counts": "a larger --max-count",
+    "accept": "--weight-bits 8, other images to --calibrate with, or --accept to write it",
+    "clip": "--clip",
+    "input_range": "--input-range LOW HIGH",
+    "key": "--key NAME",
+    "layout": "--layout AXES",
+    "max_memory": "--max-memory GB",
+    "scale": "--scale NUMBER",
+    "size": "--size HxW",
+    "split": "--split PART, or --key NAME",
 }
 
 

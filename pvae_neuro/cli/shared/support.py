@@ -1,87 +1,42 @@
-"""What every verb shares: errors as one line, output checks, where text goes."""
+"""What every verb shares: errors as one line, where text goes."""
 
 from __future__ import annotations
 
 import functools
 import os
 import sys
-import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
 
-import typer
-
-from pvae_neuro.cli.shared.remedies import with_flags
-from pvae_neuro.errors import InputError, PvaeNeuroError
+from pvae_neuro.cli.shared.endings import one_line
+from pvae_neuro.cli.shared.paths import STANDARD_OUTPUT, prepare, roles
+from pvae_neuro.utils.plain_text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
 P = ParamSpec("P")
 
-EXIT_FAILED = 1
-EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
-STANDARD_OUTPUT = Path("-")
+AT_END = ExitStack()
+"""What is to be closed when a verb ends, within reach of its one line for every error."""
 
 
 def guarded(verb: Callable[P, None]) -> Callable[P, None]:
-    """Turn what a verb raises on purpose into one line on stderr and an exit code."""
+    """Check the paths of a verb, and turn what it raises into one line and an exit code."""
+    known = roles(verb)
 
     @functools.wraps(verb)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
+        with one_line():
+            outputs = prepare(known, kwargs)
+        with one_line(outputs), AT_END:
             verb(*args, **kwargs)
-        except PvaeNeuroError as error:
-            fail(with_flags(error))
-        except MemoryError as error:
-            fail(f"not enough memory ({error}); give fewer samples or steps")
-        except BrokenPipeError:
-            raise  # the reader of our output went away; typer ends the process quietly
-        except OSError as error:
-            fail(str(error))
-        except KeyboardInterrupt:
-            print("interrupted; nothing half-written was left behind", file=sys.stderr)
-            raise typer.Exit(EXIT_INTERRUPTED) from None
 
     return run
-
-
-def fail(message: str) -> None:
-    """Print one line and leave with the exit code of bad input."""
-    print("error: " + " ".join(message.split()), file=sys.stderr)
-    raise typer.Exit(EXIT_BAD_INPUT) from None
-
-
-def check_outputs(*paths: Path | None) -> None:
-    """Refuse files that cannot be written, before any long work; None and ``-`` pass."""
-    for path in paths:
-        if path is not None and path != STANDARD_OUTPUT:
-            _check_output(path)
-
-
-def _check_output(path: Path) -> None:
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; expected the name of a file to write")
-    check_folder(path.parent)
-
-
-def check_folder(folder: Path) -> None:
-    """Refuse a folder in which no file can be made; it need not exist yet."""
-    existing = folder
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
-    try:
-        # Permission bits do not tell (root, read-only mounts): try it.
-        with tempfile.TemporaryFile(dir=existing):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"cannot write into {existing}: {error.strerror or error}; "
-            f"choose a folder that you may write to"
-        ) from error
 
 
 def check_run(steps: int, seed: int) -> None:
@@ -121,15 +76,34 @@ def console(json_path: Path | None = None, quiet: bool = False) -> Console:
 
 def say(screen: Console, text: str) -> None:
     """Print a line as it is: paths are neither folded nor read as markup."""
-    screen.print(text, soft_wrap=True, markup=False, highlight=False)
+    screen.print(printable(text, keep="\n"), soft_wrap=True, markup=False, highlight=False)
 
 
 def plain_table(title: str, *columns: str, right: tuple[int, ...] = ()) -> Table:
-    """Table in the style of this command line; ``right`` names right-aligned columns."""
+    """Table in the style of this command line; ``right`` names right-aligned columns.
+
+    Texts are shown as they are: names and reasons come from files, and may look like markup.
+    """
     from rich import box
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    class PlainTable(Table):
+        def add_row(self, *cells: str | Text, **options: Any) -> None:  # type: ignore[override]
+            super().add_row(*(_plain(cell) for cell in cells), **options)
+
+    table = PlainTable(
+        title=_plain(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD
+    )
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index in right else "left", overflow="fold")
+        justify: Any = "right" if index in right else "left"
+        # Names stand first: where a table is too wide, other columns are folded.
+        table.add_column(column, justify=justify, overflow="fold", no_wrap=index == 0)
     return table
+
+
+def _plain(cell: str | Text) -> Text:
+    from rich.text import Text
+
+    if isinstance(cell, Text):
+        return Text(printable(cell.plain), style=cell.style)
+    return Text(printable(cell))

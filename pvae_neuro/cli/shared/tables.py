@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from pvae_neuro.cli.shared.support import plain_table
 from pvae_neuro.network import IntegerNetwork
+from pvae_neuro.verification.outcomes import FAILED, PASSED, UNDECIDED
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -14,68 +16,80 @@ if TYPE_CHECKING:
     from pvae_neuro.bench.run import BenchResult
     from pvae_neuro.bench.timing import Measurement, Spread
     from pvae_neuro.evaluation.evaluate import Evaluation
+    from pvae_neuro.evaluation.figures import Figures
     from pvae_neuro.exporters.certify import Certificate
     from pvae_neuro.verification.against_float import FloatResult
-    from pvae_neuro.verification.verify import ParityReport
+    from pvae_neuro.verification.parity import ParityReport
 
 
-def parity_table(report: ParityReport) -> Table:
-    """All three tiers of a parity report, a row each."""
+def parity_table(report: ParityReport, where: str = "") -> Table:
+    """All three tiers of a parity report, a row each, and what the network explains."""
+    result = report.float_result
+    seeds = "" if result is None or result.seeds == 1 else f" and {result.seeds - 1} more"
     title = (
-        f"{report.topology}: {report.samples} samples, {report.steps} iterations, "
-        f"seed {report.seed}"
+        f"{report.topology}{where and ', '}{where}: {report.samples} samples, {report.steps} "
+        f"iterations, seed {report.seed}{seeds}: {report.outcome}"
     )
-    table = plain_table(title, "check", "result", "bound", "", right=(1, 2))
+    table = plain_table(title, "check", "result", "tolerance", "", right=(1, 2))
     for pair in report.pairs:
         count = f"{pair.differing_integers:,} of {pair.compared_integers:,} integers differ"
         _add(table, f"{pair.a} = {pair.b}", count, "0", _mark(pair.passed))
-    if report.float_result is not None:
-        for row in _float_rows(report.float_result):
-            _add(table, *row)
-    limit = report.to_dict()["sampler"]["limit"]
-    variation = report.total_variation
+    for row in () if result is None else _float_rows(result):
+        _add(table, *row)
+    variation, limit = report.total_variation, report.total_variation_limit
     _add(table,
         "sampler ≈ Poisson", f"{variation:.1e} total variation", f"{limit:.0e}",
         _mark(variation <= limit),
     )  # fmt: skip
+    if report.figures is not None:
+        for row in _quality_rows(report.figures, None if result is None else result.by_float):
+            _add(table, *row)
     return table
 
 
 def _float_rows(result: FloatResult) -> Iterable[tuple[str, str, str, str]]:
-    bounds = result.bounds
-    mse = (
-        f"MSE {result.mse_float[-1]:.3f} → {result.mse_integer[-1]:.3f}, "
-        f"{result.mse_percent:+.2f} %"
-    )
-    zeros = (
-        f"zeros {100 * result.zeros_float[-1]:.2f} → {100 * result.zeros_integer[-1]:.2f} %, "
-        f"{result.zeros_points:+.2f} points"
-    )
-    agreement = f"{100 * result.agreement:.2f} % of counts equal"
+    mse, zeros = result.mse, result.zeros
+    ours, theirs = result.by_integer.final(), result.by_float.final()
     yield (
-        "float ≈ integer", mse, f"±{bounds.mse_percent:.2f} %",
-        _mark(abs(result.mse_percent) <= bounds.mse_percent),
+        "float ≈ integer",
+        f"MSE {theirs['mse']:.3f} → {ours['mse']:.3f}, {mse.value:+.2f} ± {mse.margin:.2f} %",
+        mse.limit, _MARKS[mse.outcome],
     )  # fmt: skip
     yield (
-        "", zeros, f"±{bounds.zeros_points:.2f} points",
-        _mark(abs(result.zeros_points) <= bounds.zeros_points),
+        "", f"zeros {100 * theirs['zeros']:.2f} → {100 * ours['zeros']:.2f} %, "
+        f"{zeros.value:+.2f} ± {zeros.margin:.2f} points",
+        zeros.limit, _MARKS[zeros.outcome],
     )  # fmt: skip
-    yield (
-        "", agreement, f"≥{100 * bounds.agreement:.2f} %",
-        _mark(result.agreement >= bounds.agreement),
-    )  # fmt: skip
+    yield "", f"{100 * result.agreement:.2f} % of counts equal", "not judged", ""
+
+
+def _quality_rows(
+    figures: Figures, by_float: Figures | None
+) -> Iterable[tuple[str, str, str, str]]:
+    """What the integers explain, after that of float where it is known."""
+    for name, title in (("r2", "R² within images"), ("r2_mean_image", "R² about the mean image")):
+        shown = [each.final()[name] for each in (by_float, figures) if each is not None]
+        yield title, " → ".join(decimal(value, 4) for value in shown), "", ""
 
 
 def _add(table: Table, *cells: str) -> None:
     """Add a row of plain text: names and reasons come from files and may look like markup."""
     from rich.text import Text
 
-    styles = {"passed": "green", "FAILED": "bold red"}
-    table.add_row(*(Text(cell, style=styles.get(cell, "")) for cell in cells))
+    table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in cells))
+
+
+_MARKS = {PASSED: "passed", FAILED: "FAILED", UNDECIDED: "undecided"}
+_STYLES = {"passed": "green", "FAILED": "bold red", "undecided": "yellow"}
 
 
 def _mark(passed: bool) -> str:
-    return "passed" if passed else "FAILED"
+    return _MARKS[PASSED if passed else FAILED]
+
+
+def decimal(value: float, digits: int) -> str:
+    """A number; a dash for one that is not defined."""
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def engine_table(report: ParityReport) -> Table:
@@ -137,11 +151,17 @@ def choices_table(network: IntegerNetwork) -> Table:
 def evaluation_table(evaluation: Evaluation) -> Table:
     """Figures at powers of two and after the last iteration."""
     title = f"{evaluation.engine}: {evaluation.samples} samples, seed {evaluation.seed}"
-    table = plain_table(title, "iteration", "mse", "r2", "zeros %", right=(0, 1, 2, 3))
+    table = plain_table(
+        title, "iteration", "mse", "r2", "r2 about the mean image", "zeros %",
+        right=(0, 1, 2, 3, 4),
+    )  # fmt: skip
     marks = {1 << i for i in range(evaluation.steps.bit_length())} | {evaluation.steps}
     for step in sorted(mark for mark in marks if mark <= evaluation.steps):
-        row = evaluation.mse[step - 1], evaluation.r2[step - 1], 100 * evaluation.zeros[step - 1]
-        _add(table, f"{step}", f"{row[0]:.4f}", f"{row[1]:.4f}", f"{row[2]:.2f}")
+        at = step - 1
+        _add(
+            table, f"{step}", f"{evaluation.mse[at]:.4f}", decimal(evaluation.r2[at], 4),
+            decimal(evaluation.r2_mean_image[at], 4), f"{100 * evaluation.zeros[at]:.2f}",
+        )  # fmt: skip
     return table
 
 

@@ -23,6 +23,7 @@ from pvae_neuro.training.config import TrainConfig
 from pvae_neuro.utils.digest import digest
 from pvae_neuro.utils.files import atomic_path
 from pvae_neuro.utils.progress import Advance, StageProgress, no_stages, stage_advance
+from pvae_neuro.utils.show import show
 
 if TYPE_CHECKING:
     from pvae_neuro.evaluation.infer import Trace
@@ -56,6 +57,10 @@ class Context:
 
     minutes: float = float("nan")
     """How long the run took, once it is over."""
+
+    def __repr__(self) -> str:
+        kind = "quick" if self.quick else "full"
+        return f"<Context: {kind} version, seed {self.seed}, into {show(str(self.out))}>"
 
     @contextmanager
     def timed(self) -> Iterator[None]:

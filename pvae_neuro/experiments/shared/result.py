@@ -78,6 +78,9 @@ class ExperimentResult:
     size: tuple[float, float] = (9.0, 5.0)
     """Of the figure, in inches."""
 
+    def __repr__(self) -> str:
+        return f"<ExperimentResult {self.name}: {len(self.rows)} rows, {len(self.checks)} checks>"
+
     def write(self, context: Context) -> None:
         """Write ``result.json``, ``.csv``, ``.md`` and ``figure.svg``, ``.png`` to its folder."""
         texts = {

@@ -6,14 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pvae_neuro.experiments.shared.families import FAMILIES
-from pvae_neuro.plots.parity import INK
+from pvae_neuro.plots.style import INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-GUIDE = "#94a3b8"
-"""Colour of reference lines and of single neurons behind a median."""
 
 OURS: dict[str, Any] = {"ls": "-", "lw": 1.8}
 PUBLISHED: dict[str, Any] = {"ls": (0, (3, 2)), "lw": 1.0, "marker": "o", "ms": 5, "mfc": "white"}

@@ -12,13 +12,13 @@ from itertools import pairwise
 from typing import Literal
 
 import torch
-from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
 from pvae_neuro.errors import InputError
 from pvae_neuro.models.base import Architecture, seeded
 from pvae_neuro.network import ImageShape
+from pvae_neuro.saved.model_file import Size
 from pvae_neuro.utils.suggest import suggest
 
 DECODERS = ("linear", "mlp", "conv")
@@ -47,8 +47,8 @@ class DecoderArchitecture(Architecture):
     """
 
     decoder: Literal["linear", "mlp", "conv"] = "mlp"
-    hidden: tuple[PositiveInt, ...] = (256,)
-    channels: tuple[PositiveInt, ...] = (32, 16)
+    hidden: tuple[Size, ...] = (256,)
+    channels: tuple[Size, ...] = (32, 16)
 
 
 class LinearDecoder(nn.Module):

@@ -26,7 +26,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 
 from pvae_neuro.errors import InputError
@@ -41,6 +41,7 @@ from pvae_neuro.models.sampling.counting import (
     sample_training_counts,
 )
 from pvae_neuro.models.sampling.relaxed_poisson import sample_counts
+from pvae_neuro.saved.model_file import Size
 
 _PREDICTION_SCALE = 0.05
 _BASELINE = -3.0
@@ -59,7 +60,7 @@ class HierarchicalArchitecture(Architecture):
         makes a window of training count it once.
     """
 
-    upper: PositiveInt = 64
+    upper: Size = 64
     prior_weight: NonNegativeFloat = 0.1
 
 

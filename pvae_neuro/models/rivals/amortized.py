@@ -6,12 +6,13 @@ from abc import abstractmethod
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field
 from torch import Tensor
 
 from pvae_neuro.models.base import Architecture, Iteration, Model, State
 from pvae_neuro.models.networks.decoders import build_decoder
 from pvae_neuro.models.networks.encoders import build_encoder
+from pvae_neuro.saved.model_file import Size
 
 NetworkKind = Literal["linear", "mlp", "conv"]
 
@@ -32,10 +33,10 @@ class AmortizedArchitecture(Architecture):
 
     encoder: NetworkKind = "linear"
     decoder: NetworkKind = "linear"
-    hidden: tuple[PositiveInt, ...] = Field(default=(512,), min_length=1)
-    channels: tuple[PositiveInt, ...] = Field(default=(32, 64), min_length=1)
-    decoder_hidden: tuple[PositiveInt, ...] = Field(default=(512,), min_length=1)
-    decoder_channels: tuple[PositiveInt, ...] = Field(default=(64, 32), min_length=1)
+    hidden: tuple[Size, ...] = Field(default=(512,), min_length=1)
+    channels: tuple[Size, ...] = Field(default=(32, 64), min_length=1)
+    decoder_hidden: tuple[Size, ...] = Field(default=(512,), min_length=1)
+    decoder_channels: tuple[Size, ...] = Field(default=(64, 32), min_length=1)
 
 
 class EncoderDecoder(Model):

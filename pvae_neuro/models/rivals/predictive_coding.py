@@ -28,6 +28,7 @@ from pvae_neuro.models.base import (
     WindowSettings,
     seeded,
 )
+from pvae_neuro.saved.model_file import Size
 
 
 def _tanh_slope(node: Tensor) -> Tensor:
@@ -56,7 +57,7 @@ class PredictiveCodingArchitecture(Architecture):
         Step of inference, as a multiple of the energy's gradient.
     """
 
-    hidden: tuple[int, ...] = Field(default=(128, 128), min_length=1)
+    hidden: tuple[Size, ...] = Field(default=(128, 128), min_length=1)
     activation: Literal["tanh", "relu"] = "tanh"
     step_size: float = Field(default=0.1, gt=0.0)
 

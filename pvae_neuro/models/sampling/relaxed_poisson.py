@@ -46,7 +46,8 @@ def sample_counts(
     Raises
     ------
     InputError
-        If the temperature is negative or ``max_arrivals`` is below one.
+        If the temperature is negative, ``max_arrivals`` is below one, or exact counts are asked
+        for at potentials that are not numbers.
     """
     if not temperature >= 0.0:
         raise InputError(f"temperature: expected a number >= 0, got {temperature}; 0 is exact")
@@ -55,7 +56,13 @@ def sample_counts(
     if temperature == 0.0:
         if isinstance(generator, CounterNoise):
             raise InputError("temperature: exact counts need a torch.Generator, got CounterNoise")
-        return torch.poisson(torch.exp(u.detach()), generator=generator)
+        try:
+            return torch.poisson(torch.exp(u.detach()), generator=generator)
+        except RuntimeError as error:  # Asking first would wait for the device.
+            raise InputError(
+                f"potentials: expected numbers, of which no rate is beyond float32 ({error}); the "
+                f"model's weights make them diverge"
+            ) from error
     return cast(Tensor, _RelaxedCounts.apply(u, temperature, generator, max_arrivals))
 
 

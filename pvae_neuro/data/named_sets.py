@@ -1,7 +1,11 @@
-"""Data sets that torchvision reads from a folder; nothing is downloaded."""
+"""Data sets known by name, read from files in torchvision's layout; nothing is downloaded.
+
+Those in the format of MNIST need NumPy alone, the others torchvision.
+"""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from pvae_neuro.data.cache import Arrays, cached
 from pvae_neuro.data.celeba import CELEBA_SIZE, read_celeba
 from pvae_neuro.data.cifar import read_cifar10
-from pvae_neuro.data.images import check_size
+from pvae_neuro.data.contents import PARTS, Arrays, Contents, Request
+from pvae_neuro.data.idx import read_idx_set
 from pvae_neuro.errors import InputError, MissingDependencyError
 from pvae_neuro.utils.optional import require
 
@@ -20,11 +24,12 @@ _OMNIGLOT_SIDE = 28
 # What torchvision's readers raise on files that are absent, cut short or wrong.
 _UNREADABLE = (
     RuntimeError, OSError, ValueError, TypeError, LookupError, AssertionError, EOFError,
+    zlib.error,
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class _Request:
+class _Part:
     """The part of a set to read; only sets that are resized heed size and limit."""
 
     root: Path
@@ -38,13 +43,12 @@ class _Set:
     """One data set."""
 
     kind: str
-    """Class in ``torchvision.datasets``."""
+    """Class in ``torchvision.datasets`` that downloads it."""
 
     source: str
     """File or folder below the data root; ``{split}`` stands for the part."""
 
-    read: Callable[[Any, _Request], Arrays]
-    """Takes ``torchvision.datasets`` and a request."""
+    read: Callable[[_Part], Arrays]
 
     arguments: str = ""
     """What the class takes beside the folder, as in a line that downloads the set."""
@@ -53,28 +57,30 @@ class _Set:
     """Height and width by default, for sets whose images are resized as they are read."""
 
 
-def _read_idx(kind: str, **options: Any) -> Callable[[Any, _Request], Arrays]:
-    """Reader of a set in the file format of MNIST."""
+def _read_idx(source: str, train: str = "train", test: str = "t10k") -> Callable[[_Part], Arrays]:
+    """Reader of a set in the format of MNIST, given how the names of its files begin."""
 
-    def read(datasets: Any, asked: _Request) -> Arrays:
-        # Old versions kept a pickled copy beside the files and would unpickle it: never look there.
-        members = {"_check_legacy_exist": lambda self: False}
-        safe = type(kind, (getattr(datasets, kind),), members)
-        files = safe(str(asked.root), train=asked.split == "train", download=False, **options)
-        return files.data.numpy(), files.targets.numpy().astype(np.int64)
+    def read(asked: _Part) -> Arrays:
+        prefix = {"train": train, "test": test}[asked.split]
+        return read_idx_set(asked.root / source, prefix)
 
     return read
 
 
-def _read_emnist(datasets: Any, asked: _Request) -> Arrays:
-    images, labels = _read_idx("EMNIST", split="balanced")(datasets, asked)
+def _read_emnist(asked: _Part) -> Arrays:
+    prefixes = (f"emnist-balanced-{split}" for split in PARTS)
+    images, labels = _read_idx("EMNIST/raw", *prefixes)(asked)
     # The files hold every letter transposed.
     return images.transpose(0, 2, 1), labels
 
 
-def _read_omniglot(datasets: Any, asked: _Request) -> Arrays:
+def _datasets(name: str) -> Any:
+    return require("torchvision.datasets", "train", f"data set {name!r}")
+
+
+def _read_omniglot(asked: _Part) -> Arrays:
     # The background set serves for training, the evaluation set for testing.
-    characters = datasets.Omniglot(
+    characters = _datasets("omniglot").Omniglot(
         str(asked.root), background=asked.split == "train", download=False
     )
     size = (_OMNIGLOT_SIDE, _OMNIGLOT_SIDE)
@@ -83,81 +89,77 @@ def _read_omniglot(datasets: Any, asked: _Request) -> Arrays:
     return np.stack(images).astype(np.uint8), np.array([y for _, y in characters], np.int64)
 
 
-def _read_svhn(datasets: Any, asked: _Request) -> Arrays:
+def _read_svhn(asked: _Part) -> Arrays:
     require("scipy.io", "train", "data set 'svhn'")
-    digits = datasets.SVHN(str(asked.root), split=asked.split, download=False)
+    digits = _datasets("svhn").SVHN(str(asked.root), split=asked.split, download=False)
     return np.ascontiguousarray(digits.data), np.asarray(digits.labels, np.int64)
 
 
-def _read_cifar10(datasets: Any, asked: _Request) -> Arrays:
-    return read_cifar10(datasets, asked.root, asked.split)
+def _read_cifar10(asked: _Part) -> Arrays:
+    return read_cifar10(_datasets("cifar10"), asked.root, asked.split)
 
 
-def _read_celeba(datasets: Any, asked: _Request) -> Arrays:
-    return read_celeba(datasets, asked.root, asked.split, asked.size or CELEBA_SIZE, asked.limit)
+def _read_celeba(asked: _Part) -> Arrays:
+    size = asked.size or CELEBA_SIZE
+    return read_celeba(_datasets("celeba"), asked.root, asked.split, size, asked.limit)
 
 
 _SETS = {
-    "mnist": _Set("MNIST", "MNIST/raw", _read_idx("MNIST")),
-    "fashion-mnist": _Set("FashionMNIST", "FashionMNIST/raw", _read_idx("FashionMNIST")),
+    "mnist": _Set("MNIST", "MNIST/raw", _read_idx("MNIST/raw")),
+    "fashion-mnist": _Set("FashionMNIST", "FashionMNIST/raw", _read_idx("FashionMNIST/raw")),
     "emnist": _Set("EMNIST", "EMNIST/raw", _read_emnist, ", split='balanced'"),
-    "kmnist": _Set("KMNIST", "KMNIST/raw", _read_idx("KMNIST")),
+    "kmnist": _Set("KMNIST", "KMNIST/raw", _read_idx("KMNIST/raw")),
     "omniglot": _Set("Omniglot", "omniglot-py", _read_omniglot),
     "svhn": _Set("SVHN", "{split}_32x32.mat", _read_svhn, ", split='{split}'"),
     "cifar10": _Set("CIFAR10", "cifar-10-batches-py", _read_cifar10),
     "celeba": _Set("CelebA", "celeba", _read_celeba, size=CELEBA_SIZE),
 }
 
-TORCHVISION_SETS = tuple(_SETS)
-"""Names that :func:`read_torchvision` knows."""
+NAMED_SETS = tuple(_SETS)
+"""Names that :func:`read_named_set` knows."""
 
 RESIZED_SETS = tuple(name for name, each in _SETS.items() if each.size)
 """Those whose images are resized as they are read."""
 
 
-def read_torchvision(
-    name: str,
-    root: Path,
-    split: str,
-    size: int | tuple[int, int] | None = None,
-    limit: int | None = None,
-) -> Arrays:
-    """Read one of torchvision's data sets, through a cache of decoded images.
+def read_named_set(name: str, root: Path, request: Request) -> Contents:
+    """Read a part of a data set, by default the test part, or both.
 
     EMNIST is its ``balanced`` split of 47 classes. Only CelebA heeds size and limit; the other sets
     are read whole. Images are uint8 [N, H, W] or [N, 3, H, W], ink bright; labels are classes,
     for CelebA whether a face smiles.
 
-    Raises :class:`InputError` if the data are absent or damaged, and
-    :class:`MissingDependencyError` if torchvision is not installed, or SciPy, which reads SVHN.
+    Raises
+    ------
+    InputError
+        If the data are absent or damaged, or exceed the limit of memory.
+    MissingDependencyError
+        If the set needs torchvision, or SVHN SciPy, and it is not installed.
     """
-    default = _SETS[name].size
-    wanted = default if size is None else check_size(size)
-    asked = _Request(root, split, wanted, limit)
-    title = f"{name}-{split}"
-    if default is not None and wanted is not None:
-        title += f"-{wanted[0]}x{wanted[1]}-{limit or 'all'}"
-    return cached(title, root / _source(name, split), lambda: _read(name, asked))
+    split = request.split or "test"
+    parts = PARTS if split == "all" else (split,)
+    read = [_read(name, _Part(root, part, request.size, request.limit)) for part in parts]
+    images, labels = read[0]
+    if len(read) > 1:
+        images, labels = (np.concatenate(each) for each in zip(*read, strict=True))
+    said = f"the {split} part" if len(parts) == 1 else "the parts train and test"
+    return Contents(images, labels, scale=255.0, said=(f"{said} below {root}",))
 
 
-def _source(name: str, split: str) -> str:
-    return _SETS[name].source.format(split=split)
-
-
-def _read(name: str, asked: _Request) -> Arrays:
-    datasets = require("torchvision.datasets", "train", f"data set {name!r}")
+def _read(name: str, asked: _Part) -> Arrays:
     try:
-        return _SETS[name].read(datasets, asked)
+        return _SETS[name].read(asked)
     except (InputError, MissingDependencyError):
         raise
     except _UNREADABLE as error:
         raise InputError(_how_to_get(name, asked, error)) from error
 
 
-def _how_to_get(name: str, asked: _Request, error: BaseException) -> str:
-    kind, arguments = _SETS[name].kind, _SETS[name].arguments.format(split=asked.split)
+def _how_to_get(name: str, asked: _Part, error: BaseException) -> str:
+    known = _SETS[name]
+    kind, arguments = known.kind, known.arguments.format(split=asked.split)
     root = asked.root
-    found = (root / _source(name, asked.split)).exists()
+    found = (root / known.source.format(split=asked.split)).exists()
     what = f"files below {root} are incomplete or damaged" if found else f"not found below {root}"
     # torchvision advises to pass download=True, which is of no use on the command line.
     reason = f" ({error})" if found and "download=True" not in str(error) and str(error) else ""

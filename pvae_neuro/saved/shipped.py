@@ -1,0 +1,74 @@
+"""Float models that come with the package, by name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from pvae_neuro.errors import InputError
+from pvae_neuro.utils.paths import user_path
+from pvae_neuro.utils.suggest import suggest
+
+FOLDER = Path(__file__).parents[1] / "zoo"
+
+
+class ShippedModel(NamedTuple):
+    """One model.
+
+    Attributes
+    ----------
+    file : str
+        Its name in the folder ``zoo``.
+    summary : str
+    """
+
+    file: str
+    summary: str
+
+
+SHIPPED = {
+    "mnist": ShippedModel(
+        "mnist_k512.safetensors", "ipvae-linear, 512 latents, trained on 28 x 28 digits (MNIST)"
+    ),
+}
+
+
+def shipped_file(name: str) -> Path:
+    """Path of a file that comes with the package.
+
+    Raises
+    ------
+    InputError
+        If this installation lacks it.
+    """
+    path = FOLDER / name
+    if not path.is_file():
+        raise InputError(
+            f"the shipped file {name} is missing from {path.parent}; install pvae-neuro again, "
+            f"or give a model and inputs of your own"
+        )
+    return path
+
+
+def model_path(model: str | os.PathLike[str]) -> Path:
+    """Path of a float model: a file as it is given, or the name of a shipped model.
+
+    A file that exists wins over a name.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, and it is not the name of a shipped model; near names are
+        proposed where it has neither folder nor ending.
+    """
+    path = user_path(model)
+    # For a name that is too long, the methods of a path raise.
+    if os.path.isfile(path):  # noqa: PTH113
+        return path
+    name = os.fspath(model)
+    if name in SHIPPED:
+        return shipped_file(SHIPPED[name].file)
+    if path.name == name and not path.suffix and not os.path.exists(path):  # noqa: PTH110
+        raise InputError(f"{name}: no such file, and no shipped model{suggest(name, SHIPPED)}")
+    return path
