@@ -7,6 +7,8 @@ which knows nothing of this package still handles them.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class PvaeNeuroError(Exception):
     """Base of every error that pvae-neuro raises on purpose."""
@@ -71,11 +73,14 @@ class QualityError(PvaeNeuroError, ValueError):
     ----------
     remedy : str or None
         As for :class:`CertificateError`.
+    report : ParityReport or None
+        What was measured; None where it did not come to that.
     """
 
-    def __init__(self, message: str, remedy: str | None = None) -> None:
+    def __init__(self, message: str, remedy: str | None = None, report: Any = None) -> None:
         super().__init__(message)
         self.remedy = remedy
+        self.report = report
 
 
 class EngineError(PvaeNeuroError, RuntimeError):

@@ -155,7 +155,7 @@ def export_model(
             progress=tell,
         )
         found = ((unstable,) if unstable else ()) + _obstacles(report)
-        _refuse(found, accept)
+        _refuse(found, accept, report)
         network = _with_distance(network, report)
         sha256 = save_artifact(network, images[:GOLDEN_IMAGES], path)
         return ExportResult(
@@ -171,9 +171,9 @@ def export_model(
         )
 
 
-def _refuse(reasons: tuple[str, ...], accept: bool) -> None:
+def _refuse(reasons: tuple[str, ...], accept: bool, report: ParityReport | None = None) -> None:
     if reasons and not accept:
-        raise QualityError(f"{'; '.join(reasons)}; nothing is written", "accept")
+        raise QualityError(f"{'; '.join(reasons)}; nothing is written", "accept", report)
 
 
 def unsupported_engines(network: IntegerNetwork) -> dict[str, list[str]]:

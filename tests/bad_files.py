@@ -120,7 +120,8 @@ def _model_cases(path: Path) -> Iterator[Case]:
     for place, changed in mutated(json.loads(header["__metadata__"][key])):
         metadata = {**header["__metadata__"], key: json.dumps(changed)}
         content = _safetensors_bytes({**header, "__metadata__": metadata}, arrays)
-        yield _case("configurations of models", place, "export", name, _writer(name, content))
+        yield _case("configurations of models", place, "export", name, _writer(name, content),
+                    "bad", place.partition(" ")[0], "the declared range")  # fmt: skip
     for place, changed in mutated(header):
         content = _safetensors_bytes(changed, arrays)
         yield _case("headers of models", place, "inspect", name, _writer(name, content))

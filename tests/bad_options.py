@@ -92,6 +92,7 @@ _RIGHT: dict[tuple[str, ...], str] = {
     ("--seed", _HUGE[0]): "keys lie below 2^64",
     ("patches", "--seed", *_HUGE[::2], _HUGE[3]): "any number that is not negative is a seed",
     ("--record", ""): "no further variables",
+    ("patches", "folder", "."): "the current folder holds pictures; what is left out is said",
     ("--device", "cpu:7"): "PyTorch knows one CPU by every number",
 }
 _ARCHITECTURES: dict[str, dict[str, Any]] = {

@@ -63,8 +63,9 @@ def test_two_bits_are_refused_and_verify_fails_what_was_accepted(tmp_path, capsy
     """The shipped model at 2 bits has six times the squared error of float."""
     path = tmp_path / "m.onnx"
     arguments = "export", "mnist", "-o", path, "--weight-bits", 2, "--stability-steps", 20
-    code, _, err = run_cli(capsys, *arguments)
+    code, out, err = run_cli(capsys, *arguments)
     assert code == 1 and not list(tmp_path.iterdir())
+    assert "on the calibration inputs" in out and "FAILED" in out
     (line,) = (line for line in err.splitlines() if line.startswith("error: "))
     percent = float(re.search(r"MSE \+(\S+) ± ", line).group(1))
     assert 300 < percent < 900 and "expected at most 5 %" in line and "--accept" in line

@@ -12,6 +12,7 @@ from pvae_neuro.cli.shared.endings import say_line
 from pvae_neuro.cli.shared.options import Clip, Json, Output, Quiet
 from pvae_neuro.cli.shared.paths import READS
 from pvae_neuro.cli.shared.support import console, guarded, say, write_json
+from pvae_neuro.errors import QualityError
 
 
 @guarded
@@ -82,11 +83,17 @@ def export(
         "--calibrate", calibrate, saved, data, split="train", clip=clip,
         samples=MAX_CALIBRATION_IMAGES, quiet=quiet,
     )  # fmt: skip
-    with stages("export: ", quiet) as progress:
-        result = export_model(
-            saved, output, inputs, config, stability_steps=stability_steps, accept=accept,
-            progress=progress,
-        )  # fmt: skip
+    out, measured = console(json, quiet), "on the calibration inputs"
+    try:
+        with stages("export: ", quiet) as progress:
+            result = export_model(
+                saved, output, inputs, config, stability_steps=stability_steps, accept=accept,
+                progress=progress,
+            )  # fmt: skip
+    except QualityError as error:
+        if error.report is not None:
+            out.print(parity_table(error.report, measured))
+        raise
     write_json(
         json,
         {
@@ -97,9 +104,8 @@ def export(
             "unsupported_engines": result.unsupported,
         },
     )  # fmt: skip
-    out = console(json, quiet)
     out.print(certificate_table(result.certificate))
-    out.print(parity_table(result.report, "on the calibration inputs"))
+    out.print(parity_table(result.report, measured))
     for engine, reasons in result.unsupported.items():
         say(out, f"engine {engine} does not run this network: {'; '.join(reasons)}")
     for line in result.warnings:
