@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import random
 import sys
 import tempfile
@@ -36,6 +37,8 @@ pvae_neuro.zoo
 
 def preload() -> None:
     """Import what verbs import, so that children need not."""
+    # Children are forked: threads of OpenMP would be missing there, and be waited for.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     for module in _MODULES.split():
         import_module(module)
     # Children that collect garbage would copy all memory.
