@@ -5,7 +5,6 @@ Those in the format of MNIST need NumPy alone, the others torchvision.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +20,6 @@ from pvae_neuro.errors import InputError, MissingDependencyError
 from pvae_neuro.utils.optional import require
 
 _OMNIGLOT_SIDE = 28
-# What torchvision's readers raise on files that are absent, cut short or wrong.
-_UNREADABLE = (
-    RuntimeError, OSError, ValueError, TypeError, LookupError, AssertionError, EOFError,
-    zlib.error,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -149,9 +143,10 @@ def read_named_set(name: str, root: Path, request: Request) -> Contents:
 def _read(name: str, asked: _Part) -> Arrays:
     try:
         return _SETS[name].read(asked)
-    except (InputError, MissingDependencyError):
+    except (InputError, MissingDependencyError, MemoryError):
         raise
-    except _UNREADABLE as error:
+    # Files that are absent, cut short or wrong make torchvision's readers raise anything.
+    except Exception as error:
         raise InputError(_how_to_get(name, asked, error)) from error
 
 
