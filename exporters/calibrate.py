@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,8 @@ class Calibration:
         Largest absolute reconstruction error per pixel, units of the input.
     images, steps : int
         How many images, and iterations of each.
+    largest : dict of str to float64 [n]
+        Largest magnitude of each neuron's variable, by ``population.variable``; inputs included.
     """
 
     potential: float
@@ -39,6 +41,7 @@ class Calibration:
     error: NDArray[np.float64]
     images: int
     steps: int
+    largest: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
 def calibrate(circuit: FloatCircuit, inputs: ArrayLike, seed: int = 0) -> Calibration:
@@ -117,14 +120,22 @@ def _check_variety(images: NDArray[Any]) -> None:
 def _extremes(
     circuit: FloatCircuit, images: NDArray[Any], words: dict[str, NDArray[np.uint16]]
 ) -> Calibration:
-    latents = circuit.drawing[0]
-    u_name, z_name = f"{latents.name}.u", f"{latents.name}.z"
-    potential = float(np.max(latents.variable("u").initial))
+    latents, code = circuit.latents, circuit.code
+    log_rate = None if latents is None else f"{latents.name}.u"
+    starts = [] if latents is None else [v for v in latents.variables if v.name == "u"]
+    potential = max((float(np.max(v.initial)) for v in starts), default=0.0)
     count = 0.0
     error = np.abs(images).max(axis=0).astype(np.float64)
-    for state in circuit.run(images, words):
+    largest: dict[str, NDArray[np.float64]] = {}
+    for state in circuit.run(images, words, CALIBRATION_STEPS):
         # `np.maximum` keeps what is not a number.
-        potential = float(np.maximum(potential, state[u_name].max()))
-        count = float(np.maximum(count, state[z_name].max()))
-        error = np.maximum(error, np.abs(images - circuit.reconstruct(state)).max(axis=0))
-    return Calibration(potential, count, error, len(images), CALIBRATION_STEPS)
+        if log_rate in state:
+            potential = float(np.maximum(potential, state[log_rate].max()))
+        if code is not None:
+            count = float(np.maximum(count, state[code].max()))
+        if circuit.readout is not None:
+            error = np.maximum(error, np.abs(images - circuit.reconstruct(state)).max(axis=0))
+        for name, values in state.items():
+            reached = np.abs(values).max(axis=0).astype(np.float64)
+            largest[name] = np.maximum(largest.get(name, 0.0), reached)
+    return Calibration(potential, count, error, len(images), CALIBRATION_STEPS, largest)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from pvae_neuro.errors import InputError
 from pvae_neuro.exporters.calibrate import Calibration, calibrate
-from pvae_neuro.exporters.lowerings import lowering_of
+from pvae_neuro.exporters.lowerings import lowering_of, topologies
 from pvae_neuro.exporters.scales import LEAST_FRAC_BITS, MOST_FRAC_BITS, Scales
 from pvae_neuro.network import Choice, IntegerNetwork
 from pvae_neuro.network.sampler import largest_potential
@@ -36,8 +36,8 @@ class QuantizeConfig:
 
     Attributes
     ----------
-    topology : str
-        Circuit: ``lateral`` or ``predictive``.
+    topology : str or None
+        Circuit, such as ``lateral`` or ``predictive``; None takes the family's first.
     weight_bits : int
         Width of a mantissa, sign included, 2 to 8.
     frac_bits : int
@@ -47,14 +47,17 @@ class QuantizeConfig:
         allows.
     """
 
-    topology: str = "predictive"
+    topology: str | None = None
     weight_bits: int = 8
     frac_bits: int = 14
     max_count: int | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
-        lowering_of(self.topology)
+        if self.topology is not None and self.topology not in topologies():
+            raise InputError(
+                f"topology: expected one of {', '.join(topologies())}; got {self.topology!r}"
+            )
         _check_between("weight_bits", self.weight_bits, 2, 8)
         _check_between("frac_bits", self.frac_bits, LEAST_FRAC_BITS, MOST_FRAC_BITS)
         if self.max_count is not None:
@@ -94,7 +97,7 @@ def quantize(
         If a number of the model does not fit any scale.
     """
     config = config or QuantizeConfig()
-    lowering = lowering_of(config.topology)
+    lowering = lowering_of(config.topology, model.config.family)
     # In float64: the scales must not hang on how a processor rounds.
     calibration = calibrate(lowering.circuit(model, "float64"), inputs)
     max_count, choice = _max_count(config, calibration)

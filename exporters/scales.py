@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,9 @@ class Scales:
         Largest spike count.
     choices : tuple of Choice
         Chosen so far.
+    message_bits : mapping of str to int
+        Widths of graded spikes, sign included, by the ``population.variable`` that is sent; as wide
+        as can be proved where there is none.
     """
 
     weight_bits: int
@@ -41,6 +45,12 @@ class Scales:
     input_frac_bits: int
     max_count: int
     choices: tuple[Choice, ...] = ()
+    message_bits: Mapping[str, int] = field(default_factory=dict)
+
+    def message_limit(self, sent: str, provable: int) -> int:
+        """Largest magnitude of a graded spike: what can be proved, and what its width holds."""
+        bits = self.message_bits.get(sent)
+        return provable if bits is None else min(provable, (1 << (bits - 1)) - 1)
 
     @property
     def mantissa_max(self) -> int:

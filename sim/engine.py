@@ -168,24 +168,29 @@ class Engine(ABC):
         }
 
     def run_summarized(
-        self, block: Block, x: NDArray[np.int32], counts: str, max_count: int
+        self, block: Block, x: NDArray[np.int32]
     ) -> tuple[BlockResult, readout.Summary]:
-        """Run a block, and make figures of every iteration from the variable ``counts``.
+        """Run a block, and make figures of every iteration.
 
         ``x`` holds the encoded frames, int32 [B, F, M].
         """
-        record = tuple(dict.fromkeys((*block.record, counts)))
+        asked = summarized_variables(block.network)
+        record = tuple(dict.fromkeys((*block.record, *asked)))
         result = self.run_block(replace(block, record=record))
         frames, steps = x.shape[1], block.steps - 1
         target = x[:, 0] if frames == 1 else np.repeat(x, steps // frames, axis=1)
-        values = result.variables[counts]
-        return result, self.summarize(block.network, target, values, max_count)
+        code, values = (result.variables[name] for name in asked)
+        return result, self.summarize(block.network, target, code, values)
 
     def summarize(
-        self, network: IntegerNetwork, x: NDArray[np.int32], counts: NDArray[Any], max_count: int
+        self,
+        network: IntegerNetwork,
+        x: NDArray[np.int32],
+        code: NDArray[Any],
+        values: NDArray[Any],
     ) -> readout.Summary:
-        """Figures of a block from its counts."""
-        return readout.summarize(network, x, counts, max_count)
+        """Figures of a block: from what it inferred, and from the readout's variable."""
+        return readout.summarize(network, x, code, values)
 
     def reconstruct(self, network: IntegerNetwork, values: NDArray[Any]) -> NDArray[np.float32]:
         """Read values [N, n] of the readout's variable out: float32 [N, M]."""
@@ -256,8 +261,8 @@ class Engine(ABC):
             raise EngineError(f"engine {self.name} does not run frames that change in time")
         total = x.shape[1] * steps + 1
         recorder = Recorder(network, len(x), total, variables, record != "last")
-        asked, counts_of, max_count = _asked(network, variables, record != "last")
-        size = self.block_size(network, total, asked)
+        summarized = () if record == "last" else summarized_variables(network)
+        size = self.block_size(network, total, tuple(dict.fromkeys((*variables, *summarized))))
         with shown_advance(progress, f"engine {self.name}", len(x) * (total - 1)) as advance:
             for first in range(0, len(x), size):
                 part = x[first : first + size]
@@ -273,10 +278,10 @@ class Engine(ABC):
                     advance=advance,
                 )
                 summary = None
-                if counts_of is None:
-                    result = self.run_block(block)
+                if summarized:
+                    result, summary = self.run_summarized(block, part)
                 else:
-                    result, summary = self.run_summarized(block, part, counts_of, max_count)
+                    result = self.run_block(block)
                 recorder.add(first, result.last, result.variables, summary)
         return recorder.finish(self.reconstruct)
 
@@ -307,15 +312,11 @@ def encode_frames(network: IntegerNetwork, inputs: object) -> NDArray[np.int32]:
     return declared.encode(declared.check(images))[:, None]
 
 
-def _asked(
-    network: IntegerNetwork, variables: tuple[str, ...], summary: bool
-) -> tuple[tuple[str, ...], str | None, int]:
-    """Variables to ask an engine for, and the counts that a summary is made of."""
-    latents = network.latents
-    if not summary or latents is None or latents.sampler is None or network.readout is None:
-        return variables, None, 0
-    counts = f"{network.readout.population}.{network.readout.variable}"
-    return tuple(dict.fromkeys((*variables, counts))), counts, latents.sampler.max_count
+def summarized_variables(network: IntegerNetwork) -> tuple[str, ...]:
+    """What figures of iterations are made of: the code, then the readout's variable; or nothing."""
+    if network.code is None or network.readout is None:
+        return ()
+    return network.code, f"{network.readout.population}.{network.readout.variable}"
 
 
 # -------------------------------------------------------------------------------- finding one

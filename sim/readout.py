@@ -23,7 +23,7 @@ class Summary(NamedTuple):
     ----------
     spikes, active, saturated : int64 [B, T]
         Sum of counts, neurons that fired, neurons at their largest count, of the counts drawn in
-        the iteration.
+        the iteration; magnitudes where :attr:`~pvae_neuro.network.Circuit.code` has a sign.
     squared_error : int64 [B, T] or None
         Sum over pixels of (x - reconstruction)**2 by the counts drawn after the iteration, in
         units of :func:`error_unit`; None without a readout.
@@ -100,7 +100,7 @@ def squared_errors(
 
 
 def summarize(
-    network: IntegerNetwork, x: NDArray[np.int32], counts: NDArray[Any], max_count: int
+    network: IntegerNetwork, x: NDArray[np.int32], code: NDArray[Any], values: NDArray[Any]
 ) -> Summary:
     """Summary of a block.
 
@@ -108,15 +108,16 @@ def summarize(
     ----------
     network : IntegerNetwork
     x : int32 [B, M] or [B, T, M]
-    counts : int [B, T + 1, K]
-        The last ones are those drawn after the last iteration.
-    max_count : int
+    code : int [B, T + 1, K]
+        The variable :attr:`~pvae_neuro.network.Circuit.code`; the last ones are those of ``final``.
+    values : int [B, T + 1, n]
+        The readout's variable.
     """
-    emitted = counts[:, :-1]
-    error = None if network.readout is None else squared_errors(network, x, counts[:, 1:])
+    emitted = np.abs(code[:, :-1])
+    error = None if network.readout is None else squared_errors(network, x, values[:, 1:])
     return Summary(
         emitted.sum(axis=2, dtype=np.int64),
         np.count_nonzero(emitted, axis=2).astype(np.int64),
-        np.count_nonzero(emitted == max_count, axis=2).astype(np.int64),
+        np.count_nonzero(emitted == network.largest_code, axis=2).astype(np.int64),
         error,
     )

@@ -33,6 +33,8 @@ class Recording:
         The variables that were asked for, at the end of each iteration, then after ``final``.
     source : str or None
         ``population.variable`` that the readout reads.
+    code : str or None
+        ``population.variable`` of what was inferred: spike counts, or coefficients.
     reconstruction : float32 [N, M] or None
         The readout's variable, after ``final``, through its weights.
     error_unit : float
@@ -42,7 +44,7 @@ class Recording:
     log_rate_unit : float
         Value of one unit of it.
     spikes, active, saturated : int64 [N, T] or None
-        Per iteration: sum of counts, neurons that fired, neurons at the largest count.
+        Per iteration, of the code: sum of counts, neurons that fired, neurons at the largest count.
         (Not with ``last``.)
     squared_error : int64 [N, T] or None
         Per iteration: sum over pixels of (x - reconstruction)**2 by the counts drawn after it, in
@@ -52,6 +54,7 @@ class Recording:
     last: dict[str, NDArray[Any]]
     variables: dict[str, NDArray[Any]]
     source: str | None
+    code: str | None
     reconstruction: NDArray[np.float32] | None
     error_unit: float
     log_rate: str | None = None
@@ -78,8 +81,8 @@ class Recording:
             found.append(("iterations", f"{self.spikes.shape[1]}"))
         if self.squared_error is not None:
             found.append(("MSE", f"{self.mse[-1]:.4g}"))
-        if self.source is not None:
-            found.append(("zeros", f"{(self.readout == 0).mean():.1%}"))
+        if self.code is not None:
+            found.append(("zeros", f"{(self.inferred == 0).mean():.1%}"))
         return found
 
     @property
@@ -99,6 +102,19 @@ class Recording:
             known = ", ".join(self.variables) or "none"
             raise InputError(f"recording: {name!r} was not recorded; recorded were: {known}")
         return self.variables[name]
+
+    @property
+    def inferred(self) -> NDArray[Any]:
+        """The code after ``final``: int [N, K].
+
+        Raises
+        ------
+        InputError
+            If nothing is drawn and nothing read out.
+        """
+        if self.code is None:
+            raise InputError("recording: the network draws no counts and has no readout")
+        return self.last[self.code]
 
     @property
     def readout(self) -> NDArray[Any]:
@@ -271,6 +287,7 @@ class Recorder:
             last=self._last,
             variables=self._variables,
             source=source,
+            code=network.code,
             reconstruction=None if source is None else reconstruct(network, self._last[source]),
             error_unit=1.0 if source is None else error_unit(network),
             log_rate=log_rate,

@@ -44,7 +44,7 @@ def test_engine(monkeypatch):
 
 
 def test_lowering(monkeypatch):
-    monkeypatch.setattr(lowerings, "LOWERINGS", dict(lowerings.LOWERINGS))
+    monkeypatch.setattr(lowerings, "LOWERINGS", list(lowerings.LOWERINGS))
     names = run_page("lowerings.md")
     network, digits = names["network"], names["digits"]
     assert "threshold" in names["pn"].listing(network)

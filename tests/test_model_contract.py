@@ -206,8 +206,8 @@ def test_a_family_without_a_lowering_has_no_circuit() -> None:
 
     saved = build_model(train_config_of("igvae")).to_saved()
     assert float_circuit_of(saved) is None
-    with pytest.raises(ModelFileError, match=r"expected a model of family .*got 'igvae'"):
-        lowering_of("lateral").circuit(saved)
+    with pytest.raises(ModelFileError, match=r"family 'igvae': .* stays a float model"):
+        lowering_of("lateral", "igvae")
 
 
 def test_both_evaluations_of_the_linear_model_agree(tmp_path: Path) -> None:

@@ -218,7 +218,7 @@ def test_bad_options_are_named(options):
 
 
 def test_bad_calibration_is_named():
-    circuit = lowering_of("predictive").circuit(MODEL)
+    circuit = lowering_of("predictive", "ipvae-linear").circuit(MODEL)
     with pytest.raises(InputError, match=r"expected shape \[N, 30\]"):
         calibrate(circuit, np.zeros((3, 7)))
     with pytest.raises(InputError, match="N >= 1"):

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import random_images, random_model
 
-from pvae_neuro.exporters.lowerings import LOWERINGS, lowering_of
+from pvae_neuro.exporters.lowerings import lowering_of, topologies
 from pvae_neuro.exporters.lowerings.lateral import lateral_weights, raise_diagonal
 from pvae_neuro.exporters.onnx.program import program_hash
 from pvae_neuro.exporters.quantize import QuantizeConfig, quantize
@@ -98,7 +98,7 @@ def test_the_power_of_two_is_the_largest(most: float, reached: float) -> None:
 def hashes(model: SavedModel, images: np.ndarray) -> list[str]:
     return [
         program_hash(quantize(model, images, QuantizeConfig(topology, bits)))
-        for topology in LOWERINGS
+        for topology in topologies("ipvae-linear")
         for bits in (8, 3)
     ]
 
@@ -209,14 +209,14 @@ def test_the_shipped_models_programs_are_those_of_every_installation() -> None:
         topology: program_hash(
             quantize(load_pretrained(), sample_digits()[0], QuantizeConfig(topology))
         )
-        for topology in LOWERINGS
+        for topology in topologies("ipvae-linear")
     }
     assert found == SHIPPED
 
 
 def test_calibration_runs_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    lowering = type(lowering_of("predictive"))
+    lowering = type(lowering_of("predictive", "ipvae-linear"))
     real = lowering.circuit
 
     def circuit(self: object, model: SavedModel, dtype: str = "float32") -> FloatCircuit:

@@ -1,34 +1,61 @@
 """Lowerings: from a saved model to its circuit, in real numbers and in integers.
 
-One file a circuit. A lowering is a class with a name, the families that it takes, and two methods;
-``docs/lowerings.md`` shows how to write one. Those below are known to :func:`lowering_of`.
+One file a family of models. A lowering is a class with the name of its circuit, the families that
+it takes, and two methods; ``docs/lowerings.md`` shows how to write one.
 """
 
 from __future__ import annotations
 
-from pvae_neuro.errors import InputError
+from pvae_neuro.errors import InputError, ModelFileError
 from pvae_neuro.exporters.lowerings.base import Lowering
 from pvae_neuro.exporters.lowerings.lateral import Lateral
 from pvae_neuro.exporters.lowerings.predictive import Predictive
 from pvae_neuro.network import FloatCircuit
 from pvae_neuro.saved.model_file import SavedModel
 
-__all__ = ["LOWERINGS", "Lowering", "float_circuit_of", "lowering_of"]
+__all__ = [
+    "LOWERINGS",
+    "Lowering",
+    "float_circuit_of",
+    "lowering_of",
+    "topologies",
+]
 
-LOWERINGS: dict[str, Lowering] = {lowering.name: lowering for lowering in (Lateral(), Predictive())}
+# Where a family has several circuits, the first is the default.
+LOWERINGS: list[Lowering] = [Predictive(), Lateral()]
 
 
-def lowering_of(topology: str) -> Lowering:
-    """Return the lowering to the circuit of that name.
+def topologies(family: str | None = None) -> tuple[str, ...]:
+    """Names of the circuits that models of a family, or any models, are lowered to."""
+    found = (each.name for each in LOWERINGS if family is None or family in each.families)
+    return tuple(dict.fromkeys(found))
+
+
+def lowering_of(topology: str | None, family: str) -> Lowering:
+    """Return the lowering of models of a family to the circuit of that name, or to their first.
 
     Raises
     ------
+    ModelFileError
+        If models of this family are not exported.
     InputError
-        If there is none.
+        If they are, to other circuits.
     """
-    if topology not in LOWERINGS:
-        raise InputError(f"topology: expected one of {', '.join(LOWERINGS)}; got {topology!r}")
-    return LOWERINGS[topology]
+    known = topologies(family)
+    if not known:
+        exported = ", ".join(dict.fromkeys(f for each in LOWERINGS for f in each.families))
+        raise ModelFileError(
+            f"family {family!r}: its latents are neither spike counts nor sparse coefficients, so "
+            f"it has no circuit of integers and stays a float model; exported are: {exported}"
+        )
+    if topology is not None and topology not in known:
+        raise InputError(
+            f"topology: expected one of {', '.join(known)} for the family {family!r}; got "
+            f"{topology!r}"
+        )
+    return next(
+        each for each in LOWERINGS if family in each.families and topology in (None, each.name)
+    )
 
 
 def float_circuit_of(model: SavedModel, dtype: str = "float32") -> FloatCircuit | None:
@@ -37,7 +64,7 @@ def float_circuit_of(model: SavedModel, dtype: str = "float32") -> FloatCircuit 
     None for a model that no lowering takes. Circuits of one model differ by rounding alone.
     """
     # Predictive circuits follow the models' own formulas; lateral ones multiply them out.
-    for lowering in sorted(LOWERINGS.values(), key=lambda one: one.multiplied_out):
+    for lowering in sorted(LOWERINGS, key=lambda one: one.multiplied_out):
         if lowering.takes(model):
             return lowering.circuit(model, dtype)
     return None

@@ -31,8 +31,14 @@ class Lowering(ABC):
     multiplied_out: ClassVar[bool] = False
 
     def takes(self, model: SavedModel) -> bool:
-        """Whether :meth:`check` lets the model pass."""
-        return model.config.family in self.families and model.config.inner_updates == 1
+        """Whether this circuit, iteration by iteration, computes what the model's family does."""
+        return model.config.family in self.families and self.obstacle(model) is None
+
+    def obstacle(self, model: SavedModel) -> str | None:
+        """Why a model of one of the families has no such circuit; None where it has one."""
+        if model.config.inner_updates != 1:
+            return f"expected 1 inner update per step, got {model.config.inner_updates}"
+        return None
 
     def check(self, model: SavedModel) -> None:
         """Raise :class:`ModelFileError` if the model cannot be lowered to this circuit.
@@ -44,12 +50,13 @@ class Lowering(ABC):
                 f"circuit {self.name!r}: expected a model of family {' or '.join(self.families)}, "
                 f"got {model.config.family!r}"
             )
-        if model.config.inner_updates != 1:
-            raise ModelFileError(
-                f"circuit {self.name!r}: expected 1 inner update per step, got "
-                f"{model.config.inner_updates}"
-            )
+        if (obstacle := self.obstacle(model)) is not None:
+            raise ModelFileError(f"circuit {self.name!r}: {obstacle}")
         check_model(model, f"circuit {self.name!r}")
+
+    def hops(self, model: SavedModel) -> tuple[str, ...]:
+        """Graded spikes, ``population.variable``, whose widths ``Scales.message_bits`` sets."""
+        return ()
 
     @abstractmethod
     def circuit(self, model: SavedModel, dtype: str = "float32") -> FloatCircuit:

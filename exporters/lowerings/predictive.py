@@ -71,6 +71,10 @@ class Predictive(Lowering):
     name = "predictive"
     families = ("ipvae-linear",)
 
+    def hops(self, model: SavedModel) -> tuple[str, ...]:
+        """The errors."""
+        return (f"{ERRORS}.m",)
+
     def circuit(self, model: SavedModel, dtype: str = "float32") -> FloatCircuit:
         """The model in real numbers."""
         self.check(model)
@@ -241,7 +245,8 @@ def _messages(
     # Potential units per unit of input error and unit of weight.
     push = step_over_variance(model) * 2.0 ** (scales.frac_bits + weight_exponent) * live
     # Largest message for which no row of the feedback can overflow 24 bits.
-    limit = (WORD_MAX - ROUNDING_ROOM) // max(1, row_reach(weight.T))
+    provable = (WORD_MAX - ROUNDING_ROOM) // max(1, row_reach(weight.T))
+    limit = scales.message_limit(f"{ERRORS}.m", provable)
     largest = float((push * calibration.error).max())
     # The largest message of all, before its clamp, must be a word too.
     extreme = float((push * np.ldexp(largest_error, -input_bits)).max())

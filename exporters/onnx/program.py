@@ -21,7 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pvae_neuro.network import CONNECTION_KINDS, Connection, IntegerNetwork, Measurements
-from pvae_neuro.network.bounds import Array, Items, Optional, Part, bound_of, faults
+from pvae_neuro.network.bounds import (
+    Array,
+    Items,
+    Optional,
+    Part,
+    bound_of,
+    came_later,
+    faults,
+)
 from pvae_neuro.network.connection import Shared, resolve
 from pvae_neuro.utils.show import show
 
@@ -85,7 +93,9 @@ def _arrays(value: Any, path: str) -> Iterator[tuple[str, NDArray[Any]]]:
 
 def _parts(value: Any, path: str) -> Iterator[tuple[Any, Any, str]]:
     for f in fields(value):
-        yield f, getattr(value, f.name), f"{path}.{f.name}" if path else f.name
+        part = getattr(value, f.name)
+        if not (came_later(f) and part == f.default):
+            yield f, part, f"{path}.{f.name}" if path else f.name
 
 
 def _placed(items: tuple[Any, ...], path: str) -> Iterator[tuple[Any, str]]:
@@ -200,11 +210,12 @@ def _object(kind: type, value: Any, path: str, arrays: Arrays, **given: Any) -> 
     for name in value:
         if name not in known:
             raise ValueError(f"{path}: has no field {show(name)}")
+    later = {f.name for f in fields(kind) if came_later(f)}
     for name in known:
-        if name not in value:
+        if name not in value and name not in later:
             raise ValueError(f"{path}: misses the field {name!r}")
     for name, bound in known.items():
-        if name not in given:
+        if name not in given and name in value:
             given[name] = _read(bound, value[name], f"{path}.{name}", arrays)
     return kind(**given)
 

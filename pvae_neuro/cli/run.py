@@ -102,10 +102,10 @@ def run(
 
 def _named_variables(network: IntegerNetwork) -> dict[str, str]:
     """Variables that have a name of their own in the file: counts, and the potentials below."""
-    latents, readout = network.latents, network.readout
-    if latents is None or latents.sampler is None or readout is None:
+    latents = network.latents
+    if latents is None or network.code is None:
         return {}
-    named = {COUNTS: f"{readout.population}.{readout.variable}"}
+    named = {COUNTS: network.code}
     if f"{latents.name}.u" in network.variables:
         named[POTENTIALS] = f"{latents.name}.u"
     return named
@@ -149,5 +149,5 @@ def _figures(recording: Recording) -> dict[str, float]:
     """Mean squared error and zeros after the last iteration; not a number without a readout."""
     error, unknown = recording.squared_error, float("nan")
     mse = unknown if error is None else float(error[:, -1].mean() * recording.error_unit)
-    zeros = unknown if recording.source is None else float((recording.readout == 0).mean())
+    zeros = unknown if recording.code is None else float((recording.inferred == 0).mean())
     return {"mse": mse, "zeros": zeros}

@@ -87,16 +87,13 @@ class ImageFigures:
 
 
 def of_recording(network: IntegerNetwork, recording: Recording) -> ImageFigures | None:
-    """Figures of a run on an engine; None where the network has no readout of counts."""
+    """Figures of a run on an engine; None where the network has no readout."""
     error, active, saturated = recording.squared_error, recording.active, recording.saturated
-    latents = network.latents
-    if error is None or active is None or saturated is None:
+    if error is None or active is None or saturated is None or recording.code is None:
         return None
-    if latents is None or latents.sampler is None:
-        return None
-    # The readout ends the list of counts: its figures belong to the last iteration.
-    counts = recording.readout
-    last = np.count_nonzero(counts, axis=1), (counts == latents.sampler.max_count).sum(axis=1)
+    # The last counts end the list: their figures belong to the last iteration.
+    counts = np.abs(recording.inferred)
+    last = np.count_nonzero(counts, axis=1), (counts == network.largest_code).sum(axis=1)
     shares = [
         np.concatenate([each[:, 1:], final[:, None]], axis=1) / counts.shape[1]
         for each, final in zip((active, saturated), last, strict=True)
@@ -132,15 +129,14 @@ def of_circuit(
     InputError
         If the circuit has no readout.
     """
-    if circuit.readout is None:
+    if circuit.readout is None or circuit.code is None:
         raise InputError(f"the circuit {circuit.name!r} has no readout to evaluate")
-    source = f"{circuit.readout.population}.{circuit.readout.variable}"
     x = np.asarray(images, circuit.dtype)
     found = ImageFigures(*(np.zeros((len(x), steps)) for _ in range(3)))
     for step, state in enumerate(circuit.run(x, words, steps)):
         # The counts that one iteration begins with read out the one before.
         if step:
-            counts = state[source]
+            counts = state[circuit.code]
             residual = x - circuit.reconstruct(state)
             found.error[:, step - 1] = np.square(residual, dtype=np.float64).sum(axis=1)
             found.zeros[:, step - 1] = (counts == 0).mean(axis=1)

@@ -175,14 +175,23 @@ class Optional:
             yield from Part(self.kind).faults(value, path)
 
 
-def bounded(bound: Any, **options: Any) -> Any:
-    """Declare a dataclass field with its bound; ``options`` are those of ``dataclasses.field``."""
-    return field(metadata={"bound": bound}, **options)
+def bounded(bound: Any, *, later: bool = False, **options: Any) -> Any:
+    """Declare a dataclass field with its bound; ``options`` are those of ``dataclasses.field``.
+
+    A field that came ``later`` than the format of files is not written where it has its default,
+    so that files and hashes of networks that do not use it stay what they were.
+    """
+    return field(metadata={"bound": bound, "later": later}, **options)
 
 
 def bound_of(declared: Any) -> Any:
     """The bound of a dataclass field."""
     return declared.metadata["bound"]
+
+
+def came_later(declared: Any) -> bool:
+    """Whether a dataclass field may be missing from a file."""
+    return bool(declared.metadata["later"])
 
 
 def faults(value: Any, path: str) -> Iterator[str]:

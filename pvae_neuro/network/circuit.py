@@ -107,6 +107,35 @@ class Circuit:
         random = {"word", "draw"}
         return tuple(p for p in self.populations if any(q.operations & random for q in p.programs))
 
+    @cached_property
+    def latents(self) -> Population | None:
+        """The population whose state is what was inferred.
+
+        That which the readout reads, if it draws or nothing does; else the first that draws.
+        """
+        read = None if self.readout is None else self.population_of[self.readout.population]
+        if read is not None and (read in self.drawing or not self.drawing):
+            return read
+        return self.drawing[0] if self.drawing else None
+
+    @cached_property
+    def code(self) -> str | None:
+        """``population.variable`` of what was inferred: the counts that the latents draw.
+
+        The readout's variable where nothing draws. Figures of activity are of this variable.
+        """
+        latents = self.latents
+        if latents is None:
+            return None
+        for program in latents.programs:
+            drawn = {i.result for i in program.instructions if i.operation == "draw"}
+            for output in program.outputs:
+                if output.value in drawn:
+                    return f"{latents.name}.{output.variable}"
+        if self.readout is not None and self.readout.population == latents.name:
+            return f"{latents.name}.{self.readout.variable}"
+        return None
+
     def groups(self, activation: Activation) -> dict[str, tuple[Connection, ...]]:
         """Connections of an activation by the name under which they are received."""
         found: dict[str, tuple[Connection, ...]] = {}

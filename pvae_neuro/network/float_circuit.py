@@ -20,7 +20,7 @@ from pvae_neuro.errors import NetworkError
 from pvae_neuro.network.circuit import Circuit
 from pvae_neuro.network.interpreter import Formula, Values, run_program
 from pvae_neuro.network.network import raise_faults
-from pvae_neuro.network.operations import OPERATIONS
+from pvae_neuro.network.operations import FUNCTIONS, OPERATIONS
 from pvae_neuro.network.population import Population
 from pvae_neuro.network.ranges import readout_weight
 from pvae_neuro.network.sampler import WORDS
@@ -56,7 +56,7 @@ class FloatCircuit(Circuit):
         raise_faults(Circuit.faults(self, self.name))
         for population in self.populations:
             for program in population.programs:
-                for name in sorted(program.operations):
+                for name in sorted(program.simple_operations):
                     if OPERATIONS[name].real is None and name not in ("word", "draw"):
                         raise NetworkError(
                             f"{population.name}.{program.name}: the operation {name!r} has no "
@@ -166,7 +166,9 @@ class _Run:
                 "draw": lambda u: poisson_counts(u, word),
             }
         program = population.program(activation.program)
-        stored = run_program(population, program, values, self.formulas, random, self.literals)
+        stored = run_program(
+            population, program, values, self.formulas, random, self.literals, FUNCTIONS
+        )
         self.state.update({prefix + name: value for name, value in stored.items()})
 
 

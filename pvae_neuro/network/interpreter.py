@@ -23,6 +23,7 @@ def run_program(
     formulas: Mapping[str, Formula],
     random: Mapping[str, Formula],
     literals: Values = INTEGER_LITERALS,
+    functions: Mapping[str, Formula] | None = None,
 ) -> Values:
     """Run a program on a batch.
 
@@ -38,6 +39,8 @@ def run_program(
         Meaning of ``word`` and ``draw`` in this step.
     literals : dict of str to [1]
         The numbers ``0`` and ``1`` in the type that is computed in.
+    functions : mapping of str to callable, optional
+        Meaning of composites as wholes; without it their instructions run.
 
     Returns
     -------
@@ -47,7 +50,15 @@ def run_program(
     known: Values = {c.name: _wide(c.values) for c in population.constants}
     known.update(values)
     known.update(literals)
-    for i in program.instructions:
+    wholes = {c.first: c for c in program.composites} if functions is not None else {}
+    skipped = -1
+    for number, i in enumerate(program.instructions):
+        if functions is not None and number in wholes:
+            whole = wholes[number]
+            skipped = whole.last
+            known[f"t{skipped}"] = functions[whole.function](*(known[a] for a in whole.arguments))
+        if number <= skipped:
+            continue
         formula = random[i.operation] if i.operation in random else formulas[i.operation]
         known[i.result] = formula(*(known[a] for a in i.arguments))
     shape = next(iter(values.values())).shape

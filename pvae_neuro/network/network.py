@@ -12,7 +12,6 @@ import numpy as np
 from pvae_neuro.errors import NetworkError
 from pvae_neuro.network.bounds import Items, Name, Optional, Part, Real, Text, bounded, faults
 from pvae_neuro.network.circuit import Circuit
-from pvae_neuro.network.population import Population
 from pvae_neuro.network.ranges import Ranges, prove_ranges
 from pvae_neuro.utils.show import short_repr
 
@@ -124,12 +123,18 @@ class IntegerNetwork(Circuit):
         """Raise :class:`NetworkError` unless every word is proved to fit its width."""
         raise_faults(self.ranges.faults())
 
-    @property
-    def latents(self) -> Population | None:
-        """The population that the readout reads; without a readout, the first that draws."""
-        if self.readout is not None:
-            return self.population_of[self.readout.population]
-        return self.drawing[0] if self.drawing else None
+    @cached_property
+    def largest_code(self) -> int:
+        """Largest value of :attr:`code`: of counts the largest that is drawn, else what is proved.
+
+        At this value something may have been cut off.
+        """
+        latents = self.latents
+        if latents is None or self.code is None:
+            return 0
+        if latents.sampler is not None and latents in self.drawing:
+            return latents.sampler.max_count
+        return self.ranges.variables[self.code].largest
 
 
 def raise_faults(found: Iterator[str]) -> None:

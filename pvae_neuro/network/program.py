@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pvae_neuro.errors import NetworkError
-from pvae_neuro.network.bounds import Items, Name, Reference, bounded
-from pvae_neuro.network.operations import LITERALS, OPERATIONS
+from pvae_neuro.network.bounds import Items, Name, Reference, Whole, bounded
+from pvae_neuro.network.operations import FUNCTIONS, LITERALS, OPERATIONS
 from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.show import show
 
@@ -47,16 +47,41 @@ class Output:
 
 
 @dataclass(frozen=True, eq=False)
+class Composite:
+    """Instructions that together compute one function, which real numbers have as a whole.
+
+    Bit operations and shifts by values mean nothing in real numbers one by one. Integers run the
+    instructions ``first`` to ``last``; a float circuit computes ``function`` of the arguments as
+    the result of the last one.
+
+    Attributes
+    ----------
+    function : str
+        One of :data:`~pvae_neuro.network.operations.FUNCTIONS`.
+    arguments : tuple of str
+    first, last : int
+        Numbers of instructions, both inclusive.
+    """
+
+    function: str = bounded(Name())
+    arguments: tuple[str, ...] = bounded(Items(Reference(), most=3, least=1))
+    first: int = bounded(Whole(0, 1023))
+    last: int = bounded(Whole(0, 1023))
+
+
+@dataclass(frozen=True, eq=False)
 class Program:
     """Instructions in order; then all outputs are stored at once.
 
     Results are named ``t0``, ``t1``, ... and each is assigned once. Names of variables mean their
-    value at the start of the program.
+    value at the start of the program. Engines run the instructions; ``composites`` are for float
+    circuits alone.
     """
 
     name: str = bounded(Name())
     instructions: tuple[Instruction, ...] = bounded(Items(Instruction, most=1024))
     outputs: tuple[Output, ...] = bounded(Items(Output, most=64))
+    composites: tuple[Composite, ...] = bounded(Items(Composite, most=64), later=True, default=())
 
     def __repr__(self) -> str:
         variables = show(", ".join(o.variable for o in self.outputs))[1:-1]
@@ -74,6 +99,12 @@ class Program:
     def operations(self) -> frozenset[str]:
         """Names of the operations in use."""
         return frozenset(i.operation for i in self.instructions)
+
+    @property
+    def simple_operations(self) -> frozenset[str]:
+        """Names of the operations outside composites."""
+        inside = {n for c in self.composites for n in range(c.first, c.last + 1)}
+        return frozenset(i.operation for n, i in enumerate(self.instructions) if n not in inside)
 
     def faults(self, path: str) -> Iterator[str]:
         """Yield a message for each instruction that does not fit."""
@@ -95,6 +126,27 @@ class Program:
                     yield f"{where}: {argument!r} is read before it is computed"
             known.add(f"t{number}")
         yield from self._output_faults(path, known)
+        yield from self._composite_faults(path)
+
+    def _composite_faults(self, path: str) -> Iterator[str]:
+        free = 0
+        for number, c in enumerate(self.composites):
+            where = f"{path}.composites[{number}]"
+            if c.function not in FUNCTIONS:
+                known = ", ".join(FUNCTIONS)
+                yield f"{where}: expected one of {known}; got {c.function!r}"
+            if not free <= c.first <= c.last < len(self.instructions):
+                yield (
+                    f"{where}: expected instructions {free} to {len(self.instructions) - 1} in "
+                    f"order, got {c.first} to {c.last}"
+                )
+                return
+            free = c.last + 1
+            hidden = {f"t{n}" for n in range(c.first, c.last)}
+            after = [a for i in self.instructions[free:] for a in i.arguments]
+            after += [o.value for o in self.outputs]
+            for name in sorted(hidden.intersection(after)):
+                yield f"{where}: {name!r} is read outside; expected its last result alone"
 
     def _output_faults(self, path: str, known: set[str]) -> Iterator[str]:
         names = [o.variable for o in self.outputs]
@@ -114,7 +166,9 @@ def is_result(name: str) -> bool:
 
 def is_reserved(name: str) -> bool:
     """Whether a name is that of an operation, of a method of rules, or of a result."""
-    return is_result(name) or name in OPERATIONS or name in LITERALS or name == "clip"
+    return (
+        is_result(name) or name in OPERATIONS or name in LITERALS or name in ("clip", "composite")
+    )
 
 
 class Value:
@@ -213,10 +267,12 @@ class Neuron:
     """What a rule is given: names read as words, methods append operations."""
 
     _instructions: list[Instruction]
+    _composites: list[Composite]
     _assigned: dict[str, Value]
 
     def __init__(self) -> None:
         object.__setattr__(self, "_instructions", [])
+        object.__setattr__(self, "_composites", [])
         object.__setattr__(self, "_assigned", {})
 
     def __getattr__(self, name: str) -> Value:
@@ -284,6 +340,20 @@ class Neuron:
         """Poisson count of a log-rate, by inversion of the random word of this step."""
         return self._apply("draw", log_rate)
 
+    def composite(self, function: str, *arguments: Any, build: Callable[[], Value]) -> Value:
+        """What ``build`` appends, which real numbers compute as one ``function`` of the arguments.
+
+        The result is that of the last operation that ``build`` appends.
+        """
+        names = tuple(self._read(argument) for argument in arguments)
+        first = len(self._instructions)
+        result = build()
+        last = len(self._instructions) - 1
+        if last < first or result.name != f"t{last}":
+            raise NetworkError(f"rule: composite {function!r}: expected its last result")
+        self._composites.append(Composite(function, names, first, last))
+        return result
+
 
 def _check_own(name: str) -> None:
     if is_reserved(name) or name.startswith("_"):
@@ -329,4 +399,4 @@ def trace(rule: Callable[[Any], None], name: str | None = None) -> Program:
         known = ", ".join(OPERATIONS)
         raise NetworkError(f"rule {name!r}: {error}; the operations are {known}") from error
     outputs = tuple(Output(variable, value.name) for variable, value in neuron._assigned.items())
-    return Program(name, tuple(neuron._instructions), outputs)
+    return Program(name, tuple(neuron._instructions), outputs, tuple(neuron._composites))

@@ -56,9 +56,9 @@ def traced(
     recording: Recording,
 ) -> dict[str, Any]:
     """Trajectories of the latents of the first samples: fields of :class:`Traces` by name."""
-    latents, source = network.latents, recording.source
+    latents, code = network.latents, recording.code
     potential = "" if latents is None else f"{latents.name}.u"
-    if latents is None or source is None or potential not in network.variables:
+    if latents is None or code is None or potential not in network.variables:
         return {}
     log_rate = network.ranges.log_rates.get(latents.name)
     if latents.sampler is None or log_rate is None or recording.reconstruction is None:
@@ -69,8 +69,8 @@ def traced(
         "inputs": images[rows],
         "reconstruction_float": circuit.reconstruct(states[-1]),
         "reconstruction_integer": recording.reconstruction[rows],
-        "counts_float": np.stack([state[source] for state in states[1:]], axis=1),
-        "counts_integer": recording[source][rows, 1:].copy(),
+        "counts_float": np.stack([state[code] for state in states[1:]], axis=1),
+        "counts_integer": recording[code][rows, 1:].copy(),
         "potentials_float": np.stack([state[potential] for state in states[:-1]], axis=1),
         "potentials_integer": recording[potential][rows, :-1] * unit,
         "largest_potential": log_rate.largest * unit,

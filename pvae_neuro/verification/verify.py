@@ -27,7 +27,7 @@ from pvae_neuro.evaluation.figures import (
     variance_about_mean_image,
 )
 from pvae_neuro.exporters.certify import examine
-from pvae_neuro.exporters.lowerings import LOWERINGS
+from pvae_neuro.exporters.lowerings import lowering_of, topologies
 from pvae_neuro.network import FloatCircuit, IntegerNetwork
 from pvae_neuro.network.interpreter import Values
 from pvae_neuro.saved.model_file import SavedModel
@@ -160,12 +160,17 @@ def float_circuit(network: IntegerNetwork, model: SavedModel) -> FloatCircuit:
     InputError
         If no lowering makes such networks, or the model is of another size.
     """
-    if network.family is None or network.name not in LOWERINGS:
+    if network.family is None or network.name not in topologies(network.family):
         raise InputError(
             f"verify: the network {network.name!r} was lowered from no model of this package, so "
             f"there is no float circuit to compare it with; expected no model"
         )
-    circuit = LOWERINGS[network.name].circuit(model)
+    if model.config.family != network.family:
+        raise InputError(
+            f"verify: expected the float model of a network of the family {network.family!r}, got "
+            f"one of {model.config.family!r}; give the model it was exported from"
+        )
+    circuit = lowering_of(network.name, model.config.family).circuit(model)
     ours, theirs = _sizes(network), _sizes(circuit)
     if ours != theirs:
         raise InputError(
@@ -245,11 +250,11 @@ class _Verification:
     def _observed(self, circuit: FloatCircuit, rows: slice, recording: Recording) -> ImageFigures:
         """Run the float circuit on what was recorded, and keep traces and equal counts."""
         images, states = self.images[rows], list[Values]()
-        source = recording.source or ""
-        counts = recording[source]
+        code = self.network.code or ""
+        counts = recording[code]
 
         def observe(step: int, state: Values) -> None:
-            self.equal += (state[source] == counts[:, step]).mean(axis=1).tolist()
+            self.equal += (state[code] == counts[:, step]).mean(axis=1).tolist()
             if step < self.steps:
                 self._tell(FLOAT_STAGE, len(images))
             if not self.traced:

@@ -89,12 +89,10 @@ class FastEngine(Engine):
         """Run a block; see :meth:`Engine.run_block`."""
         return _Run(block, None).run(self._threads)
 
-    def run_summarized(
-        self, block: Block, x: NDArray[np.int32], counts: str, max_count: int
-    ) -> tuple[BlockResult, Summary]:
+    def run_summarized(self, block: Block, x: NDArray[np.int32]) -> tuple[BlockResult, Summary]:
         """Run a block and make its figures as it goes; see :meth:`Engine.run_summarized`."""
         if plan_for(block.network).readout is None:
-            return super().run_summarized(block, x, counts, max_count)
+            return super().run_summarized(block, x)
         run = _Run(block, x)
         result = run.run(self._threads)
         spikes, active, saturated = (run.figures[:, :-1, i] for i in range(3))

@@ -381,11 +381,16 @@ class _Planner:
     def _readout(self) -> ReadoutPlan | None:
         """None if sums could leave 32 bits, or there is nothing to read out."""
         network = self.network
-        source, weight, latents = network.readout, readout_weight(network), network.latents
-        if source is None or weight is None or latents is None or latents.sampler is None:
+        source, weight = network.readout, readout_weight(network)
+        # The kernel counts what it reads out: that must be the code, and never negative.
+        if source is None or weight is None or network.code is None:
             return None
-        values = network.ranges.variables[f"{source.population}.{source.variable}"]
-        most = max(-values.smallest, values.largest)
+        if network.code != f"{source.population}.{source.variable}":
+            return None
+        values = network.ranges.variables[network.code]
+        if values.smallest < 0:
+            return None
+        most = values.largest
         unit = max(network.input.frac_bits, source.frac_bits)
         target_left = unit - network.input.frac_bits
         pixel = network.input.interval
@@ -404,7 +409,7 @@ class _Planner:
             network.input.size,
             unit - source.frac_bits,
             target_left,
-            latents.sampler.max_count,
+            network.largest_code,
             unit == source.frac_bits and reach + target <= INT32_MAX,
         )
 

@@ -78,13 +78,19 @@ class LavaEngine(Engine):
         return MOST_SAMPLES
 
     def summarize(
-        self, network: IntegerNetwork, x: NDArray[np.int32], counts: NDArray[Any], max_count: int
+        self,
+        network: IntegerNetwork,
+        x: NDArray[np.int32],
+        code: NDArray[Any],
+        values: NDArray[Any],
     ) -> Summary:
         """Figures of a block, some samples at a time."""
-        size = max(1, SUMMARY_VALUES // (counts.shape[1] * (counts.shape[2] + x.shape[-1])))
-        starts = range(0, len(counts), size)
+        per_sample = code.shape[1] * (code.shape[2] + values.shape[2] + x.shape[-1])
+        size = max(1, SUMMARY_VALUES // per_sample)
+        starts = range(0, len(code), size)
         parts = [
-            summarize(network, x[i : i + size], counts[i : i + size], max_count) for i in starts
+            summarize(network, x[i : i + size], code[i : i + size], values[i : i + size])
+            for i in starts
         ]
         errors = [p.squared_error for p in parts if p.squared_error is not None]
         return Summary(
