@@ -146,6 +146,29 @@ def test_rates_are_bounded() -> None:
     assert bool((log_rate <= 5.0).all())
 
 
+def hard_model(**changes: float) -> Any:
+    wanted = config("pvae-linear").model_copy(update={"clamp": "hard", **changes})
+    return build_model(wanted, torch.Generator().manual_seed(0), 0.3)
+
+
+def test_hard_clamps_bound_rates_exactly() -> None:
+    """Logarithms of rates are the encoder's within the bounds, and the bounds beyond."""
+    x = inputs()
+    pvae = hard_model(clamp_u=1.5, floor_u=-3.0).double()
+    with torch.no_grad():
+        pvae.log_rate[0] = -20.0
+    (log_rate,) = pvae.posterior(1e4 * x.double())
+    assert set(log_rate.unique().tolist()) == {-3.0, 1.5}
+    # What the encoder adds is bounded by 10, so that this prior keeps its neuron silent.
+    assert bool((log_rate[:, 0] == -3.0).all())
+    (within,) = pvae.posterior(x.double() / 100)
+    wanted = pvae.log_rate + pvae.encoder(x.double() / 100)
+    assert torch.equal(within[:, 1:], wanted[:, 1:])
+    # The largest rate that any clamp allows is that of the smooth bound.
+    (most,) = hard_model().posterior(1e4 * x)
+    assert float(most.detach().max()) == 5.0
+
+
 def test_exact_loss_needs_a_linear_decoder() -> None:
     with pytest.raises(InputError, match=r"'exact'.*linear decoder.*got 'mlp'; take the estimator"):
         model("pvae-mlp", estimator="exact", decoder="mlp")

@@ -14,17 +14,18 @@ from torch import Tensor, nn
 
 from pvae_neuro.errors import InputError
 from pvae_neuro.models.base import State, Window, WindowSettings
-from pvae_neuro.models.dynamics import kl_divergence, soft_bound
+from pvae_neuro.models.dynamics import hard_clamp, kl_divergence, soft_bound
 from pvae_neuro.models.networks.decoders import LinearDecoder
 from pvae_neuro.models.rivals.amortized import AmortizedArchitecture, AmortizedModel
 from pvae_neuro.models.sampling.exact_poisson import exact_counts
 from pvae_neuro.models.sampling.relaxed_poisson import sample_counts
+from pvae_neuro.saved.model_file import ModelConfig
 
 LARGEST_LOG_CHANGE = 10.0
-"""Soft upper bound of log δr."""
+"""Upper bound of log δr."""
 
 LARGEST_LOG_RATE = 5.0
-"""Soft upper bound of log λ: rates end at 148."""
+"""Upper bound of log λ: rates end at 148."""
 
 _FIRST_LOG_RATE = -2.0
 
@@ -42,6 +43,11 @@ class PVAEArchitecture(AmortizedArchitecture):
     """
 
     estimator: Literal["exact", "relaxed", "straight-through", "blended"] = "blended"
+
+
+def largest_log_rate(config: ModelConfig) -> float:
+    """Upper bound of log λ where clamps are hard."""
+    return min(LARGEST_LOG_RATE, config.clamp_u)
 
 
 class PVAE(AmortizedModel):
@@ -79,9 +85,17 @@ class PVAE(AmortizedModel):
             )
 
     def posterior(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Log-rates ``log λ = log r + log δr(x)``, [B, K]."""
-        change = soft_bound(self.encoder(x), LARGEST_LOG_CHANGE)
-        return (soft_bound(self.log_rate + change, LARGEST_LOG_RATE),)
+        """Log-rates ``log λ = log r + log δr(x)``, [B, K].
+
+        With the clamp ``soft`` both logarithms have smooth upper bounds, as published. Those of
+        ``hard`` are clamps, and log λ lies between ``floor_u`` and ``clamp_u`` too.
+        """
+        change = self.encoder(x)
+        if self.config.clamp == "soft":
+            change = soft_bound(change, LARGEST_LOG_CHANGE)
+            return (soft_bound(self.log_rate + change, LARGEST_LOG_RATE),)
+        total = self.log_rate + change.clamp(max=LARGEST_LOG_CHANGE)
+        return (hard_clamp(total, largest_log_rate(self.config), self.config.floor_u),)
 
     def kl(self, log_rate: Tensor) -> Tensor:
         """KL divergence from the prior, ``r f(λ / r)``, nats per neuron, [B, K]."""
