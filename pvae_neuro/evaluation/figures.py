@@ -107,7 +107,7 @@ def of_circuit(
     words: Words,
     steps: int,
     *,
-    max_count: int | None = None,
+    largest: int | None = None,
     observe: Callable[[int, Values], None] | None = None,
 ) -> ImageFigures:
     """Run a float circuit with a readout on a block of images.
@@ -119,8 +119,8 @@ def of_circuit(
     words : dict of str to uint16 [B, T + 1, n]
     steps : int
         Iterations T.
-    max_count : int, optional
-        Cap of the network that it is compared with.
+    largest : int, optional
+        Largest code of the network that it is compared with.
     observe : callable, optional
         Shown each step, from 0 to T, and the circuit's state after it.
 
@@ -141,7 +141,7 @@ def of_circuit(
             found.error[:, step - 1] = np.square(residual, dtype=np.float64).sum(axis=1)
             found.zeros[:, step - 1] = (counts == 0).mean(axis=1)
             found.capped[:, step - 1] = (
-                np.nan if max_count is None else (counts >= max_count).mean(axis=1)
+                np.nan if largest is None else (np.abs(counts) >= largest).mean(axis=1)
             )
         if observe is not None:
             observe(step, state)

@@ -182,7 +182,7 @@ def float_circuit(network: IntegerNetwork, model: SavedModel) -> FloatCircuit:
 
 
 def _sizes(circuit: IntegerNetwork | FloatCircuit) -> tuple[int, int]:
-    return circuit.input.size, sum(p.size for p in circuit.drawing)
+    return circuit.input.size, 0 if circuit.latents is None else circuit.latents.size
 
 
 def _block_size(network: IntegerNetwork, steps: int, engines: int) -> int:
@@ -278,17 +278,19 @@ class _Verification:
             p.name: population_noise(p, seed, range(self.steps + 1), samples)
             for p in self.network.drawing
         }
-        sampler = self.network.latents and self.network.latents.sampler
-        cap = sampler.max_count if sampler else None
-        return of_circuit(circuit, images, words, self.steps, max_count=cap, observe=observe)
+        return of_circuit(
+            circuit, images, words, self.steps,
+            largest=self.network.largest_code, observe=observe,
+        )  # fmt: skip
 
     def more_seeds(self) -> None:
         """Add seeds until the distance from float is known, or there are too many.
 
-        The proof of integers needs none of them: the fastest engine stands for all.
+        The proof of integers needs none of them: the fastest engine stands for all. Where nothing
+        is drawn all seeds are alike.
         """
         circuit, check = self.circuit, self.check
-        if circuit is None or check is None:
+        if circuit is None or check is None or not self.network.drawing:
             return
         engine = min(self.engines, key=_slowness)
         work, done = len(self.images) * self.steps, 0

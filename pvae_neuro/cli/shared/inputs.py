@@ -154,16 +154,11 @@ def check_pair(network: IntegerNetwork, model: SavedModel) -> None:
     Raises
     ------
     InputError
-        If their sizes differ.
+        If its family or its sizes are others.
     """
-    artifact = network.input.size, _latents(network)
-    given = model.config.pixels, model.config.latents
-    if artifact != given:
-        raise InputError(
-            f"--model: expected the float model of this artifact, {artifact[0]} pixels and "
-            f"{artifact[1]} latents; got {given[0]} pixels and {given[1]} latents"
-        )
+    from pvae_neuro.verification.verify import float_circuit
 
-
-def _latents(network: IntegerNetwork) -> int:
-    return 0 if network.latents is None else network.latents.size
+    try:
+        float_circuit(network, model)
+    except InputError as error:
+        raise InputError(f"--model: {str(error).removeprefix('verify: ')}") from error
