@@ -236,10 +236,11 @@ def test_same_seed_same_bytes(cli, files, tmp_path):
 
 def test_demo_goes_on_without_lava(cli, tmp_path, monkeypatch):
     from pvae_neuro import zoo
+    from pvae_neuro.saved import model_file
     from pvae_neuro.sim.lava import available
 
     images = sound_images(32)
-    monkeypatch.setattr(zoo, "load_pretrained", sound_model)
+    monkeypatch.setattr(model_file, "load_model", lambda name: sound_model())
     monkeypatch.setattr(zoo, "sample_digits", lambda: (images, np.zeros(32, np.int64)))
     monkeypatch.setattr(available, "_found", lambda module: False)
     code, out, err = cli("demo", "--out", tmp_path / "made")

@@ -1,4 +1,4 @@
-"""The verb that shows everything: the shipped model on every engine, proved equal."""
+"""The verb that shows everything: a shipped model on every engine, proved equal."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from pvae_neuro.saved.model_file import SavedModel
     from pvae_neuro.verification.parity import ParityReport
 
-TOPOLOGIES = ("lateral", "predictive")
 STEPS = 32
 # Enough for tier 2, and few enough for Lava on two cores.
 SAMPLES = 32
@@ -38,7 +37,7 @@ SAMPLES = 32
 
 @dataclass(frozen=True, eq=False)
 class Demo:
-    """What one topology is exported from and run on."""
+    """What a circuit is exported from and run on."""
 
     model: SavedModel
     digits: NDArray[np.float32]
@@ -65,6 +64,12 @@ class Demo:
 
 @guarded
 def demo(
+    family: Annotated[
+        str,
+        typer.Option(
+            "--family", help="Shipped model, by its name or family, such as mlp; models lists them."
+        ),
+    ] = "mnist",
     out: Annotated[Path, typer.Option("--out", help="Folder for what it makes."), FOLDER] = Path(
         "demo_out"
     ),
@@ -72,24 +77,30 @@ def demo(
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
-    """Export the shipped model both ways, run it on every engine, prove them equal."""
+    """Export a shipped model by each of its circuits, run it on every engine, prove them equal."""
+    from pvae_neuro.exporters.lowerings import lowering_of, topologies
+    from pvae_neuro.saved.shipped import SHIPPED, model_path, shipped_name
+
+    name = shipped_name(family)
+    lowering_of(None, SHIPPED[name].family)
+    circuits = sorted(topologies(SHIPPED[name].family))
     pages = out / "report.html", out / "report.json"
-    exports = {topology: out / f"{topology}.onnx" for topology in TOPOLOGIES}
+    exports = {topology: out / f"{topology}.onnx" for topology in circuits}
     check_outputs(*exports.values(), *pages, json)
     check_run(STEPS, seed)
     from pvae_neuro.cli.verify import conclude, typed
-    from pvae_neuro.saved.shipped import model_path
+    from pvae_neuro.saved.model_file import load_model
     from pvae_neuro.verification.provenance import provenance
     from pvae_neuro.verification.report import require_report, write_report
-    from pvae_neuro.zoo import load_pretrained, sample_digits
+    from pvae_neuro.zoo import sample_digits
 
     started = time.perf_counter()
     require_report()
-    model, (digits, _) = load_pretrained(), sample_digits()
+    model, (digits, _) = load_model(name), sample_digits()
     job = Demo(model, digits, _engines(), seed, quiet)
     reports = {path: job.prove(topology, path) for topology, path in exports.items()}
     several = list(reports.values())
-    files = {"model": model_path("mnist"), **{path.stem: path for path in reports}}
+    files = {"model": model_path(name), **{path.stem: path for path in reports}}
     origin = provenance(several[0].seconds, command=typed(), files=files)
     title = "From a trained model to spikes, proved equal"
     write_report(pages[0], several, title=title, origin=origin)
@@ -126,6 +137,6 @@ def _show(
     screen = console(json, quiet)
     for report in reports:
         screen.print(parity_table(report))
-    files = ", ".join(f"{topology}.onnx" for topology in TOPOLOGIES)
+    files = ", ".join(f"{report.network.name}.onnx" for report in reports)
     say(screen, f"{out / 'report.html'} shows it all; beside it: {files}, report.json")
     say(screen, f"done in {seconds:.0f} s")

@@ -56,6 +56,26 @@ def shipped_file(name: str) -> Path:
     return path
 
 
+def shipped_name(text: str) -> str:
+    """Name of the shipped model that a name, or a family with or without its first part, means.
+
+    ``mnist-mlp``, ``ipvae-mlp`` and ``mlp`` are one; where several are of a family, the first.
+
+    Raises
+    ------
+    InputError
+        If none is meant; proposes the nearest.
+    """
+    known: dict[str, str] = {}
+    for spelled in (lambda name: name, lambda name: SHIPPED[name].family):
+        for short in (lambda word: word, lambda word: word.partition("-")[2] or word):
+            for name in SHIPPED:
+                known.setdefault(short(spelled(name)), name)
+    if text not in known:
+        raise InputError(f"family {text!r}: no shipped model is of it{suggest(text, known)}")
+    return known[text]
+
+
 def shipped_figures() -> dict[str, dict[str, Any]]:
     """What was measured of the shipped models, by name; a model that was not measured is left out.
 
