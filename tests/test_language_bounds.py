@@ -11,6 +11,7 @@ from language_tools import small_network, small_parts
 from pvae_neuro.errors import NetworkError
 from pvae_neuro.network import Choice, Convolution, IntegerNetwork, Measurements, Shared
 from pvae_neuro.network import bounds as b
+from pvae_neuro.network.program import Composite
 
 CONVOLUTION = Convolution(
     "slide",
@@ -41,6 +42,7 @@ def objects():
     walk(network)
     walk((CONVOLUTION, Choice("scale", 1.0, "measured"), Measurements(images=1.0)))
     found[Shared] = Shared("forward", True, (0, 1), (0, 1))
+    found[Composite] = Composite("exp", ("u",), 0, 3)
     return found
 
 
@@ -150,6 +152,7 @@ def test_all_classes_of_the_language_are_met():
     expected = {"IntegerNetwork", "Input", "Encoding", "Readout", "Population", "Variable"}
     expected |= {"Constant", "Program", "Instruction", "Output", "Sampler", "Dense", "OneToOne"}
     expected |= {"Convolution", "Shared", "Activation", "Choice", "Measurements"}
+    expected |= {"Composite"}
     assert names == expected
 
 

@@ -31,6 +31,7 @@ from pvae_neuro.network import (
     transpose_of,
 )
 from pvae_neuro.network.network import same
+from pvae_neuro.network.program import Composite
 
 PARTS = small_parts()
 DRIVE, CELLS, HIDDEN = PARTS["populations"]
@@ -61,9 +62,10 @@ def connections(**changed):
     return {"connections": tuple(own.values())}
 
 
-def program(*instructions, outputs=(("a", "t0"),)):
+def program(*instructions, outputs=(("a", "t0"),), composites=()):
     lines = tuple(Instruction(*line) for line in instructions)
-    return Program("hear", lines, tuple(Output(*o) for o in outputs))
+    wholes = tuple(Composite(*whole) for whole in composites)
+    return Program("hear", lines, tuple(Output(*o) for o in outputs), wholes)
 
 
 def hidden(*instructions, **options):
@@ -112,6 +114,60 @@ PROGRAM_FAULTS = {
         "network.populations[hidden].programs[hear]: expected a program that sets a variable",
     ),
 }
+
+
+def wholes(*composites, output="t2"):
+    """``a = |-(sent + bias)|`` with composites."""
+    lines = (("add", ("sent", "bias"), "t0"), ("neg", ("t0",), "t1"), ("abs", ("t1",), "t2"))
+    return hidden(*lines, outputs=(("a", output),), composites=composites)
+
+
+PROGRAM_FAULTS |= {
+    "unknown function": (
+        wholes(("log", ("t0",), 1, 2)),
+        "composites[0]: expected one of exp; got 'log'",
+    ),
+    "wrong number of a function's arguments": (
+        wholes(("exp", ("sent", "bias"), 0, 2)),
+        "composites[0]: expected 1 arguments of 'exp', got 2",
+    ),
+    "instructions that are not there": (
+        wholes(("exp", ("t0",), 1, 3)),
+        "composites[0]: expected instructions 0 to 2 in order, got 1 to 3",
+    ),
+    "instructions in the wrong order": (
+        wholes(("exp", ("t0",), 2, 1)),
+        "composites[0]: expected instructions 0 to 2 in order, got 2 to 1",
+    ),
+    "composites that overlap": (
+        wholes(("exp", ("sent",), 0, 1), ("exp", ("t0",), 1, 2)),
+        "composites[1]: expected instructions 2 to 2 in order, got 1 to 2",
+    ),
+    "a hidden result is stored": (
+        wholes(("exp", ("t0",), 1, 2), output="t1"),
+        "composites[0]: 't1' is read outside; expected its last result alone",
+    ),
+    "a hidden result is read": (
+        hidden(
+            ("add", ("sent", "bias"), "t0"), ("neg", ("t0",), "t1"), ("sub", ("t1", "t0"), "t2"),
+            outputs=(("a", "t2"),), composites=(("exp", ("sent",), 0, 1),),
+        ),
+        "composites[0]: 't0' is read outside; expected its last result alone",
+    ),
+    "an argument that is not read": (
+        wholes(("exp", ("nothing",), 1, 2)),
+        "composites[0]: its instructions do not read its argument 'nothing'",
+    ),
+    "an argument that is computed inside": (
+        wholes(("exp", ("t1",), 1, 2)),
+        "composites[0]: its instructions do not read its argument 't1'",
+    ),
+}  # fmt: skip
+
+
+def test_composites_may_follow_each_other():
+    network = small_network(**wholes(("exp", ("sent",), 0, 0), ("exp", ("t0",), 1, 2)))
+    assert len(network.population_of["hidden"].program("hear").composites) == 2
 
 
 @pytest.mark.parametrize("fault", PROGRAM_FAULTS)
@@ -260,18 +316,13 @@ CONNECTION_FAULTS = {
     ),
     "too many values": (
         lambda: connections(forward=slide(padding=0)),
-        "network.connections[forward]: width 2 with padding 0, stride 1 and a kernel of 2 gives "
-        "at most 1 values, got 3",
-    ),
-    "kernel larger than the picture": (
-        lambda: connections(forward=slide(weight=np.ones((1, 1, 9, 2), np.int8))),
-        "network.connections[forward]: height 2 with padding 1, stride 1 and a kernel of 9 gives "
-        "at most 0 values, got 1",
+        "network.connections[forward]: width 2 with padding 0 and stride 1 gives at most 2 "
+        "values, got 3",
     ),
     "transposed the wrong way": (
         lambda: connections(forward=slide(kind=TransposedConvolution, padding=0)),
-        "network.connections[forward]: height 1 with padding 0, stride 1 and a kernel of 2 gives "
-        "at most 0 values, got 2",
+        "network.connections[forward]: height 1 with padding 0 and stride 1 gives at most 1 "
+        "values, got 2",
     ),
     "two of one name": (
         lambda: {"connections": (FORWARD, BACK, GIVEN, GIVEN)},

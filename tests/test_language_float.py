@@ -131,6 +131,28 @@ def test_without_a_meaning_in_floats(rule, name):
         circuit(whole)
 
 
+def test_a_composite_is_its_function():
+    """Its instructions, which have no meaning in floats, are not run."""
+
+    def rule(n):
+        grown = n.composite("exp", n.sent, build=lambda: n.clz(n.sent ^ n.y) & n.mask)
+        n.x = grown + n.y
+        n.y = grown
+
+    net = circuit(rule, mask=7.0)
+    *_, state = net.run([[0.5, -0.25]], {}, 2)
+    assert state["p.y"].tolist() == [[math.exp(1.0), math.exp(-0.5)]]
+    assert state["p.x"].tolist() == [[2 * math.exp(1.0), 2 * math.exp(-0.5)]]
+
+
+def test_outside_a_composite_bits_have_no_meaning():
+    def rule(n):
+        n.x = n.composite("exp", n.sent, build=lambda: n.sent & n.mask) & n.mask
+
+    with pytest.raises(NetworkError, match="the operation 'and' has no meaning in real numbers"):
+        circuit(rule, mask=7.0, variables=("x",))
+
+
 def test_parts_that_do_not_fit_are_refused():
     parts = small_parts(iteration=(Activation("nobody", "fire"),))
     with pytest.raises(

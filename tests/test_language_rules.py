@@ -180,3 +180,35 @@ def test_rules_without_a_name():
 
     program = trace(functools.partial(scaled, amount=lambda n: n.k))
     assert program.name == "program"
+
+
+def doubled_exponential(n):
+    n.a = n.composite("exp", n.u, build=lambda: n.shl(n.u & n.mask, n.k)) + n.a
+
+
+def test_a_composite_covers_what_its_build_appends():
+    program = trace(doubled_exponential)
+    (whole,) = program.composites
+    assert (whole.function, whole.arguments, whole.first, whole.last) == ("exp", ("u",), 0, 1)
+    # Engines run the same instructions as without it.
+    assert list(program_lines(program)) == [
+        "t0 = u & mask",
+        "t1 = t0 << k",
+        "t2 = t1 + a",
+        "a <- t2",
+    ]
+    assert program.operations == {"and", "shl", "add"}
+    assert program.simple_operations == {"add"}
+
+
+@pytest.mark.parametrize(
+    "build",
+    [lambda n: n.u, lambda n: (n.u + 1, n.u + n.a)[0], lambda n: (n.kept, n.u + 1)[0]],
+    ids=["nothing is appended", "an earlier result", "a name"],
+)
+def test_a_composite_gives_its_last_result(build):
+    def rule(n):
+        n.a = n.composite("exp", n.u, build=lambda: build(n))
+
+    with pytest.raises(NetworkError, match="composite 'exp': expected its last result"):
+        trace(rule)

@@ -38,6 +38,7 @@ from pvae_neuro.exporters.onnx.program import (
     to_program,
 )
 from pvae_neuro.network import Choice, Convolution, Population, Shared, Variable, shared
+from pvae_neuro.network.program import Composite
 from pvae_neuro.network.random import random_network
 from pvae_neuro.sim.reference import ReferenceEngine
 
@@ -253,6 +254,27 @@ def test_the_program_hash_is_of_what_is_computed():
         toy.lateral(seed=1, latents=2, pixels=4, max_count=15),
     ):
         assert program_hash(other) != program_hash(network)
+
+
+def test_composites_are_in_the_file_and_in_no_other():
+    """A program without them has the hash that it had before there were any."""
+    network = tiny()
+    assert "composites" not in json.dumps(to_program(network))
+    latents = network.populations[1]
+    fire, *others = latents.programs
+    whole = replace(fire, composites=(Composite("exp", ("u",), 0, 0),))
+    marked = replace(
+        network,
+        populations=(network.populations[0], replace(latents, programs=(whole, *others))),
+    )
+    program = json.loads(json.dumps(to_program(marked)))
+    assert json.dumps(program).count('"composites": [') == 1
+    read = to_network(program, stored_arrays(marked))
+    assert read == marked != network
+    assert program_hash(read) == program_hash(marked) != program_hash(network)
+    program["populations"][1]["programs"][0]["composites"][0]["function"] = "log"
+    with pytest.raises(NetworkError, match="expected one of exp; got 'log'"):
+        to_network(program, stored_arrays(marked))
 
 
 def test_a_wrong_program_hash_is_refused(whole, tmp_path):

@@ -239,5 +239,5 @@ _ALL = (
 
 OPERATIONS: dict[str, Operation] = {operation.name: operation for operation in _ALL}
 LITERALS = ("0", "1")
-FUNCTIONS: dict[str, Callable[..., Any]] = {"exp": np.exp}
+FUNCTIONS: dict[str, np.ufunc] = {"exp": np.exp}
 """Functions of real numbers that composites of a program stand for."""

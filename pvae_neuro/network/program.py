@@ -135,6 +135,10 @@ class Program:
             if c.function not in FUNCTIONS:
                 known = ", ".join(FUNCTIONS)
                 yield f"{where}: expected one of {known}; got {c.function!r}"
+            elif len(c.arguments) != FUNCTIONS[c.function].nin:
+                wanted = FUNCTIONS[c.function].nin
+                got = len(c.arguments)
+                yield f"{where}: expected {wanted} arguments of {c.function!r}, got {got}"
             if not free <= c.first <= c.last < len(self.instructions):
                 yield (
                     f"{where}: expected instructions {free} to {len(self.instructions) - 1} in "
@@ -142,6 +146,11 @@ class Program:
                 )
                 return
             free = c.last + 1
+            inside = self.instructions[c.first : free]
+            given = {a for i in inside for a in i.arguments} - {i.result for i in inside}
+            for name in c.arguments:
+                if name not in given:
+                    yield f"{where}: its instructions do not read its argument {name!r}"
             hidden = {f"t{n}" for n in range(c.first, c.last)}
             after = [a for i in self.instructions[free:] for a in i.arguments]
             after += [o.value for o in self.outputs]
