@@ -203,12 +203,15 @@ def _convolution(
 ) -> str:
     c = _as_convolution(connection)
     picture = _picture(graph, name, message, c.source_shape)
+    behind = [
+        met - side - c.padding for met, side in zip(c.padded[1:], c.source_shape[1:], strict=True)
+    ]
     picture = graph.node(
         "Conv",
         [picture, weight],
         f"{name}.sums",
         strides=[c.stride] * 2,
-        pads=[c.padding] * 4,
+        pads=[c.padding, c.padding, *behind],
         kernel_shape=list(c.weight.shape[2:]),
     )
     # Fewer rows and columns may be wanted than the picture has room for.

@@ -11,6 +11,7 @@ shifted by their common exponent, rounded once: ``shift(a, e) = a << e`` for e >
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -214,7 +215,8 @@ class Convolution(Connection):
     ----------
     weight : int8 [target channels, source channels, kernel height, kernel width]
     source_shape, target_shape : (int, int, int)
-        Channels, height, width. A target smaller than the input allows is cut at its far edges.
+        Channels, height, width. A target smaller than the input allows is cut at its far edges;
+        the last slide may reach beyond them, as odd sides need, while it begins within the picture.
     stride, padding : int
     """
 
@@ -248,10 +250,22 @@ class Convolution(Connection):
         return f", stride {self.stride}, padding {self.padding}"
 
     @property
+    def padded(self) -> tuple[int, int, int]:
+        """Shape of the wide side with what the slides meet before and behind it."""
+        channels, height, width = (
+            side if axis == 0 else max(side + 2 * self.padding, self._met(axis))
+            for axis, side in enumerate(self.wide)
+        )
+        return channels, height, width
+
+    def _met(self, axis: int) -> int:
+        return (self.narrow[axis] - 1) * self.stride + int(self.weight.shape[axis + 1])
+
+    @property
     def working_size(self) -> int:
-        """Values of one padded picture."""
-        channels, height, width = self.wide
-        return channels * (height + 2 * self.padding) * (width + 2 * self.padding)
+        """Values of all slides of one picture, or of one padded picture."""
+        slides = self.narrow[1] * self.narrow[2] * math.prod(self.weight.shape[1:])
+        return max(slides, math.prod(self.padded))
 
     def transposed(self, **ends: Any) -> Connection:
         """The transposed convolution with the same weights."""
@@ -266,14 +280,24 @@ class Convolution(Connection):
         }
 
     def product(self, values: NDArray[Any], weight: NDArray[Any]) -> NDArray[Any]:
-        """Add up kernel position by kernel position."""
+        """One matrix product of all slides, which floats leave to BLAS."""
+        maps, channels, *kernel = weight.shape
         _, height, width = self.narrow
-        pictures = _padded(values.reshape(len(values), *self.wide), self)
-        out = np.zeros((len(values), *self.narrow), np.result_type(values, weight))
-        for i, j, rows, columns in self._positions(height, width):
-            part = pictures[:, :, rows, columns]
-            out += np.einsum("bcyx,oc->boyx", part, weight[:, :, i, j])
-        return out.reshape(len(values), -1)
+        pictures = self._padded(values.reshape(len(values), *self.wide))
+        slides = np.lib.stride_tricks.sliding_window_view(pictures, kernel, (2, 3))
+        slides = slides[:, :, :: self.stride, :: self.stride][:, :, :height, :width]
+        rows = slides.transpose(0, 2, 3, 1, 4, 5).reshape(-1, channels * math.prod(kernel))
+        sums = rows @ weight.reshape(maps, -1).T
+        return (
+            sums.reshape(len(values), height * width, maps).swapaxes(1, 2).reshape(len(values), -1)
+        )
+
+    def _padded(self, pictures: NDArray[Any]) -> NDArray[Any]:
+        samples, _, height, width = pictures.shape
+        pad = self.padding
+        padded = np.zeros((samples, *self.padded), pictures.dtype)
+        padded[:, :, pad : pad + height, pad : pad + width] = pictures
+        return padded
 
     def _positions(self, height: int, width: int) -> Iterator[tuple[int, int, slice, slice]]:
         """Yield each kernel position with the rows and columns of the padded picture it meets."""
@@ -294,13 +318,11 @@ class Convolution(Connection):
             yield f"{path}.padding: expected less than the kernel's {smallest}, got {self.padding}"
             return
         for axis, side in ((1, "height"), (2, "width")):
-            kernel = self.weight.shape[axis + 1]
-            most = (self.wide[axis] + 2 * self.padding - kernel) // self.stride + 1
+            most = (self.wide[axis] + self.padding - 1) // self.stride + 1
             if not 1 <= self.narrow[axis] <= most:
                 yield (
-                    f"{path}: {side} {self.wide[axis]} with padding {self.padding}, stride "
-                    f"{self.stride} and a kernel of {kernel} gives at most {max(most, 0)} values, "
-                    f"got {self.narrow[axis]}"
+                    f"{path}: {side} {self.wide[axis]} with padding {self.padding} and stride "
+                    f"{self.stride} gives at most {most} values, got {self.narrow[axis]}"
                 )
 
 
@@ -331,33 +353,24 @@ class TransposedConvolution(Convolution):
 
     def product(self, values: NDArray[Any], weight: NDArray[Any]) -> NDArray[Any]:
         """Spread each value over the positions that its slide was taken from."""
-        channels, height, width = self.wide
+        maps, rows, columns = self.narrow
+        _, height, width = self.wide
         pad = self.padding
-        small = values.reshape(len(values), *self.narrow)
-        size = (len(values), channels, height + 2 * pad, width + 2 * pad)
-        out = np.zeros(size, np.result_type(values, weight))
-        for i, j, rows, columns in self._positions(*self.narrow[1:]):
-            out[:, :, rows, columns] += np.einsum("bcyx,co->boyx", small, weight[:, :, i, j])
+        spread = weight.reshape(maps, -1).T @ values.reshape(len(values), maps, -1)
+        spread = spread.reshape(len(values), *weight.shape[1:], rows, columns)
+        out = np.zeros((len(values), *self.padded), spread.dtype)
+        for i, j, tall, broad in self._positions(rows, columns):
+            out[:, :, tall, broad] += spread[:, :, i, j]
         cut = out[:, :, pad : pad + height, pad : pad + width]
         return cut.reshape(len(values), -1)
 
 
 def _volume(shape: tuple[int, ...]) -> int:
-    return shape[0] * shape[1] * shape[2]
+    return math.prod(shape)
 
 
 def _strided(first: int, count: int, stride: int) -> slice:
     return slice(first, first + stride * (count - 1) + 1, stride)
-
-
-def _padded(pictures: NDArray[Any], connection: Convolution) -> NDArray[Any]:
-    pad = connection.padding
-    if not pad:
-        return pictures
-    samples, channels, height, width = pictures.shape
-    padded = np.zeros((samples, channels, height + 2 * pad, width + 2 * pad), pictures.dtype)
-    padded[:, :, pad:-pad, pad:-pad] = pictures
-    return padded
 
 
 CONNECTION_KINDS: dict[str, type[Connection]] = {

@@ -721,10 +721,7 @@ class _Filling:
         for _ in range(30):
             kernel = int(self.rng.integers(1, 5)), int(self.rng.integers(1, 5))
             stride, padding = int(self.rng.integers(1, 4)), int(self.rng.integers(min(kernel)))
-            most = [
-                (side + 2 * padding - k) // stride + 1
-                for side, k in zip(wide[1:], kernel, strict=True)
-            ]
+            most = [(side + padding - 1) // stride + 1 for side in wide[1:]]
             if all(n <= m for n, m in zip(narrow[1:], most, strict=True)):
                 return kernel, stride, padding
         return None
