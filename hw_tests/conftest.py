@@ -1,13 +1,14 @@
 """Parity suite: every engine against the definition, integer for integer.
 
-``pytest hw_tests`` checks what is installed here; ``--target`` chooses, ``--model`` takes an export
-of your own. Engines that cannot run are skipped with the reason.
+``pytest hw_tests`` checks every shipped model on what is installed here; ``--target`` chooses an
+engine, ``--model`` takes a shipped name or an export of your own. Engines that cannot run are
+skipped with the reason.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,21 @@ import pytest
 
 from pvae_neuro.artifact import Artifact, load_artifact, save_artifact
 from pvae_neuro.data import load_images
-from pvae_neuro.errors import EngineUnavailableError, InputError, PvaeNeuroError
+from pvae_neuro.errors import EngineUnavailableError, PvaeNeuroError
+from pvae_neuro.exporters.lowerings import topologies
 from pvae_neuro.exporters.quantize import QuantizeConfig, quantize
 from pvae_neuro.network import IntegerNetwork
-from pvae_neuro.saved.model_file import ModelConfig, SavedModel, load_model
+from pvae_neuro.saved.model_file import SavedModel, load_model
+from pvae_neuro.saved.shipped import SHIPPED
 from pvae_neuro.sim.engine import Engine, engine_names, get_engine
-from pvae_neuro.zoo import load_pretrained, sample_digits
+from pvae_neuro.sim.recording import Recording
+from pvae_neuro.zoo import sample_digits
 
 DEFAULT_TARGETS = ("reference", "fast", "onnx", "lava")
-TOPOLOGIES = ("lateral", "predictive")
 SEEDS = (0, 1, 2)
+SAMPLES = 16
+# Engines that take long with more images.
+FEWER_SAMPLES = {"lava": 4}
 # Fewer images do not tell the distance from float to within half of its tolerance.
 COMPARED = 32
 PARITY = "parity"
@@ -51,11 +57,20 @@ class Case:
     images: np.ndarray
     compared: np.ndarray | None
     model: SavedModel | None
+    _defined: dict[tuple[int, int], Recording] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """Name of the file."""
         return self.artifact.path.stem
+
+    def definition(self, steps: int, seed: int) -> Recording:
+        """What the definition computes of all images; kept for the other engines."""
+        if (steps, seed) not in self._defined:
+            reference = get_engine("reference")
+            found = reference.run(self.network, self.images, steps, seed, record="full")
+            self._defined[steps, seed] = found
+        return self._defined[steps, seed]
 
     @property
     def network(self) -> IntegerNetwork:
@@ -71,10 +86,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help=f"engine to check: {', '.join(engine_names())}; repeat for several "
         f"(default: {', '.join(DEFAULT_TARGETS)})",
     )
-    group.addoption("--model", help="an .onnx export of yours (default: the shipped model)")
+    group.addoption(
+        "--model",
+        help="a shipped name, or an .onnx export of yours (default: all that are shipped)",
+    )
     group.addoption("--float-model", help="its .safetensors, to compare it with float too")
     group.addoption("--images", help="images for the two (default: digits, or random numbers)")
-    group.addoption("--samples", type=int, default=8, help="images per run (default: 8)")
+    group.addoption("--samples", type=int, help=f"images per run (default: {SAMPLES}, of lava 4)")
     group.addoption("--steps", type=int, default=32, help="iterations (default: 32)")
 
 
@@ -90,8 +108,8 @@ def targets(config: pytest.Config) -> list[str]:
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    model = config.getoption("--model") or "shipped"
-    samples, steps = config.getoption("--samples"), config.getoption("--steps")
+    model = config.getoption("--model") or "all that are shipped"
+    samples, steps = config.getoption("--samples") or SAMPLES, config.getoption("--steps")
     return (
         f"parity: targets {', '.join(targets(config))}; model {model}; {samples} samples, "
         f"{steps} iterations, seeds {', '.join(map(str, SEEDS))}"
@@ -102,21 +120,29 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "target" in metafunc.fixturenames:
         metafunc.parametrize("target", targets(metafunc.config))
     if "case" in metafunc.fixturenames:
-        own = metafunc.config.getoption("--model")
-        cases = [own] if own else TOPOLOGIES
+        cases = _cases(metafunc.config.getoption("--model"))
         metafunc.parametrize(
             "case", cases, indirect=True, scope="session", ids=lambda c: Path(c).stem
         )
 
 
+def _cases(model: str | None) -> list[str]:
+    """The user's file, or ``name:circuit`` for each circuit of a shipped model or of all."""
+    if model and (model not in SHIPPED or Path(model).is_file()):
+        return [model]
+    names = [model] if model else SHIPPED
+    return [f"{name}:{circuit}" for name in names for circuit in topologies(SHIPPED[name].family)]
+
+
 @pytest.fixture(scope="session")
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
-    """The user's export, or one of the shipped model in the topology asked for."""
-    samples = request.config.getoption("--samples")
+    """The user's export, or one of a shipped model."""
+    samples = request.config.getoption("--samples") or SAMPLES
+    name, _, circuit = request.param.partition(":")
     try:
-        if request.config.getoption("--model"):
-            return _own(request.config, samples)
-        return _shipped(request.param, samples, tmp_path_factory.mktemp("export"))
+        if circuit and name in SHIPPED:
+            return _shipped(name, circuit, samples, tmp_path_factory.mktemp("export"))
+        return _own(request.config, samples)
     except PvaeNeuroError as error:
         raise pytest.UsageError(str(error)) from error
 
@@ -130,35 +156,11 @@ def _own(config: pytest.Config, samples: int) -> Case:
     return Case(artifact, some, images, model)
 
 
-def _shipped(topology: str, samples: int, folder: Path) -> Case:
-    path = folder / f"{topology}.onnx"
-    config = QuantizeConfig(topology=topology)
-    try:
-        model, images = load_pretrained(), sample_digits()[0]
-    except InputError:
-        # A random model is chaotic: its integers can be checked, their distance from float cannot.
-        model, images = _small_model(samples)
-        save_artifact(quantize(model, images, config), images[:2], path)
-        return Case(load_artifact(path), images, None, None)
-    save_artifact(quantize(model, images, config), images[:2], path)
+def _shipped(name: str, circuit: str, samples: int, folder: Path) -> Case:
+    path = folder / f"{name}-{circuit}.onnx"
+    model, images = load_model(name), sample_digits()[0]
+    save_artifact(quantize(model, images, QuantizeConfig(circuit)), images[:2], path)
     return Case(load_artifact(path), images[:samples], images[: max(samples, COMPARED)], model)
-
-
-def _small_model(samples: int, latents: int = 24, side: int = 6) -> tuple[SavedModel, np.ndarray]:
-    """Random weights and images, for a source tree without the shipped model."""
-    rng = np.random.default_rng(0)
-    config = ModelConfig(
-        pixels=side * side, latents=latents, steps=8, beta=8.0, input_low=0.0, input_high=1.0
-    )
-    arrays = {
-        "dictionary": np.abs(rng.normal(0, 0.15, (side * side, latents))).astype(np.float32),
-        "log_sigma": np.full(side * side, -1.0, np.float32),
-        "log_bias": np.full(latents, -3.0, np.float32),
-        "log_step_size": np.array(-2.0, np.float32),
-        "initial_potential": rng.uniform(-2.0, 0.0, latents).astype(np.float32),
-    }
-    model = SavedModel(config, arrays)
-    return model, rng.random((samples, side * side)).astype(np.float32)
 
 
 def _known_images(config: pytest.Config, network: IntegerNetwork) -> np.ndarray | None:
@@ -167,7 +169,7 @@ def _known_images(config: pytest.Config, network: IntegerNetwork) -> np.ndarray 
     if given:
         return declared.check(load_images(given, split=None).pixels)
     if (declared.size, declared.low, declared.high) == (784, 0.0, 1.0):
-        return sample_digits()[0][: max(COMPARED, config.getoption("--samples"))]
+        return sample_digits()[0][: max(COMPARED, config.getoption("--samples") or SAMPLES)]
     return None
 
 
@@ -176,6 +178,13 @@ def _any_images(network: IntegerNetwork, samples: int) -> np.ndarray:
     declared = network.input
     shape = (samples, declared.size)
     return np.random.default_rng(0).uniform(declared.low, declared.high, shape)
+
+
+@pytest.fixture
+def rows(target: str, request: pytest.FixtureRequest) -> slice:
+    """Images that the target runs; as many as asked for, or fewer where more take long."""
+    few = None if request.config.getoption("--samples") else FEWER_SAMPLES.get(target)
+    return slice(0, few)
 
 
 @pytest.fixture

@@ -7,43 +7,48 @@ import pytest
 
 from pvae_neuro.artifact import replay
 from pvae_neuro.exporters.certify import examine
-from pvae_neuro.sim.engine import fastest_engine, get_engine
-from pvae_neuro.verification.integers import PairCheck
+from pvae_neuro.sim.engine import fastest_engine
+from pvae_neuro.verification.integers import compare
 from pvae_neuro.verification.verify import verify
 
 SEEDS = (0, 1, 2)
 
 
-def run(engine, case, steps, seed, rows=slice(None)):
+def run(engine, case, steps, seed, rows):
     first = range(len(case.images))[rows].start
     images = case.images[rows]
     return engine.run(case.network, images, steps, seed, record="full", first_sample=first)
 
 
-def check_busy(recording):
-    """Equality of silent networks would prove nothing."""
+def check_busy(network, recording):
+    """Equality of silent networks would prove nothing: what is inferred moves in each sample.
+
+    The other variables move too, or hang on the image alone: then they differ between neurons.
+    """
     for name, values in recording.variables.items():
-        assert np.ptp(values, axis=1).any(axis=1).all(), f"{name}: in some sample it never moved"
+        moved = np.ptp(values, axis=1).any(axis=1)
+        if name != network.code and not moved.any():
+            moved = np.ptp(values, axis=2).all(axis=1)
+        assert moved.all(), f"{name}: in some sample it never moved"
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_every_integer_equals_the_definition(case, target, engine, steps, seed, note):
+def test_every_integer_equals_the_definition(case, target, engine, rows, steps, seed, note):
     if target == "reference":
         pytest.skip("the reference engine is the definition")
-    theirs = run(engine, case, steps, seed)
-    ours = run(get_engine("reference"), case, steps, seed)
-    pair = PairCheck(target, "reference")
-    pair.add(case.network, theirs, ours)
+    theirs, ours = run(engine, case, steps, seed, rows), case.definition(steps, seed)
+    check_busy(case.network, ours)
+    expected = {name: values[rows] for name, values in ours.variables.items()}
+    found = compare(case.network, theirs.variables, expected)
     note(
         network=case.name,
         target=target,
-        check=f"every integer, seed {seed}",
-        result=f"{pair.differing_integers:,} of {pair.compared_integers:,} differ",
+        check=f"every integer, {len(case.images[rows])} images, seed {seed}",
+        result=f"{found.differing:,} of {found.compared:,} differ",
     )
-    check_busy(ours)
-    assert pair.passed, (
-        f"{target} against reference: {pair.differing_integers} of {pair.compared_integers} "
-        f"integers differ; {pair.first_divergence}"
+    assert found.compared > 0 and found.differing == 0, (
+        f"{target} against reference: {found.differing} of {found.compared} integers differ; "
+        f"{found.first}"
     )
 
 
@@ -63,7 +68,7 @@ def test_a_sample_does_not_depend_on_its_batch(case, target, engine, steps, note
     if len(case.images) < 2:
         pytest.skip("needs two samples")
     steps = min(steps, 8)
-    together = run(engine, case, steps, seed=0)
+    together = run(engine, case, steps, seed=0, rows=slice(0, 3))
     alone = run(engine, case, steps, seed=0, rows=slice(1, 2))
     equal = all(
         np.array_equal(alone[name][0], together[name][1]) for name in case.network.variables
