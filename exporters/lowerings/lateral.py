@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pvae_neuro.exporters.calibrate import Calibration
-from pvae_neuro.exporters.lowerings.base import Lowering
 from pvae_neuro.exporters.lowerings.linear import (
     LATENTS,
+    LinearLowering,
     float_latents,
+    inner_choices,
     input_of,
     integer_latents,
+    integration,
     step_over_variance,
     wide_readout,
 )
@@ -48,7 +50,8 @@ from pvae_neuro.network import (
     shared,
 )
 from pvae_neuro.network.population import WORD_MAX
-from pvae_neuro.neurons.poisson import INTEGRATE_LATERAL
+from pvae_neuro.network.program import Program
+from pvae_neuro.neurons.poisson import INTEGRATE_INNER_LATERAL, INTEGRATE_LATERAL
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.utils.reproducible import product
 
@@ -61,11 +64,10 @@ INPUT = "drive"
 _EIGENVALUE_SLACK = 2.0**-10
 
 
-class Lateral(Lowering):
+class Lateral(LinearLowering):
     """Lateral weights between the latents; the drive is set once per frame."""
 
     name = "lateral"
-    families = ("ipvae-linear",)
     multiplied_out = True
 
     def circuit(self, model: SavedModel, dtype: str = "float32") -> FloatCircuit:
@@ -80,7 +82,7 @@ class Lateral(Lowering):
             encodings=(Encoding(INPUT, "h", drive),),
             populations=(
                 _drive_population(model, 0.0),
-                float_latents(model, INTEGRATE_LATERAL, diagonal),
+                float_latents(model, _rule(model), diagonal),
             ),
             connections=(_drive_connection(model), _lateral(np.diag(diagonal) - weights)),
             iteration=_ITERATION,
@@ -115,7 +117,7 @@ class Lateral(Lowering):
             encodings=(encoding,),
             populations=(
                 _drive_population(model, 0),
-                integer_latents(model, scales, INTEGRATE_LATERAL, received, diagonal),
+                integer_latents(model, scales, _rule(model), received, diagonal),
             ),
             connections=(
                 _drive_connection(model),
@@ -126,6 +128,7 @@ class Lateral(Lowering):
             readout=wide_readout(model, scales),
             choices=(
                 *scales.choices,
+                *inner_choices(model),
                 Choice(
                     "lateral exponent",
                     exponent,
@@ -147,6 +150,10 @@ _ITERATION = (
     Activation(LATENTS, "integrate", ("drive", "lateral")),
 )
 _FINAL = (Activation(LATENTS, "fire"),)
+
+
+def _rule(model: SavedModel) -> Program:
+    return integration(model, INTEGRATE_LATERAL, INTEGRATE_INNER_LATERAL)
 
 
 def _drive_population(model: SavedModel, zero: float) -> Population:

@@ -1,17 +1,33 @@
-"""What both circuits of the linear iterative Poisson VAE share: latents, input and readout."""
+"""What both circuits of the linear iterative Poisson VAE share: latents, input and readout.
+
+With k inner updates per time step one iteration of a circuit is one inner update, since each draws
+counts of its own; T time steps of the model are kT iterations.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pvae_neuro.exporters.lowerings.base import Lowering
 from pvae_neuro.exporters.remedies import refused
 from pvae_neuro.exporters.scales import Scales, check_exponent, fit_exponent, mantissas, words
-from pvae_neuro.network import Constant, Input, Population, Readout, Sampler, Variable, shared
+from pvae_neuro.network import (
+    Choice,
+    Constant,
+    Input,
+    Population,
+    Readout,
+    Sampler,
+    Variable,
+    shared,
+)
 from pvae_neuro.network.host import INT32_MAX
+from pvae_neuro.network.operations import LARGEST_SHIFT
 from pvae_neuro.network.program import Program
 from pvae_neuro.network.sampler import LOWEST_POTENTIAL, largest_potential
 from pvae_neuro.neurons.poisson import FIRE
@@ -22,6 +38,23 @@ LATENTS = "latents"
 READOUT_BITS = 16
 LARGEST_READOUT_SHIFT = 40
 SQUARED_ERROR_BITS = 62
+FACTOR_BITS = 16
+# Far beyond every word, and still exact.
+FAR = 2.0**40
+
+
+class LinearLowering(Lowering):
+    """Base of the circuits of the linear iterative Poisson VAE."""
+
+    families = ("ipvae-linear",)
+
+    def takes(self, model: SavedModel) -> bool:
+        """See :meth:`Lowering.takes`; the family's iteration is a whole time step."""
+        return super().takes(model) and model.config.inner_updates == 1
+
+    def obstacle(self, model: SavedModel) -> str | None:
+        """None: every linear iterative Poisson VAE has this circuit."""
+        return None
 
 
 def step_over_variance(model: SavedModel) -> NDArray[np.float64]:
@@ -53,10 +86,19 @@ def float_latents(
     ]
     if diagonal is not None:
         constants.append(Constant("diagonal", diagonal))
+    start = model.initial_potential.astype(np.float64)
+    variables = [Variable("u", start), Variable("z", shared(0.0))]
+    if config.inner_updates > 1:
+        variables += [Variable("prior", start), Variable("phase", shared(0.0))]
+        constants += [
+            Constant("last_phase", shared(config.inner_updates - 1.0)),
+            Constant("pull", shared(_leak_to_prior(model))),
+            Constant("pull_shift", shared(0.0)),
+        ]
     return Population(
         LATENTS,
         config.latents,
-        (Variable("u", model.initial_potential.astype(np.float64)), Variable("z", shared(0.0))),
+        tuple(variables),
         tuple(constants),
         (FIRE, integrate),
         Sampler(255, 14),
@@ -78,13 +120,26 @@ def integer_latents(
     scales : Scales
     integrate : Program
     received : int [K]
-        Most that all terms but the leak can add to a potential in one step.
+        Most that all terms but the leaks can add to a potential in one step.
     diagonal : int32 [K], optional
     """
     real = float_latents(model, integrate)
     unit = 2.0**scales.frac_bits
     ends = _clamps(real, scales)
     initial = np.clip(np.rint(real.variable("u").initial * unit), ends["u_min"], ends["u_max"])
+    start = initial.astype(np.int32)
+    bits = max(2, scales.max_count.bit_length() + 1)
+    variables = [Variable("u", start), Variable("z", shared(0), bits)]
+    inner: list[Constant] = []
+    if model.config.inner_updates > 1:
+        last = words(np.array([model.config.inner_updates - 1.0]), f"{LATENTS}.last_phase")
+        pull = _leak_to_prior(model)
+        inner = [Constant("last_phase", last), *factor("pull", pull)]
+        # That the prior is a potential the proof does not know; widths as the clamps' say enough.
+        width = 1 + max(ends["u_max"].bit_length(), (-1 - ends["u_min"]).bit_length())
+        variables[0] = Variable("u", start, width)
+        variables += [Variable("prior", start, width), Variable("phase", shared(0))]
+        received = received + math.ceil(min(FAR, pull * (ends["u_max"] - ends["u_min"])))
     # A leak at which the change is its lower clamp, whatever else comes, acts as any larger one.
     enough = np.maximum(received, 0) - ends["du_min"]
     leak = words(
@@ -95,13 +150,47 @@ def integer_latents(
     constants += [Constant(name, shared(value)) for name, value in ends.items()]
     if diagonal is not None:
         constants.append(Constant("diagonal", diagonal))
-    bits = max(2, scales.max_count.bit_length() + 1)
     return replace(
         real,
-        variables=(Variable("u", initial.astype(np.int32)), Variable("z", shared(0), bits)),
-        constants=tuple(constants),
+        variables=tuple(variables),
+        constants=(*constants, *inner),
         sampler=Sampler(scales.max_count, scales.frac_bits),
     )
+
+
+def _leak_to_prior(model: SavedModel) -> float:
+    """Share of the distance from the prior that leaks in one inner update, ``eta beta_inner``."""
+    return model.step_size * model.config.beta_inner
+
+
+def factor(name: str, value: float) -> tuple[Constant, Constant]:
+    """A factor that is not negative as a mantissa and the right shift of its product.
+
+    Constants ``name`` and ``name_shift`` for ``n.mul(x, n.name, n.name_shift)``; the shift is the
+    largest that keeps the mantissa within ``FACTOR_BITS`` bits.
+    """
+    held = np.array([value])
+    shift = min(LARGEST_SHIFT, -fit_exponent(held, (1 << (FACTOR_BITS - 1)) - 1))
+    check_exponent(shift, name)
+    mantissa = mantissas(held, -shift).astype(np.int32)
+    return Constant(name, mantissa), Constant(f"{name}_shift", shared(shift))
+
+
+def integration(model: SavedModel, plain: Program, inner: Program) -> Program:
+    """The rule of the latents: with more than one inner update the one that knows the prior."""
+    return plain if model.config.inner_updates == 1 else inner
+
+
+def inner_choices(model: SavedModel) -> tuple[Choice, ...]:
+    """What an iteration of the network is, where it is not a time step of the model."""
+    updates = model.config.inner_updates
+    if updates == 1:
+        return ()
+    reason = (
+        f"of the model, per time step; one iteration is one inner update, so T time steps are "
+        f"{updates} T iterations"
+    )
+    return (Choice("inner updates", updates, reason),)
 
 
 def _clamps(real: Population, scales: Scales) -> dict[str, int]:
@@ -114,9 +203,7 @@ def _clamps(real: Population, scales: Scales) -> dict[str, int]:
             "clip",
         )
     unit = 2.0**scales.frac_bits
-    # Far beyond every word, and still exact.
-    far = 2.0**40
-    ends = {name: round(min(far, float(real.constant(name)[0]) * unit)) for name in _CLAMPS}
+    ends = {name: round(min(FAR, float(real.constant(name)[0]) * unit)) for name in _CLAMPS}
     ends["u_max"] = min(ends["u_max"], largest_potential(scales.max_count, scales.frac_bits))
     # A change over the whole range of the potential acts as any larger one.
     ends["du_max"] = min(ends["du_max"], ends["u_max"] - ends["u_min"])

@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pvae_neuro.exporters.calibrate import Calibration
-from pvae_neuro.exporters.lowerings.base import Lowering
 from pvae_neuro.exporters.lowerings.linear import (
     LATENTS,
+    LinearLowering,
     float_latents,
+    inner_choices,
     input_of,
     integer_latents,
+    integration,
     step_over_variance,
 )
 from pvae_neuro.exporters.remedies import refused
@@ -52,8 +54,9 @@ from pvae_neuro.network import (
 )
 from pvae_neuro.network.operations import LARGEST_SHIFT
 from pvae_neuro.network.population import WORD_MAX
+from pvae_neuro.network.program import Program
 from pvae_neuro.neurons.error import COMPARE
-from pvae_neuro.neurons.poisson import INTEGRATE
+from pvae_neuro.neurons.poisson import INTEGRATE, INTEGRATE_INNER
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.utils.reproducible import power_below
 
@@ -65,11 +68,10 @@ ROUNDING_ROOM = 1 << 14
 INPUT, ERRORS = "pixels", "errors"
 
 
-class Predictive(Lowering):
+class Predictive(LinearLowering):
     """Error neurons per pixel; the dictionary is used both ways."""
 
     name = "predictive"
-    families = ("ipvae-linear",)
 
     def hops(self, model: SavedModel) -> tuple[str, ...]:
         """The errors."""
@@ -87,7 +89,7 @@ class Predictive(Lowering):
             name=self.name,
             input=input_of(model),
             encodings=(Encoding(INPUT, "x"),),
-            populations=(_input_population(model, 0.0), float_latents(model, INTEGRATE), errors),
+            populations=(_input_population(model, 0.0), float_latents(model, _rule(model)), errors),
             connections=_connections(model, dictionary, 0, 0),
             iteration=_ITERATION,
             final=_FINAL,
@@ -124,7 +126,7 @@ class Predictive(Lowering):
             encodings=(Encoding(INPUT, "x"),),
             populations=(
                 _input_population(model, 0),
-                integer_latents(model, scales, INTEGRATE, received),
+                integer_latents(model, scales, _rule(model), received),
                 errors,
             ),
             connections=_connections(model, weight, prediction_exponent, -found.message_bits),
@@ -133,6 +135,7 @@ class Predictive(Lowering):
             readout=Readout(LATENTS, "z", None, "prediction", -weight_exponent),
             choices=(
                 *scales.choices,
+                *inner_choices(model),
                 Choice(
                     "dictionary exponent",
                     weight_exponent,
@@ -152,6 +155,10 @@ _ITERATION = (
     Activation(LATENTS, "integrate", ("feedback",)),
 )
 _FINAL = (Activation(LATENTS, "fire"),)
+
+
+def _rule(model: SavedModel) -> Program:
+    return integration(model, INTEGRATE, INTEGRATE_INNER)
 
 
 def _input_population(model: SavedModel, zero: float) -> Population:

@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pvae_neuro.evaluation.evaluate import evaluate
+from pvae_neuro.exporters.lowerings import lowering_of
 from pvae_neuro.exporters.lowerings.lateral import raise_diagonal
 from pvae_neuro.exporters.remedies import REMEDIES
-from pvae_neuro.network import IntegerNetwork
+from pvae_neuro.network import FloatCircuit, IntegerNetwork
 from pvae_neuro.saved.model_file import SavedModel
+from pvae_neuro.sim.noise import population_noise
 
 TRIAL_STEPS = 1000
 TRIAL_IMAGES = 16
@@ -35,7 +37,7 @@ TRIAL_SEED = 1
 # What a file can hold.
 LARGEST_EXCESS = 1e30
 
-Trial = Callable[[SavedModel | IntegerNetwork], "NDArray[np.float64]"]
+Trial = Callable[[FloatCircuit | IntegerNetwork], "NDArray[np.float64]"]
 
 
 def stabilize(
@@ -49,8 +51,9 @@ def stabilize(
 
     Where none passes, that with the largest: see :func:`instability`.
 
-    Integer network and float model run with the same words; the mean MSE over the last tenth
-    of the iterations may exceed float's by ``EXCESS_PERCENT``, plus two standard errors.
+    Integer network and the float circuit of its topology run with the same words; the mean MSE over
+    the last tenth of the iterations may exceed float's by ``EXCESS_PERCENT``, plus two standard
+    errors.
 
     Parameters
     ----------
@@ -70,7 +73,8 @@ def stabilize(
     """
     images = inputs[:TRIAL_IMAGES]
     trial = _trial(images, steps, progress)
-    by_float = trial(model)
+    # In float64 the trial ends alike on every processor.
+    by_float = trial(lowering_of(network.name, model.config.family).circuit(model, "float64"))
     for share in DIAGONAL_SHARES:
         raised = raise_diagonal(network, share)
         percent, error = _excess(trial(raised), by_float)
@@ -114,15 +118,36 @@ def _trial(
         if progress is not None:
             progress(done, of)
 
-    def trial(subject: SavedModel | IntegerNetwork) -> NDArray[np.float64]:
-        # In float64 the trial ends alike on every processor.
-        mse = evaluate(
-            subject, images, steps=steps, seed=TRIAL_SEED, progress=tell, dtype="float64"
-        ).mse
+    def trial(subject: FloatCircuit | IntegerNetwork) -> NDArray[np.float64]:
+        if isinstance(subject, FloatCircuit):
+            mse = _errors(subject, images, steps, tell)
+        else:
+            mse = evaluate(subject, images, steps=steps, seed=TRIAL_SEED, progress=tell).mse
         end = mse[-_window(steps) :]
         return np.array([block.mean() for block in np.array_split(end, min(BLOCKS, len(end)))])
 
     return trial
+
+
+def _errors(
+    circuit: FloatCircuit,
+    images: NDArray[np.floating[Any]],
+    steps: int,
+    tell: Callable[[int], None],
+) -> NDArray[np.float64]:
+    """Mean squared error of a float circuit after each iteration: float64 [T]."""
+    x = np.asarray(circuit.input.check(images), circuit.dtype)
+    places = range(len(x))
+    words = {
+        p.name: population_noise(p, TRIAL_SEED, range(steps + 1), places) for p in circuit.drawing
+    }
+    errors = []
+    for step, state in enumerate(circuit.run(x, words, steps)):
+        # The counts that one iteration begins with read out the one before.
+        if step:
+            errors.append(np.square(x - circuit.reconstruct(state)).sum(axis=1).mean())
+            tell(len(x))
+    return np.array(errors)
 
 
 def _window(steps: int) -> int:
