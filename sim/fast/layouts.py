@@ -55,6 +55,7 @@ class Weights:
 
     def __init__(self) -> None:
         self._arrays: dict[Any, NDArray[np.int8]] = {}
+        self._kept: list[NDArray[Any]] = []
 
     def address_of(self, weight: NDArray[np.int8], layout: Callable[[Any], NDArray[Any]]) -> int:
         """Address of weights in some layout."""
@@ -63,6 +64,11 @@ class Weights:
         if key not in self._arrays:
             self._arrays[key] = aligned(layout(weight))
         return address(self._arrays[key])
+
+    def keep(self, values: NDArray[Any]) -> int:
+        """Address of a copy of some array."""
+        self._kept.append(aligned(values))
+        return address(self._kept[-1])
 
 
 def padded_size(size: int, multiple: int) -> int:

@@ -27,6 +27,7 @@ from pvae_neuro.network import (
 from pvae_neuro.network.interval import hull
 from pvae_neuro.network.ranges import ProvedActivation, proved_activations
 from pvae_neuro.network.sampler import LARGEST_MAX_COUNT
+from pvae_neuro.sim.fast.convolutions import convolve, lay_out
 from pvae_neuro.sim.fast.cut import Draw, cut_program
 from pvae_neuro.sim.fast.events import add_events, list_cells, list_stride, list_values
 from pvae_neuro.sim.fast.kernel import COMMAND_WIDTH, Code
@@ -57,7 +58,7 @@ from pvae_neuro.sim.fast.memory import (
     address,
 )
 from pvae_neuro.sim.fast.philox import fill_words
-from pvae_neuro.sim.fast.products import convolve, multiply
+from pvae_neuro.sim.fast.products import multiply
 from pvae_neuro.sim.fast.programs import Cell, Loop, Machine, Reading, Received, compile_loops
 from pvae_neuro.sim.fast.readout import ring_bytes
 from pvae_neuro.sim.fast.sampling import Samplers, draw_counts
@@ -435,26 +436,21 @@ def _deliver_dense(planner: _Planner, c: Connection, source: int, total: int) ->
 
 
 def _deliver_convolution(planner: _Planner, c: Connection, source: int, total: int) -> Command:
-    weights = planner.weights.address_of(c.weight, np.ravel)
-    return [convolve.address, 0, source, total, weights, *_shape(c)]
-
-
-def _deliver_transposed(planner: _Planner, c: Connection, source: int, total: int) -> Command:
-    weights = planner.weights.address_of(c.weight, np.ravel)
-    return [convolve.address, 1, total, source, weights, *_shape(c)]
-
-
-def _shape(c: Connection) -> list[int]:
+    """Convolution or its transpose: sums over planes of pairs of channels."""
     if not isinstance(c, Convolution):
         raise EngineError(f"{c.name}: expected a convolution, got {c.kind}")
-    return [*c.wide, *c.narrow, *c.weight.shape[2:], c.stride, c.padding]
+    layout = lay_out(c)
+    planner.sums = max(planner.sums, layout.sums)
+    planes = planner.cells.place(layout.cells)
+    arrays = [planner.weights.keep(a) for a in (layout.numbers, layout.offsets, layout.weights)]
+    return [convolve.address, source, planes, total, *arrays, digits_of(planner.sent[c.name])]
 
 
 # One-to-one connections are read by the loops of their targets.
 DELIVERIES: dict[str, Callable[[_Planner, Connection, int, int], Command]] = {
     "dense": _deliver_dense,
     "convolution": _deliver_convolution,
-    "transposed_convolution": _deliver_transposed,
+    "transposed_convolution": _deliver_convolution,
 }
 
 

@@ -174,6 +174,29 @@ def add_pairs(typing_context: Any, sums: Any, weight: Any, place: Any, pair: Any
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def add_word_pairs(typing_context: Any, sums: Any, values: Any, place: Any, pair: Any) -> Any:
+    """``sums[i] + x0 * w0 + x1 * w1`` where ``values[place + i]`` holds x0 and x1, int16."""
+    signature = _PAIR_SUMS(_PAIR_SUMS, values, types.int64, types.int32)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        sums, values, place, pair = arguments
+        line = _line(builder, values, place, _I32, PAIR_LANES)
+        if not _AVX2:
+            shift = _splat(builder, ir.Constant(_I32, 16), PAIR_LANES)
+            halves = builder.ashr(builder.shl(line, shift), shift), builder.ashr(line, shift)
+            return _plain(builder, sums, zip(halves, _parts(builder, pair), strict=True))
+        words = builder.bitcast(line, ir.VectorType(_I16, 2 * PAIR_LANES))
+        factors = _words_factor(builder, pair)
+        products = [
+            _multiply_words(builder, _pick(builder, words, range(first, first + 16)), factors)
+            for first in range(0, 2 * PAIR_LANES, 16)
+        ]
+        return builder.add(sums, _join(builder, products))
+
+    return signature, generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def load_pair(typing_context: Any, numbers: Any, place: Any) -> Any:
     """Two int16 that follow each other, as one number."""
     signature = types.int32(numbers, types.int64)

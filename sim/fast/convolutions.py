@@ -1,0 +1,294 @@
+"""Convolutions and their transposes as sums over shifted planes of pairs.
+
+Both come to the same sums. The values that are sent are laid out as planes with margins of zeros,
+two channels side by side in one number; a convolution of stride s has s * s planes for a pair of
+channels, one for each remainder of row and column, and its transpose has s * s planes of sums. Then
+each tap of the kernel reads a plane from another place on, and positions that follow each other in
+a plane, across the ends of rows, are one vector::
+
+    sums[f] = sum over taps and pairs of channels of weights * pairs[f + offset]
+
+Sums are of 32 bits and may wrap while they are made; see :mod:`products`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pvae_neuro.network import Convolution
+from pvae_neuro.sim.fast.layouts import padded_size
+from pvae_neuro.sim.fast.memory import CELLS, PART, command, inner, int32_at, int64_at
+from pvae_neuro.sim.fast.products import DIGIT_BITS
+from pvae_neuro.sim.fast.vectors import PAIR_LANES, add_word_pairs, pair_sums, store_pair_sums
+
+
+class Shape(NamedTuple):
+    """Numbers of a convolution as the kernel reads them.
+
+    Attributes
+    ----------
+    channels, height, width : int
+        Of the source.
+    step, row, column : int
+        Source position r lies in a plane of remainder ``(r + row) % step`` at ``(r + row) // step``.
+    pitch, plane : int
+        From one row of a plane to the next; from one plane to the next.
+    target_channels, target_size, target_width, target_step : int
+        Channels; positions of one of them; width; distance of sums that follow each other.
+    groups : int
+        Planes of sums; see :class:`Group`.
+    """
+
+    channels: int
+    height: int
+    width: int
+    step: int
+    row: int
+    column: int
+    pitch: int
+    plane: int
+    target_channels: int
+    target_size: int
+    target_width: int
+    target_step: int
+    groups: int
+
+
+class Group(NamedTuple):
+    """A plane of sums of each target channel.
+
+    Attributes
+    ----------
+    first : int
+        Target position of its first sum.
+    rows, columns : int
+    taps : int
+        Numbers that are added up for each sum: pairs of channels times taps.
+    offset, weight : int
+        Where its offsets begin, and its weights: for each target channel as many as offsets.
+    """
+
+    first: int
+    rows: int
+    columns: int
+    taps: int
+    offset: int
+    weight: int
+
+
+SHAPE, GROUP = len(Shape._fields), len(Group._fields)
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """A convolution, or its transpose, as the kernel reads it.
+
+    Attributes
+    ----------
+    numbers : int64
+        A :class:`Shape`, then its groups.
+    offsets : int32
+    weights : int32
+        Two of 16 bits in each, for the two channels of a pair.
+    cells : int
+        Of the planes, with what a vector reads beyond their end.
+    sums : int
+        Of the largest plane of sums, in whole vectors.
+    """
+
+    numbers: NDArray[np.int64]
+    offsets: NDArray[np.int32]
+    weights: NDArray[np.int32]
+    cells: int
+    sums: int
+
+
+@dataclass(frozen=True)
+class _Plane:
+    """Where a plane of sums lies in the target, and the taps that it adds up.
+
+    ``taps`` holds row and column in the kernel, plane of the source and offset there.
+    """
+
+    row: int
+    column: int
+    rows: int
+    columns: int
+    taps: tuple[tuple[int, int, int, int], ...]
+
+
+def lay_out(c: Convolution) -> Layout:
+    """Work out planes, offsets and weights."""
+    transposed = c.kind == "transposed_convolution"
+    channels, height, width = c.source_shape
+    maps, target_height, target_width = c.target_shape
+    # Target channel, source channel, height, width.
+    weight = c.weight.swapaxes(0, 1) if transposed else c.weight
+    pairs = -(-channels // 2)
+    step = 1 if transposed else c.stride
+    if transposed:
+        (row, rows), (column, pitch) = (
+            _margins(c, kernel, source, target)
+            for kernel, source, target in zip(
+                weight.shape[2:], c.source_shape[1:], c.target_shape[1:], strict=True
+            )
+        )
+        found = _transposed_planes(c, row, column, pitch)
+    else:
+        row = column = c.padding
+        rows, pitch = (
+            max(-(-(source + c.padding) // step), target + (kernel - 1) // step)
+            for kernel, source, target in zip(
+                weight.shape[2:], c.source_shape[1:], c.target_shape[1:], strict=True
+            )
+        )
+        found = _planes(c, pitch)
+    plane = rows * pitch
+    both = np.zeros((maps, pairs, 2, *weight.shape[2:]), np.int32)
+    both.reshape(maps, 2 * pairs, *weight.shape[2:])[:, :channels] = weight
+    together = (both[:, :, 0] & 0xFFFF) | (both[:, :, 1] << 16)
+    groups, offsets, weights, most = [], [], [], 1
+    for p in found:
+        taken = [
+            (pair, i, j, (pair * step * step + source) * plane + offset)
+            for pair in range(pairs)
+            for i, j, source, offset in p.taps
+        ]
+        first = p.row * target_width + p.column
+        begin = sum(len(part) for part in offsets), sum(part.size for part in weights)
+        groups.append(Group(first, p.rows, p.columns, len(taken), *begin))
+        offsets.append(np.array([offset for *_, offset in taken], np.int32))
+        weights.append(
+            np.stack([together[:, pair, i, j] for pair, i, j, _ in taken], 1)
+            if taken
+            else np.zeros((maps, 0), np.int32)
+        )
+        most = max(most, (p.rows - 1) * pitch + p.columns)
+    shape = Shape(
+        channels, height, width, step, row, column, pitch, plane,
+        maps, target_height * target_width, target_width, c.stride if transposed else 1,
+        len(groups),
+    )  # fmt: skip
+    sums = padded_size(most, PAIR_LANES)
+    reach = max((int(part.max()) for part in offsets if len(part)), default=0) + sums
+    return Layout(
+        np.array([*shape, *(n for group in groups for n in group)], np.int64),
+        np.concatenate([np.zeros(0, np.int32), *offsets]).astype(np.int32),
+        np.concatenate([np.zeros(0, np.int32), *(part.ravel() for part in weights)]).astype(
+            np.int32
+        ),
+        max(pairs * step * step * plane, reach),
+        sums,
+    )
+
+
+def _planes(c: Convolution, pitch: int) -> Iterator[_Plane]:
+    """Yield the one plane of sums of a convolution."""
+    s = c.stride
+    taps = tuple(
+        (i, j, i % s * s + j % s, i // s * pitch + j // s)
+        for i in range(c.weight.shape[2])
+        for j in range(c.weight.shape[3])
+    )
+    yield _Plane(0, 0, *c.target_shape[1:], taps)
+
+
+def _margins(c: Convolution, kernel: int, source: int, target: int) -> tuple[int, int]:
+    """Zeros before a transposed convolution's source along an axis, and length with all zeros."""
+    before = (kernel - 1) // c.stride
+    last = (target - 1 + c.padding) // c.stride
+    # Zeros at the end of a row serve as those before the next one.
+    return before, max(source + before, last + 1)
+
+
+def _transposed_planes(c: Convolution, row: int, column: int, pitch: int) -> Iterator[_Plane]:
+    """Yield planes of sums: positions of the target of one remainder of row and column."""
+    for a, first_row, rows in _remainders(c, c.target_shape[1]):
+        for b, first_column, columns in _remainders(c, c.target_shape[2]):
+            taps = tuple(
+                (i, j, 0, (first_row - t + row) * pitch + first_column - u + column)
+                for t, i in enumerate(range(a, c.weight.shape[2], c.stride))
+                for u, j in enumerate(range(b, c.weight.shape[3], c.stride))
+            )
+            yield _Plane(
+                c.stride * first_row + a - c.padding,
+                c.stride * first_column + b - c.padding,
+                rows,
+                columns,
+                taps,
+            )
+
+
+def _remainders(c: Convolution, side: int) -> Iterator[tuple[int, int, int]]:
+    """Yield each remainder of padded target positions, its first position, and how many it has."""
+    for a in range(c.stride):
+        first = max(0, -(-(c.padding - a) // c.stride))
+        last = (side - 1 + c.padding - a) // c.stride
+        if last >= first:
+            yield a, first, last - first + 1
+
+
+@command
+def convolve(command, room):  # type: ignore[no-untyped-def]
+    """Places of values, of planes and of ``total``; addresses of the layout's arrays; digits.
+
+    Values that do not fit 16 bits are taken in two digits, the higher one first.
+    """
+    cells = room[CELLS]
+    values, planes = int32_at(cells + 4 * command[1]), int32_at(cells + 4 * command[2])
+    total, part = int32_at(cells + 4 * command[3]), int32_at(room[PART])
+    shape, offsets, weights = int64_at(command[4]), int32_at(command[5]), int32_at(command[6])
+    pitch, maps, size, step = shape[6], shape[8], shape[9], shape[11]
+    for place in range(command[7] - 1, -1, -1):
+        _fill(shape, values, planes, place * DIGIT_BITS)
+        for g in range(shape[12]):
+            at = SHAPE + GROUP * g
+            rows, columns, taps = shape[at + 1], shape[at + 2], shape[at + 3]
+            weight = shape[at + 5]
+            for o in range(maps):
+                for first in range(0, (rows - 1) * pitch + columns, PAIR_LANES):
+                    sums = pair_sums()
+                    for k in range(taps):
+                        source = offsets[shape[at + 4] + k] + first
+                        sums = add_word_pairs(sums, planes, source, weights[weight + k])
+                    store_pair_sums(sums, part, first)
+                weight += taps
+                for y in range(rows):
+                    to, line = o * size + shape[at] + y * step * shape[10], y * pitch
+                    if command[7] == 1:
+                        for x in range(columns):
+                            total[to + x * step] = part[line + x]
+                    elif place:
+                        for x in range(columns):
+                            total[to + x * step] = part[line + x] << DIGIT_BITS
+                    else:
+                        for x in range(columns):
+                            total[to + x * step] += part[line + x]
+
+
+@inner
+def _fill(shape, values, planes, shift):  # type: ignore[no-untyped-def]
+    """Write a digit of all values into the planes, two channels at a time; margins stay zero."""
+    channels, height, width, step = shape[0], shape[1], shape[2], shape[3]
+    half = np.int32((1 << shift) >> 1)
+    for pair in range((channels + 1) // 2):
+        # An odd number of channels has no second one in its last pair.
+        mask = np.int32(-1 if 2 * pair + 1 < channels else 0)
+        other = height * width if mask else 0
+        for r in range(height):
+            row = r + shape[4]
+            line = (2 * pair * height + r) * width
+            for b in range(step):
+                # The first position whose remainder is b.
+                q = (b - shape[5]) % step
+                plane = (pair * step + row % step) * step + b
+                to = plane * shape[7] + row // step * shape[6] + (q + shape[5]) // step
+                for x in range((width - q + step - 1) // step):
+                    one = (values[line + q + x * step] + half) >> shift
+                    two = (values[line + other + q + x * step] + half) >> shift
+                    planes[to + x] = (one & 0xFFFF) | ((two << DIGIT_BITS) & mask)
