@@ -72,3 +72,47 @@ def sound_images(samples: int, seed: int = 1) -> np.ndarray:
     shown = rng.random((samples, 24)) * (rng.random((samples, 24)) < 0.5)
     images = shown @ (sound_model().dictionary.T / 0.06)
     return np.clip(images, 0.0, 1.0).astype(np.float32)
+
+
+SIDE = 8
+# What a small model of a family needs beside the common settings to have a circuit of integers.
+ARCHITECTURES: dict[str, dict[str, object]] = {
+    "ipvae-mlp": {"hidden": (16,)},
+    "ipvae-conv": {"channels": (4, 3)},
+    "ipvae-hierarchical": {"upper": 6},
+    "pvae-mlp": {"hidden": (16,)},
+    "pvae-conv": {"channels": (4, 3)},
+    "pc": {"hidden": (10, 10), "activation": "relu"},
+    "ipc": {"hidden": (10, 10), "activation": "relu"},
+}
+
+
+def family_model(family: str, seed: int = 0, latents: int = 12, **changes: object) -> SavedModel:
+    """An untrained model of any family, on images of 8 x 8 pixels, whose neurons are active."""
+    import torch
+
+    from pvae_neuro.models.registry import build_model
+
+    settings = {
+        "family": family, "pixels": SIDE * SIDE, "latents": latents, "image_shape": (SIDE, SIDE),
+        "steps": 8, "beta": 0.1, "input_low": 0.0, "input_high": 1.0,
+        "clamp": "hard", "clamp_u": 3.0, "clamp_du": 3.0,
+        "architecture": ARCHITECTURES.get(family, {}), **changes,
+    }  # fmt: skip
+    generator = torch.Generator().manual_seed(seed)
+    model = build_model(ModelConfig.model_validate(settings), generator, 0.1).to_saved()
+    rng = np.random.default_rng(seed)
+    for name, array in model.arrays.items():
+        # Rates near one, and small steps: busy, and calm enough to stay near float.
+        if name.endswith("initial_potential"):
+            array[...] = rng.uniform(-2.0, 0.0, array.shape)
+        if name.endswith("log_step_size"):
+            array[...] = -3.0
+    return model
+
+
+def family_images(samples: int, seed: int = 1) -> np.ndarray:
+    """Images for :func:`family_model`: a few rows and columns of any brightness."""
+    rng = np.random.default_rng(seed)
+    rows, columns = rng.random((2, samples, SIDE)) * (rng.random((2, samples, SIDE)) < 0.3)
+    return np.clip(rows[:, :, None] + columns[:, None], 0, 1).reshape(samples, -1).astype("float32")

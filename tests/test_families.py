@@ -1,0 +1,150 @@
+"""What holds for every family with circuits of integers, and what is said of the others."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="makes models of every family")
+
+from cli_tools import run_cli  # noqa: E402
+from models import family_images, family_model  # noqa: E402
+from pytorch_words import pytorch_states  # noqa: E402
+
+from pvae_neuro.artifact import load_artifact, program_hash, save_artifact  # noqa: E402
+from pvae_neuro.errors import InputError, ModelFileError  # noqa: E402
+from pvae_neuro.exporters.certify import certify  # noqa: E402
+from pvae_neuro.exporters.lowerings import LOWERINGS, lowering_of, topologies  # noqa: E402
+from pvae_neuro.exporters.quantize import QuantizeConfig, quantize  # noqa: E402
+from pvae_neuro.models.registry import model_names  # noqa: E402
+from pvae_neuro.saved import shipped  # noqa: E402
+from pvae_neuro.saved.model_file import load_model, save_model  # noqa: E402
+from pvae_neuro.saved.shipped import SHIPPED, shipped_figures, shipped_name  # noqa: E402
+from pvae_neuro.sim.engine import get_engine  # noqa: E402
+from pvae_neuro.sim.noise import population_noise  # noqa: E402
+from pvae_neuro.utils.digest import file_sha256  # noqa: E402
+from pvae_neuro.verification.integers import compare  # noqa: E402
+
+FAMILIES = list(dict.fromkeys(family for lowering in LOWERINGS for family in lowering.families))
+CIRCUITS = [(family, name) for family in FAMILIES for name in topologies(family)]
+STEPS, SAMPLES = 12, 4
+each_circuit = pytest.mark.parametrize(("family", "topology"), CIRCUITS)
+
+
+@pytest.fixture(scope="module")
+def network_of():
+    """Integers of a small model, made once for each circuit."""
+    made = {}
+
+    def make(family, topology):
+        if (family, topology) not in made:
+            config = QuantizeConfig(topology)
+            made[family, topology] = quantize(family_model(family), family_images(32), config)
+        return made[family, topology]
+
+    return make
+
+
+def test_every_entry_of_the_table_is_a_family():
+    assert set(FAMILIES) <= set(model_names())
+
+
+@each_circuit
+def test_engines_compute_the_same_integers_within_what_is_proved(network_of, family, topology):
+    network = network_of(family, topology)
+    assert (network.family, network.name) == (family, topology)
+    certify(network)
+    expected, *others = (
+        get_engine(name).run(network, family_images(SAMPLES), STEPS, seed=5, record="full")
+        for name in ("reference", "fast", "onnx")
+    )
+    # Silent networks agree on anything.
+    assert np.ptp(expected[network.code], axis=1).any(axis=1).all()
+    assert np.unique(expected[network.code]).size > 2
+    for other in others:
+        found = compare(network, other.variables, expected.variables)
+        assert found.compared > 0 and found.differing == 0, found.first
+
+
+@each_circuit
+def test_a_file_holds_what_was_written(network_of, family, topology, tmp_path):
+    network = network_of(family, topology)
+    save_artifact(network, family_images(2), tmp_path / "m.onnx")
+    again = load_artifact(tmp_path / "m.onnx").network
+    assert program_hash(again) == program_hash(network)
+    assert (again.family, again.name, again.code) == (family, topology, network.code)
+
+
+@each_circuit
+def test_the_float_circuit_is_the_pytorch_model(family, topology):
+    model, images = family_model(family), family_images(SAMPLES).astype(np.float64)
+    circuit = lowering_of(topology, family).circuit(model, "float64")
+    drawing = [p.name for p in circuit.drawing]
+    steps = range(STEPS + 1)
+    words = {p.name: population_noise(p, 0, steps, range(SAMPLES)) for p in circuit.drawing}
+    states = list(circuit.run(images, words, STEPS))
+    seen = 0.0
+    for step, theirs in enumerate(pytorch_states(model, images, words, drawing, STEPS)):
+        # A step's counts are recorded after the next one.
+        ours = states[step + 1]
+        # A count that differs would move these by .01 and more; rounding moves them by 1e-13.
+        assert np.abs(theirs.z.numpy() - ours[circuit.code]).max() < 1e-9
+        difference = theirs.reconstruction.detach().numpy() - circuit.reconstruct(ours)
+        assert np.abs(difference).max() < 1e-9
+        seen = max(seen, float(np.abs(ours[circuit.code]).max()))
+    assert seen > 0.0
+
+
+@pytest.mark.parametrize("family", sorted(set(model_names()) - set(FAMILIES)))
+def test_other_families_stay_float_and_are_refused_by_name(family, tmp_path, capsys):
+    assert topologies(family) == ()
+    model, images = family_model(family), family_images(16)
+    with pytest.raises(ModelFileError, match=f"family '{family}'.*stays a float model"):
+        quantize(model, images)
+    save_model(model, tmp_path / "m.safetensors")
+    np.save(tmp_path / "x.npy", images)
+    code, out, err = run_cli(
+        capsys, "export", tmp_path / "m.safetensors", "-o", tmp_path / "m.onnx",
+        "--calibrate", tmp_path / "x.npy",
+    )  # fmt: skip
+    assert (code, out) == (2, "")
+    assert f"family '{family}'" in err and "Traceback" not in err
+    assert not (tmp_path / "m.onnx").exists()
+
+
+def test_models_says_which_circuits_a_family_has(capsys):
+    code, out, err = run_cli(capsys, "models", "--json", "-")
+    assert code == 0, err
+    circuits = {row["name"]: tuple(row["circuits"]) for row in json.loads(out)["families"]}
+    assert circuits == {name: topologies(name) for name in model_names()}
+    out = run_cli(capsys, "models")[1]
+    assert out.count("float only") == len(model_names()) - len(FAMILIES)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_model_is_what_was_measured(name):
+    model = load_model(name)
+    assert model.config.family == SHIPPED[name].family
+    figures = shipped_figures()[name]
+    assert figures["sha256"] == file_sha256(shipped.FOLDER / SHIPPED[name].file)
+    assert 0 < figures["mse"] < 10 and 0 < figures["zeros"] < 1
+
+
+def test_shipped_models_are_few_bytes():
+    sizes = [(shipped.FOLDER / model.file).stat().st_size for model in SHIPPED.values()]
+    assert sum(sizes) < 10e6
+    assert {p.name for p in shipped.FOLDER.glob("*.safetensors")} == {
+        model.file for model in SHIPPED.values()
+    }
+
+
+def test_a_shipped_model_is_found_by_its_family():
+    assert {shipped_name(name) for name in ("linear", "ipvae-linear", "mnist")} == {"mnist"}
+    for name, model in SHIPPED.items():
+        assert shipped_name(name) == name
+        assert SHIPPED[shipped_name(model.family)].family == model.family
+        assert shipped_name(name.removeprefix("mnist-")) == name
+    with pytest.raises(InputError, match="did you mean 'linear'"):
+        shipped_name("liner")
