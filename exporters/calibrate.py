@@ -25,15 +25,18 @@ class Calibration:
     Attributes
     ----------
     potential : float
-        Largest membrane potential (log-rate) of the latents.
+        Largest log-rate that any population draws counts from; 0 where none draws.
     count : float
-        Largest spike count.
+        Largest spike count of any population; of what nothing draws, the largest magnitude.
     error : float64 [M]
         Largest absolute reconstruction error per pixel, units of the input.
     images, steps : int
         How many images, and iterations of each.
     largest : dict of str to float64 [n]
         Largest magnitude of each neuron's variable, by ``population.variable``; inputs included.
+    active : float
+        Share of what was inferred that is not zero, over images, neurons and the second half of
+        the iterations.
     """
 
     potential: float
@@ -42,6 +45,7 @@ class Calibration:
     images: int
     steps: int
     largest: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    active: float = 0.0
 
 
 def calibrate(circuit: FloatCircuit, inputs: ArrayLike, seed: int = 0) -> Calibration:
@@ -120,22 +124,43 @@ def _check_variety(images: NDArray[Any]) -> None:
 def _extremes(
     circuit: FloatCircuit, images: NDArray[Any], words: dict[str, NDArray[np.uint16]]
 ) -> Calibration:
-    latents, code = circuit.latents, circuit.code
-    log_rate = None if latents is None else f"{latents.name}.u"
-    starts = [] if latents is None else [v for v in latents.variables if v.name == "u"]
-    potential = max((float(np.max(v.initial)) for v in starts), default=0.0)
-    count = 0.0
+    log_rates, counts = _drawn(circuit)
+    code = circuit.code
+    potential = max((float(np.max(_initial(circuit, name))) for name in log_rates), default=0.0)
+    count, active = 0.0, 0.0
     error = np.abs(images).max(axis=0).astype(np.float64)
     largest: dict[str, NDArray[np.float64]] = {}
-    for state in circuit.run(images, words, CALIBRATION_STEPS):
+    late = range(CALIBRATION_STEPS // 2, CALIBRATION_STEPS)
+    for step, state in enumerate(circuit.run(images, words, CALIBRATION_STEPS)):
         # `np.maximum` keeps what is not a number.
-        if log_rate in state:
-            potential = float(np.maximum(potential, state[log_rate].max()))
-        if code is not None:
-            count = float(np.maximum(count, state[code].max()))
+        for name in log_rates:
+            potential = float(np.maximum(potential, state[name].max()))
+        for name in counts:
+            count = float(np.maximum(count, np.abs(state[name]).max()))
+        if code is not None and step in late:
+            active += float((state[code] != 0).mean()) / len(late)
         if circuit.readout is not None:
             error = np.maximum(error, np.abs(images - circuit.reconstruct(state)).max(axis=0))
         for name, values in state.items():
             reached = np.abs(values).max(axis=0).astype(np.float64)
             largest[name] = np.maximum(largest.get(name, 0.0), reached)
-    return Calibration(potential, count, error, len(images), CALIBRATION_STEPS, largest)
+    return Calibration(potential, count, error, len(images), CALIBRATION_STEPS, largest, active)
+
+
+def _drawn(circuit: FloatCircuit) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Variables that counts are drawn of, and those that hold what was inferred or drawn."""
+    log_rates, counts = list[str](), [] if circuit.code is None else [circuit.code]
+    for p in circuit.drawing:
+        for program in p.programs:
+            draws = {
+                i.result: i.arguments[0] for i in program.instructions if i.operation == "draw"
+            }
+            variables = {v.name for v in p.variables}
+            log_rates += [f"{p.name}.{name}" for name in draws.values() if name in variables]
+            counts += [f"{p.name}.{o.variable}" for o in program.outputs if o.value in draws]
+    return tuple(dict.fromkeys(log_rates)), tuple(dict.fromkeys(counts))
+
+
+def _initial(circuit: FloatCircuit, name: str) -> NDArray[Any]:
+    population, variable = name.split(".")
+    return circuit.population_of[population].variable(variable).initial

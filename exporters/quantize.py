@@ -14,8 +14,9 @@ from pvae_neuro.errors import InputError
 from pvae_neuro.exporters.calibrate import Calibration, calibrate
 from pvae_neuro.exporters.lowerings import lowering_of, topologies
 from pvae_neuro.exporters.scales import LEAST_FRAC_BITS, MOST_FRAC_BITS, Scales
-from pvae_neuro.network import Choice, IntegerNetwork
+from pvae_neuro.network import Choice, FloatCircuit, IntegerNetwork
 from pvae_neuro.network.sampler import largest_potential
+from pvae_neuro.saved.activity import trained_share
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.utils.arguments import check_fields, checked
 from pvae_neuro.utils.show import show
@@ -28,6 +29,10 @@ STANDARD_COUNTS = (15, 31, 63)
 INPUT_FRAC_BITS = 12
 # A clamp of the log-rate that is lower by this much changes the largest rate by 1 %.
 CLAMP_SLACK = 0.01
+# Calibration inputs on which less than this fires, of what does in training, are refused.
+LEAST_ACTIVITY = 0.1
+# Name of the choice that compares the two.
+ACTIVITY = "calibration activity"
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,8 @@ def quantize(
     Raises
     ------
     InputError
-        If an option or the calibration inputs are out of range.
+        If an option or the calibration inputs are out of range, the inputs are all alike or hardly
+        anything fires on them, or ``max_count`` is given and nothing is counted.
     ModelFileError
         If the circuit does not take the model, or its numbers are beyond use.
     CertificateError, NetworkError
@@ -99,24 +105,66 @@ def quantize(
     config = config or QuantizeConfig()
     lowering = lowering_of(config.topology, model.config.family)
     # In float64: the scales must not hang on how a processor rounds.
-    calibration = calibrate(lowering.circuit(model, "float64"), inputs)
-    max_count, choice = _max_count(config, calibration)
+    circuit = lowering.circuit(model, "float64")
+    _check_counts(config, circuit)
+    calibration = calibrate(circuit, inputs)
+    max_count, choices = _max_count(config, calibration) if circuit.drawing else (1, ())
     scales = Scales(
-        config.weight_bits, config.frac_bits, INPUT_FRAC_BITS, max_count, choices=(choice,)
+        config.weight_bits,
+        config.frac_bits,
+        INPUT_FRAC_BITS,
+        max_count,
+        choices=(*choices, *_activity(model, calibration)),
     )
     return lowering.integers(model, scales, calibration)
 
 
-def _max_count(config: QuantizeConfig, calibration: Calibration) -> tuple[int, Choice]:
+def _check_counts(config: QuantizeConfig, circuit: FloatCircuit) -> None:
+    if config.max_count is not None and not circuit.drawing:
+        raise InputError(
+            f"max_count: the circuit {circuit.name!r} draws no counts, so none is the largest; "
+            f"leave it out"
+        )
+
+
+def _activity(model: SavedModel, calibration: Calibration) -> tuple[Choice, ...]:
+    """How much fires on the calibration inputs, against what fires in training.
+
+    Raises
+    ------
+    InputError
+        If hardly anything fires that fires in training: such inputs show no ranges.
+    """
+    trained = trained_share(model.config)
+    if not trained:
+        return ()
+    share = calibration.active / trained
+    if share < LEAST_ACTIVITY:
+        raise InputError(
+            f"calibration inputs: {100 * calibration.active:.2g} % of the latents fire, where "
+            f"{100 * trained:.2g} % fire on the model's training images, so they do not show what "
+            f"potentials and counts are reached; give some tens of images such as the network will "
+            f"see"
+        )
+    why = (
+        f"share of the latents that fire on the calibration inputs, {calibration.active:.3g}, over "
+        f"that on the model's training images, {trained:.3g}"
+    )
+    return (Choice(ACTIVITY, share, why),)
+
+
+def _max_count(config: QuantizeConfig, calibration: Calibration) -> tuple[int, tuple[Choice, ...]]:
     seen = (
         f"largest potential {calibration.potential:.2f} and largest count {calibration.count:.0f} "
         f"on {calibration.images} calibration inputs over {calibration.steps} iterations"
     )
     if config.max_count is not None:
-        return config.max_count, Choice("max_count", config.max_count, f"asked for; {seen}")
+        return config.max_count, (Choice("max_count", config.max_count, f"asked for; {seen}"),)
     reach = (calibration.potential - CLAMP_SLACK) * 2**config.frac_bits
     for count in STANDARD_COUNTS:
         if largest_potential(count, config.frac_bits) >= reach:
-            return count, Choice("max_count", count, f"smallest standard count for the {seen}")
+            why = f"smallest standard count for the {seen}"
+            return count, (Choice("max_count", count, why),)
     largest = STANDARD_COUNTS[-1]
-    return largest, Choice("max_count", largest, f"largest standard count, below the {seen}")
+    why = f"largest standard count, below the {seen}"
+    return largest, (Choice("max_count", largest, why),)

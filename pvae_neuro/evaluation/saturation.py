@@ -107,7 +107,8 @@ def remarks(found: Iterable[Saturation]) -> tuple[str, ...]:
     Log-rates are left out: what a bound of theirs costs shows in the counts at their cap.
     """
     return tuple(
-        f"{each}, {100 * each.share:.2g} %: what lies beyond is lost; calibrate on images like these"
+        f"{each}, {100 * each.share:.2g} %: what lies beyond is lost; calibrate on images like "
+        f"these"
         for each in found
         if each.is_large and not each.is_log_rate
     )

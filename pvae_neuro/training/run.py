@@ -16,9 +16,11 @@ from pvae_neuro.errors import InputError, PvaeNeuroError
 from pvae_neuro.models.base import Model, State, Window, WindowSettings
 from pvae_neuro.models.registry import build_model
 from pvae_neuro.models.sampling.counter_noise import CounterNoise
+from pvae_neuro.saved.activity import KEY
 from pvae_neuro.saved.model_file import Float32, ModelConfig, SavedModel
 from pvae_neuro.training.activity import ActivityCost
 from pvae_neuro.training.config import TrainConfig, TrainOptions, checkpoint_path
+from pvae_neuro.training.firing import firing
 from pvae_neuro.training.progress import Metrics
 from pvae_neuro.training.ranks import Ranks, find_device
 from pvae_neuro.training.state import (
@@ -165,9 +167,17 @@ class TrainingRun:
             self._save()
 
     def to_saved(self) -> SavedModel:
-        """Copy the current model; its provenance records the minutes that the run took."""
+        """Copy the current model.
+
+        Its provenance records the minutes that the run took, and how much the model fires on its
+        training images.
+        """
         minutes = (time.monotonic() - self._began) / 60
-        provenance = {**self.identity.model.training, "minutes": round(minutes, 2)}
+        provenance = {
+            **self.identity.model.training,
+            "minutes": round(minutes, 2),
+            KEY: firing(self.model, self.pixels),
+        }
         return self.model.to_saved(training=provenance)
 
     def _select(self, batch: int) -> Tensor:

@@ -143,7 +143,7 @@ class _Run:
                 c.product(state[f"{c.source}.{c.variable}"], self.weights[c.name])
                 for c in connections
             )
-            scaled = total * 2.0 ** connections[0].exponent
+            scaled = np.asarray(total) * 2.0 ** connections[0].exponent
             known[name] = _nearest(scaled) if rounds else scaled
         program = population.program(activation.program)
         word = words[population.name][:, step] if population.name in words else None
