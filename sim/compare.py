@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pvae_neuro.errors import InputError
 from pvae_neuro.network import Activation, IntegerNetwork
+from pvae_neuro.sim.frames import Frames
 
 Trajectories = Mapping[str, NDArray[Any]]
 """Variables by ``population.variable``, each int [N, T + 1, n]."""
@@ -24,12 +25,14 @@ class Divergence:
     ----------
     population, variable : str
     step : int
-        Place in a recording: 0 to T - 1 for the iterations, T for what ``final`` leaves.
+        Iteration, from 0, within the frame; their number for what ``final`` leaves.
     sample, neuron : int
     a, b : int
         What each run has there.
     final : bool
         Whether it is of what ``final`` leaves.
+    frame : int or None
+        Number of the frame, from 0; None for still images.
     """
 
     population: str
@@ -40,23 +43,27 @@ class Divergence:
     a: int
     b: int
     final: bool = False
+    frame: int | None = None
 
     def __str__(self) -> str:
+        place = when(self.step, self.final, self.frame)
         return (
-            f"{self.population}.{self.variable} differs first {when(self.step, self.final)}, "
+            f"{self.population}.{self.variable} differs first {place}, "
             f"neuron {self.neuron} (sample {self.sample}): {self.a} against {self.b}"
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; ``iteration`` is null for what ``final`` leaves."""
         fields = asdict(self)
-        step, final = fields.pop("step"), fields.pop("final")
-        return {**fields, "iteration": None if final else step + 1}
+        step, final, frame = fields.pop("step"), fields.pop("final"), fields.pop("frame")
+        place = {} if frame is None else {"frame": frame + 1}
+        return {**fields, **place, "iteration": None if final else step + 1}
 
 
-def when(step: int, final: bool) -> str:
-    """A step of a recording in words; iterations are counted from 1."""
-    return "after the last iteration" if final else f"in iteration {step + 1}"
+def when(step: int, final: bool, frame: int | None = None) -> str:
+    """A step of a recording in words; frames and iterations are counted from 1."""
+    words = "after the last iteration" if final else f"in iteration {step + 1}"
+    return words if frame is None else f"{words} on frame {frame + 1}"
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,11 @@ class Comparison:
 
 
 def compare(
-    network: IntegerNetwork, a: Trajectories, b: Trajectories, first_sample: int = 0
+    network: IntegerNetwork,
+    a: Trajectories,
+    b: Trajectories,
+    first_sample: int = 0,
+    frames: Frames | None = None,
 ) -> Comparison:
     """Compare the trajectories of two runs, integer by integer.
 
@@ -90,6 +101,8 @@ def compare(
         The same variables of the same samples.
     first_sample : int
         Index of the first sample, for the result.
+    frames : Frames, optional
+        How the runs went through their frames; by default they are of still images.
 
     Raises
     ------
@@ -118,13 +131,14 @@ def compare(
         return Comparison(0, compared, None)
     step = min(earliest.values())
     candidates = [name for name, found in earliest.items() if found == step]
-    order = computing_order(network, step == steps - 1)
+    frame, iteration, final = (frames or Frames(1, steps - 1)).place(step)
+    order = computing_order(network, final)
     name = min(candidates, key=order.index)
     sample, neuron = np.argwhere(a[name][:, step] != b[name][:, step])[0].tolist()
     population, _, variable = name.partition(".")
     values = int(a[name][sample, step, neuron]), int(b[name][sample, step, neuron])
     first = Divergence(
-        population, variable, step, first_sample + sample, neuron, *values, final=step == steps - 1
+        population, variable, iteration, first_sample + sample, neuron, *values, final, frame
     )
     return Comparison(differing, compared, first)
 

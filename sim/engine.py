@@ -20,10 +20,10 @@ from numpy.typing import ArrayLike, NDArray
 from pvae_neuro.errors import EngineError, EngineUnavailableError, InputError, PvaeNeuroError
 from pvae_neuro.network import CONNECTION_KINDS, OPERATIONS, IntegerNetwork
 from pvae_neuro.sim import readout
+from pvae_neuro.sim.frames import Frames, checked_frames
 from pvae_neuro.sim.noise import LARGEST_INDEX, check_seed, check_whole
 from pvae_neuro.sim.recording import Record, Recorder, Recording, recorded_variables
 from pvae_neuro.utils.arguments import checked
-from pvae_neuro.utils.arrays import real_array
 from pvae_neuro.utils.progress import Advance, shown_advance
 
 MOST_ITERATIONS = 1 << 31
@@ -212,9 +212,10 @@ class Engine(ABC):
         *,
         record: Record = "summary",
         first_sample: int = 0,
+        reset: bool = False,
         progress: Advance | bool | None = None,
     ) -> Recording:
-        """Run a network on images.
+        """Run a network on images, or on frames of inputs that change in time.
 
         Parameters
         ----------
@@ -223,7 +224,7 @@ class Engine(ABC):
             Images inside the declared range, or F frames for each sample; height and width, as
             declared, may stand in place of M. Arrays, nested lists, tensors of torch.
         steps : int
-            Iterations, for each frame; T in all.
+            Iterations n that each frame is held for; T = F n in all.
         seed : int
             Key of the noise.
         record : {"last", "summary", "full"} or list of str
@@ -231,6 +232,9 @@ class Engine(ABC):
             names variables as ``population.variable``.
         first_sample : int
             Index of ``inputs[0]`` in the noise, so that parts of a data set can run anywhere.
+        reset : bool
+            Make every frame a run of its own, from the initial state: frame f (from 0) begins at
+            step f (n + 1) of the noise. Otherwise the state carries over, and steps run on.
         progress : callable, True or False, optional
             Told image-iterations done since the last call; True shows a bar, False nothing. By
             default a terminal shows a bar and a notebook a line now and then.
@@ -257,32 +261,35 @@ class Engine(ABC):
         self.require()
         self.require_support(network)
         x = encode_frames(network, inputs)
-        if x.shape[1] > 1 and not self.has_frames:
+        frames = Frames(x.shape[1], steps, reset)
+        if frames.frames > frames.runs and not self.has_frames:
             raise EngineError(f"engine {self.name} does not run frames that change in time")
-        total = x.shape[1] * steps + 1
-        recorder = Recorder(network, len(x), total, variables, record != "last")
+        recorder = Recorder(network, len(x), frames, variables, record != "last")
         summarized = () if record == "last" else summarized_variables(network)
-        size = self.block_size(network, total, tuple(dict.fromkeys((*variables, *summarized))))
-        with shown_advance(progress, f"engine {self.name}", len(x) * (total - 1)) as advance:
+        kept = tuple(dict.fromkeys((*variables, *summarized)))
+        size = self.block_size(network, frames.steps // frames.runs, kept)
+        with shown_advance(progress, f"engine {self.name}", len(x) * frames.iterations) as advance:
             for first in range(0, len(x), size):
                 part = x[first : first + size]
-                block = Block(
-                    network=network,
-                    inputs=self.encode(network, part),
-                    # Without an input nothing tells frames apart.
-                    iterations=steps if network.encodings else steps * x.shape[1],
-                    samples=range(first_sample + first, first_sample + first + len(part)),
-                    seed=seed,
-                    first_step=0,
-                    record=variables,
-                    advance=advance,
-                )
-                summary = None
-                if summarized:
-                    result, summary = self.run_summarized(block, part)
-                else:
-                    result = self.run_block(block)
-                recorder.add(first, result.last, result.variables, summary)
+                samples = range(first_sample + first, first_sample + first + len(part))
+                for run, (shown, places) in enumerate(frames.parts()):
+                    block = Block(
+                        network=network,
+                        inputs=self.encode(network, part[:, shown]),
+                        # Without an input nothing tells frames apart.
+                        iterations=steps if network.encodings else len(places) - 1,
+                        samples=samples,
+                        seed=seed,
+                        first_step=places.start,
+                        record=variables,
+                        advance=advance,
+                    )
+                    summary = None
+                    if summarized:
+                        result, summary = self.run_summarized(block, part[:, shown])
+                    else:
+                        result = self.run_block(block)
+                    recorder.add(first, result.last, result.variables, summary, run)
         return recorder.finish(self.reconstruct)
 
     def require_support(self, network: IntegerNetwork) -> None:
@@ -302,14 +309,7 @@ def encode_frames(network: IntegerNetwork, inputs: object) -> NDArray[np.int32]:
 
     Height and width, as declared, may stand in place of M.
     """
-    images = real_array("inputs", inputs)
-    declared = network.input
-    shapes = [(declared.size,), *([declared.image_shape] if declared.image_shape else [])]
-    if images.ndim > 2 and images.shape[2:] in shapes and images.size:
-        samples, frames, *shape = images.shape
-        checked = declared.check(images.reshape(-1, *shape))
-        return declared.encode(checked).reshape(samples, frames, declared.size)
-    return declared.encode(declared.check(images))[:, None]
+    return network.input.encode(checked_frames(network.input, inputs))
 
 
 def summarized_variables(network: IntegerNetwork) -> tuple[str, ...]:

@@ -115,9 +115,15 @@ def summarize(
     """
     emitted = np.abs(code[:, :-1])
     error = None if network.readout is None else squared_errors(network, x, values[:, 1:])
-    return Summary(
-        emitted.sum(axis=2, dtype=np.int64),
-        np.count_nonzero(emitted, axis=2).astype(np.int64),
-        np.count_nonzero(emitted == network.largest_code, axis=2).astype(np.int64),
-        error,
+    return Summary(emitted.sum(axis=2, dtype=np.int64), *activity(network, emitted), error)
+
+
+def activity(
+    network: IntegerNetwork, code: NDArray[Any]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How many neurons of a code [..., K] fired, and how many are at the largest: int64 [...]."""
+    largest = np.abs(code) == network.largest_code
+    return (
+        np.count_nonzero(code, axis=-1).astype(np.int64),
+        np.count_nonzero(largest, axis=-1).astype(np.int64),
     )

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from pvae_neuro.errors import InputError
 from pvae_neuro.network import IntegerNetwork
-from pvae_neuro.sim.readout import Summary, error_unit, reconstruct
+from pvae_neuro.sim.frames import Frames
+from pvae_neuro.sim.readout import Summary, activity, error_unit, reconstruct
 from pvae_neuro.sim.trajectory import trajectory_array
 from pvae_neuro.utils.html import html_table
 from pvae_neuro.utils.show import show
@@ -19,18 +20,23 @@ from pvae_neuro.utils.show import show
 Record = Literal["last", "summary", "full"] | Sequence[str]
 Reconstruct = Callable[[IntegerNetwork, NDArray[Any]], NDArray[np.float32]]
 RECORDS = ("last", "summary", "full")
+_NO_ERROR = (
+    "recording: it has no squared error; expected a network with a readout that draws counts, run "
+    "with the record 'summary' or 'full'"
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """What an engine recorded of N samples over T iterations.
+    """What an engine recorded of N samples over T iterations, n on each of F frames.
 
     Attributes
     ----------
     last : dict of str to int [N, n]
         Every variable after the last iteration and ``final``, by ``population.variable``.
     variables : dict of str to int [N, T + 1, n]
-        The variables that were asked for, at the end of each iteration, then after ``final``.
+        The variables that were asked for, at the end of each iteration, then after ``final``. With
+        ``reset`` so for each frame, one frame after the other: [N, F (n + 1), n].
     source : str or None
         ``population.variable`` that the readout reads.
     code : str or None
@@ -48,7 +54,15 @@ class Recording:
         (Not with ``last``.)
     squared_error : int64 [N, T] or None
         Per iteration: sum over pixels of (x - reconstruction)**2 by the counts drawn after it, in
-        units of ``error_unit``; integers, so that engines can be compared exactly.
+        units of ``error_unit``; integers, so that engines can be compared exactly. Of the frame
+        that was shown in the iteration.
+    active_after, saturated_after : int64 [N, R] or None
+        The same as ``active`` and ``saturated`` of the draw after the last iteration of each run: R
+        is 1, or F with ``reset``.
+    frames, hold : int
+        Number of frames F, 1 for still images, and iterations n on each.
+    reset : bool
+        Whether every frame was a run of its own.
     """
 
     last: dict[str, NDArray[Any]]
@@ -63,6 +77,11 @@ class Recording:
     active: NDArray[np.int64] | None = None
     saturated: NDArray[np.int64] | None = None
     squared_error: NDArray[np.int64] | None = None
+    active_after: NDArray[np.int64] | None = None
+    saturated_after: NDArray[np.int64] | None = None
+    frames: int = 1
+    hold: int = 1
+    reset: bool = False
 
     def __repr__(self) -> str:
         said = [f"{self.samples} samples", *(f"{name} {value}" for name, value in self._figures())]
@@ -77,8 +96,10 @@ class Recording:
     def _figures(self) -> list[tuple[str, str]]:
         """Figures of the last iteration, in words."""
         found = []
-        if self.spikes is not None:
-            found.append(("iterations", f"{self.spikes.shape[1]}"))
+        if self.frames > 1:
+            found.append(("frames", f"{self.frames} of {self.hold} iterations"))
+        else:
+            found.append(("iterations", f"{self.hold}"))
         if self.squared_error is not None:
             found.append(("MSE", f"{self.mse[-1]:.4g}"))
         if self.code is not None:
@@ -136,13 +157,54 @@ class Recording:
             If the network has no readout, or the figures of iterations were not recorded.
         """
         if self.squared_error is None:
-            raise InputError(
-                "recording: it has no squared error; expected a network with a readout that draws "
-                "counts, run with the record 'summary' or 'full'"
-            )
+            raise InputError(_NO_ERROR)
         # In floats: the error of each sample fits 64 bits, their sum need not.
         mean: NDArray[np.float64] = self.squared_error.mean(axis=0, dtype=np.float64)
         return mean * self.error_unit
+
+    @property
+    def held(self) -> Frames:
+        """How the run went through its frames."""
+        return Frames(self.frames, self.hold, self.reset)
+
+    @property
+    def frame_mse(self) -> NDArray[np.float64]:
+        """The squared error :attr:`mse` after the last iteration on each frame: float64 [F]."""
+        ends: NDArray[np.float64] = self.held.at_ends(self.mse)
+        return ends
+
+    @property
+    def frame_spikes(self) -> NDArray[np.int64]:
+        """Spikes on each frame: int64 [N, F].
+
+        Raises
+        ------
+        InputError
+            If the network has no code, or the figures of iterations were not recorded.
+        """
+        if self.spikes is None or self.code is None:
+            raise InputError(
+                "recording: it has no spikes; expected a network with a readout, run with the "
+                "record 'summary' or 'full'"
+            )
+        total: NDArray[np.int64] = self.held.by_frame(self.spikes).sum(axis=-1)
+        return total
+
+    @property
+    def settling(self) -> NDArray[np.int64]:
+        """Iterations on each frame after which its squared error has settled: int64 [N, F].
+
+        The first that ends a window of 16 iterations, within the frame, over which the error fell
+        by less than 1 %; :attr:`hold` where there is none.
+
+        Raises
+        ------
+        InputError
+            As for :attr:`mse`.
+        """
+        if self.squared_error is None:
+            raise InputError(_NO_ERROR)
+        return self.held.settling(self.squared_error)
 
     @property
     def potential(self) -> NDArray[np.float32]:
@@ -225,8 +287,8 @@ class Recorder:
     Parameters
     ----------
     network : IntegerNetwork
-    samples, steps : int
-        N, and T + 1.
+    samples : int
+    frames : Frames
     variables : tuple of str
         To record at every step.
     summary : bool
@@ -237,22 +299,24 @@ class Recorder:
         self,
         network: IntegerNetwork,
         samples: int,
-        steps: int,
+        frames: Frames,
         variables: tuple[str, ...],
         summary: bool,
     ) -> None:
-        self._network = network
+        self._network, self._frames = network, frames
         sizes = {name: _size(network, name) for name in network.variables}
         self._last = {
             name: np.zeros((samples, size), variable_dtype(network, name))
             for name, size in sizes.items()
         }
         self._variables = {
-            name: trajectory_array((samples, steps, sizes[name]), variable_dtype(network, name))
+            name: trajectory_array(
+                (samples, frames.steps, sizes[name]), variable_dtype(network, name)
+            )
             for name in variables
         }
-        shape = (samples, steps - 1)
-        self._summary = [np.zeros(shape, np.int64) for _ in range(4)] if summary else None
+        shapes = [(samples, frames.iterations)] * 4 + [(samples, frames.runs)] * 2
+        self._summary = [np.zeros(shape, np.int64) for shape in shapes] if summary else None
         self._has_error = network.readout is not None
 
     def add(
@@ -261,17 +325,25 @@ class Recorder:
         last: dict[str, NDArray[Any]],
         variables: dict[str, NDArray[Any]],
         summary: Summary | None,
+        run: int = 0,
     ) -> None:
-        """Take a block of samples whose first one has the row ``first``."""
+        """Take a run of a block of samples whose first one has the row ``first``."""
         rows = slice(first, first + len(next(iter(last.values()))))
         for name, array in self._last.items():
             array[rows] = last[name]
+        steps, iterations = (
+            slice(run * total // self._frames.runs, (run + 1) * total // self._frames.runs)
+            for total in (self._frames.steps, self._frames.iterations)
+        )
         for name, array in self._variables.items():
-            array[rows] = variables[name]
-        if self._summary is not None and summary is not None:
-            for array, values in zip(self._summary, summary, strict=True):
-                if values is not None:
-                    array[rows] = values
+            array[rows, steps] = variables[name]
+        if self._summary is None or summary is None or self._network.code is None:
+            return
+        for array, values in zip(self._summary, summary, strict=False):
+            if values is not None:
+                array[rows, iterations] = values
+        active, saturated = activity(self._network, last[self._network.code])
+        self._summary[4][rows, run], self._summary[5][rows, run] = active, saturated
 
     def finish(
         self,
@@ -281,7 +353,7 @@ class Recorder:
         network = self._network
         readout = network.readout
         source = None if readout is None else f"{readout.population}.{readout.variable}"
-        spikes, active, saturated, error = self._summary or (None,) * 4
+        spikes, active, saturated, error, *after = self._summary or (None,) * 6
         log_rate, log_rate_unit = _log_rate(network)
         return Recording(
             last=self._last,
@@ -296,6 +368,9 @@ class Recorder:
             active=active,
             saturated=saturated,
             squared_error=error if self._has_error else None,
+            active_after=after[0],
+            saturated_after=after[1],
+            **vars(self._frames),
         )
 
 

@@ -67,7 +67,7 @@ def calls(folder: Path) -> dict[str, dict[str, Any]]:
         "engine_names": {},
         "evaluate": {
             "subject": NETWORK, "inputs": IMAGES, "steps": 2, "seed": 0, "engine": "reference",
-            "progress": False, "dtype": "float32",
+            "reset": False, "progress": False, "dtype": "float32",
         },
         "experiment_names": {},
         "export_model": {
@@ -116,7 +116,7 @@ def calls(folder: Path) -> dict[str, dict[str, Any]]:
         },
         "verify": {
             "network": NETWORK, "model": MODEL, "inputs": IMAGES, "steps": 2, "seed": 0,
-            "engines": ("reference",), "tolerances": None, "progress": False,
+            "engines": ("reference",), "tolerances": None, "reset": False, "progress": False,
         },
         "write_report": {
             "path": folder / "r.html", "reports": [], "title": "Parity report", "origin": None,

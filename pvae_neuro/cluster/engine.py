@@ -112,6 +112,7 @@ class ScheduledEngine(Engine):
         *,
         record: Record = "summary",
         first_sample: int = 0,
+        reset: bool = False,
         progress: Advance | bool | None = None,
     ) -> Recording:
         """Run a network on images; see :meth:`Engine.run`. Progress is told part by part."""
@@ -126,7 +127,7 @@ class ScheduledEngine(Engine):
         size = self._block or self._part_size(network, samples, frames * steps, variables)
         starts = range(0, samples, size)
         calls = (
-            (images[first : first + size], steps, seed, record, first_sample + first)
+            (images[first : first + size], steps, seed, record, first_sample + first, reset)
             for first in starts
         )
         gathered = _Gathered(samples)

@@ -59,6 +59,7 @@ def run_part(
     seed: int,
     record: Record,
     first_sample: int,
+    reset: bool,
 ) -> Recording:
     """Run a part of the samples; see :meth:`Engine.run`.
 
@@ -70,9 +71,11 @@ def run_part(
     steps, seed : int
     record : {"last", "summary", "full"} or list of str
     first_sample : int
+    reset : bool
     """
     network, engine = subject
     runner = get_engine(engine) if isinstance(engine, str) else engine
     return runner.run(
-        network, images, steps, seed, record=record, first_sample=first_sample, progress=False
-    )
+        network, images, steps, seed,
+        record=record, first_sample=first_sample, reset=reset, progress=False,
+    )  # fmt: skip

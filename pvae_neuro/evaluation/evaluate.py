@@ -14,11 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 from pvae_neuro.errors import InputError
 from pvae_neuro.evaluation.figures import (
     Figures,
+    ImageFigures,
     Images,
     Sums,
+    frame_variances,
     of_circuit,
     of_recording,
-    variance_about_mean_image,
 )
 from pvae_neuro.exporters.lowerings import float_circuit_of
 from pvae_neuro.models.registry import model_from_saved
@@ -26,9 +27,9 @@ from pvae_neuro.network import FloatCircuit, IntegerNetwork
 from pvae_neuro.network.interpreter import Values
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.sim.engine import MOST_ITERATIONS, Engine, fastest_engine, get_engine
+from pvae_neuro.sim.frames import Frames, checked_frames
 from pvae_neuro.sim.noise import check_seed, check_whole, population_noise
 from pvae_neuro.utils.arguments import checked
-from pvae_neuro.utils.arrays import real_array
 from pvae_neuro.utils.progress import Advance, no_advance, shown_advance
 
 SAMPLES_PER_BLOCK = 250
@@ -51,18 +52,23 @@ class Evaluation(Figures):
     Attributes
     ----------
     samples, steps, seed : int
+        ``steps`` are the iterations on each frame.
     engine : str
         ``float`` for the float model.
+    reset : bool
+        Whether every frame was a run of its own.
     """
 
     samples: int
     steps: int
     seed: int
     engine: str
+    reset: bool = False
 
     def __repr__(self) -> str:
+        shown = "images" if self.frames == 1 else f"sequences of {self.frames} frames"
         return (
-            f"<Evaluation on {self.engine}: {self.samples} images, {self.steps} iterations, "
+            f"<Evaluation on {self.engine}: {self.samples} {shown}, {self.steps} iterations, "
             f"{self._in_words()}>"
         )
 
@@ -73,8 +79,11 @@ class Evaluation(Figures):
             "samples": self.samples,
             "steps": self.steps,
             "seed": self.seed,
+            "frames": self.frames,
+            "reset": self.reset,
             **self.curves(),
             "final": self.final(),
+            "by_frame": self.by_frame(),
         }
 
 
@@ -86,6 +95,7 @@ def evaluate(
     steps: int = 128,
     seed: int = 0,
     engine: str | Engine | None = None,
+    reset: bool = False,
     progress: Advance | bool | None = None,
     dtype: Literal["float32", "float64"] = "float32",
 ) -> Evaluation:
@@ -98,14 +108,17 @@ def evaluate(
     Parameters
     ----------
     subject : SavedModel or IntegerNetwork
-    inputs : array_like [N, M] or [N, H, W]
-        Images in the declared range.
+    inputs : array_like [N, M], or [N, F, M]
+        Images in the declared range, or F frames for each sample; height and width, as declared,
+        may stand in place of M.
     steps : int
-        Iterations.
+        Iterations that each image or frame is held for.
     seed : int
     engine : str or Engine, optional
         For an integer network; by default the fastest that works here. A float model runs on the
         workers of a scheduled engine, and on no other.
+    reset : bool
+        Make every frame a run of its own; otherwise the state carries over.
     progress : callable, True or False, optional
         Told image-iterations done since the last call; True shows a bar, False nothing. By default
         a terminal shows a bar and a notebook a line now and then.
@@ -125,20 +138,23 @@ def evaluate(
     """
     steps = check_whole("steps", steps, 1, MOST_ITERATIONS)
     seed = check_seed(seed)
-    given = np.atleast_1d(real_array("inputs", inputs))
-    with shown_advance(progress, "evaluate", steps * len(given)) as tell:
+    integers = isinstance(subject, IntegerNetwork)
+    declared = subject.input if integers else subject.config.declared_input
+    images = checked_frames(declared, inputs)
+    held = Frames(images.shape[1], steps, reset)
+    with shown_advance(progress, "evaluate", held.iterations * len(images)) as tell:
         if isinstance(subject, IntegerNetwork):
-            images = subject.input.check(given)
             runner = _loaded(engine, subject)
-            sums = _run_engine(runner, subject, images, steps, seed, tell)
-            return _summarized(sums, images, steps, seed, runner.name)
+            sums = _run_engine(runner, subject, images, held, seed, tell)
+            return _summarized(sums, images, held, seed, runner.name)
         circuit = float_circuit_of(subject, dtype)
         workers = _workers(subject, engine, circuit is not None)
+        floats = images.astype(np.float32)
         if circuit is None:
-            return _evaluate_in_pytorch(subject, given, steps, seed, tell)
-        floats = circuit.input.floats(given)
-        sums = _run_float(circuit, floats, steps, seed, workers, tell)
-        return _summarized(sums, floats, steps, seed, "float")
+            sums = _run_in_pytorch(subject, floats, held, seed, tell)
+        else:
+            sums = _run_float(circuit, floats, held, seed, workers, tell)
+        return _summarized(sums, floats, held, seed, "float")
 
 
 def _loaded(engine: str | Engine | None, network: IntegerNetwork) -> Engine:
@@ -160,43 +176,64 @@ def _workers(model: SavedModel, engine: str | Engine | None, lowered: bool) -> W
     )
 
 
-def _summarized(sums: Sums, images: Images, steps: int, seed: int, engine: str) -> Evaluation:
-    figures = sums.figures(variance_about_mean_image(images))
-    return Evaluation(**vars(figures), samples=len(images), steps=steps, seed=seed, engine=engine)
+def _summarized(sums: Sums, images: Images, held: Frames, seed: int, engine: str) -> Evaluation:
+    figures = sums.figures(frame_variances(images))
+    return Evaluation(
+        **vars(figures),
+        samples=len(images),
+        steps=held.hold,
+        seed=seed,
+        engine=engine,
+        reset=held.reset,
+    )
 
 
-def _evaluate_in_pytorch(
-    model: SavedModel, inputs: ArrayLike, steps: int, seed: int, progress: Advance
-) -> Evaluation:
+class _Shown:
+    """Frames [N, F, M] as inference in PyTorch takes them."""
+
+    def __init__(self, images: NDArray[np.float32], hold: int) -> None:
+        self._images, self.steps_per_frame = images, hold
+
+    def frame(self, t: int) -> NDArray[np.float32]:
+        return self._images[:, t]
+
+
+def _run_in_pytorch(
+    model: SavedModel, images: NDArray[np.float32], held: Frames, seed: int, progress: Advance
+) -> Sums:
     # Built first: it says what to install where torch is missing.
     module = model_from_saved(model)
     from pvae_neuro.evaluation.infer import infer
 
-    trace = infer(module, inputs, steps, seed, progress=progress)
-    return Evaluation(
-        mse=trace.mse,
-        r2=trace.r2,
-        r2_mean_image=trace.r2_mean_image,
-        zeros=trace.zeros,
-        capped=np.full(steps, np.nan),
-        samples=len(trace.z),
-        steps=steps,
-        seed=seed,
-        engine="float",
-    )
+    shape = len(images), held.iterations
+    found = ImageFigures(np.zeros(shape), np.zeros(shape), np.full(shape, np.nan), np.zeros(shape))
+
+    def observe(step: int, block: slice, result: Any) -> None:
+        frame = images[block, step // held.hold]
+        residual = frame - result.reconstruction.cpu().numpy()
+        z = result.z.cpu().numpy()
+        found.error[block, step] = np.square(residual, dtype=np.float64).sum(axis=1)
+        found.zeros[block, step] = (z == 0).mean(axis=1)
+        found.spikes[block, step] = np.abs(z).sum(axis=1)
+
+    infer(
+        module, _Shown(images, held.hold), held.iterations, seed,
+        restart=held.reset, observe=observe, progress=progress,
+    )  # fmt: skip
+    return Sums.of(found, images, held)
 
 
 def _run_float(
     circuit: FloatCircuit,
     images: NDArray[np.float32],
-    steps: int,
+    held: Frames,
     seed: int,
     workers: Workers | None,
     progress: Advance,
 ) -> Sums:
     """Evaluate a float circuit, here or on workers."""
     starts = range(0, len(images), SAMPLES_PER_BLOCK)
-    calls = ((images[first : first + SAMPLES_PER_BLOCK], first, steps, seed) for first in starts)
+    calls = ((images[first : first + SAMPLES_PER_BLOCK], first, held, seed) for first in starts)
     found: dict[int, Sums] = {}
     if workers is None:
         run = partial(float_block, circuit, progress=progress)
@@ -204,7 +241,7 @@ def _run_float(
     else:
         for place, block in workers.map(float_block, circuit, calls):
             found[place] = block
-            progress(steps * min(SAMPLES_PER_BLOCK, len(images) - starts[place]))
+            progress(held.iterations * min(SAMPLES_PER_BLOCK, len(images) - starts[place]))
     # Added in the order of the samples, so that workers cannot change a bit of the sum.
     return reduce(add, (found[place] for place in range(len(starts))))
 
@@ -213,7 +250,7 @@ def float_block(
     circuit: FloatCircuit,
     images: NDArray[np.float32],
     first_sample: int,
-    steps: int,
+    held: Frames,
     seed: int,
     progress: Advance = no_advance,
 ) -> Sums:
@@ -222,33 +259,37 @@ def float_block(
     Parameters
     ----------
     circuit : FloatCircuit
-    images : float32 [B, M]
+    images : float32 [B, F, M]
     first_sample : int
         Index of ``images[0]`` in the noise.
-    steps, seed : int
+    held : Frames
+    seed : int
     progress : callable
         Told image-iterations done since the last call.
     """
     places = range(first_sample, first_sample + len(images))
-    words = {p.name: population_noise(p, seed, range(steps + 1), places) for p in circuit.drawing}
+    words = {p.name: population_noise(p, seed, range(held.steps), places) for p in circuit.drawing}
+    ends = {steps.stop - 1 for _, steps in held.parts()}
 
     def observe(step: int, _: Values) -> None:
-        if step < steps:
+        if step not in ends:
             progress(len(images))
 
-    return Sums.of(of_circuit(circuit, images, words, steps, observe=observe), images)
+    return Sums.of(of_circuit(circuit, images, words, held, observe=observe), images, held)
 
 
 def _run_engine(
     engine: Engine,
     network: IntegerNetwork,
     images: Images,
-    steps: int,
+    held: Frames,
     seed: int,
     progress: Advance,
 ) -> Sums:
-    recording = engine.run(network, images, steps, seed, record="summary", progress=progress)
-    found = of_recording(network, recording)
+    recording = engine.run(
+        network, images, held.hold, seed, record="summary", reset=held.reset, progress=progress
+    )
+    found = of_recording(recording)
     if found is None:
         raise InputError(f"evaluate: the network {network.name!r} has no readout to evaluate")
-    return Sums.of(found, images)
+    return Sums.of(found, images, held)

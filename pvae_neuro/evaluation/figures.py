@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pvae_neuro.errors import InputError
-from pvae_neuro.network import FloatCircuit, IntegerNetwork
+from pvae_neuro.network import FloatCircuit
 from pvae_neuro.network.float_circuit import Words
 from pvae_neuro.network.interpreter import Values
+from pvae_neuro.sim.frames import Frames
 from pvae_neuro.sim.recording import Recording
 
 Floats = NDArray[np.float64]
@@ -30,7 +31,9 @@ IMAGES_PER_PART = 4096
 
 @dataclass(frozen=True, eq=False)
 class Figures:
-    """Figures per iteration, by the counts drawn after it, over all images.
+    """Figures per iteration, by the counts drawn after it, over all samples.
+
+    There are T iterations, n on each of F frames; a still image is one frame.
 
     Attributes
     ----------
@@ -47,6 +50,11 @@ class Figures:
     capped : float64 [T]
         Share of counts that are the largest that can be drawn, or would be above it; NaN where
         there is no largest.
+    spikes : float64 [F]
+        Sum of the counts of a sample on each frame.
+    settling : float64 [F]
+        Iterations after which the squared error of a sample has settled on each frame; see
+        :meth:`~pvae_neuro.sim.frames.Frames.settling`.
     """
 
     mse: Floats
@@ -54,6 +62,8 @@ class Figures:
     r2_mean_image: Floats
     zeros: Floats
     capped: Floats
+    spikes: Floats
+    settling: Floats
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} over {len(self.mse)} iterations: {self._in_words()}>"
@@ -62,67 +72,103 @@ class Figures:
         last = self.final()
         return f"MSE {last['mse']:.4g}, R² {last['r2']:.3g}, zeros {last['zeros']:.1%}"
 
+    @property
+    def frames(self) -> int:
+        """Number of frames F."""
+        return len(self.spikes)
+
     def final(self) -> dict[str, float]:
-        """Figures after the last iteration, by name."""
-        return {field.name: float(getattr(self, field.name)[-1]) for field in fields(Figures)}
+        """Figures after the last iteration, by name; of several frames their means."""
+        return {name: _defined_mean(values) for name, values in self._at_ends().items()}
 
     def curves(self) -> dict[str, list[float]]:
         """Figures of every iteration, by name."""
-        return {field.name: getattr(self, field.name).tolist() for field in fields(Figures)}
+        return {name: getattr(self, name).tolist() for name in CURVES}
+
+    def by_frame(self) -> dict[str, list[float]]:
+        """Figures after the last iteration on each frame, spikes and settling, by name."""
+        found = {**self._at_ends(), "spikes": self.spikes, "settling": self.settling}
+        return {name: values.tolist() for name, values in found.items()}
+
+    def _at_ends(self) -> dict[str, Floats]:
+        hold = len(self.mse) // self.frames
+        return {name: getattr(self, name)[hold - 1 :: hold] for name in CURVES}
+
+
+CURVES = ("mse", "r2", "r2_mean_image", "zeros", "capped")
+"""Figures of every iteration."""
+
+
+def _defined_mean(values: Floats) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
 @dataclass(frozen=True, eq=False)
 class ImageFigures:
-    """Figures of each image and iteration, by the counts drawn after it: float64 [B, T].
+    """Figures of each sample and iteration, by the counts drawn after it: float64 [B, T].
 
     Attributes
     ----------
     error, zeros, capped : float64 [B, T]
         Squared error summed over pixels, share of silent neurons, share of counts at the cap.
+    spikes : float64 [B, T]
+        Sum of the counts drawn in the iteration.
     """
 
     error: Floats
     zeros: Floats
     capped: Floats
+    spikes: Floats
 
 
-def of_recording(network: IntegerNetwork, recording: Recording) -> ImageFigures | None:
+def of_recording(recording: Recording) -> ImageFigures | None:
     """Figures of a run on an engine; None where the network has no readout."""
-    error, active, saturated = recording.squared_error, recording.active, recording.saturated
-    if error is None or active is None or saturated is None or recording.code is None:
+    error, spikes, code = recording.squared_error, recording.spikes, recording.code
+    if error is None or spikes is None or code is None:
         return None
-    # The last counts end the list: their figures belong to the last iteration.
-    counts = np.abs(recording.inferred)
-    last = np.count_nonzero(counts, axis=1), (counts == network.largest_code).sum(axis=1)
+    neurons, held = recording.last[code].shape[1], recording.held
     shares = [
-        np.concatenate([each[:, 1:], final[:, None]], axis=1) / counts.shape[1]
-        for each, final in zip((active, saturated), last, strict=True)
+        _drawn_after(held, during, after) / neurons
+        for during, after in (
+            (recording.active, recording.active_after),
+            (recording.saturated, recording.saturated_after),
+        )
     ]
-    return ImageFigures(error * recording.error_unit, 1.0 - shares[0], shares[1])
+    return ImageFigures(
+        error * recording.error_unit, 1.0 - shares[0], shares[1], spikes.astype(np.float64)
+    )
+
+
+def _drawn_after(held: Frames, during: Any, after: Any) -> NDArray[Any]:
+    """Figures of the draws after each iteration [B, T]: in the next one, or at a run's end."""
+    of_runs = during.reshape(len(during), held.runs, -1)[..., 1:]
+    return np.concatenate([of_runs, after[..., None]], axis=-1).reshape(during.shape)
 
 
 def of_circuit(
     circuit: FloatCircuit,
     images: Images,
     words: Words,
-    steps: int,
+    held: Frames,
     *,
     largest: int | None = None,
     observe: Callable[[int, Values], None] | None = None,
 ) -> ImageFigures:
-    """Run a float circuit with a readout on a block of images.
+    """Run a float circuit with a readout on a block of samples.
 
     Parameters
     ----------
     circuit : FloatCircuit
-    images : float [B, M]
-    words : dict of str to uint16 [B, T + 1, n]
-    steps : int
-        Iterations T.
+    images : float [B, F, M]
+    words : dict of str to uint16 [B, S, n]
+        Of every step of the run.
+    held : Frames
+        How the run goes through the frames.
     largest : int, optional
         Largest code of the network that it is compared with.
     observe : callable, optional
-        Shown each step, from 0 to T, and the circuit's state after it.
+        Shown each step, from 0 to S - 1, and the circuit's state after it.
 
     Raises
     ------
@@ -132,73 +178,92 @@ def of_circuit(
     if circuit.readout is None or circuit.code is None:
         raise InputError(f"the circuit {circuit.name!r} has no readout to evaluate")
     x = np.asarray(images, circuit.dtype)
-    found = ImageFigures(*(np.zeros((len(x), steps)) for _ in range(3)))
-    for step, state in enumerate(circuit.run(x, words, steps)):
-        # The counts that one iteration begins with read out the one before.
-        if step:
-            counts = state[circuit.code]
-            residual = x - circuit.reconstruct(state)
-            found.error[:, step - 1] = np.square(residual, dtype=np.float64).sum(axis=1)
-            found.zeros[:, step - 1] = (counts == 0).mean(axis=1)
-            found.capped[:, step - 1] = (
-                np.nan if largest is None else (np.abs(counts) >= largest).mean(axis=1)
-            )
-        if observe is not None:
-            observe(step, state)
+    found = ImageFigures(*(np.zeros((len(x), held.iterations)) for _ in range(4)))
+    for run, (shown, places) in enumerate(held.parts()):
+        own = {name: w[:, places.start : places.stop] for name, w in words.items()}
+        states = circuit.run(x[:, shown], own, len(places) - 1)
+        for step, state in zip(places, states, strict=True):
+            counts = np.abs(state[circuit.code])
+            # Each earlier run has had a step more than it had iterations.
+            iteration = step - run
+            # The counts that one iteration begins with read out the one before.
+            if step > places.start:
+                residual = x[:, (iteration - 1) // held.hold] - circuit.reconstruct(state)
+                found.error[:, iteration - 1] = np.square(residual, dtype=np.float64).sum(axis=1)
+                found.zeros[:, iteration - 1] = (counts == 0).mean(axis=1)
+                found.capped[:, iteration - 1] = (
+                    np.nan if largest is None else (counts >= largest).mean(axis=1)
+                )
+            if step < places.stop - 1:
+                found.spikes[:, iteration] = counts.sum(axis=1)
+            if observe is not None:
+                observe(step, state)
     return found
 
 
 @dataclass(frozen=True, eq=False)
 class Sums:
-    """Figures summed over images, which add up over blocks and seeds.
+    """Figures summed over samples, which add up over blocks and seeds.
 
     Attributes
     ----------
-    images, textured : int
-        How many images, and how many of them are not flat.
+    images : int
+        How many samples.
+    textured : float64 [T]
+        How many of their images are not flat.
     error, explained, zeros, capped : float64 [T]
         ``explained`` is 1 - squared error / variance within the image, of the textured ones.
+    spikes, settling : float64 [F]
     """
 
     images: int
-    textured: int
+    textured: Floats
     error: Floats
     explained: Floats
     zeros: Floats
     capped: Floats
+    spikes: Floats
+    settling: Floats
 
     @classmethod
-    def of(cls, found: ImageFigures, images: Images) -> Sums:
-        """Sum over the images that the figures are of."""
-        within = variance_within(images)
+    def of(cls, found: ImageFigures, images: Images, held: Frames) -> Sums:
+        """Sum over the samples that the figures are of; their images are [B, F, M]."""
+        within = variance_within(images.reshape(-1, images.shape[-1])).reshape(images.shape[:2])
+        within = np.repeat(within, held.hold, axis=1)
         textured = within > 0
-        share = found.error[textured] / within[textured, None]
+        share = np.divide(found.error, within, where=textured, out=np.ones_like(within))
         return cls(
             len(images),
-            int(textured.sum()),
+            textured.sum(axis=0, dtype=np.float64),
             found.error.sum(axis=0),
             (1.0 - share).sum(axis=0),
             found.zeros.sum(axis=0),
             found.capped.sum(axis=0),
+            held.by_frame(found.spikes).sum(axis=(0, 2)),
+            held.settling(found.error).sum(axis=0, dtype=np.float64),
         )
 
     def __add__(self, other: Sums) -> Sums:
         return Sums(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
-    def figures(self, variance: float) -> Figures:
-        """Means over the images, which have this variance about their mean image."""
+    def figures(self, variances: Floats) -> Figures:
+        """Means over the samples, whose frames have these variances about their means, [F]."""
         mse = self.error / self.images
+        about_mean = np.repeat(variances, len(mse) // len(variances))
         return Figures(
             mse=mse,
             r2=_share(self.explained, self.textured),
-            r2_mean_image=1.0 - _share(mse, variance),
+            r2_mean_image=1.0 - _share(mse, about_mean),
             zeros=self.zeros / self.images,
             capped=self.capped / self.images,
+            spikes=self.spikes / self.images,
+            settling=self.settling / self.images,
         )
 
 
-def _share(part: Floats, whole: float) -> Floats:
-    return part / whole if whole > 0 else np.full(len(part), np.nan)
+def _share(part: Floats, whole: Floats) -> Floats:
+    """``part / whole``; NaN where the whole is nothing."""
+    return part / np.where(whole > 0, whole, np.nan)
 
 
 def variance_within(images: Images) -> Floats:
@@ -210,6 +275,11 @@ def variance_within(images: Images) -> Floats:
         # The mean of equal numbers need not be that number.
         found[part] = np.where(x.max(axis=1) == x.min(axis=1), 0.0, squares)
     return found
+
+
+def frame_variances(images: Images) -> Floats:
+    """:func:`variance_about_mean_image` of each frame of images [N, F, M]: [F]."""
+    return np.array([variance_about_mean_image(frame) for frame in images.swapaxes(0, 1)])
 
 
 def variance_about_mean_image(images: Images) -> float:

@@ -70,11 +70,12 @@ class FloatCircuit(Circuit):
 
         Parameters
         ----------
-        images : float [B, M]
+        images : float [B, M] or [B, F, M]
+            Still images, or F frames, each held for the same number of iterations.
         words : dict of str to uint16 [B, T + 1, n]
             Random words of each population that draws; the last ones are for ``final``.
         iterations : int, optional
-            T; needed where no population draws, otherwise the words say it.
+            T, of all frames; needed where no population draws, otherwise the words say it.
 
         Yields
         ------
@@ -84,8 +85,8 @@ class FloatCircuit(Circuit):
         Raises
         ------
         NetworkError
-            If the words of a population that draws are missing, or no number of iterations is
-            given.
+            If the words of a population that draws are missing, no number of iterations is given,
+            or it does not divide into the frames.
         """
         for population in self.drawing:
             if population.name not in words:
@@ -99,8 +100,19 @@ class FloatCircuit(Circuit):
                 f"{sorted(n - 1 for n in lengths)}"
             )
         steps = lengths.pop()
-        run = _Run(self, np.asarray(images, self.dtype))
+        shown = np.asarray(images, self.dtype)
+        frames = shown if shown.ndim == 3 else shown[:, None]
+        hold, rest = divmod(steps - 1, frames.shape[1])
+        if rest:
+            raise NetworkError(
+                f"{self.name}: expected a multiple of {frames.shape[1]} iterations, one number for "
+                f"each frame, got {steps - 1}"
+            )
+        run = _Run(self, len(frames))
+        run.show(frames[:, 0])
         for step in range(steps - 1):
+            if step and step % hold == 0:
+                run.show(frames[:, step // hold])
             for activation in self.iteration:
                 run.activate(activation, words, step)
             yield dict(run.state)
@@ -127,7 +139,7 @@ class _Run:
     """State of one run. What overflows becomes infinite, and clamps take it."""
 
     @np.errstate(over="ignore")
-    def __init__(self, circuit: FloatCircuit, images: NDArray[Any]) -> None:
+    def __init__(self, circuit: FloatCircuit, samples: int) -> None:
         self.circuit = circuit
         self.state: Values = {}
         # In the circuit's own type, so that a literal does not widen what it meets.
@@ -138,12 +150,16 @@ class _Run:
         for population in circuit.populations:
             for variable in population.variables:
                 self.state[f"{population.name}.{variable.name}"] = np.broadcast_to(
-                    np.asarray(variable.initial, circuit.dtype), (len(images), population.size)
+                    np.asarray(variable.initial, circuit.dtype), (samples, population.size)
                 )
-        for encoding in circuit.encodings:
+
+    @np.errstate(over="ignore")
+    def show(self, images: NDArray[Any]) -> None:
+        """Set the inputs from images [B, M]."""
+        for encoding in self.circuit.encodings:
             value = images
             if encoding.weight is not None:
-                value = images @ np.asarray(encoding.weight, circuit.dtype).T
+                value = images @ np.asarray(encoding.weight, self.circuit.dtype).T
             self.state[f"{encoding.population}.{encoding.variable}"] = value
 
     @np.errstate(over="ignore")

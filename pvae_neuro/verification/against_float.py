@@ -1,6 +1,7 @@
 """Compare integers with the float circuit, under the same random words.
 
-**Figures.** A figure of an image is its mean over seeds. The MSE of the integers is compared with
+**Figures.** A figure of an image is its mean over seeds; of a sequence of frames, its mean over the
+last iterations on each frame too. The MSE of the integers is compared with
 float's as a ratio of means over images, zeros as a difference of such means.
 
 **Standard errors.** Both trajectories of an image and seed share every random word, so their errors
@@ -31,8 +32,9 @@ from pvae_neuro.evaluation.figures import (
     ImageFigures,
     Images,
     Sums,
-    variance_about_mean_image,
+    frame_variances,
 )
+from pvae_neuro.sim.frames import Frames
 from pvae_neuro.utils.arguments import check_fields
 from pvae_neuro.verification.outcomes import FAILED, PASSED, UNDECIDED
 
@@ -53,6 +55,8 @@ class Tolerances:
         below is no fault.
     zeros_points : float
         Share of silent neurons after the last iteration, to either side, in percentage points.
+
+    Of inputs that change in time both are means over the last iterations on all frames.
 
     Raises
     ------
@@ -170,7 +174,7 @@ class FloatResult:
     by_float, by_integer : Figures
         Means over all images and seeds, by iteration.
     mse, zeros : Distance
-        After the last iteration.
+        After the last iteration; of frames, means over the last iterations on each.
     mse_errors : float64 [T]
         One standard error of the distance of the MSE, in percent, by iteration; infinite for a
         single image.
@@ -208,13 +212,13 @@ class FloatResult:
         return {
             "samples": self.samples,
             "seeds": self.seeds,
-            "mse_float": float(self.by_float.mse[-1]),
-            "mse_integer": float(self.by_integer.mse[-1]),
+            "mse_float": self.by_float.final()["mse"],
+            "mse_integer": self.by_integer.final()["mse"],
             "mse_difference_percent": self.mse.value,
             "mse_difference_margin_percent": self.mse.margin,
             "mse_tolerance_percent": self.mse.tolerance,
-            "zeros_float": float(self.by_float.zeros[-1]),
-            "zeros_integer": float(self.by_integer.zeros[-1]),
+            "zeros_float": self.by_float.final()["zeros"],
+            "zeros_integer": self.by_integer.final()["zeros"],
             "zeros_difference_points": self.zeros.value,
             "zeros_difference_margin_points": self.zeros.margin,
             "zeros_tolerance_points": self.zeros.tolerance,
@@ -223,6 +227,8 @@ class FloatResult:
             "integer": self.by_integer.final(),
             "float_by_iteration": self.by_float.curves(),
             "integer_by_iteration": self.by_integer.curves(),
+            "float_by_frame": self.by_float.by_frame(),
+            "integer_by_frame": self.by_integer.by_frame(),
             "passed": self.passed,
         }
 
@@ -232,13 +238,15 @@ class FloatCheck:
 
     Parameters
     ----------
-    images : float [N, M]
+    images : float [N, F, M]
+    held : Frames
+        How runs go through the frames.
     tolerances : Tolerances
     """
 
-    def __init__(self, images: Images, tolerances: Tolerances) -> None:
-        self._images, self._tolerances = images, tolerances
-        self._variance = variance_about_mean_image(images)
+    def __init__(self, images: Images, held: Frames, tolerances: Tolerances) -> None:
+        self._images, self._held, self._tolerances = images, held, tolerances
+        self._variances = frame_variances(images)
         # After the last iteration, by seed: figures of the integers, then of float, by image.
         self._mse: list[Floats] = []
         self._zeros: list[Floats] = []
@@ -261,9 +269,10 @@ class FloatCheck:
         if not self._errors.size:
             self._errors = np.zeros((2, len(self._images), by_float.error.shape[1]))
         self._errors[:, rows] += [each.error for each in both]
-        self._mse[-1][:, rows] = [each.error[:, -1] for each in both]
-        self._zeros[-1][:, rows] = [each.zeros[:, -1] for each in both]
-        new = [Sums.of(each, self._images[rows]) for each in both]
+        ends = self._held.at_ends
+        self._mse[-1][:, rows] = [ends(each.error).mean(axis=1) for each in both]
+        self._zeros[-1][:, rows] = [ends(each.zeros).mean(axis=1) for each in both]
+        new = [Sums.of(each, self._images[rows], self._held) for each in both]
         self._sums = [a + b for a, b in zip(self._sums, new, strict=True)] if self._sums else new
 
     @property
@@ -284,7 +293,7 @@ class FloatCheck:
 
     def result(self, agreement: float) -> FloatResult:
         """Return the figures of all that was added, and the distances."""
-        by_integer, by_float = (sums.figures(self._variance) for sums in self._sums)
+        by_integer, by_float = (sums.figures(self._variances) for sums in self._sums)
         mse, zeros = self.distances
         return FloatResult(
             by_float=by_float,

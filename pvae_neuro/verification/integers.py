@@ -40,7 +40,7 @@ class PairCheck:
         self, network: IntegerNetwork, a: Recording, b: Recording, first_sample: int = 0
     ) -> None:
         """Compare two full recordings of the same samples, the first with this index."""
-        found = compare(network, a.variables, b.variables, first_sample)
+        found = compare(network, a.variables, b.variables, first_sample, a.held)
         self.differing_integers += found.differing
         self.compared_integers += found.compared
         self.first_divergence = self.first_divergence or found.first

@@ -47,20 +47,24 @@ class ParityReport:
     certificate : Certificate
         Ranges and samplers of the network.
     samples, steps, seed : int
-        Images, iterations, and the first seed.
+        Images or sequences, iterations on each frame, and the first seed.
     seconds : dict of str to float
         Wall time per engine, without what it does once, such as compiling.
     pairs : tuple of PairCheck
     float_result : FloatResult or None
         None where no float model was given.
     figures : Figures or None
-        Of the integers; None where the network has no readout of counts, or frames were run.
+        Of the integers; None where the network has no readout of counts.
     traces : Traces or None
     held : float or None
         Share of neurons whose log-rate is at its upper bound after the last iteration, on the first
         engine; None where it was not recorded.
     hashes : dict of str to str
         SHA-256 of the values of images and float model, by what they are of.
+    frames : int
+        Frames of each sample; 1 for still images.
+    reset : bool
+        Whether every frame was a run of its own.
     """
 
     network: IntegerNetwork
@@ -75,6 +79,8 @@ class ParityReport:
     traces: Traces | None
     held: float | None = None
     hashes: dict[str, str] = field(default_factory=dict)
+    frames: int = 1
+    reset: bool = False
 
     def __repr__(self) -> str:
         engines = show(", ".join(self.seconds))[1:-1]
@@ -177,7 +183,7 @@ class ParityReport:
                 f"{self.total_variation_limit:g}"
             )
         if self.explains_nothing:
-            by_float = self.float_result and self.float_result.by_float.r2_mean_image[-1]
+            by_float = self.float_result and self.float_result.by_float.final()["r2_mean_image"]
             model = "" if by_float is None else f", its float model {by_float:.3g}"
             yield (
                 f"the network explains nothing of these images: after {self.steps} iterations R² "
@@ -196,7 +202,7 @@ class ParityReport:
     @property
     def _explained(self) -> float:
         """R² about the mean image at the end; 1 where it is not defined."""
-        last = math.nan if self.figures is None else float(self.figures.r2_mean_image[-1])
+        last = math.nan if self.figures is None else self.figures.final()["r2_mean_image"]
         varied = self.figures is not None and not math.isnan(self.figures.r2_mean_image[0])
         return last if varied else 1.0
 
@@ -250,7 +256,7 @@ class ParityReport:
         sampler = self.network.latents and self.network.latents.sampler
         cap = f"{sampler.max_count}, the largest count" if sampler else "the largest count"
         advice = "a larger one may be needed, or calibration on images like these"
-        beyond = 0.0 if self.float_result is None else self.float_result.by_float.capped[-1]
+        beyond = 0.0 if self.float_result is None else self.float_result.by_float.final()["capped"]
         if beyond > MOST_CAPPED:
             yield f"{100 * beyond:.2g} % of the float model's counts reach {cap}; {advice}"
         if last["capped"] > MOST_CAPPED:
@@ -279,9 +285,12 @@ class ParityReport:
             "samples": self.samples,
             "steps": self.steps,
             "seed": self.seed,
+            "frames": self.frames,
+            "reset": self.reset,
             "engines": [{"name": n, "seconds": s} for n, s in self.seconds.items()],
             "pairs": [p.to_dict() for p in self.pairs],
             "figures": None if self.figures is None else self.figures.final(),
+            "by_frame": None if self.figures is None else self.figures.by_frame(),
             "held": self.held,
             "hashes": self.hashes,
             "float_against_integer": (

@@ -55,7 +55,10 @@ def traced(
     states: list[Values],
     recording: Recording,
 ) -> dict[str, Any]:
-    """Trajectories of the latents of the first samples: fields of :class:`Traces` by name."""
+    """Trajectories of the latents of the first samples: fields of :class:`Traces` by name.
+
+    Images [B, M] are those of the last frame; the states are those of the last run.
+    """
     latents, code = network.latents, recording.code
     potential = "" if latents is None else f"{latents.name}.u"
     if latents is None or code is None or potential not in network.variables:
@@ -64,15 +67,17 @@ def traced(
     if latents.sampler is None or log_rate is None or recording.reconstruction is None:
         return {}
     rows = slice(0, TRACED_SAMPLES)
+    # With several runs, one a frame, those of the last one.
+    last = len(states)
     unit = 2.0**-latents.sampler.frac_bits
     return {
         "inputs": images[rows],
         "reconstruction_float": circuit.reconstruct(states[-1]),
         "reconstruction_integer": recording.reconstruction[rows],
         "counts_float": np.stack([state[code] for state in states[1:]], axis=1),
-        "counts_integer": recording[code][rows, 1:].copy(),
+        "counts_integer": recording[code][rows, -last:][:, 1:].copy(),
         "potentials_float": np.stack([state[potential] for state in states[:-1]], axis=1),
-        "potentials_integer": recording[potential][rows, :-1] * unit,
+        "potentials_integer": recording[potential][rows, -last:-1] * unit,
         "largest_potential": log_rate.largest * unit,
         "max_count": latents.sampler.max_count,
         "image_shape": network.input.image_shape,

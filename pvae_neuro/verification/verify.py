@@ -22,9 +22,9 @@ from pvae_neuro.errors import InputError
 from pvae_neuro.evaluation.figures import (
     ImageFigures,
     Sums,
+    frame_variances,
     of_circuit,
     of_recording,
-    variance_about_mean_image,
 )
 from pvae_neuro.exporters.certify import examine
 from pvae_neuro.exporters.lowerings import lowering_of, topologies
@@ -39,10 +39,10 @@ from pvae_neuro.sim.engine import (
     get_engine,
     working_engines,
 )
+from pvae_neuro.sim.frames import Frames, checked_frames
 from pvae_neuro.sim.noise import check_seed, check_whole, population_noise
 from pvae_neuro.sim.recording import Recording, variable_dtype
 from pvae_neuro.utils.arguments import checked
-from pvae_neuro.utils.arrays import real_array
 from pvae_neuro.utils.progress import StageProgress, shown_stages
 from pvae_neuro.verification.against_float import (
     FloatCheck,
@@ -70,6 +70,7 @@ def verify(
     seed: int = 0,
     engines: Sequence[str | Engine] | None = None,
     tolerances: Tolerances | None = None,
+    reset: bool = False,
     progress: StageProgress | bool | None = None,
 ) -> ParityReport:
     """Run the same samples, iterations and seed everywhere, and compare.
@@ -79,15 +80,18 @@ def verify(
     network : IntegerNetwork
     model : SavedModel or None
         The float model that the network was lowered from; None leaves tier 2 out.
-    inputs : array_like [N, M] or [N, H, W]
-        Images in the declared range.
+    inputs : array_like [N, M], or [N, F, M]
+        Images in the declared range, or F frames for each sample; height and width, as declared,
+        may stand in place of M.
     steps : int
-        Iterations.
+        Iterations that each image or frame is held for.
     seed : int
     engines : sequence of str or Engine, optional
         Names, or engines themselves; by default every one that works here but Lava.
     tolerances : Tolerances, optional
         Of tier 2; what the network's file declares of itself widens none of them.
+    reset : bool
+        Make every frame a run of its own; otherwise the state carries over.
     progress : callable, True or False, optional
         Told (stage, image-iterations done, of how many); a stage is an engine's name, "float", or
         "more seeds", whose extent is estimated anew after each seed. True shows a bar, False
@@ -108,16 +112,15 @@ def verify(
     seed = check_seed(seed)
     loaded = _loaded(network, engines)
     circuit = None if model is None else float_circuit(network, model)
-    images = _checked(network, inputs)
-    if circuit is not None and images.ndim != 2:
-        raise InputError("verify: expected images, [N, M], to compare with float, got frames")
+    images = checked_frames(network.input, inputs)
+    held = Frames(images.shape[1], steps, reset)
     with shown_stages(progress, "verify: ") as tell:
         run = _Verification(
-            network, circuit, images, tolerances or Tolerances(), loaded, steps, seed, tell
+            network, circuit, images, tolerances or Tolerances(), loaded, held, seed, tell
         )  # fmt: skip
         for engine in loaded:
             _prepare(engine, network, run.progress)
-        block = _block_size(network, steps, len(loaded))
+        block = _block_size(network, held, len(loaded))
         for first in range(0, len(images), block):
             run.block(slice(first, first + block))
         run.more_seeds()
@@ -130,13 +133,6 @@ def _loaded(network: IntegerNetwork, engines: Sequence[str | Engine] | None) -> 
     if not engines:
         raise InputError("verify: expected at least one engine, got none")
     return [get_engine(e) if isinstance(e, str) else e for e in engines]
-
-
-def _checked(network: IntegerNetwork, inputs: object) -> NDArray[np.floating[Any]]:
-    """Images [N, M] within the declared range, or frames [N, F, M] as they are."""
-    array = real_array("inputs", inputs)
-    frames = array.ndim == 3 and array.shape[1:] != network.input.image_shape
-    return array if frames else network.input.check(array)
 
 
 def _prepare(engine: Engine, network: IntegerNetwork, progress: StageProgress) -> None:
@@ -185,12 +181,12 @@ def _sizes(circuit: IntegerNetwork | FloatCircuit) -> tuple[int, int]:
     return circuit.input.size, 0 if circuit.latents is None else circuit.latents.size
 
 
-def _block_size(network: IntegerNetwork, steps: int, engines: int) -> int:
+def _block_size(network: IntegerNetwork, held: Frames, engines: int) -> int:
     per_step = sum(
         variable_dtype(network, name).itemsize * network.population_of[name.partition(".")[0]].size
         for name in network.variables
     )
-    return max(1, BLOCK_BYTES // ((steps + 1) * per_step * engines))
+    return max(1, BLOCK_BYTES // (held.steps * per_step * engines))
 
 
 class _Verification:
@@ -203,19 +199,19 @@ class _Verification:
         images: NDArray[np.floating[Any]],
         tolerances: Tolerances,
         engines: list[Engine],
-        steps: int,
+        held: Frames,
         seed: int,
         progress: StageProgress,
     ) -> None:
         self.network, self.circuit, self.images = network, circuit, images
-        self.engines, self.steps, self.seed, self.progress = engines, steps, seed, progress
+        self.engines, self.held, self.seed, self.progress = engines, held, seed, progress
         self.pairs = [PairCheck(a.name, b.name) for a, b in combinations(engines, 2)]
         self.seconds = {engine.name: 0.0 for engine in engines}
         self.done = dict.fromkeys([*self.seconds, FLOAT_STAGE], 0)
-        self.check = FloatCheck(images, tolerances) if circuit is not None else None
+        self.check = FloatCheck(images, held, tolerances) if circuit is not None else None
         self.sums: list[Sums] = []
         self.equal: list[float] = []
-        self.held: list[float] = []
+        self.at_bound: list[float] = []
         self.traced: dict[str, Any] = {}
 
     def block(self, rows: slice) -> None:
@@ -223,10 +219,10 @@ class _Verification:
         recordings = [self._run(engine, rows) for engine in self.engines]
         for pair, (a, b) in zip(self.pairs, combinations(recordings, 2), strict=True):
             pair.add(self.network, a, b, rows.start)
-        self.held += _held(self.network, recordings[0])
-        found = of_recording(self.network, recordings[0]) if self.images.ndim == 2 else None
+        self.at_bound += _at_bound(self.network, recordings[0])
+        found = of_recording(recordings[0])
         if found is not None and self.check is None:
-            self.sums.append(Sums.of(found, self.images[rows]))
+            self.sums.append(Sums.of(found, self.images[rows], self.held))
         if self.circuit is not None and self.check is not None:
             if found is None:
                 raise InputError(f"verify: the network {self.network.name!r} reads no counts out")
@@ -238,10 +234,11 @@ class _Verification:
         recording = engine.run(
             self.network,
             self.images[rows],
-            self.steps,
+            self.held.hold,
             self.seed,
             record="full",
             first_sample=rows.start,
+            reset=self.held.reset,
             progress=lambda n: self._tell(engine.name, n),
         )
         self.seconds[engine.name] += time.perf_counter() - start
@@ -249,20 +246,23 @@ class _Verification:
 
     def _observed(self, circuit: FloatCircuit, rows: slice, recording: Recording) -> ImageFigures:
         """Run the float circuit on what was recorded, and keep traces and equal counts."""
-        images, states = self.images[rows], list[Values]()
+        samples, states = len(self.images[rows]), list[Values]()
         code = self.network.code or ""
         counts = recording[code]
+        runs = [steps for _, steps in self.held.parts()]
+        ends = {steps.stop - 1 for steps in runs}
 
         def observe(step: int, state: Values) -> None:
             self.equal += (state[code] == counts[:, step]).mean(axis=1).tolist()
-            if step < self.steps:
-                self._tell(FLOAT_STAGE, len(images))
-            if not self.traced:
+            if step not in ends:
+                self._tell(FLOAT_STAGE, samples)
+            if not self.traced and step in runs[-1]:
                 states.append({name: v[:TRACED_SAMPLES].copy() for name, v in state.items()})
 
         found = self._run_float(circuit, rows, self.seed, observe)
         if not self.traced:
-            self.traced = traced(self.network, circuit, images, states, recording)
+            shown = self.images[rows][:, -1]
+            self.traced = traced(self.network, circuit, shown, states, recording)
         return found
 
     def _run_float(
@@ -275,11 +275,11 @@ class _Verification:
         images = self.images[rows]
         samples = range(rows.start, rows.start + len(images))
         words = {
-            p.name: population_noise(p, seed, range(self.steps + 1), samples)
+            p.name: population_noise(p, seed, range(self.held.steps), samples)
             for p in self.network.drawing
         }
         return of_circuit(
-            circuit, images, words, self.steps,
+            circuit, images, words, self.held,
             largest=self.network.largest_code, observe=observe,
         )  # fmt: skip
 
@@ -293,7 +293,7 @@ class _Verification:
         if circuit is None or check is None or not self.network.drawing:
             return
         engine = min(self.engines, key=_slowness)
-        work, done = len(self.images) * self.steps, 0
+        work, done = len(self.images) * self.held.iterations, 0
         while left := check.seeds_to_come():
             total = done + left * work
             seed = (self.seed + check.seeds) % SEEDS
@@ -301,17 +301,18 @@ class _Verification:
                 rows = slice(first, first + SAMPLES_PER_BLOCK)
                 images = self.images[rows]
                 recording = engine.run(
-                    self.network, images, self.steps, seed, first_sample=first, progress=False
-                )
-                found = of_recording(self.network, recording)
+                    self.network, images, self.held.hold, seed,
+                    first_sample=first, reset=self.held.reset, progress=False,
+                )  # fmt: skip
+                found = of_recording(recording)
                 if found is not None:
                     check.add(first, found, self._run_float(circuit, rows, seed))
-                done += self.steps * len(images)
+                done += self.held.iterations * len(images)
                 self.progress(MORE_SEEDS_STAGE, done, total)
 
     def _tell(self, stage: str, done: int) -> None:
         self.done[stage] += done
-        self.progress(stage, self.done[stage], len(self.images) * self.steps)
+        self.progress(stage, self.done[stage], len(self.images) * self.held.iterations)
 
     def report(self, hashes: dict[str, str]) -> ParityReport:
         """Put it all together."""
@@ -320,24 +321,26 @@ class _Verification:
             result = self.check.result(float(np.mean(self.equal)))
             figures = result.by_integer
         elif self.sums:
-            figures = reduce(add, self.sums).figures(variance_about_mean_image(self.images))
+            figures = reduce(add, self.sums).figures(frame_variances(self.images))
         return ParityReport(
             network=self.network,
             certificate=examine(self.network),
             samples=len(self.images),
-            steps=self.steps,
+            steps=self.held.hold,
             seed=self.seed,
+            frames=self.held.frames,
+            reset=self.held.reset,
             seconds=self.seconds,
             pairs=tuple(self.pairs),
             float_result=result,
             figures=figures,
             traces=Traces(**self.traced) if self.traced else None,
-            held=float(np.mean(self.held)) if self.held else None,
+            held=float(np.mean(self.at_bound)) if self.at_bound else None,
             hashes=hashes,
         )
 
 
-def _held(network: IntegerNetwork, recording: Recording) -> list[float]:
+def _at_bound(network: IntegerNetwork, recording: Recording) -> list[float]:
     """Share of neurons at the upper bound of their log-rate in the end, for each image."""
     latents = network.latents
     name = "" if latents is None else f"{latents.name}.u"
