@@ -14,8 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from pvae_neuro.artifact import program_hash, save_artifact
 from pvae_neuro.errors import MissingDependencyError, QualityError
+from pvae_neuro.evaluation.saturation import Saturation, SaturationCount, remarks
+from pvae_neuro.exporters.calibrate import MAX_CALIBRATION_IMAGES
 from pvae_neuro.exporters.certify import Certificate, certify
-from pvae_neuro.exporters.quantize import QuantizeConfig, quantize
+from pvae_neuro.exporters.quantize import ACTIVITY, QuantizeConfig, quantize
 from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.sim.engine import engine_names, fastest_engine, get_engine
@@ -30,6 +32,8 @@ from pvae_neuro.verification.stability import TRIAL_STEPS, instability, stabiliz
 from pvae_neuro.verification.verify import verify
 
 MEASURED_IMAGES = 64
+# Beyond those of calibration, to see whether its ranges hold for others.
+HELD_OUT_IMAGES = 64
 # As many as the model was trained for, within these.
 MEASURED_ITERATIONS = 32, 128
 # Far from the seeds of calibration and, by default, of `verify`.
@@ -37,6 +41,8 @@ MEASURING_SEED = 1 << 32
 GOLDEN_IMAGES = 2
 # A network beyond these is not written unless asked for. What `verify` accepts is narrower.
 WRITTEN = Tolerances(mse_percent=5.0, zeros_points=1.0)
+# Where less than this fires, of what does in training, calibration inputs are warned of.
+LEAST_FIRING = 0.5
 # Share of the declared range; the brightest of some tens of images reach nearly all of it.
 LEAST_REACHED = 0.25
 # Beyond what a file can hold.
@@ -64,6 +70,10 @@ class ExportResult:
         What would have kept the file from being written, had ``accept`` not been given.
     warnings : tuple of str
         What asks for a look: of the calibration inputs and of the measurement.
+    held_out : int
+        How many inputs there were beyond those of calibration, up to 64.
+    saturations : tuple of Saturation
+        Values at their limits on these; empty where there were none.
     """
 
     network: IntegerNetwork
@@ -75,6 +85,8 @@ class ExportResult:
     report: ParityReport
     accepted: tuple[str, ...]
     warnings: tuple[str, ...]
+    held_out: int = 0
+    saturations: tuple[Saturation, ...] = ()
 
     def __repr__(self) -> str:
         return (
@@ -105,7 +117,8 @@ def export_model(
     path : path-like
         The artifact; written whole or not at all.
     inputs : array_like [N, M] or [N, H, W]
-        Calibration images; 64 suffice.
+        Calibration images. The first 64 set the scales; on the next 64, where there are any, the
+        ranges found are checked.
     config : QuantizeConfig, optional
     stability_steps : int
         Iterations of the trial of a network with recurrent inhibition.
@@ -157,6 +170,8 @@ def export_model(
         found = ((unstable,) if unstable else ()) + _obstacles(report)
         _refuse(found, accept, report)
         network = _with_distance(network, report)
+        held_out = images[MAX_CALIBRATION_IMAGES:][:HELD_OUT_IMAGES]
+        saturations = _saturations(network, held_out, report.steps)
         sha256 = save_artifact(network, images[:GOLDEN_IMAGES], path)
         return ExportResult(
             network,
@@ -167,8 +182,31 @@ def export_model(
             unsupported_engines(network),
             report,
             found,
-            (*_calibration_warnings(network, images), *report.warnings),
+            (
+                *_calibration_warnings(network, images),
+                *(f"held-out calibration inputs: {line}" for line in remarks(saturations)),
+                *report.warnings,
+            ),
+            len(held_out),
+            saturations,
         )
+
+
+def _saturations(
+    network: IntegerNetwork, images: NDArray[Any], steps: int
+) -> tuple[Saturation, ...]:
+    """Run images that no scale was chosen by, and count what is at its limit."""
+    count = SaturationCount(network)
+    if not len(images) or not count.variables:
+        return ()
+    # The same record as the measurement's: nothing is compiled anew.
+    engine = fastest_engine(network)
+    run = engine.run(
+        network, images, steps, MEASURING_SEED, record="full",
+        first_sample=MEASURED_IMAGES, progress=False,
+    )  # fmt: skip
+    count.add(run.variables)
+    return count.found
 
 
 def _refuse(reasons: tuple[str, ...], accept: bool, report: ParityReport | None = None) -> None:
@@ -232,6 +270,13 @@ def _calibration_warnings(network: IntegerNetwork, images: NDArray[Any]) -> Iter
         yield (
             "a single calibration input tells neither what the network explains nor how far it is "
             "from float on others; give some tens"
+        )
+    share = next((c.value for c in network.choices if c.name == ACTIVITY), 1.0)
+    if share < LEAST_FIRING:
+        yield (
+            f"calibration inputs: {share:.2g} times as many latents fire as on the model's "
+            f"training images, so larger potentials and counts may be reached; give images such "
+            f"as the network will see"
         )
     declared = max(abs(network.input.low), abs(network.input.high))
     reached = float(np.abs(images).max())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,9 @@ from pvae_neuro.cli.shared.paths import READS
 from pvae_neuro.cli.shared.support import console, guarded, say, write_json
 from pvae_neuro.errors import QualityError
 
+if TYPE_CHECKING:
+    from pvae_neuro.export import ExportResult
+
 
 @guarded
 @reads_images
@@ -22,8 +25,14 @@ def export(
     output: Output,
     data: DataOptions,
     topology: Annotated[
-        str, typer.Option("--topology", help="lateral or predictive.")
-    ] = "predictive",
+        str | None,
+        typer.Option(
+            "--topology",
+            help="Circuit, such as lateral or predictive; the verb models names those of a "
+            "family.  [default: the family's first]",
+            show_default=False,
+        ),
+    ] = None,
     weight_bits: Annotated[int, typer.Option("--weight-bits", help="2 to 8.")] = 8,
     frac_bits: Annotated[int, typer.Option("--frac-bits", help="Of the potential, 4 to 16.")] = 14,
     max_count: Annotated[
@@ -38,7 +47,8 @@ def export(
         str | None,
         typer.Option(
             "--calibrate",
-            help="Some tens of training inputs: a file, a folder, or a data set by name.  "
+            help="Training inputs: a file, a folder, or a data set by name; 64 set the scales, "
+            "the next 64 check them.  "
             "[default: the shipped digits]",
             show_default=False,
         ),
@@ -70,7 +80,7 @@ def export(
     from pvae_neuro.cli.shared.inputs import read_known, read_model
     from pvae_neuro.cli.shared.progress import stages
     from pvae_neuro.cli.shared.tables import certificate_table, parity_table
-    from pvae_neuro.export import export_model
+    from pvae_neuro.export import HELD_OUT_IMAGES, export_model
     from pvae_neuro.exporters.calibrate import MAX_CALIBRATION_IMAGES
     from pvae_neuro.exporters.quantize import QuantizeConfig
     from pvae_neuro.sim.engine import MOST_ITERATIONS
@@ -81,7 +91,7 @@ def export(
     saved = read_model(model, quiet)
     inputs = read_known(
         "--calibrate", calibrate, saved, data, split="train", clip=clip,
-        samples=MAX_CALIBRATION_IMAGES, quiet=quiet,
+        samples=MAX_CALIBRATION_IMAGES + HELD_OUT_IMAGES, quiet=quiet,
     )  # fmt: skip
     out, measured = console(json, quiet), "on the calibration inputs"
     try:
@@ -97,15 +107,17 @@ def export(
     write_json(
         json,
         {
-            "path": str(output), "sha256": result.sha256, "topology": topology,
+            "path": str(output), "sha256": result.sha256, "topology": result.network.name,
             "program_hash": result.program_hash,
             "measured": result.report.to_dict(), "accepted": list(result.accepted),
             "warnings": list(result.warnings), "certificate": result.certificate.to_dict(),
-            "unsupported_engines": result.unsupported,
+            "unsupported_engines": result.unsupported, "held_out": result.held_out,
+            "saturations": [each.to_dict() for each in result.saturations],
         },
     )  # fmt: skip
     out.print(certificate_table(result.certificate))
     out.print(parity_table(result.report, measured))
+    say(out, _held_out(result))
     for engine, reasons in result.unsupported.items():
         say(out, f"engine {engine} does not run this network: {'; '.join(reasons)}")
     for line in result.warnings:
@@ -114,4 +126,13 @@ def export(
         say_line(f"accepted: {line}")
     for line in result.report.failures:
         say_line(f"by the default tolerances of verify: {line}")
-    say(out, f"{output}: {topology}, sha256 {result.sha256}, program_hash {result.program_hash}")
+    name = result.network.name
+    say(out, f"{output}: {name}, sha256 {result.sha256}, program_hash {result.program_hash}")
+
+
+def _held_out(result: ExportResult) -> str:
+    """What the check on images beyond those of calibration found, in a line."""
+    if not result.held_out:
+        return "ranges are not checked on other images: none were given beyond those of calibration"
+    found = "; ".join(str(each) for each in result.saturations) or "no variable has limits"
+    return f"{result.held_out} images beyond those of calibration: {found}"
