@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from pvae_neuro.errors import InputError, ModelFileError
 from pvae_neuro.exporters.lowerings.base import Lowering
+from pvae_neuro.exporters.lowerings.conv import Conv
 from pvae_neuro.exporters.lowerings.lateral import Lateral
+from pvae_neuro.exporters.lowerings.mlp import MLP
+from pvae_neuro.exporters.lowerings.pc import PredictiveCoding
 from pvae_neuro.exporters.lowerings.predictive import Predictive
 from pvae_neuro.network import FloatCircuit
 from pvae_neuro.saved.model_file import SavedModel
@@ -22,7 +25,7 @@ __all__ = [
 ]
 
 # Where a family has several circuits, the first is the default.
-LOWERINGS: list[Lowering] = [Predictive(), Lateral()]
+LOWERINGS: list[Lowering] = [Predictive(), Lateral(), PredictiveCoding(), MLP(), Conv()]
 
 
 def topologies(family: str | None = None) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ from pvae_neuro.models.base import (
     WindowSettings,
     seeded,
 )
+from pvae_neuro.neurons.value import ACTIVATION, STEP_SIZE
 from pvae_neuro.saved.model_file import Size
 
 
@@ -58,8 +59,8 @@ class PredictiveCodingArchitecture(Architecture):
     """
 
     hidden: tuple[Size, ...] = Field(default=(128, 128), min_length=1)
-    activation: Literal["tanh", "relu"] = "tanh"
-    step_size: float = Field(default=0.1, gt=0.0)
+    activation: Literal["tanh", "relu"] = ACTIVATION
+    step_size: float = Field(default=STEP_SIZE, gt=0.0)
 
 
 class PredictiveCoding(Model):
