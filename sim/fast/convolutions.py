@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pvae_neuro.network import Convolution
 from pvae_neuro.sim.fast.layouts import padded_size
 from pvae_neuro.sim.fast.memory import CELLS, PART, command, inner, int32_at, int64_at
-from pvae_neuro.sim.fast.products import DIGIT_BITS
+from pvae_neuro.sim.fast.products import DIGIT_BITS, join
 from pvae_neuro.sim.fast.vectors import PAIR_LANES, add_word_pairs, pair_sums, store_pair_sums
 
 
@@ -35,7 +35,8 @@ class Shape(NamedTuple):
     channels, height, width : int
         Of the source.
     step, row, column : int
-        Source position r lies in a plane of remainder ``(r + row) % step`` at ``(r + row) // step``.
+        Source position r lies in the plane of remainder ``(r + row) % step``, at ``(r + row) //
+        step``.
     pitch, plane : int
         From one row of a plane to the next; from one plane to the next.
     target_channels, target_size, target_width, target_step : int
@@ -278,8 +279,8 @@ def _fill(shape, values, planes, shift):  # type: ignore[no-untyped-def]
     half = np.int32((1 << shift) >> 1)
     for pair in range((channels + 1) // 2):
         # An odd number of channels has no second one in its last pair.
-        mask = np.int32(-1 if 2 * pair + 1 < channels else 0)
-        other = height * width if mask else 0
+        mask = np.int32(-1 if 2 * pair + 1 < channels else 0xFFFF)
+        other = height * width if mask < 0 else 0
         for r in range(height):
             row = r + shape[4]
             line = (2 * pair * height + r) * width
@@ -289,6 +290,5 @@ def _fill(shape, values, planes, shift):  # type: ignore[no-untyped-def]
                 plane = (pair * step + row % step) * step + b
                 to = plane * shape[7] + row // step * shape[6] + (q + shape[5]) // step
                 for x in range((width - q + step - 1) // step):
-                    one = (values[line + q + x * step] + half) >> shift
-                    two = (values[line + other + q + x * step] + half) >> shift
-                    planes[to + x] = (one & 0xFFFF) | ((two << DIGIT_BITS) & mask)
+                    one, two = values[line + q + x * step], values[line + other + q + x * step]
+                    planes[to + x] = join(one, two, half, shift) & mask

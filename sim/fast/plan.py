@@ -352,7 +352,7 @@ class _Planner:
             BUCKET: 4 * widest,
             FIRES: widest,
             ROW: 8 * LARGEST_MAX_COUNT,
-            DIGIT: 2 * (self.sources + 1),
+            DIGIT: 8 * ((self.sources + 1) // 2),
             PART: 4 * self.sums,
             RING: 0 if readout is None else ring_bytes(readout.neurons, readout.pixels),
         }
