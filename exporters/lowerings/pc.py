@@ -127,8 +127,8 @@ class PredictiveCoding(Lowering):
                 found.append((limit, shift))
                 exponents.append(exponent + shift)
                 why = (
-                    f"finest, at most that of values, in which {HEADROOM:g} times the largest of calibration, "
-                    f"{largest:.4g}, is below {limit}, the largest whose sums keep 24 bits"
+                    f"finest, at most that of values, in which {HEADROOM:g} times the largest of "
+                    f"calibration, {largest:.4g}, is below {limit}, whose sums keep 24 bits"
                 )
                 choices.append(Choice(f"unit of {sent}", 2.0 ** (shift - scales.frac_bits), why))
         return IntegerNetwork(
