@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pvae_neuro.cli.shared.options import Json, MaxMemory, Quiet, memory_of
-from pvae_neuro.cli.shared.support import console, guarded, plain_table, say, write_json
+from pvae_neuro.cli.shared.data_options import DataOptions, reads_images
+from pvae_neuro.cli.shared.options import Json, OptionalInput, Quiet, Samples, Seed, Steps
+from pvae_neuro.cli.shared.support import (
+    check_run,
+    console,
+    guarded,
+    plain_table,
+    say,
+    write_json,
+)
 from pvae_neuro.errors import InputError
-from pvae_neuro.utils.memory import memory_limit
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,27 +28,106 @@ if TYPE_CHECKING:
 
 
 @guarded
+@reads_images
 def inspect(
     model: Annotated[
         Path,
         typer.Argument(metavar="MODEL", help="model.onnx, model.safetensors or a shipped name."),
     ],
+    data: DataOptions,
     program: Annotated[
         bool,
         typer.Option("--program", help="Print the listing: programs, connections, schedule."),
     ] = False,
-    max_memory: MaxMemory = None,
+    by_hop: Annotated[
+        bool,
+        typer.Option(
+            "--loss-by-hop",
+            help="Run the export in real numbers, one program rounded at a time: which loses most.",
+        ),
+    ] = False,
+    float_model: Annotated[
+        Path | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="With --loss-by-hop: the float model of the export, for the loss of its weights.",
+            show_default=False,
+        ),
+    ] = None,
+    input: OptionalInput = None,
+    samples: Samples = None,
+    steps: Steps = 32,
+    seed: Seed = 0,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
-    """Show populations, scales and certificate of an export, or the arrays of a float model."""
+    """Show populations, scales and certificate of an export, or the arrays of a float model.
+
+    With --loss-by-hop, --input (by default the shipped digits), --samples, --steps and --seed say
+    what the export is run on.
+    """
     from pvae_neuro.saved.shipped import model_path
 
     path = model_path(model)
     if path.suffix not in _KINDS:
         raise InputError(f"{path}: expected a model.onnx or a model.safetensors")
-    with memory_limit(memory_of(max_memory)):
+    if not by_hop:
+        _refuse_alone(input, samples, float_model)
         _KINDS[path.suffix](path, program, json, console(json, quiet))
+        return
+    if path.suffix != ".onnx" or program:
+        raise InputError(
+            f"--loss-by-hop: expected an export, model.onnx, without --program: {path}"
+        )
+    check_run(steps, seed)
+    _show_losses(path, float_model, Shown(input, data, samples, steps, seed), json, quiet)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What an export is run on."""
+
+    source: str | None
+    data: DataOptions
+    samples: int | None
+    steps: int
+    seed: int
+
+
+def _refuse_alone(input: str | None, samples: int | None, model: Path | None) -> None:
+    for option, value in (("--input", input), ("--samples", samples), ("--model", model)):
+        if value is not None:
+            raise InputError(f"{option}: nothing is run; expected it with --loss-by-hop")
+
+
+def _show_losses(
+    path: Path, float_model: Path | None, shown: Shown, json: Path | None, quiet: bool
+) -> None:
+    from pvae_neuro.artifact import load_artifact
+    from pvae_neuro.cli.shared.inputs import check_pair, read_known, read_model
+    from pvae_neuro.cli.shared.progress import single
+    from pvae_neuro.cli.shared.tables import loss_table
+    from pvae_neuro.verification.loss_by_hop import loss_by_hop, number_of_runs
+
+    network = load_artifact(path).network
+    saved = None if float_model is None else read_model(float_model, quiet)
+    if saved is not None:
+        check_pair(network, saved)
+    images = read_known(
+        "--input", shown.source, network, shown.data, samples=shown.samples, quiet=quiet
+    )
+    work = number_of_runs(network, saved) * shown.steps * len(images)
+    with single("loss by hop", work, quiet) as advance:
+        found = loss_by_hop(
+            network, images, saved, steps=shown.steps, seed=shown.seed, progress=advance
+        )
+    write_json(json, found.to_dict())
+    out = console(json, quiet)
+    out.print(loss_table(found))
+    say(out, f"loses most by itself: {found.worst}")
+    if saved is None:
+        say(out, "the loss of weights and constants is left out: no float model was given")
 
 
 def _show_artifact(path: Path, program: bool, json: Path | None, out: Console) -> None:

@@ -42,11 +42,14 @@ class Loss:
     mse_percent, error : float
         Mean squared error above that of what it is compared with, in percent of it, mean over the
         second half of the iterations; its standard error over images, each paired with itself.
+    sets : tuple of str
+        Variables, ``population.variable``, that the program sets; empty for the other parts.
     """
 
     part: str
     mse_percent: float
     error: float
+    sets: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.part}: MSE {self.mse_percent:+.2f} ± {self.error:.2f} %"
@@ -140,11 +143,14 @@ def loss_by_hop(
     network.require_proof()
     circuit = None if model is None else float_circuit(network, model)
     parts = hops(network)
-    runs = len(parts) + 2 + (circuit is not None)
-    with shown_advance(progress, "loss by hop", runs * steps * len(images)) as tell:
+    work = number_of_runs(network, model) * steps * len(images)
+    with shown_advance(progress, "loss by hop", work) as tell:
         run = _Runs(network, images, steps, seed, tell)
         exact = run.rounded(())
-        alone = [Loss(".".join(hop), *_above(run.rounded([hop]), exact)) for hop in parts]
+        alone = [
+            Loss(".".join(hop), *_above(run.rounded([hop]), exact), _sets(network, hop))
+            for hop in parts
+        ]
         count = SaturationCount(network)
         integers, losses = run.rounded(parts, count), list[Loss]()
         by_float = exact
@@ -153,6 +159,16 @@ def loss_by_hop(
             losses.append(Loss(WEIGHTS, *_above(exact, by_float)))
         losses += [*alone, Loss(ALL, *_above(integers, by_float))]
     return LossByHop(tuple(losses), count.found, len(images), steps, seed)
+
+
+def _sets(network: IntegerNetwork, hop: Hop) -> tuple[str, ...]:
+    program = network.population_of[hop[0]].program(hop[1])
+    return tuple(f"{hop[0]}.{output.variable}" for output in program.outputs)
+
+
+def number_of_runs(network: IntegerNetwork, model: SavedModel | None) -> int:
+    """How often :func:`loss_by_hop` runs all images: once for each hop, for all, and for none."""
+    return len(hops(network)) + 2 + (model is not None)
 
 
 class _Runs:

@@ -83,7 +83,7 @@ def check_samples(samples: int | None) -> None:
 def read_known(
     option: str,
     source: str | None,
-    model: SavedModel,
+    model: SavedModel | IntegerNetwork,
     data: DataOptions,
     *,
     split: str | None = None,
@@ -98,7 +98,7 @@ def read_known(
     InputError
         Also if no source is given and the model takes something else; names the ``option``.
     """
-    declared = model.config.declared_input
+    declared = model.input if isinstance(model, IntegerNetwork) else model.config.declared_input
     if source is not None:
         return read_images(
             source, declared, data, split=split, clip=clip, samples=samples, quiet=quiet

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pvae_neuro.evaluation.figures import Figures
     from pvae_neuro.exporters.certify import Certificate
     from pvae_neuro.verification.against_float import FloatResult
+    from pvae_neuro.verification.loss_by_hop import LossByHop
     from pvae_neuro.verification.parity import ParityReport
 
 
@@ -145,6 +146,19 @@ def choices_table(network: IntegerNetwork) -> Table:
     table = plain_table("chosen scales", "name", "value", "why", right=(1,))
     for choice in network.choices:
         _add(table, choice.name, f"{choice.value:.6g}", choice.why)
+    return table
+
+
+def loss_table(found: LossByHop) -> Table:
+    """What each part of quantization costs, and how many values of a hop are at their limits."""
+    table = plain_table(
+        f"loss by hop: {found.samples} samples, {found.steps} iterations, seed {found.seed}",
+        "rounded alone", "MSE", "± standard error", "values at their limit", right=(1, 2),
+    )  # fmt: skip
+    for loss in found.losses:
+        at_limit = (s for s in found.saturations if s.variable in loss.sets)
+        shown = "; ".join(f"{s.variable} {s.count:,} of {s.values:,}" for s in at_limit)
+        _add(table, loss.part, f"{loss.mse_percent:+.2f} %", f"{loss.error:.2f} %", shown)
     return table
 
 
