@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pvae_neuro.errors import InputError, ModelFileError
 from pvae_neuro.exporters.lowerings.base import Lowering
+from pvae_neuro.exporters.lowerings.hierarchical import Hierarchical
 from pvae_neuro.exporters.lowerings.conv import Conv
 from pvae_neuro.exporters.lowerings.lateral import Lateral
 from pvae_neuro.exporters.lowerings.mlp import MLP
@@ -25,7 +26,14 @@ __all__ = [
 ]
 
 # Where a family has several circuits, the first is the default.
-LOWERINGS: list[Lowering] = [Predictive(), Lateral(), PredictiveCoding(), MLP(), Conv()]
+LOWERINGS: list[Lowering] = [
+    Predictive(),
+    Lateral(),
+    PredictiveCoding(),
+    MLP(),
+    Conv(),
+    Hierarchical(),
+]
 
 
 def topologies(family: str | None = None) -> tuple[str, ...]:

@@ -72,7 +72,10 @@ def leak_per_step(model: SavedModel) -> NDArray[np.float64]:
 
 
 def float_latents(
-    model: SavedModel, integrate: Program, diagonal: NDArray[np.float64] | None = None
+    model: SavedModel,
+    integrate: Program,
+    diagonal: NDArray[np.float64] | None = None,
+    name: str = LATENTS,
 ) -> Population:
     """Poisson population in real numbers; the potential is the log-rate itself."""
     config = model.config
@@ -96,7 +99,7 @@ def float_latents(
             Constant("pull_shift", shared(0.0)),
         ]
     return Population(
-        LATENTS,
+        name,
         config.latents,
         tuple(variables),
         tuple(constants),
@@ -111,6 +114,7 @@ def integer_latents(
     integrate: Program,
     received: NDArray[np.integer[Any]],
     diagonal: NDArray[np.int32] | None = None,
+    name: str = LATENTS,
 ) -> Population:
     """Poisson population in integers; the potential has the unit 2**-frac_bits.
 
@@ -122,8 +126,10 @@ def integer_latents(
     received : int [K]
         Most that all terms but the leaks can add to a potential in one step.
     diagonal : int32 [K], optional
+    name : str
+        Of the population.
     """
-    real = float_latents(model, integrate)
+    real = float_latents(model, integrate, name=name)
     unit = 2.0**scales.frac_bits
     ends = _clamps(real, scales)
     initial = np.clip(np.rint(real.variable("u").initial * unit), ends["u_min"], ends["u_max"])
@@ -132,9 +138,9 @@ def integer_latents(
     variables = [Variable("u", start), Variable("z", shared(0), bits)]
     inner: list[Constant] = []
     if model.config.inner_updates > 1:
-        last = words(np.array([model.config.inner_updates - 1.0]), f"{LATENTS}.last_phase")
+        last = words(np.array([model.config.inner_updates - 1.0]), f"{name}.last_phase")
         pull = _leak_to_prior(model)
-        inner = [Constant("last_phase", last), *factor("pull", pull)]
+        inner = [Constant(n, v) for n, v in {"last_phase": last, **factor("pull", pull)}.items()]
         # That the prior is a potential the proof does not know; widths as the clamps' say enough.
         width = 1 + max(ends["u_max"].bit_length(), (-1 - ends["u_min"]).bit_length())
         variables[0] = Variable("u", start, width)
@@ -143,7 +149,7 @@ def integer_latents(
     # A leak at which the change is its lower clamp, whatever else comes, acts as any larger one.
     enough = np.maximum(received, 0) - ends["du_min"]
     leak = words(
-        np.minimum(np.rint(real.constant("leak") * unit), enough), f"{LATENTS}.leak",
+        np.minimum(np.rint(real.constant("leak") * unit), enough), f"{name}.leak",
         fewer_bits=scales.spare_frac_bits,
     )  # fmt: skip
     constants = [Constant("leak", leak)]
@@ -163,17 +169,16 @@ def _leak_to_prior(model: SavedModel) -> float:
     return model.step_size * model.config.beta_inner
 
 
-def factor(name: str, value: float) -> tuple[Constant, Constant]:
+def factor(name: str, value: float) -> dict[str, NDArray[np.int32]]:
     """A factor that is not negative as a mantissa and the right shift of its product.
 
-    Constants ``name`` and ``name_shift`` for ``n.mul(x, n.name, n.name_shift)``; the shift is the
-    largest that keeps the mantissa within ``FACTOR_BITS`` bits.
+    Values of the constants ``name`` and ``name_shift`` of ``n.mul(x, n.name, n.name_shift)``; the
+    shift is the largest that keeps the mantissa within ``FACTOR_BITS`` bits.
     """
     held = np.array([value])
     shift = min(LARGEST_SHIFT, -fit_exponent(held, (1 << (FACTOR_BITS - 1)) - 1))
     check_exponent(shift, name)
-    mantissa = mantissas(held, -shift).astype(np.int32)
-    return Constant(name, mantissa), Constant(f"{name}_shift", shared(shift))
+    return {name: mantissas(held, -shift).astype(np.int32), f"{name}_shift": shared(shift)}
 
 
 def integration(model: SavedModel, plain: Program, inner: Program) -> Program:
@@ -198,7 +203,7 @@ def _clamps(real: Population, scales: Scales) -> dict[str, int]:
     floor = float(real.constant("u_min")[0])
     if floor < LOWEST_POTENTIAL:
         raise refused(
-            f"{LATENTS}: the potential's lower clamp is {floor:g}, expected at least "
+            f"{real.name}: the potential's lower clamp is {floor:g}, expected at least "
             f"{LOWEST_POTENTIAL}, the lowest that the sampler draws from",
             "clip",
         )

@@ -115,8 +115,8 @@ class Predictive(LinearLowering):
         found = _messages(
             model, scales, calibration, weight, weight_exponent, input_bits, largest_error
         )
-        reach = np.abs(weight.astype(np.int64)).sum(axis=0) * found.limit
-        received = np.ceil(np.ldexp(reach, -found.message_bits)).astype(np.int64)
+        connections = _connections(model, weight, prediction_exponent, -found.message_bits)
+        received = sent_back(connections[-1], found.limit)
         errors = _error_population(
             model, found.gain, shared(found.gain_shift), found.limit, shared(0)
         )
@@ -129,7 +129,7 @@ class Predictive(LinearLowering):
                 integer_latents(model, scales, _rule(model), received),
                 errors,
             ),
-            connections=_connections(model, weight, prediction_exponent, -found.message_bits),
+            connections=connections,
             iteration=_ITERATION,
             final=_FINAL,
             readout=Readout(LATENTS, "z", None, "prediction", -weight_exponent),
@@ -202,6 +202,12 @@ def _connections(
     )  # fmt: skip
     pixels = OneToOne("pixels", INPUT, "x", ERRORS, ones, received_as="pixel")
     return pixels, prediction, feedback
+
+
+def sent_back(feedback: Connection, limit: int) -> NDArray[np.int64]:
+    """Most that messages up to a limit can add to a potential: int64 [K]."""
+    reach = np.abs(feedback.weight.astype(np.int64)).sum(axis=1) * limit
+    return np.ceil(np.ldexp(reach, feedback.exponent)).astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)

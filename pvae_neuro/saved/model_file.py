@@ -375,7 +375,7 @@ def check_model(model: SavedModel, where: str) -> None:
     """
     linear = model.config.family == LINEAR_FAMILY
     if linear:
-        _check_shapes(model.arrays, array_shapes(model.config), where)
+        check_shapes(model.arrays, array_shapes(model.config), where)
     for name, array in model.arrays.items():
         _check_values(name, array, where)
         if linear and name in _LOGARITHMS and array.max() > LARGEST_LOGARITHM:
@@ -385,7 +385,8 @@ def check_model(model: SavedModel, where: str) -> None:
             )
 
 
-def _check_shapes(arrays: dict[str, Any], expected: dict[str, tuple[int, ...]], where: str) -> None:
+def check_shapes(arrays: dict[str, Any], expected: dict[str, tuple[int, ...]], where: str) -> None:
+    """Raise :class:`ModelFileError` unless these are the arrays, of these shapes, in float32."""
     missing, extra = sorted(expected.keys() - arrays), sorted(arrays.keys() - expected)
     if missing or extra:
         raise ModelFileError(
