@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from lava.proc.conv.process import Conv as LavaConv
 from lava.proc.dense.process import Dense as LavaDense
 from numpy.typing import ArrayLike, NDArray
 
 from pvae_neuro.errors import InputError, NetworkError
-from pvae_neuro.network import Connection, Dense, IntegerNetwork
+from pvae_neuro.network import Connection, Convolution, Dense, IntegerNetwork
 from pvae_neuro.sim.engine import MOST_ITERATIONS
+from pvae_neuro.sim.lava.convolution import connect_convolution, exact_convolution
 from pvae_neuro.sim.lava.dense import exact_dense
-from pvae_neuro.sim.lava.exchange import Job, check_batch, state_shape
+from pvae_neuro.sim.lava.exchange import Job, check_batch, check_stock, state_shape
 from pvae_neuro.sim.lava.plan import Plan, plan_network
 from pvae_neuro.sim.lava.processes.neurons.process import Neurons
 from pvae_neuro.sim.lava.processes.synapses.process import Synapses
@@ -38,9 +41,9 @@ class LavaNetwork:
     network : IntegerNetwork
     populations : mapping of str to Neurons
         All but the inputs that their targets hold.
-    connections : mapping of str to Dense or Synapses
-        Lava's stock process for dense connections where ``batch`` is 1. Connections from inputs
-        that their targets hold have no process.
+    connections : mapping of str to Dense, Conv or Synapses
+        Lava's stock process for dense connections where ``batch`` is 1, and for convolutions where
+        it was asked for. Connections from inputs that their targets hold have no process.
     timing : Timing
         When activations act.
     batch : int
@@ -49,13 +52,15 @@ class LavaNetwork:
 
     network: IntegerNetwork
     populations: Mapping[str, Neurons]
-    connections: Mapping[str, LavaDense | Synapses]
+    connections: Mapping[str, LavaDense | LavaConv | Synapses]
     timing: Timing
     batch: int = 1
 
     def __repr__(self) -> str:
-        parts = f"{len(self.populations)} populations, {len(self.connections)} connections"
-        return in_a_line(f"<LavaNetwork {self.network.name}: {parts}, batch {self.batch}>")
+        kinds = Counter(type(process).__name__ for process in self.connections.values())
+        made = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "none"
+        parts = f"{len(self.populations)} populations, connections: {made}"
+        return in_a_line(f"<LavaNetwork {self.network.name}: {parts}; batch {self.batch}>")
 
     @property
     def latents(self) -> Neurons:
@@ -167,6 +172,7 @@ def build_lava(
     sample: int = 0,
     iterations: int = 0,
     batch: int = 1,
+    stock_convolutions: bool = False,
     job: Job | None = None,
 ) -> LavaNetwork:
     """Build the network out of Lava Processes, ready to be connected further and run.
@@ -185,13 +191,17 @@ def build_lava(
     batch : int
         Samples side by side. Above 1 all connections are :class:`Synapses`, for the CPU alone;
         with 1 the dense ones are Lava's stock ``Dense``.
+    stock_convolutions : bool
+        Whether convolutions are Lava's stock ``Conv``, which takes 40 times as long; for one
+        sample. Their transposes have no stock process.
     job : Job, optional
         For the engine: samples to run through without a word from outside.
 
     Raises
     ------
     NetworkError
-        If Lava cannot run the network exactly; names the part.
+        If Lava cannot run the network exactly, or a convolution by its stock process; names the
+        part.
     InputError
         If a number does not fit.
     """
@@ -199,6 +209,7 @@ def build_lava(
     check_batch(batch)
     check_whole("sample", sample, 0, _LARGEST_INDEX)
     check_whole("iterations", iterations, 0, MOST_ITERATIONS)
+    check_stock(stock_convolutions, batch)
     network.require_proof()
     missing = lacking(network)
     if missing:
@@ -219,14 +230,33 @@ def build_lava(
     }
     every_port = (port for plan in plans.values() for port in plan.ports)
     ports = {name: port.name for port in every_port for name in port.connections}
-    connections = {c.name: _synapses(c, batch) for c in network.connections if c.name in ports}
-    for name, synapses in connections.items():
-        connection = network.connection_of[name]
+    connections: dict[str, LavaDense | LavaConv | Synapses] = {}
+    for connection in network.connections:
+        name = connection.name
+        if name not in ports:
+            continue
         source, target = populations[connection.source], populations[connection.target]
-        getattr(source, f"{connection.variable}_out").connect(synapses.s_in)
-        synapses.a_out.connect(getattr(target, ports[name]))
+        sent = getattr(source, f"{connection.variable}_out")
+        received = getattr(target, ports[name])
+        if stock_convolutions and connection.kind == Convolution.kind:
+            connections[name] = _stock_convolution(network, connection, sent, received)
+            continue
+        connections[name] = process = _synapses(connection, batch)
+        sent.connect(process.s_in)
+        process.a_out.connect(received)
     timing = next(iter(plans.values())).timing
     return LavaNetwork(network, populations, connections, timing, batch)
+
+
+def _stock_convolution(
+    network: IntegerNetwork, connection: Connection, sent: Any, received: Any
+) -> LavaConv:
+    if not isinstance(connection, Convolution):
+        raise NetworkError(f"{connection.name}: expected a convolution, got {connection.kind}")
+    message = network.ranges.variables[f"{connection.source}.{connection.variable}"]
+    made = exact_convolution(connection, message)
+    connect_convolution(connection, made, sent, received)
+    return made
 
 
 def _synapses(connection: Connection, batch: int) -> LavaDense | Synapses:

@@ -13,7 +13,7 @@ from pvae_neuro.errors import EngineUnavailableError, InputError
 from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.sim.engine import Block, BlockResult, Engine
 from pvae_neuro.sim.lava.available import missing_for_loihi2, require_lava
-from pvae_neuro.sim.lava.exchange import MOST_SAMPLES, Job, check_batch
+from pvae_neuro.sim.lava.exchange import MOST_SAMPLES, Job, check_batch, check_stock
 from pvae_neuro.sim.lava.supervisor import Supervisor
 from pvae_neuro.sim.lava.supported import lacking
 from pvae_neuro.sim.readout import Summary, summarize
@@ -41,21 +41,32 @@ class LavaEngine(Engine):
     batch : int
         Most samples to run side by side; they are spread evenly over as few passes as that allows.
         Does not change a single integer.
+    stock_convolutions : bool
+        Whether convolutions are Lava's stock ``Conv``; needs a ``batch`` of 1. Does not change a
+        single integer.
 
     Raises
     ------
     InputError
-        If ``timeout`` is not positive or ``batch`` not a whole number of at least 1.
+        If ``timeout`` is not positive, ``batch`` not a whole number of at least 1, or above 1 with
+        stock convolutions.
     """
 
     name = "lava"
     packages = ("lava-nc",)
 
-    def __init__(self, timeout: float = DEFAULT_TIMEOUT, batch: int = 1) -> None:
+    def __init__(
+        self,
+        timeout: float = DEFAULT_TIMEOUT,
+        batch: int = 1,
+        stock_convolutions: bool = False,
+    ) -> None:
         if not timeout > 0:
             raise InputError(f"timeout: expected a positive number of seconds, got {timeout}")
         self.timeout = timeout
         self.batch = check_batch(batch)
+        check_stock(stock_convolutions, batch)
+        self.stock_convolutions = stock_convolutions
 
     def require(self) -> None:
         """Raise unless Lava can run here."""
@@ -118,6 +129,7 @@ class LavaEngine(Engine):
                     for name in block.network.variables
                 },
                 width=even_width(len(block.samples), self.batch),
+                stock_convolutions=self.stock_convolutions,
             )
             job.write(block.inputs)
             return self._collect(supervisor, job, block)

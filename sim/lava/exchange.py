@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from pvae_neuro.errors import InputError
 from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.sim.noise import check_whole
 
@@ -47,6 +48,8 @@ class Job:
         Type that each of the network's variables is recorded in.
     width : int
         Samples that run side by side in one pass; the last pass may hold fewer.
+    stock_convolutions : bool
+        Whether convolutions are Lava's stock process.
     piece_bytes : int
         Size of the files of a piece, unless one pass needs more.
     """
@@ -62,6 +65,7 @@ class Job:
     record: tuple[str, ...]
     dtypes: dict[str, str]
     width: int = 1
+    stock_convolutions: bool = False
     piece_bytes: int = PIECE_BYTES
 
     @property
@@ -248,6 +252,14 @@ class Tape:
 def check_batch(batch: int) -> int:
     """Return a number of samples side by side as an int; raise :class:`InputError` if not one."""
     return check_whole("batch", batch, 1, MOST_SAMPLES)
+
+
+def check_stock(stock_convolutions: bool, batch: int) -> None:
+    """Raise :class:`InputError` where stock convolutions are asked for samples side by side."""
+    if stock_convolutions and batch > 1:
+        raise InputError(
+            f"stock_convolutions: Lava's Conv takes one sample at a time, got batch {batch}"
+        )
 
 
 def state_shape(neurons: int, width: int) -> tuple[int, ...]:

@@ -79,7 +79,13 @@ def run(job: Job, status: int) -> None:
 
     from pvae_neuro.sim.lava.build import build_lava
 
-    lava = build_lava(job.network, seed=job.seed, batch=job.width, job=job)
+    lava = build_lava(
+        job.network,
+        seed=job.seed,
+        batch=job.width,
+        stock_convolutions=job.stock_convolutions,
+        job=job,
+    )
     actors: list[Any] = []
     for process in lava.parts:
         process.create_runtime(
