@@ -1,0 +1,182 @@
+"""Affine layers of networks in real numbers, and how saved models hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import count, takewhile
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pvae_neuro.errors import ModelFileError
+from pvae_neuro.network import Connection, Convolution, Dense, TransposedConvolution
+from pvae_neuro.saved.model_file import SavedModel
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """``weight * source + bias``, from one population to the next.
+
+    A row of the weights belongs to one target neuron or channel, a column to one source.
+
+    Attributes
+    ----------
+    kind : type of Connection
+        ``Dense``, ``Convolution`` or ``TransposedConvolution``.
+    weight : float64
+        In the axes of the kind.
+    bias : float64 [targets]
+        One for each neuron.
+    geometry : dict
+        What else connections of the kind have: ``source_shape``, ``stride`` and the like.
+    """
+
+    kind: type[Connection]
+    weight: NDArray[np.float64]
+    bias: NDArray[np.float64]
+    geometry: dict[str, Any] = field(default_factory=dict)
+
+    def connect(
+        self,
+        name: str,
+        source: str,
+        variable: str,
+        target: str,
+        *,
+        weight: NDArray[Any] | None = None,
+        exponent: int = 0,
+        received_as: str = "received",
+    ) -> Connection:
+        """The layer as a connection; with its own real weights where none are given."""
+        held = self.weight if weight is None else weight
+        ends = name, source, variable, target, held, exponent, received_as
+        return self.kind(*ends, **self.geometry)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of neurons of the target and of the source."""
+        return self.connect("layer", "source", "x", "target").shape
+
+    @property
+    def row_axis(self) -> int:
+        """Axis of the weights that counts rows; the other one of the first two counts columns."""
+        return 1 if self.kind is TransposedConvolution else 0
+
+    def rows(self, values: NDArray[Any]) -> NDArray[Any]:
+        """One value for each target neuron, from one for each row."""
+        return np.repeat(values, self.shape[0] // len(values))
+
+    def row_maxima(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Largest value of each row, from one for each target neuron."""
+        return values.reshape(self.weight.shape[self.row_axis], -1).max(axis=1)
+
+    def columns(self, values: NDArray[Any]) -> NDArray[Any]:
+        """One value for each source neuron, from one for each column."""
+        return np.repeat(values, self.shape[1] // len(values))
+
+    def scaled(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Weights times ``2**(row + column)``."""
+        sides = [rows[:, None], columns[None, :]]
+        exponents = sides[0] + sides[1] if self.row_axis == 0 else sides[1].T + sides[0].T
+        return np.ldexp(self.weight, exponents[(...,) + (None,) * (self.weight.ndim - 2)])
+
+    def largest(self, axis: int, weight: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Largest magnitude of each row (axis 0) or column (axis 1) of weights of this layer."""
+        kept = self.row_axis if axis == 0 else 1 - self.row_axis
+        return np.abs(np.moveaxis(weight, kept, 0)).reshape(weight.shape[kept], -1).max(axis=1)
+
+
+def dense(model: SavedModel, name: str) -> Layer:
+    """Layer ``name`` of a saved model: ``name.weight`` [targets, sources], ``name.bias``."""
+    weight = array(model, f"{name}.weight", 2)
+    return Layer(Dense, weight, _bias(model, name, weight.shape[0]))
+
+
+def dense_layers(model: SavedModel, name: str) -> tuple[Layer, ...]:
+    """Layers of a ``torch.nn.Sequential`` of linear layers with rectifiers between them."""
+    later = takewhile(
+        lambda each: f"{each}.weight" in model.arrays,
+        (f"{name}.{number}" for number in count(2, 2)),
+    )
+    return tuple(dense(model, each) for each in (f"{name}.0", *later))
+
+
+def convolution(
+    model: SavedModel, name: str, source: Shape, target: Shape, stride: int, padding: int
+) -> Layer:
+    """Layer ``name`` of a saved model, a ``torch.nn.Conv2d``; shapes without the channels."""
+    weight = array(model, f"{name}.weight", 4)
+    geometry = {
+        "source_shape": (weight.shape[1], *source),
+        "target_shape": (weight.shape[0], *target),
+        "stride": stride,
+        "padding": padding,
+    }
+    bias = np.repeat(_bias(model, name, weight.shape[0]), target[0] * target[1])
+    return Layer(Convolution, weight, bias, geometry)
+
+
+def transposed_convolution(
+    model: SavedModel, name: str, source: Shape, target: Shape, stride: int, padding: int
+) -> Layer:
+    """Layer ``name``, a ``torch.nn.ConvTranspose2d`` whose result is cut to the target's shape."""
+    weight = array(model, f"{name}.weight", 4)
+    geometry = {
+        "source_shape": (weight.shape[0], *source),
+        "target_shape": (weight.shape[1], *target),
+        "stride": stride,
+        "padding": padding,
+    }
+    bias = np.repeat(_bias(model, name, weight.shape[1]), target[0] * target[1])
+    return Layer(TransposedConvolution, weight, bias, geometry)
+
+
+def checked_chain(
+    model: SavedModel,
+    layers: Sequence[Layer],
+    sources: int | None = None,
+    targets: int | None = None,
+) -> tuple[Layer, ...]:
+    """The layers; ModelFileError where one does not take what the one before it gives."""
+    given = sources
+    for number, layer in enumerate(layers, start=1):
+        made, taken = layer.shape
+        if given not in (None, taken):
+            raise _misfit(model, f"layer {number} takes {taken} values and is given {given}")
+        given = made
+    if targets not in (None, given):
+        raise _misfit(model, f"its last layer gives {given} values, expected {targets}")
+    return tuple(layers)
+
+
+def _misfit(model: SavedModel, fact: str) -> ModelFileError:
+    return ModelFileError(f"model of the family {model.config.family!r}: {fact}; save it again")
+
+
+def array(
+    model: SavedModel, name: str, axes: int, length: int | None = None
+) -> NDArray[np.float64]:
+    """Array of a saved model in float64.
+
+    Raises
+    ------
+    ModelFileError
+        If it is not there, or its first axis or their number is another.
+    """
+    held = model.arrays.get(name)
+    if held is None or held.ndim != axes or length not in (None, len(held)):
+        wanted = f"{axes} axes" if length is None else f"{length} numbers"
+        got = f"only {sorted(model.arrays)}" if held is None else f"the shape {held.shape}"
+        raise _misfit(model, f"expected an array {name!r} of {wanted}, got {got}")
+    return held.astype(np.float64)
+
+
+def _bias(model: SavedModel, name: str, rows: int) -> NDArray[np.float64]:
+    """Bias of a layer; 0 where it has none."""
+    if f"{name}.bias" not in model.arrays:
+        return np.zeros(rows)
+    return array(model, f"{name}.bias", 1, rows)

@@ -1,0 +1,336 @@
+"""Integers of a chain of layers: mantissas, units of each hop, limits that the proof allows.
+
+**Mantissas.** Rows and columns of a weight array are scaled by powers of two of their own so that
+each fills the mantissas, and no mantissa saturates. The neurons undo these scales by their shifts,
+which are constants of each neuron (docs/decisions.md).
+
+**Units.** A graded spike has the finest unit in which the largest one of calibration, with a
+quarter of head room, lies within its limit. The limit is the largest at which no sum of the next
+layer can leave 24 bits, whatever is sent, or what the width that is asked for holds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pvae_neuro.exporters.lowerings.layers import Layer
+from pvae_neuro.exporters.lowerings.rectifiers import Stage, hidden_names
+from pvae_neuro.exporters.remedies import refused
+from pvae_neuro.exporters.scales import Scales, check_exponent, fit_exponent
+from pvae_neuro.network import Choice, Connection, shared, transpose_of
+from pvae_neuro.network.interval import between
+from pvae_neuro.network.operations import LARGEST_SHIFT
+from pvae_neuro.network.population import WORD_MAX
+
+HEADROOM = 1.25
+# Rows and columns of weights that are smaller than others by more bits are as coarse as that.
+SPREAD = 12
+# A rounded shift adds half a unit of its result first; the proof shows that it fits.
+ROOM = WORD_MAX - (1 << 14)
+Reals = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Rounded:
+    """A layer in integers.
+
+    Attributes
+    ----------
+    stage : Stage
+        Its shifts and limits are 0 until the next layer, or the way back, sets them.
+    rows : int [targets]
+    columns : int [sources]
+        A mantissa is the weight times ``2**(row + column)``.
+    unit : int
+        A source's value has the fixed-point position ``unit - column``, a sum ``unit + row``.
+    bound : float64 [targets]
+        Largest magnitude of a sum with its bias.
+    """
+
+    stage: Stage
+    rows: Ints
+    columns: Ints
+    unit: int
+    bound: Reals
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What the first layer takes: integers of unit ``2**-unit`` from ``low`` to ``high``."""
+
+    unit: int
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, eq=False)
+class Returned:
+    """The way back in integers.
+
+    Attributes
+    ----------
+    stages : tuple of Stage
+        With their shifts and limits of the way back.
+    unit : int [targets]
+        Fixed-point position of what is sent back through the last layer.
+    limit : int
+        Its largest magnitude.
+    exponent : int
+        Of the connection that ends where the way forward began.
+    received : int [sources]
+        Most that it delivers there.
+    choices : tuple of Choice
+    """
+
+    stages: tuple[Stage, ...]
+    unit: Ints
+    limit: int
+    exponent: int
+    received: Ints
+    choices: tuple[Choice, ...]
+
+
+def round_forward(
+    layers: Sequence[Layer],
+    source: Source,
+    scales: Scales,
+    largest: Mapping[str, Reals],
+    *,
+    beside: float = 0.0,
+) -> tuple[tuple[Rounded, ...], tuple[Choice, ...]]:
+    """Round the way forward.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+    source : Source
+    scales : Scales
+    largest : mapping of str to float64 [n]
+        What calibration reached, ``hidden1.a`` and so on.
+    beside : float
+        Largest magnitude that is added to the last sums, in real numbers.
+
+    Returns
+    -------
+    tuple of Rounded
+        All rows of the last layer have one unit.
+    tuple of Choice
+    """
+    apart = [0.0] * (len(layers) - 1) + [beside]
+    found = [_first(layers[0], source, scales, apart[0], same=len(layers) == 1)]
+    choices = list[Choice]()
+    for number, name in enumerate(hidden_names(layers), start=1):
+        now, limit = _next(
+            found[-1], layers[number], f"{name}.a", scales, largest[f"{name}.a"], apart[number],
+            same=number == len(layers) - 1,
+        )  # fmt: skip
+        before = found[-1]
+        shift = before.unit + before.rows - (now.unit - now.columns)
+        stage = replace(before.stage, shift=_shifts(shift), high=shared(limit))
+        found[-1] = replace(before, stage=stage)
+        found.append(now)
+        choices += _choices(f"{name}.a", limit, now.unit, now.columns)
+    return tuple(found), tuple(choices)
+
+
+def _first(layer: Layer, source: Source, scales: Scales, beside: float, *, same: bool) -> Rounded:
+    columns = np.zeros(layer.shape[1], np.int64)
+    sent = max(-source.low, source.high) * 2.0**-source.unit
+    rows = _rows(layer, columns, sent, scales, same=same)
+    # What arrives cannot be made coarser, so rows are, until their sums fit.
+    while True:
+        now = _rounded(layer, rows, columns, source.unit, source.low, source.high, beside)
+        over = layer.row_maxima(now.bound) > ROOM
+        if not over.any():
+            return now
+        rows = rows - (over.any() if same else layer.rows(over))
+
+
+def _next(
+    before: Rounded,
+    layer: Layer,
+    sent: str,
+    scales: Scales,
+    reach: Reals,
+    beside: float,
+    *,
+    same: bool,
+) -> tuple[Rounded, int]:
+    columns = layer.columns(_filling(layer.largest(1, layer.weight), scales.mantissa_max))
+    reached = np.ldexp(reach, -columns)
+    rows = _rows(layer, columns, HEADROOM * float(reached.max()), scales, same=same)
+    sums = _reach(_connection(layer, _mantissas(layer, rows, columns)), 0, 1)
+    apart = np.ldexp(np.abs(layer.bias) + beside, rows)
+    worst = np.ldexp(before.bound, -before.unit - before.rows - columns)
+
+    def limit(unit: int) -> int:
+        room = (ROOM - np.ldexp(apart, unit)) / np.maximum(sums, 1.0)
+        return scales.message_limit(sent, int(room.min()))
+
+    finest = int((before.unit + before.rows + columns).max())
+    unit = _finest(sent, finest, limit, float(reached.max()), float(worst.max()))
+    return _rounded(layer, rows, columns, unit, 0, limit(unit), beside), limit(unit)
+
+
+def round_back(
+    found: Sequence[Rounded],
+    scales: Scales,
+    largest: Mapping[str, Reals],
+    sent: str,
+    worst: Reals,
+) -> Returned:
+    """Round the way back to where the way forward began, whose unit is ``2**-frac_bits``.
+
+    Parameters
+    ----------
+    found : sequence of Rounded
+    scales : Scales
+    largest : mapping of str to float64 [n]
+        What calibration reached, ``hidden1.d`` and so on, and ``sent``.
+    sent : str
+        ``population.variable`` that is sent back through the last layer.
+    worst : float64 [n]
+        Largest magnitude of what is sent before its clamp, over all inputs, in real numbers.
+    """
+    names = [f"{name}.d" for name in hidden_names([f.stage.layer for f in found])]
+    stages, choices = [f.stage for f in found], list[Choice]()
+    position, finest = None, LARGEST_SHIFT
+    error: tuple[Ints, int] | None = None
+    for place, now in reversed(list(enumerate(found))):
+        name = (*names, sent)[place]
+        last = scales.frac_bits if place == 0 else None
+        unit, limit, sums = _back(now, name, scales, largest[name], worst, finest, last)
+        choices += _choices(name, limit, unit, now.rows)
+        if position is None:
+            error = unit - now.rows, limit
+        else:
+            shift = _shifts(position - (unit - now.rows))
+            stages[place] = replace(stages[place], back_shift=shift, most=shared(limit))
+        position = unit + now.columns
+        worst = np.ldexp(sums * limit, -position)
+        finest = int((position + found[place - 1].rows).max()) if place else 0
+    exponent = check_exponent(scales.frac_bits - unit, "feedback")
+    received = np.ceil(np.ldexp(worst, scales.frac_bits)).astype(np.int64)
+    return Returned(tuple(stages), *error, exponent, received, tuple(choices))
+
+
+def _back(
+    now: Rounded,
+    sent: str,
+    scales: Scales,
+    reach: Reals,
+    worst: Reals,
+    finest: int,
+    frac_bits: int | None,
+) -> tuple[int, int, Reals]:
+    """Unit and limit of what is sent back through a layer, and how much each source receives.
+
+    ``frac_bits`` is the fixed-point position to which the sums are shifted, if they are.
+    """
+    connection = _connection(now.stage.layer, now.stage.weight)
+    sums = _reach(transpose_of(connection, "back", "target", "x", "source"), -1, 1)
+    weight = now.stage.weight.astype(np.float64)
+    # What no mantissa brings anywhere may saturate.
+    live = now.stage.layer.rows(now.stage.layer.largest(0, weight)) > 0
+    reached, worst = np.ldexp(reach, -now.rows) * live, np.ldexp(worst, -now.rows)
+
+    def limit(unit: int) -> int:
+        left = 0 if frac_bits is None else max(0, frac_bits - unit)
+        return scales.message_limit(sent, int(ROOM * 2.0**-left / max(1.0, float(sums.max()))))
+
+    unit = _finest(sent, finest, limit, float(reached.max()), float(worst.max()))
+    return unit, limit(unit), sums
+
+
+def _rows(layer: Layer, columns: Ints, sent: float, scales: Scales, *, same: bool) -> Ints:
+    """Powers of two of the rows; a bias counts as one more weight, of the largest graded spike."""
+    scaled = _scaled(layer, np.zeros(layer.shape[0], np.int64), columns)
+    bias = layer.row_maxima(np.abs(layer.bias)) / (sent or 1.0)
+    rows = _filling(np.maximum(layer.largest(0, scaled), bias), scales.mantissa_max)
+    return layer.rows(np.full_like(rows, rows.min()) if same else rows)
+
+
+def _filling(largest: Reals, mantissa_max: int) -> Ints:
+    """Powers of two by which the largest weights of rows or columns fill the mantissas."""
+    fitting = np.array([-fit_exponent(np.array([x]), mantissa_max) for x in largest.tolist()])
+    least = int(fitting.min(where=largest > 0.0, initial=1 << 20))
+    if least == 1 << 20:
+        return np.zeros(len(largest), np.int64)
+    capped = np.clip(fitting, least, least + SPREAD)
+    return np.where(largest > 0.0, capped, capped.max(where=largest > 0.0, initial=least))
+
+
+def _rounded(
+    layer: Layer, rows: Ints, columns: Ints, unit: int, low: int, high: int, beside: float
+) -> Rounded:
+    weight = _mantissas(layer, rows, columns)
+    bias = np.rint(np.ldexp(layer.bias, unit + rows))
+    apart = np.abs(bias) + np.ldexp(beside, unit + rows)
+    bound = _reach(_connection(layer, weight), low, high) + apart
+    none = shared(0)
+    held = np.clip(bias, -WORD_MAX, WORD_MAX).astype(np.int32)
+    return Rounded(Stage(layer, weight, held, none, none, none, none), rows, columns, unit, bound)
+
+
+def _mantissas(layer: Layer, rows: Ints, columns: Ints) -> NDArray[np.int8]:
+    return np.rint(_scaled(layer, rows, columns)).astype(np.int8)
+
+
+def _scaled(layer: Layer, rows: Ints, columns: Ints) -> Reals:
+    """Weights times ``2**(row + column)``, from one power for each neuron."""
+    of_row = rows.reshape(layer.weight.shape[layer.row_axis], -1)[:, 0]
+    of_column = columns.reshape(layer.weight.shape[1 - layer.row_axis], -1)[:, 0]
+    return layer.scaled(of_row, of_column)
+
+
+def _connection(layer: Layer, weight: NDArray[np.int8]) -> Connection:
+    return layer.connect("layer", "source", "x", "target", weight=weight)
+
+
+def _reach(connection: Connection, low: int, high: int) -> Reals:
+    """Largest magnitude of each sum, in any order, of values from ``low`` to ``high``."""
+    adding, _ = connection.reach(between(low, high))
+    return np.maximum(-adding.low, adding.high).astype(np.float64)
+
+
+def _finest(
+    sent: str, finest: int, limit: Callable[[int], int], reached: float, worst: float
+) -> int:
+    """Finest unit in which what calibration reached is within the limit, and all within a word."""
+    for unit in range(finest, finest - 64, -1):
+        wanted = max(1.0, HEADROOM * math.ldexp(reached, unit))
+        if wanted <= limit(unit) and math.ldexp(worst, unit) <= ROOM:
+            return unit
+    raise refused(
+        f"{sent}: no unit of this graded spike keeps the sums of the next layer within 24 bits",
+        "narrower",
+    )
+
+
+def _shifts(shift: Ints) -> NDArray[np.int32]:
+    """Shifts as constants; beyond the widest, nothing is left of a word anyway."""
+    return np.clip(shift, -LARGEST_SHIFT, LARGEST_SHIFT).astype(np.int32)
+
+
+def _choices(sent: str, limit: int, unit: int, spread: Ints) -> tuple[Choice, ...]:
+    return (
+        Choice(
+            f"{sent} limit",
+            limit,
+            "largest graded spike that keeps every sum of the next layer within 24 bits, or that "
+            "the width asked for holds",
+        ),
+        Choice(
+            f"{sent} position",
+            unit,
+            f"finest fixed-point position at which the largest of calibration, times {HEADROOM}, "
+            f"is within the limit; less {int(spread.min())} to {int(spread.max())}, by neuron, "
+            f"where the weights fill their mantissas",
+        ),
+    )
