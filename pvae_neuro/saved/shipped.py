@@ -35,6 +35,9 @@ class ShippedModel(NamedTuple):
 # Trained on the 28 x 28 digits of MNIST's training set, by benchmarks/train_zoo.py.
 SHIPPED = {
     "mnist": ShippedModel("mnist_k512.safetensors", "ipvae-linear", "512 latents"),
+    "mnist-mlp": ShippedModel(
+        "mnist_mlp.safetensors", "ipvae-mlp", "512 latents, 512 hidden rectifiers"
+    ),
     "mnist-lca": ShippedModel("mnist_lca.safetensors", "lca", "784 coefficients, threshold .1"),
 }
 
