@@ -8,20 +8,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pvae_neuro.cli.shared.data_options import DataOptions, reads_images
+from pvae_neuro.cli.shared.endings import say_line
 from pvae_neuro.cli.shared.options import (
     Clip,
     EngineName,
+    Hold,
     Input,
     Json,
     LavaBatch,
     Quiet,
+    Reset,
     Samples,
     Scheduler,
     Seed,
     Steps,
     Timeout,
+    iterations,
 )
-from pvae_neuro.cli.shared.support import check_run, console, guarded, write_json
+from pvae_neuro.cli.shared.support import check_run, console, guarded, say, write_json
 from pvae_neuro.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,6 +42,8 @@ def evaluate(
     data: DataOptions,
     samples: Samples = None,
     steps: Steps = 128,
+    hold: Hold = None,
+    reset: Reset = False,
     seed: Seed = 0,
     engine: EngineName = "auto",
     clip: Clip = False,
@@ -48,12 +54,14 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Squared error summed over pixels, R2 and zeros, by iteration."""
+    steps = iterations(steps, hold, reset)
     check_run(steps, seed)
     from pvae_neuro.cli.shared.engines import AUTO, choose_engine
-    from pvae_neuro.cli.shared.inputs import read_images, read_subject
+    from pvae_neuro.cli.shared.inputs import read_inputs, read_subject
     from pvae_neuro.cli.shared.progress import single
     from pvae_neuro.cli.shared.tables import evaluation_table
     from pvae_neuro.evaluation.evaluate import evaluate as measure
+    from pvae_neuro.evaluation.saturation import remarks
     from pvae_neuro.saved.model_file import SavedModel
 
     choice = choose_engine(engine, scheduler, timeout=timeout, batch=lava_batch)
@@ -69,8 +77,17 @@ def evaluate(
     else:
         runner = choice.engine(subject)
         declared = subject.input
-    images = read_images(input, declared, data, clip=clip, samples=samples, quiet=quiet)
-    with single("evaluate", steps * len(images), quiet) as advance:
-        result = measure(subject, images, steps=steps, seed=seed, engine=runner, progress=advance)
+    images = read_inputs(
+        input, declared, data, hold, reset, clip=clip, samples=samples, quiet=quiet
+    )
+    with single("evaluate", steps * images[..., 0].size, quiet) as advance:
+        result = measure(
+            subject, images, steps=steps, seed=seed, engine=runner, reset=reset, progress=advance
+        )
     write_json(json, result.to_dict())
-    console(json, quiet).print(evaluation_table(result))
+    out = console(json, quiet)
+    out.print(evaluation_table(result))
+    for each in result.saturations:
+        say(out, f"{each}")
+    for line in remarks(result.saturations):
+        say_line(f"warning: {line}")

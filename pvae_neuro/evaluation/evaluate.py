@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import partial, reduce
 from operator import add
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -21,6 +21,7 @@ from pvae_neuro.evaluation.figures import (
     of_circuit,
     of_recording,
 )
+from pvae_neuro.evaluation.saturation import Saturation, SaturationCount
 from pvae_neuro.exporters.lowerings import float_circuit_of
 from pvae_neuro.models.registry import model_from_saved
 from pvae_neuro.network import FloatCircuit, IntegerNetwork
@@ -33,6 +34,8 @@ from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.progress import Advance, no_advance, shown_advance
 
 SAMPLES_PER_BLOCK = 250
+# Of an integer network, what is at its limits is counted on so many samples, or within so much.
+COUNTED_SAMPLES, COUNTED_BYTES = 64, 64 << 20
 
 
 @runtime_checkable
@@ -57,6 +60,9 @@ class Evaluation(Figures):
         ``float`` for the float model.
     reset : bool
         Whether every frame was a run of its own.
+    saturations : tuple of Saturation
+        Values of an integer network at their limits, over the first samples, up to 64; empty for a
+        float model.
     """
 
     samples: int
@@ -64,6 +70,7 @@ class Evaluation(Figures):
     seed: int
     engine: str
     reset: bool = False
+    saturations: tuple[Saturation, ...] = ()
 
     def __repr__(self) -> str:
         shown = "images" if self.frames == 1 else f"sequences of {self.frames} frames"
@@ -84,6 +91,7 @@ class Evaluation(Figures):
             **self.curves(),
             "final": self.final(),
             "by_frame": self.by_frame(),
+            "saturations": [each.to_dict() for each in self.saturations],
         }
 
 
@@ -145,8 +153,10 @@ def evaluate(
     with shown_advance(progress, "evaluate", held.iterations * len(images)) as tell:
         if isinstance(subject, IntegerNetwork):
             runner = _loaded(engine, subject)
-            sums = _run_engine(runner, subject, images, held, seed, tell)
-            return _summarized(sums, images, held, seed, runner.name)
+            count = SaturationCount(subject)
+            sums = _run_engine(runner, subject, images, held, seed, tell, count)
+            found = _summarized(sums, images, held, seed, runner.name)
+            return replace(found, saturations=count.found)
         circuit = float_circuit_of(subject, dtype)
         workers = _workers(subject, engine, circuit is not None)
         floats = images.astype(np.float32)
@@ -285,11 +295,31 @@ def _run_engine(
     held: Frames,
     seed: int,
     progress: Advance,
+    count: SaturationCount,
 ) -> Sums:
-    recording = engine.run(
-        network, images, held.hold, seed, record="summary", reset=held.reset, progress=progress
-    )
-    found = of_recording(recording)
-    if found is None:
-        raise InputError(f"evaluate: the network {network.name!r} has no readout to evaluate")
-    return Sums.of(found, images, held)
+    # What is at a limit is counted on the first samples alone, so that recordings stay small.
+    part = _counted(network, count, held)
+    found = list[ImageFigures]()
+    for first, record in ((0, list(count.variables)), (part, "summary")):
+        rows = images[first : part if first == 0 else None]
+        if not len(rows):
+            continue
+        recording = engine.run(
+            network, rows, held.hold, seed,
+            record=record, first_sample=first, reset=held.reset, progress=progress,
+        )  # fmt: skip
+        figures = of_recording(recording)
+        if figures is None:
+            raise InputError(f"evaluate: the network {network.name!r} has no readout to evaluate")
+        found.append(figures)
+        count.add(recording.variables)
+    names = (field.name for field in fields(ImageFigures))
+    both = ImageFigures(*(np.concatenate([getattr(f, n) for f in found]) for n in names))
+    return Sums.of(both, images, held)
+
+
+def _counted(network: IntegerNetwork, count: SaturationCount, held: Frames) -> int:
+    """How many samples are recorded to count what is at a limit."""
+    sizes = (network.population_of[name.partition(".")[0]].size for name in count.variables)
+    per_sample = 4 * held.steps * sum(sizes)
+    return int(np.clip(COUNTED_BYTES // max(1, per_sample), 1, COUNTED_SAMPLES))

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from pvae_neuro.evaluation.figures import Figures
+from pvae_neuro.evaluation.saturation import Saturation, remarks
 from pvae_neuro.exporters.certify import Certificate
 from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.utils.show import show
@@ -65,6 +66,8 @@ class ParityReport:
         Frames of each sample; 1 for still images.
     reset : bool
         Whether every frame was a run of its own.
+    saturations : tuple of Saturation
+        Values at their limits on the first engine, over all steps, by variable.
     """
 
     network: IntegerNetwork
@@ -81,6 +84,7 @@ class ParityReport:
     hashes: dict[str, str] = field(default_factory=dict)
     frames: int = 1
     reset: bool = False
+    saturations: tuple[Saturation, ...] = ()
 
     def __repr__(self) -> str:
         engines = show(", ".join(self.seconds))[1:-1]
@@ -243,6 +247,9 @@ class ParityReport:
                 yield _unknown(distance, result)
 
     def _remarks(self) -> Iterator[str]:
+        # What somebody's own network does at its bounds is its own affair.
+        if self.network.family is not None:
+            yield from remarks(self.saturations)
         if self.figures is None:
             return
         last = self.figures.final()
@@ -292,6 +299,7 @@ class ParityReport:
             "figures": None if self.figures is None else self.figures.final(),
             "by_frame": None if self.figures is None else self.figures.by_frame(),
             "held": self.held,
+            "saturations": [each.to_dict() for each in self.saturations],
             "hashes": self.hashes,
             "float_against_integer": (
                 None if self.float_result is None else self.float_result.to_dict()

@@ -26,6 +26,7 @@ from pvae_neuro.evaluation.figures import (
     of_circuit,
     of_recording,
 )
+from pvae_neuro.evaluation.saturation import SaturationCount
 from pvae_neuro.exporters.certify import examine
 from pvae_neuro.exporters.lowerings import lowering_of, topologies
 from pvae_neuro.network import FloatCircuit, IntegerNetwork
@@ -213,6 +214,7 @@ class _Verification:
         self.equal: list[float] = []
         self.at_bound: list[float] = []
         self.traced: dict[str, Any] = {}
+        self.saturation = SaturationCount(network)
 
     def block(self, rows: slice) -> None:
         """Run some images on every engine, and compare."""
@@ -220,6 +222,7 @@ class _Verification:
         for pair, (a, b) in zip(self.pairs, combinations(recordings, 2), strict=True):
             pair.add(self.network, a, b, rows.start)
         self.at_bound += _at_bound(self.network, recordings[0])
+        self.saturation.add(recordings[0].variables)
         found = of_recording(recordings[0])
         if found is not None and self.check is None:
             self.sums.append(Sums.of(found, self.images[rows], self.held))
@@ -337,6 +340,7 @@ class _Verification:
             traces=Traces(**self.traced) if self.traced else None,
             held=float(np.mean(self.at_bound)) if self.at_bound else None,
             hashes=hashes,
+            saturations=self.saturation.found,
         )
 
 
