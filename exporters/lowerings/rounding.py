@@ -103,6 +103,7 @@ def round_forward(
     largest: Mapping[str, Reals],
     *,
     beside: float = 0.0,
+    same: bool = True,
 ) -> tuple[tuple[Rounded, ...], tuple[Choice, ...]]:
     """Round the way forward.
 
@@ -115,20 +116,21 @@ def round_forward(
         What calibration reached, ``hidden1.a`` and so on.
     beside : float
         Largest magnitude that is added to the last sums, in real numbers.
+    same : bool
+        Whether all rows of the last layer have one unit.
 
     Returns
     -------
     tuple of Rounded
-        All rows of the last layer have one unit.
     tuple of Choice
     """
     apart = [0.0] * (len(layers) - 1) + [beside]
-    found = [_first(layers[0], source, scales, apart[0], same=len(layers) == 1)]
+    found = [_first(layers[0], source, scales, apart[0], same=same and len(layers) == 1)]
     choices = list[Choice]()
     for number, name in enumerate(hidden_names(layers), start=1):
         now, limit = _next(
             found[-1], layers[number], f"{name}.a", scales, largest[f"{name}.a"], apart[number],
-            same=number == len(layers) - 1,
+            same=same and number == len(layers) - 1,
         )  # fmt: skip
         before = found[-1]
         shift = before.unit + before.rows - (now.unit - now.columns)
