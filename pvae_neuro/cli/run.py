@@ -14,16 +14,19 @@ from pvae_neuro.cli.shared.options import (
     ArtifactFile,
     Clip,
     EngineName,
+    Hold,
     Input,
     Json,
     LavaBatch,
     Output,
     Quiet,
+    Reset,
     Samples,
     Scheduler,
     Seed,
     Steps,
     Timeout,
+    iterations,
 )
 from pvae_neuro.cli.shared.support import (
     check_run,
@@ -34,6 +37,8 @@ from pvae_neuro.cli.shared.support import (
 )
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from pvae_neuro.network import IntegerNetwork
     from pvae_neuro.sim.recording import Recording
 
@@ -51,6 +56,8 @@ def run(
     data: DataOptions,
     samples: Samples = None,
     steps: Steps = 32,
+    hold: Hold = None,
+    reset: Reset = False,
     seed: Seed = 0,
     engine: EngineName = "auto",
     record: Annotated[
@@ -69,34 +76,44 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Run an export on images; write counts, potentials and reconstructions."""
+    steps = iterations(steps, hold, reset)
     check_run(steps, seed)
     from pvae_neuro.artifact import load_artifact
     from pvae_neuro.cli.shared.engines import choose_engine
-    from pvae_neuro.cli.shared.inputs import read_images
+    from pvae_neuro.cli.shared.inputs import read_inputs
     from pvae_neuro.cli.shared.progress import single
+    from pvae_neuro.cli.shared.tables import shown_samples
 
     choice = choose_engine(engine, scheduler, timeout=timeout, batch=lava_batch)
     network = load_artifact(model).network
-    images = read_images(input, network.input, data, clip=clip, samples=samples, quiet=quiet)
+    images = read_inputs(
+        input, network.input, data, hold, reset, clip=clip, samples=samples, quiet=quiet
+    )
     named = _named_variables(network)
     further = _further_variables(network, record, named)
     runner = choice.engine(network)
     started = time.perf_counter()
-    with single(runner.name, steps * len(images), quiet) as advance:
+    with single(runner.name, steps * images[..., 0].size, quiet) as advance:
         recording = runner.run(
-            network, images, steps, seed, record=[*named.values(), *further], progress=advance
-        )
+            network, images, steps, seed,
+            record=[*named.values(), *further], reset=reset, progress=advance,
+        )  # fmt: skip
     seconds = time.perf_counter() - started
-    _save(output, recording, named, further)
+    by_frame = {} if hold is None else _by_frame(recording)
+    _save(output, recording, named, further, by_frame)
     summary: dict[str, Any] = {
         "path": str(output), "engine": runner.name, "samples": len(images), "steps": steps,
         "seed": seed, "seconds": seconds, **_figures(recording),
     }  # fmt: skip
+    if hold is not None:
+        means = {name: values.mean(axis=0).tolist() for name, values in by_frame.items()}
+        summary |= {"frames": recording.frames, "reset": reset, "by_frame": means}
     write_json(json, summary)
     say(
         console(json, quiet),
-        f"{output}: {len(images)} samples, {steps} iterations, engine {runner.name}, "
-        f"{seconds:.2f} s; mse {summary['mse']:.3f}, zeros {100 * summary['zeros']:.2f} %",
+        f"{output}: {shown_samples(len(images), recording.frames)}, {steps} iterations, "
+        f"engine {runner.name}, {seconds:.2f} s; mse {summary['mse']:.3f}, "
+        f"zeros {100 * summary['zeros']:.2f} %",
     )
 
 
@@ -123,20 +140,40 @@ def _further_variables(
     return [name for name in wanted if name not in named.values()]
 
 
-def _save(path: Path, recording: Recording, named: dict[str, str], further: list[str]) -> None:
+def _by_frame(recording: Recording) -> dict[str, NDArray[Any]]:
+    """Of each frame: error after each iteration [N, F, n], iterations to settle, spikes [N, F]."""
+    found: dict[str, NDArray[Any]] = {}
+    if recording.squared_error is not None:
+        errors = recording.squared_error * recording.error_unit
+        found["error"] = recording.held.by_frame(errors)
+        found["settling"] = recording.settling
+    if recording.spikes is not None and recording.code is not None:
+        found["spikes"] = recording.frame_spikes
+    return found
+
+
+def _save(
+    path: Path,
+    recording: Recording,
+    named: dict[str, str],
+    further: list[str],
+    by_frame: dict[str, NDArray[Any]],
+) -> None:
     """Write one array a variable.
 
     Counts and potentials are those of the T iterations; other variables have T + 1 steps, the last
-    one after ``final``.
+    one after ``final``; with a run a frame, so for each.
     """
     import numpy as np
 
     from pvae_neuro.utils.files import atomic_path
 
-    arrays = {name: recording[variable][:, :-1] for name, variable in named.items()}
+    without_finals = recording.held.without_finals
+    arrays = {name: without_finals(recording[variable]) for name, variable in named.items()}
     arrays.update({name: recording[name] for name in further})
     if recording.reconstruction is not None:
         arrays["reconstruction"] = recording.reconstruction
+    arrays.update(by_frame)
     write_array: Any = np.lib.format.write_array
     # Array by array and piece by piece: a trajectory may be larger than the memory.
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
@@ -146,8 +183,11 @@ def _save(path: Path, recording: Recording, named: dict[str, str], further: list
 
 
 def _figures(recording: Recording) -> dict[str, float]:
-    """Mean squared error and zeros after the last iteration; not a number without a readout."""
-    error, unknown = recording.squared_error, float("nan")
-    mse = unknown if error is None else float(error[:, -1].mean() * recording.error_unit)
+    """Mean squared error after the last iteration (on each frame), and zeros in the end.
+
+    Not a number without a readout.
+    """
+    unknown = float("nan")
+    mse = unknown if recording.squared_error is None else float(recording.frame_mse.mean())
     zeros = unknown if recording.code is None else float((recording.inferred == 0).mean())
     return {"mse": mse, "zeros": zeros}

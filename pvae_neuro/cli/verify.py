@@ -14,15 +14,18 @@ from pvae_neuro.cli.shared.data_options import DataOptions, reads_images
 from pvae_neuro.cli.shared.endings import EXIT_FAILED, say_line
 from pvae_neuro.cli.shared.options import (
     Clip,
+    Hold,
     Input,
     Json,
     LavaBatch,
     Quiet,
+    Reset,
     Samples,
     Scheduler,
     Seed,
     Steps,
     Timeout,
+    iterations,
 )
 from pvae_neuro.cli.shared.paths import WRITES
 from pvae_neuro.cli.shared.support import (
@@ -53,6 +56,8 @@ def verify(
         ),
     ] = None,
     steps: Steps = 32,
+    hold: Hold = None,
+    reset: Reset = False,
     seed: Seed = 0,
     engines: Annotated[
         str,
@@ -98,10 +103,11 @@ def verify(
 
     Seeds are added until the distance from float is known to within half of its tolerance.
     """
+    steps = iterations(steps, hold, reset)
     check_run(steps, seed)
     from pvae_neuro.artifact import load_artifact
     from pvae_neuro.cli.shared.engines import choose_engines
-    from pvae_neuro.cli.shared.inputs import check_pair, read_images, read_model
+    from pvae_neuro.cli.shared.inputs import check_pair, read_inputs, read_model
     from pvae_neuro.cli.shared.progress import stages
     from pvae_neuro.cli.shared.tables import engine_table, parity_table
     from pvae_neuro.saved.shipped import model_path
@@ -119,12 +125,14 @@ def verify(
     saved = None if model is None else read_model(model, quiet)
     if saved is not None:
         check_pair(network, saved)
-    images = read_images(input, network.input, data, clip=clip, samples=samples, quiet=quiet)
+    images = read_inputs(
+        input, network.input, data, hold, reset, clip=clip, samples=samples, quiet=quiet
+    )
     runners = choice.engines(network)
     with stages("verify: ", quiet) as progress:
         report = prove(
             network, saved, images, steps=steps, seed=seed, engines=runners,
-            tolerances=tolerances, progress=progress,
+            tolerances=tolerances, reset=reset, progress=progress,
         )  # fmt: skip
     origin = {
         "artifact": str(artifact),

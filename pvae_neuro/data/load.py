@@ -116,11 +116,11 @@ def load_images(
         left = None if "scale" in source.heeds else scale
         images = images_of(contents, source.name, scale=left, layout=layout, model=model)
     if model is not None and wanted is None and "size" in source.heeds:
-        _check_size(images, model)
+        check_fits(images, model)
     return images.take(limit)
 
 
-def _check_size(images: Images, model: Input) -> None:
+def check_fits(images: Images, model: Input) -> None:
     """Refuse images of another size than a model's, where they could be resized."""
     *_, height, width = images.planes().shape
     own = model.image_shape

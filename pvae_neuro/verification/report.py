@@ -151,8 +151,9 @@ def render_report(
 
 def report_fragment(report: ParityReport) -> str:
     """A short form for notebooks, without figures: it needs no further package."""
+    shown = "samples" if report.frames == 1 else f"sequences of {report.frames} frames"
     caption = (
-        f"{report.topology}: {report.samples} samples, {report.steps} iterations, seed "
+        f"{report.topology}: {report.samples} {shown}, {report.steps} iterations, seed "
         f"{report.seed}: {verdict(report).text}"
     )
     rows: list[tuple[object, ...]] = [(card.what, card.value, card.note) for card in cards(report)]

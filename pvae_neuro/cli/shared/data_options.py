@@ -18,6 +18,7 @@ from pvae_neuro.utils.memory import memory_limit
 
 if TYPE_CHECKING:
     from pvae_neuro.data import Images
+    from pvae_neuro.data.frames import Sequences
     from pvae_neuro.network import Input
 
 
@@ -82,6 +83,21 @@ class DataOptions:
             scale=self.scale,
             layout=self.layout,
             model=model,
+            progress=not quiet,
+        )
+
+    def load_frames(self, source: str, model: Input, quiet: bool = False) -> Sequences:
+        """Read frames for a model."""
+        from pvae_neuro.data.frames import load_frames
+
+        return load_frames(
+            source,
+            model,
+            key=self.key,
+            size=None if self.size is None else _size(self.size),
+            scale=self.scale,
+            layout=self.layout,
+            split=self.split,
             progress=not quiet,
         )
 

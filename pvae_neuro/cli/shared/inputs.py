@@ -15,6 +15,7 @@ from pvae_neuro.network import Input, IntegerNetwork
 if TYPE_CHECKING:
     from pvae_neuro.artifact import Artifact
     from pvae_neuro.cli.shared.data_options import DataOptions
+    from pvae_neuro.data import Images
     from pvae_neuro.saved.model_file import SavedModel
 
 Float32 = NDArray[np.float32]
@@ -58,7 +59,40 @@ def read_images(
         If they are absent, unreadable or not what the model takes.
     """
     check_samples(samples)
-    images = data.load(source, split, samples, declared, quiet)
+    return _checked(data.load(source, split, samples, declared, quiet), declared, clip, quiet)
+
+
+def read_inputs(
+    source: str,
+    declared: Input,
+    data: DataOptions,
+    hold: int | None,
+    reset: bool,
+    *,
+    clip: bool = False,
+    samples: int | None = None,
+    quiet: bool = False,
+) -> Float32:
+    """Images [N, M]; with ``hold`` frames [N, F, M], held for so many iterations each.
+
+    Otherwise as :func:`read_images`.
+    """
+    if hold is None:
+        return read_images(source, declared, data, clip=clip, samples=samples, quiet=quiet)
+    check_samples(samples)
+    read = data.load_frames(source, declared, quiet).take(samples)
+    checked = _checked(read.images, declared, clip, quiet)
+    if not quiet:
+        state = "the state starts anew at each" if reset else "the state carries over"
+        say_line(
+            f"frames: {read.count:,} sequence{'s' * (read.count != 1)} of {read.frames:,} frames "
+            f"of {declared.size:,} pixels, each held for {hold:,} iterations; {state}"
+        )
+    return checked.reshape(read.count, read.frames, declared.size)
+
+
+def _checked(images: Images, declared: Input, clip: bool, quiet: bool) -> Float32:
+    """Pixels that fit what a model declares; what was read is said."""
     # Without the shape on either side pixels alone can be compared.
     shaped = images.image_shape is not None and declared.image_shape is not None
     given = images.planes() if shaped else images.pixels

@@ -21,6 +21,17 @@ Output = Annotated[
     Path, typer.Option("--output", "-o", help="File to write.", show_default=False), WRITES
 ]
 Steps = Annotated[int, typer.Option("--steps", "-t", help="Iterations.")]
+Hold = Annotated[
+    int | None,
+    typer.Option(
+        "--hold",
+        help="The input is frames: iterations that each is held for, instead of --steps.",
+        show_default=False,
+    ),
+]
+Reset = Annotated[
+    bool, typer.Option("--reset", help="Start anew at each frame; the state carries over else.")
+]
 Seed = Annotated[int, typer.Option("--seed", "-s", help="Key of the random words.")]
 Clip = Annotated[
     bool, typer.Option("--clip", help="Force pixels into the declared range instead of refusing.")
@@ -92,3 +103,14 @@ def memory_of(gigabytes: float | None) -> int | None:
     if not 0.0 < gigabytes <= 1e9:
         raise InputError(f"--max-memory: expected GB above 0 and up to 1e9, got {gigabytes:g}")
     return int(gigabytes * 1e9)
+
+
+def iterations(steps: int, hold: int | None, reset: bool) -> int:
+    """Iterations on each image or frame, of ``--steps`` or ``--hold``."""
+    if hold is None:
+        if reset:
+            raise InputError("--reset: expected frames, and --hold with the iterations on each")
+        return steps
+    if hold < 1:
+        raise InputError(f"--hold: expected at least 1 iteration on each frame, got {hold}")
+    return hold

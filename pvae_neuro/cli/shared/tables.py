@@ -27,9 +27,10 @@ def parity_table(report: ParityReport, where: str = "") -> Table:
     """All three tiers of a parity report, a row each, and what the network explains."""
     result = report.float_result
     seeds = "" if result is None or result.seeds == 1 else f" and {result.seeds - 1} more"
+    samples = shown_samples(report.samples, report.frames)
     title = (
-        f"{report.topology}{where and ', '}{where}: {report.samples} samples, {report.steps} "
-        f"iterations, seed {report.seed}{seeds}: {report.outcome}"
+        f"{report.topology}{where and ', '}{where}: {samples}, {report.steps} iterations, "
+        f"seed {report.seed}{seeds}: {report.outcome}"
     )
     table = plain_table(title, "check", "result", "tolerance", "", right=(1, 2))
     for pair in report.pairs:
@@ -46,6 +47,13 @@ def parity_table(report: ParityReport, where: str = "") -> Table:
         for row in _quality_rows(report.figures, None if result is None else result.by_float):
             _add(table, *row)
     return table
+
+
+def shown_samples(samples: int, frames: int) -> str:
+    """Samples, or sequences of frames, in words."""
+    if frames == 1:
+        return f"{samples} samples"
+    return f"{samples} sequence{'s' * (samples != 1)} of {frames} frames"
 
 
 def _float_rows(result: FloatResult) -> Iterable[tuple[str, str, str, str]]:
@@ -97,7 +105,7 @@ def engine_table(report: ParityReport) -> Table:
     """Wall time of each engine."""
     table = plain_table("engines", "engine", "seconds", "ms per sample and iteration", right=(1, 2))
     for name, seconds in report.seconds.items():
-        each = 1000 * seconds / (report.samples * report.steps)
+        each = 1000 * seconds / (report.samples * report.frames * report.steps)
         _add(table, name, f"{seconds:.2f}", f"{each:.3f}")
     return table
 
@@ -163,8 +171,11 @@ def loss_table(found: LossByHop) -> Table:
 
 
 def evaluation_table(evaluation: Evaluation) -> Table:
-    """Figures at powers of two and after the last iteration."""
-    title = f"{evaluation.engine}: {evaluation.samples} samples, seed {evaluation.seed}"
+    """Figures at powers of two and after the last iteration; of frames, on each."""
+    samples = shown_samples(evaluation.samples, evaluation.frames)
+    title = f"{evaluation.engine}: {samples}, seed {evaluation.seed}"
+    if evaluation.frames > 1:
+        return _frame_table(evaluation, title)
     table = plain_table(
         title, "iteration", "mse", "r2", "r2 about the mean image", "zeros %",
         right=(0, 1, 2, 3, 4),
@@ -177,6 +188,35 @@ def evaluation_table(evaluation: Evaluation) -> Table:
             decimal(evaluation.r2_mean_image[at], 4), f"{100 * evaluation.zeros[at]:.2f}",
         )  # fmt: skip
     return table
+
+
+def _frame_table(evaluation: Evaluation, title: str) -> Table:
+    """Figures after the last iteration on some twenty of the frames, and their means over all."""
+    table = plain_table(
+        title, "frame", "mse", "r2", "zeros %", "spikes", "iterations to settle",
+        right=(0, 1, 2, 3, 4, 5),
+    )  # fmt: skip
+    by_frame, frames = evaluation.by_frame(), evaluation.frames
+    every = -(-frames // _MOST_FRAMES)
+    rows = [
+        (f"{place + 1}", {name: values[place] for name, values in by_frame.items()})
+        for place in sorted({*range(0, frames, every), frames - 1})
+    ]
+    means = {
+        **evaluation.final(),
+        "spikes": float(evaluation.spikes.mean()),
+        "settling": float(evaluation.settling.mean()),
+    }
+    for frame, figures in (*rows, ("mean", means)):
+        _add(
+            table, frame, f"{figures['mse']:.4f}", decimal(figures["r2"], 4),
+            f"{100 * figures['zeros']:.2f}", f"{figures['spikes']:.1f}",
+            f"{figures['settling']:.1f}",
+        )  # fmt: skip
+    return table
+
+
+_MOST_FRAMES = 20
 
 
 def bench_table(result: BenchResult) -> Table:

@@ -13,8 +13,8 @@ from pvae_neuro.cli.shared.paths import roles
 class Verb(TyperCommand):
     """A command that refuses what would be taken in silence.
 
-    That is an option which is given twice, of which the last would count, and an empty path, which
-    would be the current folder.
+    That is an option which is given twice, of which the last would count, two options that say one
+    thing, and an empty path, which would be the current folder.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -26,6 +26,8 @@ class Verb(TyperCommand):
             if count > 1 and not (option.multiple or switch or ctx.resilient_parsing):
                 names = " / ".join([*option.opts, *option.secondary_opts])
                 ctx.fail(f"{names}: expected once, got it {count} times")
+        if {"steps", "hold"} <= texts.keys() and not ctx.resilient_parsing:
+            ctx.fail("--steps, --hold: expected one of them, as both are iterations; got both")
         paths = {} if self.callback is None else roles(self.callback)
         for parameter in self.params:
             if parameter.name in paths and texts.get(parameter.name) == "":
