@@ -54,8 +54,10 @@ STAGES: dict[str, tuple[dict[str, Any], ...]] = {
     ),
     "mnist-pvae": (
         {
-            "model": "pvae-mlp", "latents": 128, "architecture": {"hidden": (256,)},
-            "batch_size": 200, "epochs": 40, "clamp": "hard", "clamp_u": 3.65,
+            "model": "pvae-mlp", "latents": 128,
+            "architecture": {"hidden": (256,), "estimator": "exact"}, "batch_size": 100,
+            "learning_rate": 1e-2, "beta": 0.03, "beta_anneal": 0.2, "epochs": 40,
+            "clamp": "hard", "clamp_u": 3.65,
         },
     ),
     "mnist-lca": (

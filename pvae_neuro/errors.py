@@ -34,7 +34,17 @@ class InputError(PvaeNeuroError, ValueError):
 
 
 class ModelFileError(PvaeNeuroError, ValueError):
-    """A saved float model (``.safetensors`` or a checkpoint folder) that cannot be used."""
+    """A saved float model (``.safetensors`` or a checkpoint folder) that cannot be used.
+
+    Attributes
+    ----------
+    remedy : str or None
+        What to train again with: ``hard_clamp`` or ``rectifiers``.
+    """
+
+    def __init__(self, message: str, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.remedy = remedy
 
 
 class ArtifactError(PvaeNeuroError, ValueError):

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from pvae_neuro.errors import InputError, ModelFileError
 from pvae_neuro.exporters.lowerings.base import Lowering
-from pvae_neuro.exporters.lowerings.hierarchical import Hierarchical
 from pvae_neuro.exporters.lowerings.conv import Conv
+from pvae_neuro.exporters.lowerings.feedforward import FeedForward
+from pvae_neuro.exporters.lowerings.hierarchical import Hierarchical
 from pvae_neuro.exporters.lowerings.lateral import Lateral
+from pvae_neuro.exporters.lowerings.lca import LCAPredictive
+from pvae_neuro.exporters.lowerings.lca_lateral import LCALateral
 from pvae_neuro.exporters.lowerings.mlp import MLP
 from pvae_neuro.exporters.lowerings.pc import PredictiveCoding
 from pvae_neuro.exporters.lowerings.predictive import Predictive
@@ -33,6 +36,9 @@ LOWERINGS: list[Lowering] = [
     MLP(),
     Conv(),
     Hierarchical(),
+    FeedForward(),
+    LCAPredictive(),
+    LCALateral(),
 ]
 
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from pvae_neuro.errors import ModelFileError
-from pvae_neuro.exporters.calibrate import Calibration
+from pvae_neuro.exporters.calibrate import CALIBRATION_STEPS, Calibration
 from pvae_neuro.exporters.scales import Scales
 from pvae_neuro.network import FloatCircuit, IntegerNetwork
 from pvae_neuro.saved.model_file import SavedModel, check_model
@@ -40,6 +40,10 @@ class Lowering(ABC):
             return f"expected 1 inner update per step, got {model.config.inner_updates}"
         return None
 
+    def remedy(self, model: SavedModel) -> str | None:
+        """Remedy of the obstacle, for a caller that has its own words for it."""
+        return None
+
     def check(self, model: SavedModel) -> None:
         """Raise :class:`ModelFileError` if the model cannot be lowered to this circuit.
 
@@ -51,12 +55,16 @@ class Lowering(ABC):
                 f"got {model.config.family!r}"
             )
         if (obstacle := self.obstacle(model)) is not None:
-            raise ModelFileError(f"circuit {self.name!r}: {obstacle}")
+            raise ModelFileError(f"circuit {self.name!r}: {obstacle}", self.remedy(model))
         check_model(model, f"circuit {self.name!r}")
 
     def hops(self, model: SavedModel) -> tuple[str, ...]:
         """Graded spikes, ``population.variable``, whose widths ``Scales.message_bits`` sets."""
         return ()
+
+    def calibration_steps(self, model: SavedModel) -> int:
+        """Iterations of calibration: until ranges hardly grow."""
+        return CALIBRATION_STEPS
 
     @abstractmethod
     def circuit(self, model: SavedModel, dtype: str = "float32") -> FloatCircuit:

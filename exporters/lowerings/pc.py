@@ -82,6 +82,10 @@ class PredictiveCoding(Lowering):
             f"computes; train the model with the activation 'relu'"
         )
 
+    def remedy(self, model: SavedModel) -> str | None:
+        """See :meth:`Lowering.remedy`."""
+        return "rectifiers"
+
     def hops(self, model: SavedModel) -> tuple[str, ...]:
         """What nodes send down, and errors up."""
         depth = len(_layers(model)[0])

@@ -19,13 +19,7 @@ from pvae_neuro.models.networks.decoders import LinearDecoder
 from pvae_neuro.models.rivals.amortized import AmortizedArchitecture, AmortizedModel
 from pvae_neuro.models.sampling.exact_poisson import exact_counts
 from pvae_neuro.models.sampling.relaxed_poisson import sample_counts
-from pvae_neuro.saved.model_file import ModelConfig
-
-LARGEST_LOG_CHANGE = 10.0
-"""Upper bound of log δr."""
-
-LARGEST_LOG_RATE = 5.0
-"""Upper bound of log λ: rates end at 148."""
+from pvae_neuro.neurons.encoder import LARGEST_LOG_CHANGE, LARGEST_LOG_RATE
 
 _FIRST_LOG_RATE = -2.0
 
@@ -43,11 +37,6 @@ class PVAEArchitecture(AmortizedArchitecture):
     """
 
     estimator: Literal["exact", "relaxed", "straight-through", "blended"] = "blended"
-
-
-def largest_log_rate(config: ModelConfig) -> float:
-    """Upper bound of log λ where clamps are hard."""
-    return min(LARGEST_LOG_RATE, config.clamp_u)
 
 
 class PVAE(AmortizedModel):
@@ -95,7 +84,8 @@ class PVAE(AmortizedModel):
             change = soft_bound(change, LARGEST_LOG_CHANGE)
             return (soft_bound(self.log_rate + change, LARGEST_LOG_RATE),)
         total = self.log_rate + change.clamp(max=LARGEST_LOG_CHANGE)
-        return (hard_clamp(total, largest_log_rate(self.config), self.config.floor_u),)
+        most = min(LARGEST_LOG_RATE, self.config.clamp_u)
+        return (hard_clamp(total, most, self.config.floor_u),)
 
     def kl(self, log_rate: Tensor) -> Tensor:
         """KL divergence from the prior, ``r f(λ / r)``, nats per neuron, [B, K]."""
