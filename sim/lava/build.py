@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,12 @@ from numpy.typing import ArrayLike, NDArray
 from pvae_neuro.errors import InputError, NetworkError
 from pvae_neuro.network import Connection, Convolution, Dense, IntegerNetwork
 from pvae_neuro.sim.engine import MOST_ITERATIONS
+from pvae_neuro.sim.frames import checked_frames
 from pvae_neuro.sim.lava.convolution import connect_convolution, exact_convolution
 from pvae_neuro.sim.lava.dense import exact_dense
 from pvae_neuro.sim.lava.exchange import Job, check_batch, check_stock, state_shape
 from pvae_neuro.sim.lava.plan import Plan, plan_network
+from pvae_neuro.sim.lava.processes.frames.process import FrameSource, InputPort
 from pvae_neuro.sim.lava.processes.neurons.process import Neurons
 from pvae_neuro.sim.lava.processes.synapses.process import Synapses
 from pvae_neuro.sim.lava.supported import lacking
@@ -26,6 +28,7 @@ from pvae_neuro.sim.lava.timing import Timing
 from pvae_neuro.sim.noise import check_seed, check_whole
 from pvae_neuro.sim.readout import reconstruct
 from pvae_neuro.utils.arguments import checked
+from pvae_neuro.utils.arrays import real_array
 from pvae_neuro.utils.show import in_a_line
 
 # Lava carries the value of a Var as a float64.
@@ -48,6 +51,8 @@ class LavaNetwork:
         When activations act.
     batch : int
         Samples B side by side; above 1 variables have the shape [B, n].
+    sources : list of FrameSource
+        What :meth:`stream` has connected.
     """
 
     network: IntegerNetwork
@@ -55,6 +60,7 @@ class LavaNetwork:
     connections: Mapping[str, LavaDense | LavaConv | Synapses]
     timing: Timing
     batch: int = 1
+    sources: list[FrameSource] = field(default_factory=list)
 
     def __repr__(self) -> str:
         kinds = Counter(type(process).__name__ for process in self.connections.values())
@@ -131,6 +137,72 @@ class LavaNetwork:
                 _set(process.variable(encoding.variable), values)
             self._set_held(f"{encoding.population}.{encoding.variable}", values)
 
+    def stream(self, frames: ArrayLike, hold: int) -> list[FrameSource]:
+        """Connect sources of frames, which show each of them for a number of iterations.
+
+        One source for each port that takes an input; connect before the first run. The state
+        carries over from frame to frame. After the last frame its values stay.
+
+        Parameters
+        ----------
+        frames : float [F, M], or [B, F, M] side by side
+            Inside the network's declared range; height and width, as declared, may stand in place
+            of M.
+        hold : int
+            Iterations that each frame is held for.
+
+        Raises
+        ------
+        InputError
+            If a frame does not fit, or ``hold`` is not a whole number of at least 1.
+        NetworkError
+            If Lava cannot stream the network's inputs, or they are streamed already.
+        """
+        hold = check_whole("hold", hold, 1, MOST_ITERATIONS)
+        if self.sources:
+            raise NetworkError(f"network {self.network.name!r}: its inputs are streamed already")
+        given = real_array("frames", frames)
+        x = checked_frames(self.network.input, given if self.batch > 1 else given[None])
+        if len(x) != self.batch:
+            raise InputError(f"frames: expected those of {self.batch} samples, got {len(x)}")
+        encoded = self.network.input.encode(x.swapaxes(0, 1))
+        values = {
+            f"{e.population}.{e.variable}": np.stack([e.apply(frame) for frame in encoded])
+            for e in self.network.encodings
+        }
+        for port in self.input_ports():
+            shown = values[port.variable].reshape(-1, *port.port.shape).astype(np.int32)
+            self.sources.append(FrameSource(shown, hold, port, self.timing.period))
+        return self.sources
+
+    def input_ports(self) -> list[InputPort]:
+        """Ports that take the values of inputs on every step, also for a source of one's own.
+
+        Raises
+        ------
+        NetworkError
+            If activations of one population take an input a period apart or more.
+        """
+        found = []
+        for name, process in self.populations.items():
+            plan: Plan = process.proc_params["plan"]
+            if plan.load is not None:
+                start = self.timing.lead + plan.load
+                for variable in self.network.population_of[name].variables:
+                    port = process.frame_port(variable.name)
+                    found.append(InputPort(f"{name}.{variable.name}", port, start))
+            for connection, variable in plan.held.items():
+                phases = plan.phases_of(connection) or (0,)
+                if max(phases) - min(phases) >= self.timing.period:
+                    raise NetworkError(
+                        f"connection {connection!r}: its input is taken by activations that lie "
+                        f"{max(phases) - min(phases)} Lava steps apart, and an iteration has "
+                        f"{self.timing.period}: it cannot be streamed; set it between runs"
+                    )
+                port = process.frame_port(connection)
+                found.append(InputPort(variable, port, self.timing.lead + min(phases)))
+        return found
+
     def _set_held(self, variable: str, values: NDArray[Any]) -> None:
         for process in self.populations.values():
             plan: Plan = process.proc_params["plan"]
@@ -155,6 +227,8 @@ class LavaNetwork:
             if iterations is not None:
                 check_whole("iterations", iterations, 0, MOST_ITERATIONS)
                 _set(process.iterations, np.array([iterations]))
+        for source in self.sources:
+            _set(source.step, np.array([0]))
 
     def reconstruct(self, counts: ArrayLike) -> NDArray[np.float32]:
         """Read values [..., n] of the readout's variable out: float32 [..., M].

@@ -94,6 +94,10 @@ class Plan:
     sending: dict[str, frozenset[int]]
     counts_progress: bool
 
+    def phases_of(self, connection: str) -> tuple[int, ...]:
+        """Phases of the iteration's activations that read a held input."""
+        return tuple(a.phase for a in self.iteration if any(connection in s.held for s in a.sums))
+
     @property
     def end(self) -> int:
         """Phase after whose activations the population's iteration is over."""

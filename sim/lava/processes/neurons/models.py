@@ -69,6 +69,8 @@ class NeuronsModel(PyLoihiProcessModel, metaclass=_AnyPopulation):  # type: igno
         # Attributes of the variables, and of the held inputs by connection.
         self._names: dict[str, str] = proc_params["names"]
         self._held_names: dict[str, str] = proc_params["held"]
+        # Ports of frames by the attribute that they set.
+        self._frame_names: dict[str, str] = proc_params["frames"]
         self._width = int(proc_params["batch"])
         self._ready = False
 
@@ -77,6 +79,8 @@ class NeuronsModel(PyLoihiProcessModel, metaclass=_AnyPopulation):  # type: igno
         if not self._ready:
             self._prepare()
         arrived = {name: port.recv() for name, port in self._ports}
+        for values, port in self._frames:
+            values[...] = port.recv()
         step = int(self.step[0])
         if step == 0:
             self._begin()
@@ -109,6 +113,8 @@ class NeuronsModel(PyLoihiProcessModel, metaclass=_AnyPopulation):  # type: igno
         self._zeros = np.zeros(shape, np.int64)
         ports = ((p.name, getattr(self, p.name)) for p in plan.ports)
         self._ports = [(name, port) for name, port in ports if port.csp_ports]
+        shown = ((getattr(self, n), getattr(self, p)) for n, p in self._frame_names.items())
+        self._frames = [(values, port) for values, port in shown if port.csp_ports]
         every = frozenset(range(self._period))
         outputs = ((name, getattr(self, f"{name}_out")) for name in self._state)
         self._outputs = [

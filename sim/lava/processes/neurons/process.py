@@ -63,6 +63,9 @@ class Neurons(AbstractProcess):  # type: ignore[misc]
         Graded spikes: each variable as it is after the step.
     <received>_in : InPort
         Sums of products, by the name that programs read.
+    <variable>_frame_in, <connection>_frame_in : InPort
+        Values of an input, or of one that is held here, on every step; where nothing is connected
+        they are those that the host sets.
     seed : Var [2]
         Low and high 32 bits: Lava carries every number as a float64.
     sample, step, iterations : Var [1]
@@ -83,6 +86,7 @@ class Neurons(AbstractProcess):  # type: ignore[misc]
     ) -> None:
         names: dict[str, str] = {}
         held: dict[str, str] = {}
+        frames: dict[str, str] = {}
         super().__init__(
             name=population.name,
             population=population,
@@ -92,8 +96,9 @@ class Neurons(AbstractProcess):  # type: ignore[misc]
             job=job,
             names=names,
             held=held,
+            frames=frames,
         )
-        self._names, self._held = names, held
+        self._names, self._held, self._frames = names, held, frames
         self.seed = Var(shape=(2,), init=split_seed(seed))
         self.sample = Var(shape=(1,), init=np.array([sample]))
         self.step = Var(shape=(1,), init=0)
@@ -108,6 +113,9 @@ class Neurons(AbstractProcess):  # type: ignore[misc]
             names[variable.name] = self._add(variable.name, Var(shape=shape, init=initial))
         for connection in plan.held:
             held[connection] = self._add(connection, Var(shape=shape, init=0))
+        for var in held.values() if plan.load is None else names.values():
+            frames[var] = f"{var}_frame_in"
+            setattr(self, frames[var], InPort(shape=shape))
 
     def variable(self, name: str) -> Var:
         """Var of a variable of the population."""
@@ -116,6 +124,11 @@ class Neurons(AbstractProcess):  # type: ignore[misc]
     def held_input(self, connection: str) -> Var:
         """Var of an input that is held here."""
         return getattr(self, self._held[connection])
+
+    def frame_port(self, name: str) -> InPort:
+        """Port of an input's variable, or of a held input by its connection."""
+        var = self._held[name] if name in self._held else self._names[name]
+        return getattr(self, self._frames[var])
 
     def _add(self, name: str, var: Var) -> str:
         """Make a Var an attribute of that name, or of the first free one; return which."""

@@ -1,0 +1,1 @@
+"""A source of frames as a Lava Process."""
