@@ -12,7 +12,6 @@ and ``pvae_neuro/zoo/figures.json``, which ``pvae-neuro models`` shows.
 from __future__ import annotations
 
 import argparse
-import inspect
 import json
 import sys
 import time
@@ -175,11 +174,6 @@ MEASURES: dict[str, Callable[[Subject], Row]] = {
 }  # fmt: skip
 
 
-def lines_of(subject: Subject) -> int:
-    """Lines of the file that holds the lowering."""
-    return len(Path(inspect.getsourcefile(type(subject.lowering)) or "").read_text().splitlines())
-
-
 def against_linear(test: np.ndarray, zeros: float) -> Row:
     """The linear model at this share of zeros: its leak is scaled until it has it."""
     linear = pn.load_pretrained()
@@ -214,7 +208,6 @@ def measure_all(
         for circuit in topologies(SHIPPED[name].family):
             subject = Subject(name, circuit, calibration, test)
             key, hashed = f"{name}/{circuit}", program_hash(subject.network)
-            rows[f"{key}/lines"] = {"of": of_file, "lines": lines_of(subject)}
             for what in only:
                 if what == "agreement" and len(subject.network.drawing) < 2:
                     continue
@@ -257,17 +250,16 @@ def tables(rows: dict[str, Row]) -> Iterator[str]:
     """Lines of the tables, in Markdown."""
     yield from (
         "| model, circuit | differing integers | float circuit − PyTorch | "
-        "MSE, 32 iterations | MSE, 128 | zeros, 32 | zeros, 128 | lines |",
-        "|---|---|---|---|---|---|---|---|",
+        "MSE, 32 iterations | MSE, 128 | zeros, 32 | zeros, 128 |",
+        "|---|---|---|---|---|---|---|",
     )
     circuits = [(n, c) for n, model in SHIPPED.items() for c in topologies(model.family)]
     for name, circuit in circuits:
         key = f"{name}/{circuit}"
-        row = {what: rows.get(f"{key}/{what}") for what in (*MEASURES, "lines")}
+        row = {what: rows.get(f"{key}/{what}") for what in MEASURES}
         cells = [f"`{name}`, {circuit}", integers_cell(row["exact"]), pytorch_cell(row["pytorch"])]
         cells += [mse_cell(row["float"], steps) for steps in (STEPS, LONG)]
         cells += [zeros_cell(row["float"], steps) for steps in (STEPS, LONG)]
-        cells.append(f"{row['lines']['lines']}" if row["lines"] else "–")
         yield f"| {' | '.join(cells)} |"
     yield from ("", "| counts equal where either fires | 32 iterations | 128 | other seeds |")
     yield "|---|---|---|---|"
@@ -289,6 +281,9 @@ def tables(rows: dict[str, Row]) -> Iterator[str]:
                 f"scaled by {near['leak']:.2f}: {near['mse']:.3f} at {100 * near['zeros']:.1f} %; "
                 f"{mse / near['mse']:.2f} times."
             )
+    files = sorted((ROOT / "exporters/lowerings").glob("[!_]*.py"))
+    sizes = ", ".join(f"`{path.stem}` {len(path.read_text().splitlines())}" for path in files)
+    yield from ("", f"Lines of the files of `exporters/lowerings/`: {sizes}.")
 
 
 def integers_cell(row: Row | None) -> str:
