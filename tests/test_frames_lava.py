@@ -13,6 +13,9 @@ pytestmark = pytest.mark.skipif(find_spec("lava") is None, reason="lava-nc is no
 def test_streamed_frames_give_the_integers_of_the_reference():
     # Inputs that are held by their targets; then several samples side by side; then once more.
     run("""
+import warnings
+# Lava warns of modules that it cannot execute on its own.
+warnings.filterwarnings("error", message="Cannot import")
 for network in (toy.lateral(), toy.predictive()):
     frames = toy.images(network, 6).reshape(2, 3, -1)
     expected = ReferenceEngine().run(network, frames, 4, 5, record="full")

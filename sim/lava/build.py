@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from lava.proc.conv.process import Conv as LavaConv
+from lava.magma.core.process.ports.ports import InPort
 from lava.proc.dense.process import Dense as LavaDense
 from numpy.typing import ArrayLike, NDArray
 
@@ -20,7 +21,7 @@ from pvae_neuro.sim.lava.convolution import connect_convolution, exact_convoluti
 from pvae_neuro.sim.lava.dense import exact_dense
 from pvae_neuro.sim.lava.exchange import Job, check_batch, check_stock, state_shape
 from pvae_neuro.sim.lava.plan import Plan, plan_network
-from pvae_neuro.sim.lava.processes.frames.process import FrameSource, InputPort
+from pvae_neuro.sim.lava.processes.frames.process import FrameSource
 from pvae_neuro.sim.lava.processes.neurons.process import Neurons
 from pvae_neuro.sim.lava.processes.synapses.process import Synapses
 from pvae_neuro.sim.lava.supported import lacking
@@ -33,6 +34,26 @@ from pvae_neuro.utils.show import in_a_line
 
 # Lava carries the value of a Var as a float64.
 _LARGEST_INDEX = (1 << 53) - 1
+
+
+@dataclass(frozen=True, eq=False)
+class InputPort:
+    """Where a population takes values of an input's variable, on every Lava step.
+
+    Attributes
+    ----------
+    variable : str
+        The input's variable, ``population.variable``.
+    port : InPort [n], or [B, n]
+        Takes integers; a message is there in the step in which it is sent.
+    start : int
+        Lava step from which the values of the first iteration are used; those of the next one are
+        used a period later.
+    """
+
+    variable: str
+    port: InPort
+    start: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +193,8 @@ class LavaNetwork:
         }
         for port in self.input_ports():
             shown = values[port.variable].reshape(-1, *port.port.shape).astype(np.int32)
-            self.sources.append(FrameSource(shown, hold, port, self.timing.period))
+            period = self.timing.period
+            self.sources.append(FrameSource(shown, hold, port.port, port.start, period))
         return self.sources
 
     def input_ports(self) -> list[InputPort]:

@@ -2,33 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
 from numpy.typing import NDArray
-
-
-@dataclass(frozen=True, eq=False)
-class InputPort:
-    """Where a population takes values of an input's variable, on every Lava step.
-
-    Attributes
-    ----------
-    variable : str
-        The input's variable, ``population.variable``.
-    port : InPort [n], or [B, n]
-        Takes integers; a message is there in the step in which it is sent.
-    start : int
-        Lava step from which the values of the first iteration are used; those of the next one are
-        used a period later.
-    """
-
-    variable: str
-    port: InPort
-    start: int
 
 
 class FrameSource(AbstractProcess):  # type: ignore[misc]
@@ -44,10 +22,10 @@ class FrameSource(AbstractProcess):  # type: ignore[misc]
         Of the input's variable.
     hold : int
         Iterations that each frame is held for.
-    port : InputPort
+    port : InPort [n], or [B, n]
         Of the network; connected here.
-    period : int
-        Lava steps of an iteration.
+    start, period : int
+        Lava step of the first iteration that takes a message, and steps from one to the next.
 
     Attributes
     ----------
@@ -56,14 +34,10 @@ class FrameSource(AbstractProcess):  # type: ignore[misc]
         Setting it to 0 begins with the first frame.
     """
 
-    def __init__(self, values: NDArray[np.int32], hold: int, port: InputPort, period: int) -> None:
-        super().__init__(
-            name=f"frames of {port.variable}",
-            values=values,
-            hold=hold,
-            start=port.start,
-            period=period,
-        )
-        self.frame_out = OutPort(shape=port.port.shape)
+    def __init__(
+        self, values: NDArray[np.int32], hold: int, port: InPort, start: int, period: int
+    ) -> None:
+        super().__init__(values=values, hold=hold, start=start, period=period)
+        self.frame_out = OutPort(shape=port.shape)
         self.step = Var(shape=(1,), init=0)
-        self.frame_out.connect(port.port)
+        self.frame_out.connect(port)
