@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from lava.proc.conv.process import Conv as LavaConv
 from lava.magma.core.process.ports.ports import InPort
+from lava.proc.conv.process import Conv as LavaConv
 from lava.proc.dense.process import Dense as LavaDense
 from numpy.typing import ArrayLike, NDArray
 
