@@ -165,3 +165,10 @@ def test_a_shipped_model_is_found_by_its_family():
         assert shipped_name(name.removeprefix("mnist-")) == name
     with pytest.raises(InputError, match="did you mean 'linear'"):
         shipped_name("liner")
+
+
+def test_demo_proposes_the_nearest_family(tmp_path, capsys):
+    code, out, err = run_cli(capsys, "demo", "--family", "mpl", "--out", tmp_path / "made")
+    assert (code, out) == (2, "")
+    assert "family 'mpl': no shipped model is of it; did you mean 'mlp'" in err
+    assert not (tmp_path / "made").exists()

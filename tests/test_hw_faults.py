@@ -15,8 +15,10 @@ from models import sound_images, sound_model
 
 from pvae_neuro.artifact import save_artifact
 from pvae_neuro.export import export_model
+from pvae_neuro.exporters.lowerings import topologies
 from pvae_neuro.exporters.quantize import QuantizeConfig
 from pvae_neuro.saved.model_file import save_model
+from pvae_neuro.saved.shipped import SHIPPED
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
@@ -81,6 +83,16 @@ def test_an_export_of_ones_own_is_held_to_the_tolerances_of_verify(tmp_path, bit
     assert done.returncode == code, done.stdout
     assert "float, 128 images, " in done.stdout
     assert ("integer against float: MSE +" in done.stdout) == (bits == 2)
+
+
+@pytest.mark.parametrize("name", [None, "mnist-mlp"])
+def test_every_circuit_of_every_shipped_model_or_of_one_is_checked(name):
+    command = [sys.executable, "-m", "pytest", "hw_tests", "--collect-only", "-q"]
+    command += ["-p", "no:cacheprovider", "--target", "fast", *(["--model", name] if name else [])]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    found = set(re.findall(r"test_the_samplers_are_poisson\[(.*)\]", listed))
+    names = [name] if name else SHIPPED
+    assert found == {f"{n}:{c}" for n in names for c in topologies(SHIPPED[n].family)}
 
 
 def test_an_unknown_target_is_a_usage_error(export):
