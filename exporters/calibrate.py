@@ -48,7 +48,9 @@ class Calibration:
     active: float = 0.0
 
 
-def calibrate(circuit: FloatCircuit, inputs: ArrayLike, seed: int = 0) -> Calibration:
+def calibrate(
+    circuit: FloatCircuit, inputs: ArrayLike, seed: int = 0, steps: int = CALIBRATION_STEPS
+) -> Calibration:
     """Run the float circuit on at most ``MAX_CALIBRATION_IMAGES`` inputs and keep the extremes.
 
     Parameters
@@ -58,6 +60,8 @@ def calibrate(circuit: FloatCircuit, inputs: ArrayLike, seed: int = 0) -> Calibr
         Images in the model's declared range.
     seed : int
         Of the random words.
+    steps : int
+        Iterations.
 
     Raises
     ------
@@ -75,14 +79,12 @@ def calibrate(circuit: FloatCircuit, inputs: ArrayLike, seed: int = 0) -> Calibr
     _check_variety(images)
     rng = np.random.Generator(np.random.Philox(seed))
     words = {
-        p.name: rng.integers(
-            0, WORDS, (len(images), CALIBRATION_STEPS + 1, p.size), dtype=np.uint16
-        )
+        p.name: rng.integers(0, WORDS, (len(images), steps + 1, p.size), dtype=np.uint16)
         for p in circuit.drawing
     }
     # What overflows is reported below, once.
     with np.errstate(over="ignore", invalid="ignore"):
-        found = _extremes(circuit, images, words)
+        found = _extremes(circuit, images, words, steps)
     # Not-a-number lies below nothing.
     if not (np.array([found.potential, found.count, *found.error]) < _LARGEST).all():
         value, place = _largest(circuit)
@@ -122,7 +124,7 @@ def _check_variety(images: NDArray[Any]) -> None:
 
 
 def _extremes(
-    circuit: FloatCircuit, images: NDArray[Any], words: dict[str, NDArray[np.uint16]]
+    circuit: FloatCircuit, images: NDArray[Any], words: dict[str, NDArray[np.uint16]], steps: int
 ) -> Calibration:
     log_rates, counts = _drawn(circuit)
     code = circuit.code
@@ -130,8 +132,8 @@ def _extremes(
     count, active = 0.0, 0.0
     error = np.abs(images).max(axis=0).astype(np.float64)
     largest: dict[str, NDArray[np.float64]] = {}
-    late = range(CALIBRATION_STEPS // 2, CALIBRATION_STEPS)
-    for step, state in enumerate(circuit.run(images, words, CALIBRATION_STEPS)):
+    late = range(steps // 2, steps)
+    for step, state in enumerate(circuit.run(images, words, steps)):
         # `np.maximum` keeps what is not a number.
         for name in log_rates:
             potential = float(np.maximum(potential, state[name].max()))
@@ -144,7 +146,7 @@ def _extremes(
         for name, values in state.items():
             reached = np.abs(values).max(axis=0).astype(np.float64)
             largest[name] = np.maximum(largest.get(name, 0.0), reached)
-    return Calibration(potential, count, error, len(images), CALIBRATION_STEPS, largest, active)
+    return Calibration(potential, count, error, len(images), steps, largest, active)
 
 
 def _drawn(circuit: FloatCircuit) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -107,7 +107,7 @@ def quantize(
     # In float64: the scales must not hang on how a processor rounds.
     circuit = lowering.circuit(model, "float64")
     _check_counts(config, circuit)
-    calibration = calibrate(circuit, inputs)
+    calibration = calibrate(circuit, inputs, steps=lowering.calibration_steps(model))
     max_count, choices = _max_count(config, calibration) if circuit.drawing else (1, ())
     scales = Scales(
         config.weight_bits,

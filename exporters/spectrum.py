@@ -11,8 +11,9 @@ from pvae_neuro.network import Dense, IntegerNetwork
 def inhibition_matrix(network: IntegerNetwork) -> NDArray[np.float64] | None:
     """How a population's variable inhibits itself, in the unit of what it sends to.
 
-    Dense connections from a population to itself, and the constant ``diagonal`` of that population
-    where it has one. None where no population is connected to itself.
+    Dense connections from a population to itself, times ``gain >> gain_shift`` where it has these
+    constants, and its constant ``diagonal`` where it has one. None where no population is
+    connected to itself.
 
     Returns
     -------
@@ -23,12 +24,14 @@ def inhibition_matrix(network: IntegerNetwork) -> NDArray[np.float64] | None:
         return None
     population = network.population_of[recurrent[0].source]
     matrix = np.zeros((population.size, population.size))
-    for constant in population.constants:
-        if constant.name == "diagonal":
-            matrix += np.diag(np.broadcast_to(constant.values, population.size).astype(np.float64))
+    held = {c.name: c.values.astype(np.float64) for c in population.constants}
+    gain = np.ldexp(held.get("gain", np.ones(1)), -held.get("gain_shift", np.zeros(1)).astype(int))
     for connection in recurrent:
         if connection.source == population.name:
-            matrix -= connection.weight.astype(np.float64) * 2.0**connection.exponent
+            weight = connection.weight.astype(np.float64) * 2.0**connection.exponent
+            matrix -= gain[:, None] * weight
+    if "diagonal" in held:
+        matrix += np.diag(np.broadcast_to(held["diagonal"], population.size))
     return matrix
 
 

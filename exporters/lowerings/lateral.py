@@ -142,7 +142,7 @@ class Lateral(LinearLowering):
             ),
             family=model.config.family,
         )
-        return replace(network, measurements=_eigenvalues(network, inhibition))
+        return replace(network, measurements=inhibition_eigenvalues(network, inhibition))
 
 
 _ITERATION = (
@@ -177,10 +177,17 @@ def lateral_weights(model: SavedModel) -> NDArray[np.float64]:
 
 
 def _drive(model: SavedModel, scales: Scales) -> tuple[Encoding, Choice]:
-    unit = 2.0 ** (scales.frac_bits - scales.input_frac_bits)
-    weight = step_over_variance(model) * model.dictionary.T.astype(np.float64) * unit
+    weight = step_over_variance(model) * model.dictionary.T.astype(np.float64)
+    return drive_encoding(weight, scales.frac_bits, scales)
+
+
+def drive_encoding(
+    weight: NDArray[np.float64], frac_bits: int, scales: Scales
+) -> tuple[Encoding, Choice]:
+    """Wide weights [K, M] of a drive in units of 2**-frac_bits."""
+    weight = weight * 2.0 ** (frac_bits - scales.input_frac_bits)
     shift = max(1, min(62, -fit_exponent(weight, (1 << (DRIVE_BITS - 1)) - 1)))
-    limit = min(DRIVE_LIMIT_UNITS << scales.frac_bits, (WORD_MAX + 1) // 2)
+    limit = min(DRIVE_LIMIT_UNITS << frac_bits, (WORD_MAX + 1) // 2)
     rounded = words(
         mantissas(weight, -shift), "drive weights", (1 << (DRIVE_BITS - 1)) - 1,
         fewer_bits=scales.spare_frac_bits,
@@ -190,7 +197,10 @@ def _drive(model: SavedModel, scales: Scales) -> tuple[Encoding, Choice]:
     return encoding, Choice("drive shift", shift, why)
 
 
-def _eigenvalues(network: IntegerNetwork, inhibition: NDArray[np.float64]) -> Measurements:
+def inhibition_eigenvalues(
+    network: IntegerNetwork, inhibition: NDArray[np.float64]
+) -> Measurements:
+    """Eigenvalues of a network's inhibition, and of what it was rounded from."""
     scale = 1.0 / max(float(np.abs(inhibition).max()), 1.0)
     real = eigenvalues(inhibition)
     return Measurements(

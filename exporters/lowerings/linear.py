@@ -238,20 +238,23 @@ def input_of(model: SavedModel, frac_bits: int = 0) -> Input:
     return Input(config.pixels, low, high, frac_bits, config.image_shape)
 
 
-def wide_readout(model: SavedModel, scales: Scales) -> Readout:
+def wide_readout(
+    model: SavedModel, scales: Scales, variable: str = "z", frac_bits: int = 0
+) -> Readout:
     """16-bit dictionary for the host, finer than any weight on the chip.
 
     Its unit is the finest at which 16 bits hold every entry and 63 bits every squared error.
     """
     dictionary = model.dictionary.astype(np.float64)
-    reach = float(sums(np.abs(dictionary)).max()) * scales.max_count
+    largest = np.ldexp(scales.max_count, -frac_bits)
+    reach = float(sums(np.abs(dictionary)).max() * largest)
     reach += max(abs(model.config.input_low), abs(model.config.input_high))
     # The reach squared and summed over pixels, in units of 4**exponent; one bit is rounding's.
     squares = reach * reach * len(dictionary) * 2.0**-SQUARED_ERROR_BITS
     least = -(power_below(1.0, squares) // 2)
     exponent = fit_exponent(dictionary, (1 << (READOUT_BITS - 1)) - 1)
     # Below the finest unit of a readout all that is left of a weight is zero.
-    exponent = max(-LARGEST_READOUT_SHIFT, least, exponent)
+    exponent = max(frac_bits - LARGEST_READOUT_SHIFT, least + frac_bits, exponent)
     check_exponent(exponent, "readout", LARGEST_READOUT_SHIFT)
     weight = mantissas(dictionary, exponent).astype(np.int16)
-    return Readout(LATENTS, "z", weight, None, -exponent)
+    return Readout(LATENTS, variable, weight, None, frac_bits - exponent)

@@ -14,33 +14,16 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from pvae_neuro.models.base import Architecture, Iteration, Model, State, Window, WindowSettings
+from pvae_neuro.saved.lca import LCASettings, stable_step
 
 _SMALLEST_NORM = 1e-8
-_POWER_ITERATIONS = 20
-_STABLE_SHARE = 1.5
 
 
-class LCAArchitecture(Architecture):
-    """Settings of the locally competitive algorithm.
-
-    Attributes
-    ----------
-    lambda_ : float
-        Price of a unit of activity as a share of beta: the threshold is ``beta lambda_``.
-    nonnegative : bool
-        Whether coefficients may not be negative.
-    step : float
-        Step per iteration as a fraction of the time constant, 1/tau; smaller where the dictionary
-        requires it, see :meth:`LCA.stable_step`. Published runs took 0.01 and 900 iterations.
-    """
-
-    lambda_: float = Field(default=1.0, ge=0.0)
-    nonnegative: bool = False
-    step: float = Field(default=0.1, gt=0.0, le=1.0)
+class LCAArchitecture(LCASettings, Architecture):
+    """See :class:`~pvae_neuro.saved.lca.LCASettings`."""
 
 
 class LCA(Model):
@@ -93,19 +76,9 @@ class LCA(Model):
 
     @torch.no_grad()
     def stable_step(self) -> float:
-        """The architecture's step, at most ``1.5 / λ``, λ the largest eigenvalue of ΦᵀΦ.
-
-        Potentials of active neurons are multiplied by ``I - step ΦᵀΦ``, which diverges beyond
-        ``step = 2 / λ``. For images without negative pixels, atoms overlap so much that λ exceeds a
-        hundred. Twenty power iterations may underestimate λ a little: hence 1.5.
-        """
-        vector = self.dictionary.new_ones(self.config.latents)
-        size = torch.ones(())
-        for _ in range(_POWER_ITERATIONS):
-            vector = self.dictionary.T @ (self.dictionary @ vector)
-            size = vector.norm()
-            vector = vector / size.clamp(min=_SMALLEST_NORM)
-        return min(self.architecture.step, _STABLE_SHARE / max(float(size), _SMALLEST_NORM))
+        """Step per iteration, see :func:`pvae_neuro.saved.lca.stable_step`."""
+        ones = self.dictionary.new_ones(self.config.latents)
+        return stable_step(self.dictionary, ones, self.architecture.step)
 
     @torch.no_grad()
     def _settle(self, x: Tensor, u: Tensor, settings: WindowSettings) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,136 @@
+"""The predictive circuit of the locally competitive algorithm: error neurons for each pixel.
+
+Float: ``u += step (Φᵀ(x - Φa) + a - u)``, a the soft threshold of u. Integer: errors go back
+through the mantissas that predict. Source: Rozell, Johnson, Baraniuk, Olshausen 2008, eq. 3.4.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from pvae_neuro.exporters.calibrate import Calibration
+from pvae_neuro.exporters.lowerings.coefficients import (
+    ACT,
+    ROOM,
+    SENT,
+    Array,
+    LCALowering,
+    float_neurons,
+    graded,
+    integer_neurons,
+    units_of,
+)
+from pvae_neuro.exporters.lowerings.linear import LATENTS, input_of
+from pvae_neuro.exporters.scales import Scales, fit_exponent, mantissas, row_reach
+from pvae_neuro.network import (
+    Activation,
+    Choice,
+    Connection,
+    Constant,
+    Dense,
+    Encoding,
+    FloatCircuit,
+    IntegerNetwork,
+    OneToOne,
+    Population,
+    Readout,
+    Variable,
+    shared,
+    transpose_of,
+)
+from pvae_neuro.neurons.error import COMPARE
+from pvae_neuro.neurons.soft_threshold import INTEGRATE
+from pvae_neuro.saved.model_file import SavedModel
+
+INPUT, ERRORS = "pixels", "errors"
+
+
+class LCAPredictive(LCALowering):
+    """Error neurons per pixel; the dictionary is used both ways."""
+
+    name = "predictive"
+
+    def hops(self, model: SavedModel) -> tuple[str, ...]:
+        """Coefficients and errors."""
+        return SENT, f"{ERRORS}.m"
+
+    def circuit(self, model: SavedModel, dtype: str = "float32") -> FloatCircuit:
+        """The model in real numbers."""
+        self.check(model)
+        dictionary, infinite = model.dictionary.astype(np.float64), float("inf")
+        errors = _errors(model, 1.0, 0.0, infinite)
+        return FloatCircuit(
+            **_parts(model, dictionary, float_neurons(model, INTEGRATE), errors, (0, 0)),
+            input=input_of(model),
+            readout=Readout(LATENTS, "a", dictionary),
+            dtype=dtype,
+        )
+
+    def integers(
+        self, model: SavedModel, scales: Scales, calibration: Calibration
+    ) -> IntegerNetwork:
+        """The model in integers; calibration fixes the units of both messages."""
+        self.check(model)
+        dictionary = model.dictionary.astype(np.float64)
+        # No entry saturates: one is enough to spoil an atom.
+        exponent = fit_exponent(dictionary, scales.mantissa_max)
+        weight = mantissas(dictionary, exponent).astype(np.int8)
+        pixel_bits = max(scales.input_frac_bits, -exponent)
+        sent = graded(SENT, scales, calibration, ROOM // max(1, row_reach(weight)))
+        error = graded(f"{ERRORS}.m", scales, calibration, ROOM // max(1, row_reach(weight.T)))
+        error_bits = min(error.bits, pixel_bits)
+        received = math.ldexp(row_reach(weight.T) * error.limit, exponent - error_bits)
+        units = units_of(model, scales, calibration, sent, received)
+        exponents = pixel_bits - sent.bits + exponent, units.force - error_bits + exponent
+        errors = _errors(model, 1, pixel_bits - error_bits, error.limit)
+        neurons = integer_neurons(model, INTEGRATE, sent, units)
+        why = f"finest unit of {scales.weight_bits} bits in which no entry saturates"
+        return IntegerNetwork(
+            **_parts(model, weight, neurons, errors, exponents),
+            input=input_of(model, pixel_bits),
+            readout=Readout(
+                LATENTS, "a", weight.astype(np.int16), frac_bits=units.finer - exponent
+            ),
+            choices=(
+                *scales.choices, Choice("dictionary exponent", exponent, why),
+                sent.choice, error.choice, *units.choices,
+            ),
+            family=model.config.family,
+        )  # fmt: skip
+
+
+def _errors(model: SavedModel, gain: float, shift: float, limit: float) -> Population:
+    numbers = {"gain": gain, "gain_shift": shift, "low": -limit, "high": limit}
+    held = tuple(Constant(name, shared(value)) for name, value in numbers.items())
+    m = Variable("m", shared(type(limit)(0)))
+    return Population(ERRORS, model.config.pixels, (m,), held, (COMPARE,))
+
+
+def _parts(
+    model: SavedModel, weight: Array, neurons: Population, errors: Population, exps: tuple[int, int]
+) -> dict[str, Any]:
+    pixels = model.config.pixels
+    down = Dense("prediction", LATENTS, "m", ERRORS, weight, exps[0], "prediction")
+    connections: tuple[Connection, ...] = (
+        OneToOne("pixels", INPUT, "x", ERRORS, np.ones(pixels, np.int8), received_as="pixel"),
+        down,
+        transpose_of(
+            down, "feedback", ERRORS, "m", LATENTS, exponent=exps[1], received_as="feedback"
+        ),
+    )
+    zero = Variable("x", errors.variable("m").initial)
+    return {
+        "name": LCAPredictive.name,
+        "encodings": (Encoding(INPUT, "x"),),
+        "populations": (Population(INPUT, pixels, (zero,)), neurons, errors),
+        "connections": connections,
+        "iteration": (
+            ACT,
+            Activation(ERRORS, "compare", ("pixels", "prediction")),
+            Activation(LATENTS, "integrate", ("feedback",)),
+        ),
+        "final": (ACT,),
+    }
