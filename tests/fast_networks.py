@@ -18,6 +18,7 @@ from pvae_neuro.network import (
     Population,
     Readout,
     Sampler,
+    TransposedConvolution,
     Variable,
     shared,
     trace,
@@ -179,4 +180,192 @@ def everything(seed: int = 0, side: int = 7, latents: int = 35) -> IntegerNetwor
         ),
         final=(Activation("latents", "fire"), Activation("maps", "end")),
         readout=Readout("latents", "z", readout, None, 11),
+    )
+
+
+def rectify(n: Any) -> None:
+    """A rectifier; a message of many zeros, and its gate."""
+    n.h = n.clip(n.mul(n.forward + n.bias, 1, n.shift), 0, n.high)
+
+
+def compare(n: Any) -> None:
+    """The picture, and the error of it."""
+    n.y = n.forward
+    n.m = n.clip(n.shr(n.pixel - n.forward, n.shift), n.low, n.high)
+
+
+def through_gate(n: Any) -> None:
+    """What comes back, where the rectifier lets it pass."""
+    n.d = n.clip(n.select(n.h > 0, n.shr(n.back, n.shift), 0), n.low, n.limit)
+
+
+def follow(n: Any) -> None:
+    """Integrate."""
+    n.u = n.clip(n.u + n.clip(n.back - n.leak, n.low, n.high), n.u_min, n.u_max)
+
+
+def convolutional(seed: int = 0, side: int = 9, frac_bits: int = 9) -> IntegerNetwork:
+    """Counts, rectifiers, two transposed convolutions and the way back; computes its picture."""
+    rng = np.random.default_rng(seed)
+
+    def weight(*shape: int) -> Any:
+        return rng.integers(-127, 128, shape).astype(np.int8)
+
+    half, quarter = -(-side // 2), -(-side // 4)
+    small, middle, whole = (5, quarter, quarter), (3, half, half), (1, side, side)
+    sizes = [int(np.prod(shape)) for shape in (small, middle, whole)]
+    latents = 20
+    u_max = min(largest_potential(15, FRAC_BITS), 2 << FRAC_BITS)
+    populations = [
+        Population("pixels", sizes[2], (Variable("x", shared(0)),)),
+        Population(
+            "latents",
+            latents,
+            (
+                Variable("u", rng.integers(-2 << FRAC_BITS, u_max, latents).astype(np.int32)),
+                Variable("z", shared(0)),
+            ),
+            _constants(leak=30, low=-900, high=900, u_min=-5 << FRAC_BITS, u_max=u_max),
+            (trace(fire), trace(follow)),
+            Sampler(15, FRAC_BITS, 0, 0),
+        ),
+    ]
+    for number, size in enumerate(sizes[:2], 1):
+        populations.append(
+            Population(
+                f"hidden{number}",
+                size,
+                (Variable("h", shared(0)), Variable("d", shared(0))),
+                _constants(
+                    bias=rng.integers(-900, 300, size), shift=1 if number == 1 else 6,
+                    high=511, low=-700 if number == 1 else -300, limit=300,
+                ),
+                (trace(rectify), trace(through_gate)),
+            )
+        )  # fmt: skip
+    populations.append(
+        Population(
+            "errors",
+            sizes[2],
+            (Variable("y", shared(0)), Variable("m", shared(0))),
+            _constants(shift=3, low=-511, high=511),
+            (trace(compare),),
+        )
+    )
+    ends = ["latents", "hidden1", "hidden2", "errors"]
+    up = [Dense("up0", "latents", "z", "hidden1", weight(sizes[0], latents), 0, "forward")]
+    for number, (source, target) in enumerate(((small, middle), (middle, whole)), 1):
+        up.append(
+            TransposedConvolution(
+                f"up{number}", ends[number], "h", ends[number + 1],
+                weight(source[0], target[0], 4, 4), -5, "forward",
+                source_shape=source, target_shape=target, stride=2, padding=1,
+            )
+        )  # fmt: skip
+    down = [
+        transpose_of(
+            c, f"down{i}", ends[i + 1], "m" if i == 2 else "d", ends[i],
+            exponent=-10 if i == 0 else -4, received_as="back",
+        )
+        for i, c in enumerate(up)
+    ]  # fmt: skip
+    forward = [
+        Activation("latents", "fire"),
+        Activation("hidden1", "rectify", ("up0",)),
+        Activation("hidden2", "rectify", ("up1",)),
+        Activation("errors", "compare", ("pixels", "up2")),
+    ]
+    pixels = OneToOne("pixels", "pixels", "x", "errors", np.ones(sizes[2], np.int8), 3, "pixel")
+    return IntegerNetwork(
+        name="convolutional",
+        input=Input(sizes[2], -1.0, 1.0, 8, (side, side)),
+        encodings=(Encoding("pixels", "x"),),
+        populations=tuple(populations),
+        connections=(pixels, *up, *down),
+        iteration=(
+            *forward,
+            Activation("hidden2", "through_gate", ("down2",)),
+            Activation("hidden1", "through_gate", ("down1",)),
+            Activation("latents", "follow", ("down0",)),
+        ),
+        final=tuple(forward),
+        readout=Readout("errors", "y", None, None, frac_bits),
+    )
+
+
+def settle(n: Any) -> None:
+    """A graded message of either sign that follows its input."""
+    n.m = n.clip(n.m - n.shr(n.m, n.slow) + n.given, n.low, n.high)
+
+
+def signed(seed: int = 0) -> IntegerNetwork:
+    """Nothing draws: the code is a signed message, read out by weights."""
+    rng = np.random.default_rng(seed)
+    weights = rng.integers(-127, 128, (37, 25)).astype(np.int8)
+    return IntegerNetwork(
+        name="signed",
+        input=Input(25, -1.0, 1.0, 8, (5, 5)),
+        encodings=(Encoding("pixels", "x"),),
+        populations=(
+            Population("pixels", 25, (Variable("x", shared(0)),)),
+            Population(
+                "units",
+                37,
+                (Variable("m", shared(0)),),
+                _constants(slow=3, low=-400, high=400),
+                (trace(settle),),
+            ),
+        ),
+        connections=(Dense("given", "pixels", "x", "units", weights, -8, "given"),),
+        iteration=(Activation("units", "settle", ("given",)),),
+        final=(),
+        readout=Readout("units", "m", rng.integers(-900, 900, (25, 37)).astype(np.int16), None, 11),
+    )
+
+
+def turn(n: Any) -> None:
+    """What came, and a message of it up to a limit."""
+    n.sum = n.came
+    n.m = n.clip(n.shl(n.came, n.left), n.low, n.high)
+
+
+def sliding(
+    weight: Any,
+    wide: tuple[int, ...],
+    narrow: tuple[int, ...],
+    stride: int,
+    padding: int,
+    limit: int,
+) -> IntegerNetwork:
+    """A convolution of the input, and its transpose of what came of that."""
+    pixels, maps = int(np.prod(wide)), int(np.prod(narrow))
+    there = Convolution(
+        "there", "pixels", "x", "maps", weight, 0, "came",
+        source_shape=wide, target_shape=narrow, stride=stride, padding=padding,
+    )  # fmt: skip
+    populations = [Population("pixels", pixels, (Variable("x", shared(0)),))]
+    for name, size, left in (("maps", maps, 7), ("pictures", pixels, 0)):
+        populations.append(
+            Population(
+                name,
+                size,
+                (Variable("sum", shared(0)), Variable("m", shared(0))),
+                _constants(left=left, low=-limit, high=limit),
+                (trace(turn),),
+            )
+        )
+    return IntegerNetwork(
+        name="sliding",
+        input=Input(pixels, -1.0, 1.0, 8),
+        encodings=(Encoding("pixels", "x"),),
+        populations=tuple(populations),
+        connections=(
+            there,
+            transpose_of(there, "back", "maps", "m", "pictures", received_as="came"),
+        ),
+        iteration=(
+            Activation("maps", "turn", ("there",)),
+            Activation("pictures", "turn", ("back",)),
+        ),
+        final=(),
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toy
-from fast_networks import everything
+from fast_networks import convolutional, everything, signed, sliding
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -96,6 +96,40 @@ def test_everything_covers_the_language():
     dense = [c for c in network.connections if isinstance(c, Dense)]
     assert {sends_events(c, sent[c.name]) for c in dense} == {True, False}
     assert {digits_of(sent[c.name]) for c in dense} == {1, 2}
+
+
+@pytest.mark.parametrize(
+    "network",
+    [convolutional(), convolutional(1, 8, 7), convolutional(2, 13, 12), signed()],
+    ids=lambda network: f"{network.name}-{network.input.size}",
+)
+def test_figures_as_they_go(network):
+    """What is inferred is not what is read out, or has a sign."""
+    assert plan_for(network).summarizer is not None
+    recording = assert_equal_to_reference(network, 3, 5, 1, frames=2)
+    assert (recording.active.mean(axis=0) > 0).all()
+    assert len(np.unique(recording.squared_error)) > 6
+    for name, values in recording.variables.items():
+        assert len(np.unique(values)) > 1, name
+    assert_equal_to_reference(network, 3, 17, 1, record="summary")
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_convolutions_of_any_geometry(data):
+    """Every stride, kernel, margin and side; messages of one digit and of two; both ways."""
+    kernel = data.draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
+    stride, padding = data.draw(st.integers(1, 5)), data.draw(st.integers(0, min(kernel) - 1))
+    wide = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9)))
+    rows, columns = (
+        data.draw(st.integers(1, (side + padding - 1) // stride + 1)) for side in wide[1:]
+    )
+    narrow = (data.draw(st.integers(1, 3)), rows, columns)
+    limit = data.draw(st.sampled_from([200, 32767, 40_000]))
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    weight = rng.integers(-2, 3, (narrow[0], wide[0], *kernel)).astype(np.int8)
+    network = sliding(weight, wide, narrow, stride, padding, limit)
+    assert_equal_to_reference(network, 2, 2, 0)
 
 
 @pytest.mark.parametrize("steps", [1, 5])
@@ -202,11 +236,11 @@ CHECK = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import toy
-from fast_networks import everything
+from fast_networks import convolutional, everything
 from pvae_neuro.sim.fast import vectors
 from test_fast import assert_equal_to_reference
 assert vectors._AVX2 == (sys.argv[2] == "avx2")
-for network in (toy.lateral(latents=70), everything()):
+for network in (toy.lateral(latents=70), everything(), convolutional()):
     assert_equal_to_reference(network, 3, 6, 1)
 """
 

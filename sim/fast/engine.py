@@ -17,9 +17,8 @@ from pvae_neuro.sim.fast.events import list_cells
 from pvae_neuro.sim.fast.kernel import Samples, advance
 from pvae_neuro.sim.fast.layouts import CACHE_LINE
 from pvae_neuro.sim.fast.memory import SEED, address, compilation_told
-from pvae_neuro.sim.fast.plan import plan_for
-from pvae_neuro.sim.fast.readout import Summary as SummaryNumbers
-from pvae_neuro.sim.fast.readout import read_blocks, read_values, ring_bytes, summarize
+from pvae_neuro.sim.fast.plan import Timeline, plan_for
+from pvae_neuro.sim.fast.readout import read_blocks, read_values, ring_bytes
 from pvae_neuro.sim.fast.team import Kernel, Team, default_threads, share_out
 from pvae_neuro.sim.noise import check_whole
 from pvae_neuro.sim.readout import Summary
@@ -91,7 +90,7 @@ class FastEngine(Engine):
 
     def run_summarized(self, block: Block, x: NDArray[np.int32]) -> tuple[BlockResult, Summary]:
         """Run a block and make its figures as it goes; see :meth:`Engine.run_summarized`."""
-        if plan_for(block.network).readout is None:
+        if plan_for(block.network).summarizer is None:
             return super().run_summarized(block, x)
         run = _Run(block, x)
         result = run.run(self._threads)
@@ -157,28 +156,13 @@ class _Run:
         self.seed = block.seed - ((block.seed >> 63) << 64)
 
     def _summary(self, x: NDArray[np.int32]) -> NDArray[np.int64]:
-        plan, steps, frames = self.plan.readout, self.block.steps, x.shape[1]
+        plan, steps, frames = self.plan.summarizer, self.block.steps, x.shape[1]
         if plan is None:
             raise EngineError("engine fast: this network has no readout to summarize by")
         self.target = np.ascontiguousarray(x << plan.target_left)
         self.figures = np.zeros((len(x), steps, 4), np.int64)
-        numbers = SummaryNumbers(
-            function=summarize.address,
-            place=plan.place,
-            stride=plan.stride,
-            weights=address(plan.weight),
-            target=address(self.target),
-            figures=address(self.figures),
-            neurons=plan.neurons,
-            pixels=plan.pixels,
-            left=plan.left,
-            most=plan.most,
-            frames=frames,
-            iterations=(steps - 1) // frames,
-            steps=steps,
-            narrow=plan.narrow,
-            read=read_blocks.address,
-        )
+        timeline = Timeline(frames, (steps - 1) // frames, steps)
+        numbers = plan.summary(address(self.target), address(self.figures), timeline)
         return np.array(numbers, np.int64)
 
     def run(self, threads: int | None) -> BlockResult:

@@ -22,6 +22,7 @@ from pvae_neuro.network import (
     OneToOne,
     Population,
     Program,
+    Readout,
     readout_weight,
 )
 from pvae_neuro.network.interval import hull
@@ -60,7 +61,14 @@ from pvae_neuro.sim.fast.memory import (
 from pvae_neuro.sim.fast.philox import fill_words
 from pvae_neuro.sim.fast.products import multiply
 from pvae_neuro.sim.fast.programs import Cell, Loop, Machine, Reading, Received, compile_loops
-from pvae_neuro.sim.fast.readout import ring_bytes
+from pvae_neuro.sim.fast.readout import (
+    PictureSummary,
+    Summary,
+    read_blocks,
+    ring_bytes,
+    summarize,
+    summarize_picture,
+)
 from pvae_neuro.sim.fast.sampling import Samplers, draw_counts
 from pvae_neuro.sim.fast.vectors import BYTE_LANES, PAIR_LANES, WORD_LANES
 from pvae_neuro.sim.noise import WORDS_PER_BLOCK
@@ -68,6 +76,15 @@ from pvae_neuro.sim.recording import variable_dtype
 
 INT32_MAX = (1 << 31) - 1
 Command = list[int]
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Steps of a block, for its figures: frames of each sample, their iterations, T + 1."""
+
+    frames: int
+    iterations: int
+    steps: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +101,7 @@ class ReadoutPlan:
     left, target_left : int
         Left shifts that bring reconstruction and input to a common unit.
     most : int
-        Largest count.
+        Largest magnitude.
     narrow : bool
         Whether differences fit 32 bits without a shift.
     """
@@ -98,6 +115,61 @@ class ReadoutPlan:
     target_left: int
     most: int
     narrow: bool
+
+    def summary(self, target: int, figures: int, time: Timeline) -> tuple[int, ...]:
+        """Numbers of a summary; ``target`` and ``figures`` are addresses."""
+        return Summary(
+            function=summarize.address,
+            place=self.place,
+            stride=self.stride,
+            weights=address(self.weight),
+            target=target,
+            figures=figures,
+            neurons=self.neurons,
+            pixels=self.pixels,
+            left=self.left,
+            most=self.most,
+            frames=time.frames,
+            iterations=time.iterations,
+            steps=time.steps,
+            narrow=self.narrow,
+            read=read_blocks.address,
+        )
+
+
+@dataclass(frozen=True)
+class PicturePlan:
+    """Where the network computes the picture itself: its place, and that of the code.
+
+    Attributes are those of :class:`readout.PictureSummary` and of :class:`ReadoutPlan`.
+    """
+
+    place: int
+    neurons: int
+    most: int
+    image: int
+    pixels: int
+    left: int
+    target_left: int
+    narrow: bool
+
+    def summary(self, target: int, figures: int, time: Timeline) -> tuple[int, ...]:
+        """Numbers of a summary; ``target`` and ``figures`` are addresses."""
+        return PictureSummary(
+            function=summarize_picture.address,
+            place=self.place,
+            neurons=self.neurons,
+            most=self.most,
+            image=self.image,
+            pixels=self.pixels,
+            target=target,
+            figures=figures,
+            left=self.left,
+            frames=time.frames,
+            iterations=time.iterations,
+            steps=time.steps,
+            narrow=self.narrow,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +194,8 @@ class Plan:
     room_bytes : int
     readout : ReadoutPlan or None
         None where the kernel cannot read out.
+    picture : PicturePlan or None
+        None where the network does not compute the picture.
     """
 
     code: NDArray[np.int64]
@@ -132,6 +206,12 @@ class Plan:
     room: NDArray[np.int64]
     room_bytes: int
     readout: ReadoutPlan | None
+    picture: PicturePlan | None
+
+    @property
+    def summarizer(self) -> ReadoutPlan | PicturePlan | None:
+        """What makes figures of iterations as they go; None where nothing does."""
+        return self.readout or self.picture
 
 
 def plan_for(network: IntegerNetwork) -> Plan:
@@ -364,6 +444,7 @@ class _Planner:
             {f"{p}.{v}": self._recorded(p, v) for p, v in self.variables},
             *_room(room),
             readout,
+            self._picture(),
         )
 
     def _recorded(self, population: str, variable: str) -> tuple[int, int, np.dtype[Any]]:
@@ -383,19 +464,13 @@ class _Planner:
         """None if sums could leave 32 bits, or there is nothing to read out."""
         network = self.network
         source, weight = network.readout, readout_weight(network)
-        # The kernel counts what it reads out: that must be the code, and never negative.
+        # The kernel counts what it reads out: that must be the code.
         if source is None or weight is None or network.code is None:
             return None
         if network.code != f"{source.population}.{source.variable}":
             return None
-        values = network.ranges.variables[network.code]
-        if values.smallest < 0:
-            return None
-        most = values.largest
-        unit = max(network.input.frac_bits, source.frac_bits)
-        target_left = unit - network.input.frac_bits
-        pixel = network.input.interval
-        target = max(-pixel.smallest, pixel.largest) << target_left
+        most = _largest(network.ranges.variables[network.code])
+        left, target_left, target = self._unit(source)
         reach = int(np.abs(weight.astype(np.int64)).sum(axis=1).max()) * most
         if most > INT16_MAX or max(reach, target) > INT32_MAX:
             return None
@@ -408,11 +483,43 @@ class _Planner:
             stride,
             weight.shape[1],
             network.input.size,
-            unit - source.frac_bits,
+            left,
             target_left,
             network.largest_code,
-            unit == source.frac_bits and reach + target <= INT32_MAX,
+            left == 0 and reach + target <= INT32_MAX,
         )
+
+    def _picture(self) -> PicturePlan | None:
+        """None if the host computes the picture, or the input leaves 32 bits in its unit."""
+        network, source = self.network, self.network.readout
+        if source is None or network.code is None or readout_weight(network) is not None:
+            return None
+        left, target_left, target = self._unit(source)
+        if target > INT32_MAX:
+            return None
+        population, _, variable = network.code.partition(".")
+        reach = _largest(network.ranges.variables[f"{source.population}.{source.variable}"])
+        return PicturePlan(
+            self.places[population, variable],
+            network.population_of[population].size,
+            network.largest_code,
+            self.places[source.population, source.variable],
+            network.input.size,
+            left,
+            target_left,
+            left == 0 and reach + target <= INT32_MAX,
+        )
+
+    def _unit(self, source: Readout) -> tuple[int, int, int]:
+        """Shifts of picture and input to a common unit; the largest input in it."""
+        declared = self.network.input
+        unit = max(declared.frac_bits, source.frac_bits)
+        target_left = unit - declared.frac_bits
+        return unit - source.frac_bits, target_left, _largest(declared.interval) << target_left
+
+
+def _largest(interval: Interval) -> int:
+    return max(-interval.smallest, interval.largest)
 
 
 # --------------------------------------------------------------------- one per connection kind

@@ -2,7 +2,8 @@
 
 The error of a reconstruction changes nothing in the network, so the lists of active neurons of some
 steps are kept and read out together: each block of readout weights is then fetched once for all of
-them, and stays in the first-level cache meanwhile.
+them, and stays in the first-level cache meanwhile. Where the network computes the picture itself,
+there is nothing to keep.
 """
 
 from __future__ import annotations
@@ -149,8 +150,8 @@ def summarize(numbers_at, room_at, b, step, n):  # type: ignore[no-untyped-def]
         count = int32_at(at + HEAD_BYTES + 4 * stride)
         spikes, saturated, most = np.int64(0), np.int64(0), numbers[9]
         for a in range(found):
-            spikes += count[a]
-            saturated += np.int64(count[a] == most)
+            spikes += abs(np.int64(count[a]))
+            saturated += np.int64(abs(np.int64(count[a])) == most)
         sums = int64_at(figures + 32 * step)
         sums[0] = spikes
         sums[1] = found
@@ -163,18 +164,78 @@ def summarize(numbers_at, room_at, b, step, n):  # type: ignore[no-untyped-def]
         if now > 0:
             frame = b * numbers[10] + (now - 1) // numbers[11]
             target = int32_at(numbers[4] + 4 * frame * pixels)
-            image = k * ring.width
-            total = np.int64(0)
-            if narrow:
-                # Two 32-bit factors of a 64-bit product: one instruction.
-                for m in range(pixels):
-                    small = np.int64(np.int32(target[m] - ring.image[image + m]))
-                    total += small * small
-            else:
-                for m in range(pixels):
-                    difference = np.int64(target[m]) - (np.int64(ring.image[image + m]) << left)
-                    total += difference * difference
-            error[4 * now + 3] = total
+            error[4 * now + 3] = squared_error(
+                target, ring.image, k * ring.width, pixels, left, narrow
+            )
+    return 0
+
+
+@inner
+def squared_error(target, image, first, pixels, left, narrow):  # type: ignore[no-untyped-def]
+    """``sum over m of (target[m] - (image[first + m] << left))**2``."""
+    total = np.int64(0)
+    if narrow:
+        # Two 32-bit factors of a 64-bit product: one instruction.
+        for m in range(pixels):
+            small = np.int64(np.int32(target[m] - image[first + m]))
+            total += small * small
+    else:
+        for m in range(pixels):
+            difference = np.int64(target[m]) - (np.int64(image[first + m]) << left)
+            total += difference * difference
+    return total
+
+
+class PictureSummary(NamedTuple):
+    """Numbers of a summary where a variable of the network is the picture.
+
+    Attributes
+    ----------
+    function : int
+        Address of :func:`summarize_picture`.
+    place, neurons, most : int
+        Of the code: place among the cells, size, largest magnitude.
+    image, pixels : int
+        Of the picture: place among the cells, size.
+    target, figures, left, frames, iterations, steps, narrow : int
+        As in :class:`Summary`.
+    """
+
+    function: int
+    place: int
+    neurons: int
+    most: int
+    image: int
+    pixels: int
+    target: int
+    figures: int
+    left: int
+    frames: int
+    iterations: int
+    steps: int
+    narrow: int
+
+
+@compiled(5)
+def summarize_picture(numbers_at, room_at, b, step, n):  # type: ignore[no-untyped-def]
+    """Figures of a step of sample ``b``, at once: with n < 0 nothing is left to do."""
+    if n < 0:
+        return 0
+    numbers, room = int64_at(numbers_at), int64_at(room_at)
+    code, most = int32_at(room[CELLS] + 4 * numbers[1]), numbers[3]
+    spikes, active, saturated = np.int64(0), np.int64(0), np.int64(0)
+    for i in range(numbers[2]):
+        magnitude = abs(np.int64(code[i]))
+        spikes += magnitude
+        active += np.int64(magnitude != 0)
+        saturated += np.int64(magnitude == most)
+    pixels = numbers[5]
+    sums = int64_at(numbers[7] + 32 * (b * numbers[11] + step))
+    sums[0], sums[1], sums[2] = spikes, active, saturated
+    if step > 0:
+        frame = b * numbers[9] + (step - 1) // numbers[10]
+        target, image = int32_at(numbers[6] + 4 * frame * pixels), room[CELLS] + 4 * numbers[4]
+        sums[3] = squared_error(target, int32_at(image), 0, pixels, numbers[8], numbers[12])
     return 0
 
 
