@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
+from pvae_neuro.errors import ModelFileError
 from pvae_neuro.exporters.lowerings.layers import Layer, convolution, dense, dense_layers
 from pvae_neuro.saved.model_file import SavedModel
 
@@ -29,17 +31,21 @@ def _mlp(model: SavedModel) -> tuple[Layer, ...]:
 
 def _conv(model: SavedModel) -> tuple[Layer, ...]:
     """Convolutions of kernel 3, stride 2 and padding 1, each with a rectifier; then all to all."""
-    kernels = [
-        n for n, array in model.arrays.items() if n.startswith("encoder.") and array.ndim == 4
-    ]
-    height, width = (model.config.image_shape or (0, 0))[-2:]
-    layers = list[Layer]()
-    for number in range(len(kernels)):
-        halved = -(-height // 2), -(-width // 2)
-        name = f"encoder.layers.{2 * number}"
-        layers.append(convolution(model, name, (height, width), halved, 2, 1))
-        height, width = halved
-    return (*layers, dense(model, f"encoder.layers.{2 * len(kernels) + 1}"))
+    shape = model.config.image_shape
+    if shape is None:
+        raise ModelFileError(
+            f"model of the family {model.config.family!r}: expected images of a known shape, got "
+            f"none; save it again with the shape of its images"
+        )
+    held = [name for name in model.arrays if name.startswith("encoder.")]
+    depth = sum(model.arrays[name].ndim == 4 for name in held)
+    height, width = shape[-2:]
+    sides = [(-(-height // 2**n), -(-width // 2**n)) for n in range(depth + 1)]
+    maps = (
+        convolution(model, f"encoder.layers.{2 * n}", large, small, 2, 1)
+        for n, (large, small) in enumerate(pairwise(sides))
+    )
+    return (*maps, dense(model, f"encoder.layers.{2 * depth + 1}"))
 
 
 ENCODERS: dict[str, Callable[[SavedModel], tuple[Layer, ...]]] = {

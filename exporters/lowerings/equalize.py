@@ -36,7 +36,7 @@ def equalized(
     mantissa_max : int
     """
     found, reached = list(layers), dict(largest)
-    for number, name in enumerate(hidden_names(layers)):
+    for number, name in reversed(list(enumerate(hidden_names(layers)))):
         below, above = found[number : number + 2]
         # Neurons of one feature map have the same weights and bias, and so one scale.
         most = below.row_maxima(above.columns(above.largest(1, above.weight)))
