@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from test_lava_build import run
@@ -45,6 +46,21 @@ circuit = build_lava(network)
 assert "frames are [N, F, 20]" in message(InputError, circuit.stream, frames[0, :, :7], 4)
 assert "hold" in message(InputError, circuit.stream, frames[0], 0)
 assert "[-1, 1]" in message(InputError, circuit.stream, 2 * frames[0] + 1, 4)
+""")
+
+
+def test_the_example_of_the_page():
+    page = (Path(__file__).parents[1] / "docs" / "frames.md").read_text("utf-8")
+    block = page.split("## In your own Lava program")[1].split("```python\n")[1].split("```")[0]
+    # 15 lines and fewer are what one reads at a glance.
+    assert len([line for line in block.splitlines() if line.strip()]) < 15
+    run(f"""
+import pvae_neuro as pn
+network = toy.predictive()
+frames = toy.images(network, 6).reshape(2, 3, -1)
+exec({block!r})
+expected = ReferenceEngine().run(network, frames, 4, 0, record="full")
+assert np.array_equal(counts[:, :13].T, expected["latents.z"][0])
 """)
 
 

@@ -111,6 +111,15 @@ def test_the_fast_engine_runs_on_workers(address: str) -> None:
     assert_equal(got, ReferenceEngine().run(NETWORK, IMAGES, STEPS, 3))
 
 
+@pytest.mark.parametrize("reset", [False, True])
+def test_frames_run_on_workers(address: str, reset: bool) -> None:
+    frames = IMAGES[:12].reshape(4, 3, -1)
+    with scheduled(address, block=1) as engine:
+        got = engine.run(NETWORK, frames, STEPS, 3, record="full", reset=reset)
+    assert got.frames == 3
+    assert_equal(got, ReferenceEngine().run(NETWORK, frames, STEPS, 3, record="full", reset=reset))
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
 @pytest.mark.parametrize("everyone", [True, False])
 def test_a_killed_worker_loses_nothing(address: str, everyone: bool) -> None:
