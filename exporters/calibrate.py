@@ -157,8 +157,11 @@ def _drawn(circuit: FloatCircuit) -> tuple[tuple[str, ...], tuple[str, ...]]:
             draws = {
                 i.result: i.arguments[0] for i in program.instructions if i.operation == "draw"
             }
+            # A log-rate that is computed, stored and drawn of in one program has its result's name.
+            stored = {o.value: o.variable for o in program.outputs}
             variables = {v.name for v in p.variables}
-            log_rates += [f"{p.name}.{name}" for name in draws.values() if name in variables]
+            names = [stored.get(name, name) for name in draws.values()]
+            log_rates += [f"{p.name}.{name}" for name in names if name in variables]
             counts += [f"{p.name}.{o.variable}" for o in program.outputs if o.value in draws]
     return tuple(dict.fromkeys(log_rates)), tuple(dict.fromkeys(counts))
 

@@ -77,11 +77,11 @@ def _limit(population: Population, variable: str) -> Limit | None:
     highs, mirrored = list[NDArray[np.int64]](), list[NDArray[np.int64]]()
     log_rate = False
     for program in population.programs:
-        log_rate |= any(
-            i.operation == "draw" and i.arguments[0] == variable for i in program.instructions
-        )
+        drawn_of = {i.arguments[0] for i in program.instructions if i.operation == "draw"}
+        log_rate |= variable in drawn_of
         for output in program.outputs:
             if output.variable == variable:
+                log_rate |= output.value in drawn_of
                 lower, upper = _ends(population, program, output.value)
                 highs += [_values(population, name) for name in upper]
                 mirrored += [-_values(population, name) for name in lower]
