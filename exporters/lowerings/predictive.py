@@ -267,6 +267,14 @@ def _messages(
     for most, reached in ((limit, largest), (WORD_MAX - ROUNDING_ROOM, extreme)):
         if reached > 0.0:
             message_bits = min(message_bits, power_below(most, reached))
+    # In a coarser unit the sums of such messages leave 24 bits in the unit of the potential.
+    least = -power_below(provable, limit)
+    clipped = (
+        f", but not coarser than sums of messages allow: above {limit * 2.0**-least:.4g} they clip"
+        if message_bits < least
+        else ""
+    )
+    message_bits = max(message_bits, least)
     check_exponent(message_bits, "messages")
     gain = np.ldexp(push, message_bits - input_bits)
     # Beyond the widest shift a gain so small moves no message by half a unit.
@@ -283,7 +291,7 @@ def _messages(
             2.0**-message_bits,
             f"finest unit, in potential units per weight, in which the largest weighted error "
             f"{largest:.4g} of calibration stays below the message limit, and that of any input "
-            f"and counts, {extreme:.4g}, within 24 bits",
+            f"and counts, {extreme:.4g}, within 24 bits{clipped}",
         ),
         Choice("gain shift", gain_shift, f"largest that keeps the gains within {GAIN_BITS} bits"),
     )
