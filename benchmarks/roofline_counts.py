@@ -35,7 +35,9 @@ from pvae_neuro.network import (
     OneToOne,
     Population,
     TransposedConvolution,
+    readout_weight,
 )
+from pvae_neuro.sim.fast.convolutions import GROUP, SHAPE, Group, Shape, lay_out
 from pvae_neuro.sim.fast.layouts import digits_of, padded_size, sends_events
 from pvae_neuro.sim.fast.readout import STEPS_TOGETHER
 from pvae_neuro.sim.fast.sampling import HEAD
@@ -60,8 +62,8 @@ class Phase:
         Bytes of weights, and the size of what they are read from again and again.
     local : float
         Bytes of the image's own state.
-    byte_ops, word_ops, pair_ops : float
-        Of ``add_byte_rows``, ``add_word_rows`` and ``add_pairs``.
+    byte_ops, word_ops, pair_ops, plane_ops : float
+        Of ``add_byte_rows``, ``add_word_rows``, ``add_pairs`` and ``add_word_pairs``.
     ops16, ops32, ops64 : float
         Other integer lane operations.
     wide : float
@@ -74,6 +76,7 @@ class Phase:
     byte_ops: float = 0.0
     word_ops: float = 0.0
     pair_ops: float = 0.0
+    plane_ops: float = 0.0
     ops16: float = 0.0
     ops32: float = 0.0
     ops64: float = 0.0
@@ -85,7 +88,7 @@ class Phase:
         return sum(size for size, _ in self.reads)
 
 
-KINDS = ("byte_ops", "word_ops", "pair_ops", "ops16", "ops32", "ops64", "wide")
+KINDS = ("byte_ops", "word_ops", "pair_ops", "plane_ops", "ops16", "ops32", "ops64", "wide")
 
 
 def operations(phase: Phase) -> float:
@@ -147,13 +150,15 @@ def _dense(network: IntegerNetwork, c: Connection, recording: Recording) -> Phas
     sent = network.ranges.variables[f"{c.source}.{c.variable}"]
     targets, sources = c.weight.shape
     if not sends_events(c, sent):
-        # For each digit: take it from the values, multiply; add the sums of two digits.
-        width, pairs = padded_size(targets, PAIR_LANES), padded_size(sources, 2)
+        # For each digit: take it from the values, multiply pairs that are not both zero; add the
+        # sums of two digits.
+        width = padded_size(targets, PAIR_LANES)
+        pairs = 2 * _active_pairs(recording[f"{c.source}.{c.variable}"])
         digits, weights = digits_of(sent), width * pairs
         read = 2 * pairs * (width // PAIR_LANES)
         return Phase(
             f"{c.name}: products",
-            reads=((digits * weights, weights),),
+            reads=((digits * weights, width * padded_size(sources, 2)),),
             local=digits * (6 * sources + read + 4 * width),
             pair_ops=2 * digits * weights,
             ops32=2 * digits * sources + 2 * (digits - 1) * width,
@@ -179,13 +184,23 @@ def _one_to_one(network: IntegerNetwork, c: Connection, recording: Recording) ->
 
 
 def _convolution(network: IntegerNetwork, c: Connection, recording: Recording) -> Phase:
-    # Each weight meets every slide; padding is left out.
-    slides = np.prod(c.target_shape[1:]) if c.kind == "convolution" else np.prod(c.source_shape[1:])
+    """For each digit: lay the values out, add up all taps for whole vectors of sums, write them."""
+    if not isinstance(c, Convolution):
+        raise TypeError(f"{c.name}: expected a convolution, got {c.kind}")
+    digits = digits_of(network.ranges.variables[f"{c.source}.{c.variable}"])
+    layout = lay_out(c)
+    shape = Shape(*layout.numbers[:SHAPE])
+    groups = [Group(*row) for row in layout.numbers[SHAPE:].reshape(-1, GROUP)]
+    vectors = sum(
+        shape.target_channels * g.taps * -(-((g.rows - 1) * shape.pitch + g.columns) // PAIR_LANES)
+        for g in groups
+    )
+    sums, values = c.shape
     return Phase(
         f"{c.name}: products",
-        reads=((float(c.weight.size), c.weight.size),),
-        local=8.0 * c.weight.size * slides,
-        ops32=2.0 * c.weight.size * slides,
+        local=digits * (4.0 * PAIR_LANES * vectors + 8 * vectors + 8 * sums + 6 * values),
+        plane_ops=4.0 * digits * PAIR_LANES * vectors,
+        ops32=digits * (sums + 2.0 * values),
     )
 
 
@@ -198,8 +213,12 @@ _DELIVERED: dict[type, Callable[[IntegerNetwork, Connection, Recording], Phase]]
 
 
 def _readout(network: IntegerNetwork, recording: Recording) -> Iterator[Phase]:
+    pixels = network.input.size
+    yield Phase("squared error", local=8 * pixels, ops64=4 * pixels)
+    if readout_weight(network) is None:
+        return
     counts = recording[f"{network.readout.population}.{network.readout.variable}"]
-    pixels, latents = network.input.size, counts.shape[2]
+    latents = counts.shape[2]
     width, active = padded_size(pixels, WORD_LANES), _active(counts)
     # A block is fetched once for some steps; each step then reads its rows of the block.
     fetched = (2 * width * touched(counts) / STEPS_TOGETHER, 2 * width * latents)
@@ -211,11 +230,16 @@ def _readout(network: IntegerNetwork, recording: Recording) -> Iterator[Phase]:
         word_ops=2 * active * width,
         ops32=active,
     )
-    yield Phase("squared error", local=8 * pixels, ops64=4 * pixels)
 
 
 def _active(counts: np.ndarray) -> float:
-    return float((counts > 0).sum(axis=2).mean())
+    return float((counts != 0).sum(axis=2).mean())
+
+
+def _active_pairs(values: np.ndarray) -> float:
+    """Neighbours of which one at least is not zero, per image and step."""
+    either = np.pad(values != 0, ((0, 0), (0, 0), (0, values.shape[2] % 2)))
+    return float((either[..., ::2] | either[..., 1::2]).sum(axis=2).mean())
 
 
 def touched(counts: np.ndarray) -> float:

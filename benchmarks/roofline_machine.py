@@ -25,6 +25,7 @@ from pvae_neuro.sim.fast.vectors import (
     WORD_LANES,
     add_byte_rows,
     add_pairs,
+    add_word_pairs,
     add_word_rows,
     byte_sums,
     pair_sums,
@@ -124,6 +125,17 @@ def _pairs(weight_at: int, place: Any, pair: Any, out_at: int, repeats: int) -> 
         store_pair_sums(sums, out, 0)
 
 
+@nb.njit(nogil=True)  # type: ignore[untyped-decorator]
+def _planes(values_at: int, place: Any, pair: Any, out_at: int, repeats: int) -> None:
+    """Multiply planes of pairs by two weights, a block of sums."""
+    values, out = int32_at(values_at), int32_at(out_at)
+    for _ in range(repeats):
+        sums = pair_sums()
+        for p in range(pair.shape[0]):
+            sums = add_word_pairs(sums, values, place[2 * p], pair[p])
+        store_pair_sums(sums, out, 0)
+
+
 class Machine:
     """Measured limits of this machine with some number of threads.
 
@@ -150,6 +162,8 @@ class Machine:
             "byte_ops": self._rows(_byte_rows, np.int8, BYTE_LANES),
             "word_ops": self._rows(_word_rows, np.int16, WORD_LANES),
             "pair_ops": self._rows(_pairs, np.int8, PAIR_LANES),
+            # Two products in each number, of which a line has as many as it has sums.
+            "plane_ops": 2 * self._rows(_planes, np.int32, PAIR_LANES // 2),
             "ops16": self._lane_rate(np.int16),
             "ops32": self._lane_rate(np.int32),
             # The streaming kernel does one exclusive or and one addition per 8 bytes.

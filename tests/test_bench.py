@@ -224,8 +224,11 @@ def test_the_roofline_counts_what_activity_and_size_say(monkeypatch):
         return {p.name: p for p in counts.phases(network, recording, summary=True)}
 
     quiet, busy = phases("predictive", 0.1), phases("predictive", 0.4)
-    # Products with all error neurons cost the same; rows of active neurons grow with them.
-    assert busy["feedback: products"] == quiet["feedback: products"]
+    # Products with error neurons, nearly all of which send, hardly depend on what fires; rows of
+    # active neurons grow with them.
+    assert busy["feedback: products"].pair_ops == pytest.approx(
+        quiet["feedback: products"].pair_ops, rel=0.05
+    )
     assert busy["prediction: rows"].byte_ops == pytest.approx(
         4 * quiet["prediction: rows"].byte_ops, rel=0.2
     )
