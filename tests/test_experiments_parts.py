@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from models import random_images, random_model
 
 from pvae_neuro.data import Images
 from pvae_neuro.errors import InputError
+from pvae_neuro.evaluation.evaluate import evaluate
 from pvae_neuro.experiments import (
     features,
     non_stationary,
@@ -33,6 +35,7 @@ from pvae_neuro.experiments.tuning import (
     half_width,
     time_to_half,
 )
+from pvae_neuro.exporters.quantize import QuantizeConfig, quantize
 
 
 @pytest.fixture
@@ -214,6 +217,26 @@ def test_carrying_over_tracks_slow_rotation_better_than_restarting(context: Cont
     kept = non_stationary._track(context, "toy", model, digits, [motion], 40)
     assert kept == found
     assert len(list((context.out / "parts").iterdir())) == 1
+
+
+def test_integers_track_as_their_float_circuit_does(context: Context) -> None:
+    model, digits = settling_model(), digits_like(12)
+    motion = non_stationary.Motion("rotating", 1.0, 3)
+    network = quantize(model, digits.pixels, QuantizeConfig(topology="predictive"))
+    # In two blocks, whose samples keep their places in the noise; frames reach beyond the end.
+    with mock.patch.object(non_stationary, "DIGITS_PER_BLOCK", 7):
+        found = non_stationary._track_integers(context, network, model, digits, [motion], 40)
+    curves = found[motion.title]
+    frames = np.stack(list(motion.feeder(digits, 40, context.seed)), axis=1)
+    for key, reset in (("carried", False), ("restarted", True)):
+        whole = evaluate(network, frames, steps=3, seed=context.seed, reset=reset)
+        np.testing.assert_allclose(curves[key], 1 - whole.r2_mean_image[:40], rtol=1e-5)
+    by_float = evaluate(model, frames, steps=3, seed=context.seed).r2_mean_image[:40]
+    # In blocks of another size products round differently, and a count may be another.
+    assert np.mean(curves["float"]) == pytest.approx((1 - by_float).mean(), rel=0.02)
+    carried, real = (np.array(curves[key])[2::3][3:].mean() for key in ("carried", "float"))
+    assert non_stationary.distance(curves, 3) == pytest.approx(carried / real - 1)
+    assert abs(non_stationary.distance(curves, 3)) < 0.05
 
 
 def test_errors_are_read_at_the_ends_of_frames_without_the_first_quarter() -> None:

@@ -9,6 +9,9 @@ the error of the mean image. The first frames, on which both start from nothing,
 Carrying over helps while frames are similar and iterations per frame are few; with many iterations,
 or very different frames, both must reach the same error. An amortized model has no state: its two
 errors are equal, and show what one pass reaches.
+
+The integers of the first model, in both of its circuits, are shown the same frames. Their tracking
+error is compared with that of the float circuit under the same random words.
 """
 
 from __future__ import annotations
@@ -20,15 +23,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pvae_neuro.artifact import program_hash
 from pvae_neuro.data import Feeder, Images, make_feeder
+from pvae_neuro.evaluation.figures import of_circuit, of_recording, variance_about_mean_image
 from pvae_neuro.evaluation.infer import infer
 from pvae_neuro.experiments.shared.context import Context, budget_of
 from pvae_neuro.experiments.shared.families import is_amortized
 from pvae_neuro.experiments.shared.recipes import mnist_model
 from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
 from pvae_neuro.experiments.shared.style import color_of, label_axes, legend_below
+from pvae_neuro.exporters.lowerings import lowering_of
+from pvae_neuro.exporters.quantize import QuantizeConfig, quantize
+from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.plots.style import GUIDE, INK
 from pvae_neuro.saved.model_file import SavedModel
+from pvae_neuro.sim.engine import fastest_engine
+from pvae_neuro.sim.frames import Frames
+from pvae_neuro.sim.noise import population_noise
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,8 +61,16 @@ _COLUMNS = [
     Column("ratio", "carried / restarted", ".2f"),
 ]
 
+CIRCUITS = ("lateral", "predictive")
+LARGEST_DISTANCE = 0.01
+"""How far the tracking error of integers may be above that of float, of which it is a share."""
+
+CALIBRATION_DIGITS = 64
+DIGITS_PER_BLOCK = 100
+"""Whose frames lie in memory at once."""
+
 Curves = dict[str, list[float]]
-"""Error by iteration, ``carried`` and ``restarted``."""
+"""Error by iteration, ``carried`` and ``restarted``; of integers also of ``float``, carried."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +128,15 @@ def run(context: Context) -> ExperimentResult:
         for motion in tried:
             figures = errors(curves[name][motion.title], motion.steps)
             rows.append(Row(f"{name}, {motion.title}", figures, budget=budget_of(model)))
+        if name == FAMILIES[0]:
+            calibration = context.images("mnist", "train", CALIBRATION_DIGITS).pixels
+            for circuit in CIRCUITS:
+                key = integers_of(circuit)
+                network = quantize(model, calibration, QuantizeConfig(topology=circuit))
+                curves[key] = _track_integers(context, network, model, digits, tried, iterations)
+                for motion in tried:
+                    figures = errors(curves[key][motion.title], motion.steps)
+                    rows.append(Row(f"{key}, {motion.title}", figures, budget=budget_of(model)))
     return ExperimentResult(
         "non-stationary",
         "Rotating and jittering digits, tracked",
@@ -150,6 +178,66 @@ def _track(
     }  # fmt: skip
 
 
+def integers_of(circuit: str) -> str:
+    """Name of the integers of the first model."""
+    return f"{FAMILIES[0]} in integers ({circuit})"
+
+
+def _track_integers(
+    context: Context,
+    network: IntegerNetwork,
+    model: SavedModel,
+    digits: Images,
+    tried: list[Motion],
+    iterations: int,
+) -> dict[str, Curves]:
+    engine, name = fastest_engine(network), integers_of(network.name)
+    real = lowering_of(network.name, model.config.family).circuit(model)
+    stage = f"track, {name}"
+    advance = context.advance(stage, 3 * len(tried) * iterations * len(digits.pixels))
+
+    def track(motion: Motion) -> dict[str, Any]:
+        feeder = motion.feeder(digits, iterations, context.seed)
+        sums = {key: np.zeros(iterations) for key in ("carried", "restarted", "float")}
+        for first in range(0, len(digits.pixels), DIGITS_PER_BLOCK):
+            rows = slice(first, first + DIGITS_PER_BLOCK)
+            frames = np.stack([frame[rows] for frame in feeder], axis=1)
+            samples = range(first, first + len(frames))
+            for key, reset in (("carried", False), ("restarted", True)):
+                recording = engine.run(
+                    network, frames, motion.steps, context.seed,
+                    first_sample=first, reset=reset, progress=False,
+                )  # fmt: skip
+                found = of_recording(recording)
+                if found is not None:
+                    sums[key] += found.error.sum(axis=0)[:iterations]
+                advance(iterations * len(frames))
+            held = Frames(frames.shape[1], motion.steps)
+            words = {
+                p.name: population_noise(p, context.seed, range(held.steps), samples)
+                for p in real.drawing
+            }
+            by_float = of_circuit(real, frames, words, held)
+            sums["float"] += by_float.error.sum(axis=0)[:iterations]
+            advance(iterations * len(frames))
+        variances = np.array([variance_about_mean_image(frame) for frame in feeder])
+        scale = len(digits.pixels) * np.repeat(variances, motion.steps)[:iterations]
+        return {key: (total / scale).tolist() for key, total in sums.items()}
+
+    return {
+        motion.title: context.cached(
+            name, model, partial(track, motion), motion=motion.title,
+            images=len(digits.pixels), iterations=iterations, network=program_hash(network),
+        )
+        for motion in tried
+    }  # fmt: skip
+
+
+def distance(curves: Curves, steps: int) -> float:
+    """How far the tracking error of integers is above that of float, as a share of it."""
+    return _at_frame_ends(curves["carried"], steps) / _at_frame_ends(curves["float"], steps) - 1
+
+
 def errors(curves: Curves, steps: int) -> dict[str, float]:
     """Mean error at the ends of frames of ``steps`` iterations, without the first frames.
 
@@ -184,6 +272,14 @@ def _checks(tried: list[Motion], curves: dict[str, dict[str, Curves]]) -> dict[s
         ),
         f"{name}: the gain is larger at {least.steps} iteration(s) a frame than at {most.steps}, "
         f"rotating at {slowest:g}{_UNITS[ROTATING]}": ratio(name, least) < ratio(name, most),
+        **{
+            f"{integers_of(circuit)}: the tracking error is within {LARGEST_DISTANCE:.0%} of that "
+            "of the float circuit": all(
+                distance(curves[integers_of(circuit)][m.title], m.steps) < LARGEST_DISTANCE
+                for m in tried
+            )
+            for circuit in CIRCUITS
+        },
         "amortized models gain nothing by carrying over": all(
             abs(ratio(other, m) - 1) < 1e-6
             for other in filter(is_amortized, FAMILIES)
@@ -199,6 +295,8 @@ def _notes(context: Context, digits: int, iterations: int) -> list[str]:
         f"the first {SKIPPED:.0%} of the frames. All models were trained on upright, still digits.",
         "No model was trained on digits that are turned far, so errors grow with the angle "
         "whatever the inference.",
+        "Integers draw their counts from the words of their float circuit, other words than those "
+        "of the float models above them.",
         "Nothing is published to compare with.",
         *context.choose(["Quick version: trainings of seconds, not of hours."], []),
     ]
@@ -208,7 +306,7 @@ def _draw(tried: list[Motion], curves: dict[str, dict[str, Curves]], figure: Fig
     left, right = figure.subfigures(1, 2, width_ratios=(1.0, 1.15))
     example = _example(tried)
     ax = left.subplots()
-    _draw_example(ax, example, curves[FAMILIES[0]][example.title])
+    _draw_example(ax, example, curves)
     panels = right.subplots(1, 2, sharey=True)
     for panel, kind in zip(panels, (ROTATING, JITTERING), strict=True):
         _draw_kind(panel, [m for m in tried if m.kind == kind], curves)
@@ -224,12 +322,15 @@ def _example(tried: list[Motion]) -> Motion:
     return min(slow or tried, key=lambda m: (m.speed, -m.steps))
 
 
-def _draw_example(ax: Axes, motion: Motion, curves: Curves) -> None:
-    color = color_of(FAMILIES[0])
-    iterations = np.arange(1, len(curves["carried"]) + 1)
-    ax.plot(iterations, curves["restarted"], color=GUIDE, lw=1, label="restarted each frame")
-    ax.plot(iterations, curves["carried"], color=color, lw=1.8, label="state carried over")
-    ax.set_ylim(0, min(1.5, 1.1 * float(np.max(curves["restarted"]))))
+def _draw_example(ax: Axes, motion: Motion, curves: dict[str, dict[str, Curves]]) -> None:
+    color, shown = color_of(FAMILIES[0]), curves[FAMILIES[0]][motion.title]
+    iterations = np.arange(1, len(shown["carried"]) + 1)
+    ax.plot(iterations, shown["restarted"], color=GUIDE, lw=1, label="restarted each frame")
+    ax.plot(iterations, shown["carried"], color=color, lw=1.8, label="state carried over")
+    for circuit, style in zip(CIRCUITS, ("--", ":"), strict=True):
+        integers = curves[integers_of(circuit)][motion.title]["carried"]
+        ax.plot(iterations, integers, style, color=INK, lw=1, label=f"integers, {circuit}")
+    ax.set_ylim(0, min(1.5, 1.1 * float(np.max(shown["restarted"]))))
     label_axes(ax, "iteration", "error / variance", f"{FAMILIES[0]}, {motion.title}")
 
 
