@@ -88,6 +88,9 @@ def near_pytorch(subject: Subject) -> Row:
     potentials = [name for name in circuit_variables(circuit) if name.endswith(".u")]
     states = list(circuit.run(images, words, STEPS))
     drawing = [p.name for p in circuit.drawing]
+    if subject.circuit == "feedforward":
+        # The circuit draws once before the first image has passed, a one-pass model does not.
+        words = {name: word[:, 1:] for name, word in words.items()}
     farthest: dict[str, float] = {}
     for step, theirs in enumerate(
         pytorch_states(subject.model, images, words, drawing, STEPS), start=1
@@ -95,6 +98,8 @@ def near_pytorch(subject: Subject) -> Row:
         # The last state is that after `final`; potentials are recorded before the next draw.
         pairs = {"code": (theirs.z, states[step][circuit.code or ""])}
         pairs["picture"] = theirs.reconstruction, circuit.reconstruct(states[step])
+        if not theirs.state:
+            pairs["rates"] = theirs.mean, np.exp(states[step][potentials[0]])
         for name, tensor in zip(potentials, theirs.state, strict=False):
             pairs[name] = tensor, states[step - 1][name]
         for name, (tensor, ours) in pairs.items():

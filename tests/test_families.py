@@ -85,6 +85,9 @@ def test_the_float_circuit_is_the_pytorch_model(family, topology):
     steps = range(STEPS + 1)
     words = {p.name: population_noise(p, 0, steps, range(SAMPLES)) for p in circuit.drawing}
     states = list(circuit.run(images, words, STEPS))
+    if topology == "feedforward":
+        # The circuit draws once before the first image has passed, a one-pass model does not.
+        words = {name: word[:, 1:] for name, word in words.items()}
     source = f"{circuit.readout.population}.{circuit.readout.variable}"
     shows_itself = circuit.readout.connection is None and circuit.code == source
     seen = 0.0

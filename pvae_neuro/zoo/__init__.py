@@ -1,4 +1,4 @@
-"""The model and the digits that come with the package."""
+"""The model ``mnist`` and the digits that come with the package."""
 
 from __future__ import annotations
 
