@@ -153,7 +153,10 @@ def lay_out(c: Convolution) -> Layout:
     both = np.zeros((maps, pairs, 2, *weight.shape[2:]), np.int32)
     both.reshape(maps, 2 * pairs, *weight.shape[2:])[:, :channels] = weight
     together = (both[:, :, 0] & 0xFFFF) | (both[:, :, 1] << 16)
-    groups, offsets, weights, most = [], [], [], 1
+    groups: list[Group] = []
+    offsets: list[NDArray[np.int32]] = []
+    weights: list[NDArray[np.int32]] = []
+    most = 1
     for p in found:
         taken = [
             (pair, i, j, (pair * step * step + source) * plane + offset)
@@ -161,8 +164,8 @@ def lay_out(c: Convolution) -> Layout:
             for i, j, source, offset in p.taps
         ]
         first = p.row * target_width + p.column
-        begin = sum(len(part) for part in offsets), sum(part.size for part in weights)
-        groups.append(Group(first, p.rows, p.columns, len(taken), *begin))
+        before = sum(part.size for part in offsets), sum(part.size for part in weights)
+        groups.append(Group(first, p.rows, p.columns, len(taken), *before))
         offsets.append(np.array([offset for *_, offset in taken], np.int32))
         weights.append(
             np.stack([together[:, pair, i, j] for pair, i, j, _ in taken], 1)
@@ -196,7 +199,8 @@ def _planes(c: Convolution, pitch: int) -> Iterator[_Plane]:
         for i in range(c.weight.shape[2])
         for j in range(c.weight.shape[3])
     )
-    yield _Plane(0, 0, *c.target_shape[1:], taps)
+    _, rows, columns = c.target_shape
+    yield _Plane(0, 0, rows, columns, taps)
 
 
 def _margins(c: Convolution, kernel: int, source: int, target: int) -> tuple[int, int]:
