@@ -145,6 +145,8 @@ def test_evaluation_and_verification_of_a_network_without_noise() -> None:
 def test_what_has_no_circuit_is_refused() -> None:
     with pytest.raises(ModelFileError, match="expected the activation 'relu', got 'tanh'"):
         pn.quantize(pc_model(activation="tanh"), pictures(4))
+    with pytest.raises(ModelFileError, match=r"architecture.*step_size"):
+        pn.quantize(pc_model(step_size="fast"), pictures(4))
     default = pc_model()
     config = default.config.model_copy(update={"architecture": {}})
     assert float_circuit_of(replace(default, config=config)) is None

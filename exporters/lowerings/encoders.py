@@ -1,24 +1,78 @@
-"""Encoders of saved models as layers, from the pixels to one number for each latent."""
+"""Encoders of P-VAEs as layers, from the pixels to log-rates: of saved models, and in integers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pvae_neuro.errors import ModelFileError
-from pvae_neuro.exporters.lowerings.layers import Layer, convolution, dense, dense_layers
+from pvae_neuro.exporters.calibrate import Calibration
+from pvae_neuro.exporters.lowerings.equalize import equalized
+from pvae_neuro.exporters.lowerings.layers import (
+    Layer,
+    array,
+    checked_chain,
+    convolution,
+    dense,
+    dense_layers,
+)
+from pvae_neuro.exporters.lowerings.linear import input_of
+from pvae_neuro.exporters.lowerings.rounding import Rounded, Source, round_forward
+from pvae_neuro.exporters.scales import Scales
+from pvae_neuro.network import Choice
 from pvae_neuro.saved.model_file import SavedModel
+from pvae_neuro.utils.reproducible import power_below
+
+INPUT, SENT = "pixels", "pixels.x"
+PIXEL_BITS = 8
 
 
 def encoder_layers(model: SavedModel) -> tuple[Layer, ...]:
-    """Layers of the encoder of a family of :data:`ENCODERS`.
+    """Layers of a model of a family of :data:`ENCODERS`; the last bias holds the prior.
 
     Raises
     ------
     ModelFileError
         If the model's arrays are not those of such an encoder.
     """
-    return ENCODERS[model.config.family](model)
+    config, prior = model.config, prior_log_rate(model)
+    layers = checked_chain(model, ENCODERS[config.family](model), config.pixels, config.latents)
+    return (*layers[:-1], replace(layers[-1], bias=layers[-1].bias + prior))
+
+
+def prior_log_rate(model: SavedModel) -> NDArray[np.float64]:
+    """Logarithms of the prior rates, [K]."""
+    return array(model, "log_rate", 1, model.config.latents)
+
+
+def round_encoder(
+    model: SavedModel, scales: Scales, calibration: Calibration
+) -> tuple[int, tuple[Rounded, ...], tuple[Choice, ...]]:
+    """Fixed-point position of the pixels, the layers in integers, and what was chosen."""
+    layers, image = encoder_layers(model), input_of(model)
+    layers, reached = equalized(layers, calibration.largest, scales.mantissa_max)
+    largest = max(abs(image.low), abs(image.high))
+
+    def rounded(bits: int) -> tuple[tuple[Rounded, ...], tuple[Choice, ...]]:
+        sides = (round(side * 2.0**bits) for side in (image.low, image.high))
+        return round_forward(layers, Source(bits, *sides), scales, reached, same=False)
+
+    finest = power_below(scales.message_limit(SENT, 1 << scales.input_frac_bits), largest)
+    least = min(finest, power_below(1 << PIXEL_BITS, largest))
+    # Pixels of one bit leave the first weights all that their mantissas hold.
+    rows = rounded(power_below(1.0, largest))[0][0].rows
+    fitting = (b for b in range(finest, least, -1) if (rounded(b)[0][0].rows == rows).all())
+    bits = next(fitting, least)
+    why = (
+        f"finest, from {PIXEL_BITS} bits on, at which the sums of the first layer keep 24 bits and "
+        f"its weights their mantissas"
+    )
+    found, choices = rounded(bits)
+    return bits, found, (Choice("pixel position", bits, why), *choices)
 
 
 def _linear(model: SavedModel) -> tuple[Layer, ...]:

@@ -17,9 +17,14 @@ from numpy.typing import NDArray
 
 from pvae_neuro.exporters.calibrate import Calibration
 from pvae_neuro.exporters.lowerings.base import Lowering
-from pvae_neuro.exporters.lowerings.encoders import encoder_layers
-from pvae_neuro.exporters.lowerings.equalize import equalized
-from pvae_neuro.exporters.lowerings.layers import Layer, array, checked_chain
+from pvae_neuro.exporters.lowerings.encoders import (
+    INPUT,
+    SENT,
+    encoder_layers,
+    prior_log_rate,
+    round_encoder,
+)
+from pvae_neuro.exporters.lowerings.layers import array
 from pvae_neuro.exporters.lowerings.linear import LATENTS, input_of, wide_readout
 from pvae_neuro.exporters.lowerings.rectifiers import (
     Stage,
@@ -29,12 +34,10 @@ from pvae_neuro.exporters.lowerings.rectifiers import (
     hidden_populations,
     real_stages,
 )
-from pvae_neuro.exporters.lowerings.rounding import Rounded, Source, round_forward
 from pvae_neuro.exporters.remedies import refused
 from pvae_neuro.exporters.scales import Scales
 from pvae_neuro.network import (
     Activation,
-    Choice,
     Constant,
     Encoding,
     FloatCircuit,
@@ -50,9 +53,7 @@ from pvae_neuro.network.sampler import LOWEST_POTENTIAL, largest_potential
 from pvae_neuro.neurons.encoder import ENCODE, LARGEST_LOG_CHANGE, LARGEST_LOG_RATE
 from pvae_neuro.neurons.poisson import FIRE
 from pvae_neuro.saved.model_file import SavedModel
-from pvae_neuro.utils.reproducible import power_below
 
-INPUT, SENT = "pixels", "pixels.x"
 Numbers = NDArray[Any]
 
 
@@ -83,25 +84,18 @@ class FeedForward(Lowering):
 
     def hops(self, model: SavedModel) -> tuple[str, ...]:
         """Pixels, and the graded spikes of the rectifiers."""
-        return (SENT, *(f"{name}.a" for name in hidden_names(_encoder(model))))
+        return (SENT, *(f"{name}.a" for name in hidden_names(encoder_layers(model))))
 
     def circuit(self, model: SavedModel, dtype: str = "float32") -> FloatCircuit:
         """The model in real numbers."""
         self.check(model)
-        stages, config = real_stages(_encoder(model)), model.config
-        prior = _prior(model)
+        stages, config = real_stages(encoder_layers(model)), model.config
+        prior = prior_log_rate(model)
         low = np.full(config.latents, float(config.floor_u))
-        high = np.maximum(
-            low,
-            np.minimum(min(LARGEST_LOG_RATE, float(config.clamp_u)), prior + LARGEST_LOG_CHANGE),
-        )
-        latents = _latents(
-            np.clip(prior, low, high),
-            stages[-1].bias,
-            (low, high, shared(0.0)),
-            24,
-            Sampler(255, 14),
-        )
+        most = min(LARGEST_LOG_RATE, float(config.clamp_u))
+        high = np.maximum(low, np.minimum(most, prior + LARGEST_LOG_CHANGE))
+        ends, start = (low, high, shared(0.0)), np.clip(prior, low, high)
+        latents = _latents(start, stages[-1].bias, ends, 24, Sampler(255, 14))
         return FloatCircuit(
             name=self.name,
             input=input_of(model),
@@ -115,7 +109,7 @@ class FeedForward(Lowering):
     ) -> IntegerNetwork:
         """The model in integers; calibration fixes the units of the rectifiers' graded spikes."""
         real = self.circuit(model, "float64").population_of[LATENTS]
-        image, found, choices = _rounded(model, scales, calibration)
+        bits, found, choices = round_encoder(model, scales, calibration)
         last = found[-1]
         # A sum is clamped in its own unit, so that no log-rate can leave 24 bits by its shift.
         shift = (last.unit + last.rows - scales.frac_bits).astype(np.int32)
@@ -132,14 +126,13 @@ class FeedForward(Lowering):
         low, high, start = (np.minimum(np.rint(end), most) for end in (*ends, start))
         low, high = np.ceil(np.ldexp(low, shift)), np.floor(np.ldexp(high, shift))
         low, high = (np.clip(end, -WORD_MAX, WORD_MAX).astype(np.int32) for end in (low, high))
-        latents = _latents(
-            start.astype(np.int32), last.stage.bias,
-            (low, high, shift),
-            max(2, scales.max_count.bit_length() + 1), Sampler(scales.max_count, scales.frac_bits),
-        )  # fmt: skip
+        sampler = Sampler(scales.max_count, scales.frac_bits)
+        width = max(2, scales.max_count.bit_length() + 1)
+        start = start.astype(np.int32)
+        latents = _latents(start, last.stage.bias, (low, high, shift), width, sampler)
         readout = replace(model, arrays={"dictionary": _dictionary(model).astype(np.float32)})
         return IntegerNetwork(
-            input=input_of(model, image),
+            input=input_of(model, bits),
             name=self.name,
             readout=wide_readout(readout, scales),
             choices=(*scales.choices, *choices),
@@ -148,43 +141,8 @@ class FeedForward(Lowering):
         )
 
 
-def _encoder(model: SavedModel) -> tuple[Layer, ...]:
-    """Layers from the pixels to log-rates; the last bias holds the logarithm of prior rates."""
-    config = model.config
-    layers = checked_chain(model, encoder_layers(model), config.pixels, config.latents)
-    return (*layers[:-1], replace(layers[-1], bias=layers[-1].bias + _prior(model)))
-
-
-def _prior(model: SavedModel) -> NDArray[np.float64]:
-    return array(model, "log_rate", 1)
-
-
 def _dictionary(model: SavedModel) -> NDArray[np.float64]:
-    return array(model, "decoder.dictionary", 2)
-
-
-def _rounded(
-    model: SavedModel, scales: Scales, calibration: Calibration
-) -> tuple[int, tuple[Rounded, ...], tuple[Choice, ...]]:
-    """Fixed-point position of pixels, and the layers in integers."""
-    layers, image = _encoder(model), input_of(model)
-    layers, reached = equalized(layers, calibration.largest, scales.mantissa_max)
-    largest = max(abs(image.low), abs(image.high))
-
-    def rounded(bits: int) -> tuple[tuple[Rounded, ...], tuple[Choice, ...]]:
-        sides = (round(side * 2.0**bits) for side in (image.low, image.high))
-        return round_forward(layers, Source(bits, *sides), scales, reached, same=False)
-
-    coarse = power_below(1.0, largest)
-    finest = power_below(scales.message_limit(SENT, 1 << scales.input_frac_bits), largest)
-    rows = rounded(coarse)[0][0].rows
-    # Finer pixels would take bits of the first weights.
-    bits = next(
-        (b for b in range(finest, coarse, -1) if (rounded(b)[0][0].rows == rows).all()), coarse
-    )
-    why = "finest at which the sums of the first layer keep 24 bits and its weights their mantissas"
-    found, choices = rounded(bits)
-    return bits, found, (Choice("pixel position", bits, why), *choices)
+    return array(model, "decoder.dictionary", 2, model.config.pixels)
 
 
 def _latents(

@@ -7,15 +7,7 @@ units are shifts of the node's own.
 
 from __future__ import annotations
 
-from typing import Final
-
 from pvae_neuro.network.program import Neuron, trace
-
-ACTIVATION: Final = "tanh"
-"""Nonlinearity f of a model that names none; these rules have rectifiers."""
-
-STEP_SIZE = 0.1
-"""Step of inference where a model names none, as a multiple of the energy's gradient."""
 
 
 def rectify(n: Neuron) -> None:

@@ -13,10 +13,9 @@ which needs only the errors next to a node; learning descends it in the weights.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, cast
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from pvae_neuro.models.base import (
@@ -28,8 +27,7 @@ from pvae_neuro.models.base import (
     WindowSettings,
     seeded,
 )
-from pvae_neuro.neurons.value import ACTIVATION, STEP_SIZE
-from pvae_neuro.saved.model_file import Size
+from pvae_neuro.saved.predictive_coding import PredictiveCodingSettings
 
 
 def _tanh_slope(node: Tensor) -> Tensor:
@@ -45,22 +43,8 @@ _ACTIVATIONS = {"tanh": (torch.tanh, _tanh_slope), "relu": (torch.relu, _relu_sl
 """The nonlinearity f and its derivative, by name."""
 
 
-class PredictiveCodingArchitecture(Architecture):
-    """Settings of predictive coding.
-
-    Attributes
-    ----------
-    hidden : tuple of int
-        Nodes of the layers between top and input, downwards.
-    activation : {"tanh", "relu"}
-        The nonlinearity f.
-    step_size : float
-        Step of inference, as a multiple of the energy's gradient.
-    """
-
-    hidden: tuple[Size, ...] = Field(default=(128, 128), min_length=1)
-    activation: Literal["tanh", "relu"] = ACTIVATION
-    step_size: float = Field(default=STEP_SIZE, gt=0.0)
+class PredictiveCodingArchitecture(PredictiveCodingSettings, Architecture):
+    """See :class:`~pvae_neuro.saved.predictive_coding.PredictiveCodingSettings`."""
 
 
 class PredictiveCoding(Model):
