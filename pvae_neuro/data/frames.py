@@ -93,8 +93,8 @@ def load_frames(
     if order is not None:
         values = arrange(values, order, path.name, model.image_shape)
     own = model.image_shape
-    grey = [(1, *own)] if own is not None and len(own) == 2 else []
-    plain = [*([own] if own else []), (model.size,)]
+    plain: list[tuple[int, ...]] = [*([own] if own else []), (model.size,)]
+    grey: list[tuple[int, ...]] = [(1, *own)] if own is not None and len(own) == 2 else []
     # [F, 1, H, W] without a layout could be F sequences of one frame, and is taken so.
     one = next(
         (s for s in (plain if order is None else plain + grey) if values.shape[1:] == s), None

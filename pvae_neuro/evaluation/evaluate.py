@@ -24,7 +24,7 @@ from pvae_neuro.evaluation.figures import (
 from pvae_neuro.evaluation.saturation import Saturation, SaturationCount
 from pvae_neuro.exporters.lowerings import float_circuit_of
 from pvae_neuro.models.registry import model_from_saved
-from pvae_neuro.network import FloatCircuit, IntegerNetwork
+from pvae_neuro.network import FloatCircuit, Input, IntegerNetwork
 from pvae_neuro.network.interpreter import Values
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.sim.engine import MOST_ITERATIONS, Engine, fastest_engine, get_engine
@@ -146,9 +146,7 @@ def evaluate(
     """
     steps = check_whole("steps", steps, 1, MOST_ITERATIONS)
     seed = check_seed(seed)
-    integers = isinstance(subject, IntegerNetwork)
-    declared = subject.input if integers else subject.config.declared_input
-    images = checked_frames(declared, inputs)
+    images = checked_frames(_declared(subject), inputs)
     held = Frames(images.shape[1], steps, reset)
     with shown_advance(progress, "evaluate", held.iterations * len(images)) as tell:
         if isinstance(subject, IntegerNetwork):
@@ -165,6 +163,10 @@ def evaluate(
         else:
             sums = _run_float(circuit, floats, held, seed, workers, tell)
         return _summarized(sums, floats, held, seed, "float")
+
+
+def _declared(subject: SavedModel | IntegerNetwork) -> Input:
+    return subject.input if isinstance(subject, IntegerNetwork) else subject.config.declared_input
 
 
 def _loaded(engine: str | Engine | None, network: IntegerNetwork) -> Engine:

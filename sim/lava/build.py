@@ -210,9 +210,9 @@ class LavaNetwork:
             plan: Plan = process.proc_params["plan"]
             if plan.load is not None:
                 start = self.timing.lead + plan.load
-                for variable in self.network.population_of[name].variables:
-                    port = process.frame_port(variable.name)
-                    found.append(InputPort(f"{name}.{variable.name}", port, start))
+                for set_here in self.network.population_of[name].variables:
+                    port = process.frame_port(set_here.name)
+                    found.append(InputPort(f"{name}.{set_here.name}", port, start))
             for connection, variable in plan.held.items():
                 phases = plan.phases_of(connection) or (0,)
                 if max(phases) - min(phases) >= self.timing.period:
