@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pvae_neuro.sim.lava.build import LavaNetwork, build_lava
+    from pvae_neuro.sim.lava.build import FrameSource, InputPort, LavaNetwork, build_lava
 
-__all__ = ["LavaNetwork", "build_lava"]
+__all__ = ["FrameSource", "InputPort", "LavaNetwork", "build_lava"]
 
 
 def __getattr__(name: str) -> Any:
