@@ -274,8 +274,7 @@ def _messages(
         if message_bits < least
         else ""
     )
-    message_bits = max(message_bits, least)
-    check_exponent(message_bits, "messages")
+    message_bits = max(check_exponent(message_bits, "messages"), least)
     gain = np.ldexp(push, message_bits - input_bits)
     # Beyond the widest shift a gain so small moves no message by half a unit.
     fitting = -fit_exponent(gain, (1 << (GAIN_BITS - 1)) - 1)
