@@ -55,9 +55,17 @@ def test_example_runs_as_it_stands(tmp_path):
 
 def test_code_of_the_page_is_the_file():
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    assert len(blocks) == 2
-    for block in blocks:
+    assert len(blocks) == 3
+    for block in blocks[:2]:
         assert block in EXAMPLE.read_text(encoding="utf-8")
+
+
+def test_composite_of_the_page():
+    """It checks itself."""
+    block = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[2]
+    names: dict[str, object] = {}
+    exec(block, names)
+    assert len(names["program"].composites) == 1
 
 
 def test_rule_is_short():
