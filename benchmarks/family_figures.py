@@ -239,10 +239,11 @@ def mean_of(row: Row, steps: int, figure: str) -> float:
     return float(np.mean([seed[str(steps)][figure] for seed in row["seeds"]]))
 
 
-def zoo_figures(rows: dict[str, Row]) -> dict[str, Row]:
-    """Float figures of each model, as ``pvae-neuro models`` shows them."""
+def zoo_figures(rows: dict[str, Row], names: list[str]) -> dict[str, Row]:
+    """Float figures of models that were just looked at, as ``pvae-neuro models`` shows them."""
     found = {}
-    for name, model in SHIPPED.items():
+    for name in names:
+        model = SHIPPED[name]
         measured_rows = (rows.get(f"{name}/{c}/float") for c in topologies(model.family))
         row = next((row for row in measured_rows if row), None)
         if row is not None:
@@ -343,12 +344,13 @@ def main() -> None:
     if unknown := sorted(set(options.names) - set(SHIPPED)):
         parser.error(f"expected names of {', '.join(SHIPPED)}; got {', '.join(unknown)}")
     train, test = (load_images("mnist", options.data_root, s).pixels for s in ("train", "test"))
+    names = options.names or list(SHIPPED)
     rows = measure_all(
-        options.names or list(SHIPPED), options.out, train[:CALIBRATION], test,
+        names, options.out, train[:CALIBRATION], test,
         options.only or list(MEASURES),
     )  # fmt: skip
     save(rows, options.out)
-    save(zoo_figures(rows), FOLDER / FIGURES_FILE)
+    save(zoo_figures(rows, names), FOLDER / FIGURES_FILE)
     write_page(rows, options.page)
     print("\n".join(tables(rows)))
 
