@@ -94,7 +94,7 @@ def _neurons(model: SavedModel, integrate: Program, constants: dict[str, Any]) -
 
 def float_neurons(model: SavedModel, integrate: Program, **more: Any) -> Population:
     """Neurons in real numbers: nothing is shifted, nothing limited."""
-    shifts = ("up", "a_shift", "m_shift", "own_shift", "u_shift", "step_shift")
+    shifts = ("a_shift", "m_shift", "own_shift", "u_shift", "step_shift")
     ends = {f"{name}_max": float("inf") for name in "ua"}
     ends |= {f"{name}_min": -float("inf") for name in "ua"}
     numbers = {"threshold": _threshold(model), "step": step_of(model)}
@@ -176,7 +176,6 @@ def integer_neurons(
     u_max, a_max = int(math.ldexp(units.largest, units.potential)), sent.limit << max(0, m_shift)
     numbers = {
         "threshold": round(math.ldexp(_threshold(model), units.potential)),
-        "up": (1 << a_shift >> 1) - 1 if a_shift else 0,
         "a_shift": a_shift, "m_shift": m_shift, "own_shift": units.force - sent.bits,
         "u_shift": units.potential - units.force,
         "step": round(math.ldexp(step, step_shift)), "step_shift": step_shift,

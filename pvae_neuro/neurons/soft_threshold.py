@@ -32,8 +32,9 @@ def integrate_lateral(n: Neuron) -> None:
 
 
 def _beyond(n: Neuron, u: Value) -> Value:
-    # The shift rounds; with this addend it rounds up, so that a is 0 within the threshold alone.
-    return n.shr(n.max(u - n.threshold, 0) + n.up, n.a_shift)
+    above = n.max(u - n.threshold, 0)
+    # At least one unit, so that a is 0 within the threshold alone.
+    return n.max(n.shr(above, n.a_shift), n.min(above, 1))
 
 
 def _send(n: Neuron, coefficient: Value) -> None:
