@@ -6,14 +6,16 @@ unit 2**-frac_bits; weights are mantissas with one power-of-two exponent per con
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from numpy.typing import ArrayLike
 
 from pvae_neuro.errors import InputError
-from pvae_neuro.exporters.calibrate import Calibration, calibrate
+from pvae_neuro.exporters.calibrate import MAX_CALIBRATION_IMAGES, Calibration, calibrate
 from pvae_neuro.exporters.lowerings import lowering_of, topologies
 from pvae_neuro.exporters.scales import LEAST_FRAC_BITS, MOST_FRAC_BITS, Scales
+from pvae_neuro.exporters.widths import narrowest_widths
 from pvae_neuro.network import Choice, FloatCircuit, IntegerNetwork
 from pvae_neuro.network.sampler import largest_potential
 from pvae_neuro.saved.activity import trained_share
@@ -31,6 +33,8 @@ INPUT_FRAC_BITS = 12
 CLAMP_SLACK = 0.01
 # Calibration inputs on which less than this fires, of what does in training, are refused.
 LEAST_ACTIVITY = 0.1
+# Percent of the mean squared error.
+LARGEST_LOSS = 100.0
 # Name of the choice that compares the two.
 ACTIVITY = "calibration activity"
 
@@ -50,12 +54,16 @@ class QuantizeConfig:
     max_count : int or None
         Largest spike count; None takes the smallest of 15, 31, 63 that calibration
         allows.
+    message_loss : float or None
+        Graded spikes take the narrowest widths at which the mean squared error on the calibration
+        inputs rises by at most so many percent; None takes the widest that can be proved.
     """
 
     topology: str | None = None
     weight_bits: int = 8
     frac_bits: int = 14
     max_count: int | None = None
+    message_loss: float | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -67,6 +75,11 @@ class QuantizeConfig:
         _check_between("frac_bits", self.frac_bits, LEAST_FRAC_BITS, MOST_FRAC_BITS)
         if self.max_count is not None:
             _check_between("max_count", self.max_count, 1, LARGEST_COUNT)
+        if self.message_loss is not None and not 0.0 < self.message_loss <= LARGEST_LOSS:
+            raise InputError(
+                f"message_loss: expected percent above 0 and up to {LARGEST_LOSS:g}, got "
+                f"{self.message_loss}"
+            )
 
 
 def _check_between(name: str, value: int, low: int, high: int) -> None:
@@ -116,7 +129,16 @@ def quantize(
         max_count,
         choices=(*choices, *_activity(model, calibration)),
     )
-    return lowering.integers(model, scales, calibration)
+    if config.message_loss is None:
+        return lowering.integers(model, scales, calibration)
+
+    def lower(widths: Mapping[str, int], choices: tuple[Choice, ...] = ()) -> IntegerNetwork:
+        found = replace(scales, message_bits=widths, choices=(*scales.choices, *choices))
+        return lowering.integers(model, found, calibration)
+
+    # They have passed the check of calibration.
+    images = circuit.input.check(inputs)[:MAX_CALIBRATION_IMAGES]
+    return lower(*narrowest_widths(lower, lowering.hops(model), images, config.message_loss))
 
 
 def _check_counts(config: QuantizeConfig, circuit: FloatCircuit) -> None:

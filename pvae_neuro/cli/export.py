@@ -43,6 +43,15 @@ def export(
             show_default=False,
         ),
     ] = None,
+    message_loss: Annotated[
+        float | None,
+        typer.Option(
+            "--message-loss",
+            help="Narrow graded spikes as long as the MSE on the calibration inputs rises by at "
+            "most this many percent.  [default: the widest that can be proved]",
+            show_default=False,
+        ),
+    ] = None,
     calibrate: Annotated[
         str | None,
         typer.Option(
@@ -86,7 +95,7 @@ def export(
     from pvae_neuro.sim.engine import MOST_ITERATIONS
     from pvae_neuro.sim.noise import check_whole
 
-    config = QuantizeConfig(topology, weight_bits, frac_bits, max_count)
+    config = QuantizeConfig(topology, weight_bits, frac_bits, max_count, message_loss)
     check_whole("--stability-steps", stability_steps, 1, MOST_ITERATIONS)
     saved = read_model(model, quiet)
     inputs = read_known(

@@ -8,8 +8,9 @@ lies above the float circuit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,19 @@ from numpy.typing import ArrayLike, NDArray
 from pvae_neuro.errors import InputError
 from pvae_neuro.evaluation.saturation import Saturation, SaturationCount
 from pvae_neuro.network import FloatCircuit, IntegerNetwork
+from pvae_neuro.network.partly_rounded import (
+    Hop,
+    hops,
+    late_errors,
+    percent_above,
+    reconstructed,
+    run_partly_rounded,
+)
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.sim.engine import MOST_ITERATIONS
 from pvae_neuro.sim.noise import check_seed, check_whole, population_noise
 from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.progress import Advance, shown_advance
-from pvae_neuro.verification.partly_rounded import Hop, hops, reconstructed, run_partly_rounded
 from pvae_neuro.verification.verify import float_circuit
 
 WEIGHTS, ALL = "weights and constants", "all of it"
@@ -148,7 +156,7 @@ def loss_by_hop(
         run = _Runs(network, images, steps, seed, tell)
         exact = run.rounded(())
         alone = [
-            Loss(".".join(hop), *_above(run.rounded([hop]), exact), _sets(network, hop))
+            Loss(".".join(hop), *percent_above(run.rounded([hop]), exact), _sets(network, hop))
             for hop in parts
         ]
         count = SaturationCount(network)
@@ -156,8 +164,8 @@ def loss_by_hop(
         by_float = exact
         if circuit is not None:
             by_float = run.by_float(circuit)
-            losses.append(Loss(WEIGHTS, *_above(exact, by_float)))
-        losses += [*alone, Loss(ALL, *_above(integers, by_float))]
+            losses.append(Loss(WEIGHTS, *percent_above(exact, by_float)))
+        losses += [*alone, Loss(ALL, *percent_above(integers, by_float))]
     return LossByHop(tuple(losses), count.found, len(images), steps, seed)
 
 
@@ -183,6 +191,7 @@ class _Runs:
         progress: Advance,
     ) -> None:
         self.network, self.images, self.steps, self.progress = network, images, steps, progress
+        self.count: SaturationCount | None = None
         places = range(len(images))
         self.words = {
             p.name: population_noise(p, seed, range(steps + 1), places) for p in network.drawing
@@ -193,39 +202,24 @@ class _Runs:
     ) -> NDArray[np.float64]:
         """Mean squared error of each image, with these programs rounded: float64 [B]."""
         states = run_partly_rounded(self.network, self.images, self.words, self.steps, parts)
-
-        def picture(state: dict[str, NDArray[Any]]) -> NDArray[Any]:
-            if count is not None:
-                count.add({name: state[name].astype(np.int32) for name in count.variables})
-            return reconstructed(self.network, state)
-
-        return self._errors(states, picture)
+        self.count = count
+        return self._errors(states, partial(reconstructed, self.network))
 
     def by_float(self, circuit: FloatCircuit) -> NDArray[np.float64]:
         """Mean squared error of each image in the float circuit: float64 [B]."""
         return self._errors(circuit.run(self.images, self.words, self.steps), circuit.reconstruct)
 
     def _errors(
-        self, states: Any, picture: Callable[[dict[str, NDArray[Any]]], NDArray[Any]]
+        self,
+        states: Iterator[dict[str, NDArray[Any]]],
+        picture: Callable[[dict[str, NDArray[Any]]], NDArray[Any]],
     ) -> NDArray[np.float64]:
-        total = np.zeros(len(self.images))
-        first = (self.steps + 1) // 2
+        return late_errors(self._told(states), picture, self.images, self.steps)
+
+    def _told(self, states: Iterator[dict[str, NDArray[Any]]]) -> Iterator[dict[str, NDArray[Any]]]:
         for step, state in enumerate(states):
-            # The state that one iteration ends with reads out the one before.
-            error = np.square(picture(state) - self.images).sum(axis=1)
-            if step > first or step == self.steps:
-                total += error
+            if self.count is not None:
+                self.count.add({n: state[n].astype(np.int32) for n in self.count.variables})
             if step:
                 self.progress(len(self.images))
-        return total
-
-
-def _above(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> tuple[float, float]:
-    """Percent by which a mean is above another, and the standard error of paired images."""
-    mean = float(theirs.mean())
-    if mean == 0.0:
-        return (0.0 if not ours.any() else np.inf), 0.0
-    ratio = float(ours.mean()) / mean
-    # The error of a ratio of means, by the delta method.
-    spread = (ours - ratio * theirs).std(ddof=1) / mean
-    return 100.0 * (ratio - 1.0), 100.0 * float(spread) / np.sqrt(len(ours))
+            yield state

@@ -7,16 +7,20 @@ the counts that it draws. With every program rounded the numbers are the integer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.network import OPERATIONS, Activation, IntegerNetwork, Population, readout_weight
 from pvae_neuro.network.float_circuit import poisson_counts
+from pvae_neuro.network.network import IntegerNetwork
+from pvae_neuro.network.operations import OPERATIONS
+from pvae_neuro.network.population import Population
 from pvae_neuro.network.program import Program
+from pvae_neuro.network.ranges import readout_weight
 from pvae_neuro.network.sampler import sample_counts
+from pvae_neuro.network.schedule import Activation
 
 Hop = tuple[str, str]
 """Population and program."""
@@ -90,6 +94,46 @@ def reconstructed(network: IntegerNetwork, state: State) -> Reals:
         image = image @ weight.T.astype(np.float64)
     scaled: Reals = image * 2.0**-readout.frac_bits
     return scaled
+
+
+def late_errors(
+    states: Iterable[dict[str, NDArray[Any]]],
+    picture: Callable[[dict[str, NDArray[Any]]], NDArray[Any]],
+    images: NDArray[np.floating[Any]],
+    iterations: int,
+) -> Reals:
+    """Squared error of each image, summed over pixels and the second half of a run: float64 [B].
+
+    Parameters
+    ----------
+    states : iterable of dict
+        Of a run of T iterations: at the end of each, then after ``final``.
+    picture : callable
+        What a state is read out as.
+    images : float [B, M]
+    iterations : int
+        T.
+    """
+    total = np.zeros(len(images))
+    # The state that one iteration ends with reads out the one before.
+    first = (iterations + 1) // 2
+    for step, state in enumerate(states):
+        if step > first or step == iterations:
+            total += np.square(picture(state) - images).sum(axis=1)
+    return total
+
+
+def percent_above(ours: Reals, theirs: Reals) -> tuple[float, float]:
+    """Percent by which a mean over images is above another, and its standard error.
+
+    Each image is paired with itself; the error of the ratio is that of the delta method.
+    """
+    mean = float(theirs.mean())
+    if mean == 0.0:
+        return (0.0 if not ours.any() else float("inf")), 0.0
+    ratio = float(ours.mean()) / mean
+    spread = float((ours - ratio * theirs).std(ddof=1)) / mean
+    return 100.0 * (ratio - 1.0), 100.0 * spread / float(np.sqrt(len(ours)))
 
 
 def _nearest(value: Any) -> Reals:
