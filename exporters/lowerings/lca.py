@@ -12,17 +12,14 @@ from typing import Any
 import numpy as np
 
 from pvae_neuro.exporters.calibrate import Calibration
-from pvae_neuro.exporters.lowerings.coefficients import (
+from pvae_neuro.exporters.lowerings.lca_neurons import (
     ACT,
-    ROOM,
-    SENT,
     Array,
     LCALowering,
     float_neurons,
-    graded,
     integer_neurons,
-    units_of,
 )
+from pvae_neuro.exporters.lowerings.lca_units import ROOM, SENT, graded, units_of
 from pvae_neuro.exporters.lowerings.linear import LATENTS, input_of
 from pvae_neuro.exporters.scales import Scales, fit_exponent, mantissas, row_reach
 from pvae_neuro.network import (

@@ -9,22 +9,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from pvae_neuro.exporters.calibrate import Calibration
-from pvae_neuro.exporters.lowerings.coefficients import (
+from pvae_neuro.exporters.lowerings.lateral import drive_encoding, inhibition_eigenvalues
+from pvae_neuro.exporters.lowerings.lca_neurons import (
     ACT,
-    ROOM,
-    SENT,
     Array,
     LCALowering,
     float_neurons,
-    graded,
     integer_neurons,
-    units_of,
 )
-from pvae_neuro.exporters.lowerings.lateral import drive_encoding, inhibition_eigenvalues
+from pvae_neuro.exporters.lowerings.lca_units import ROOM, SENT, graded, units_of
 from pvae_neuro.exporters.lowerings.linear import LATENTS, input_of, wide_readout
 from pvae_neuro.exporters.scales import Scales, words
 from pvae_neuro.network import (
@@ -70,13 +68,9 @@ class LCALateral(LCALowering):
             model, INTEGRATE_LATERAL, gain=1.0, gain_shift=0.0, diagonal=diagonal
         )
         return FloatCircuit(
-            name=self.name,
+            **_parts(np.diag(diagonal) - inhibition, neurons, 0.0),
             input=input_of(model),
             encodings=(Encoding(INPUT, "h", dictionary.T),),
-            populations=(_drive(model, 0.0), neurons),
-            connections=_connections(np.diag(diagonal) - inhibition),
-            iteration=_ITERATION,
-            final=(ACT,),
             readout=Readout(LATENTS, "a", dictionary),
             dtype=dtype,
         )
@@ -88,7 +82,7 @@ class LCALateral(LCALowering):
         self.check(model)
         dictionary, inhibition = model.dictionary.astype(np.float64), _inhibition(model)
         off_diagonal = inhibition - np.diag(np.diag(inhibition))
-        # What a limit leaves unused of 24 bits, weights can use.
+        # What the limit leaves of 24 bits, weights can use.
         sent = graded(SENT, scales, calibration, MESSAGE_LIMIT, no_more=True)
         image = input_of(model, scales.input_frac_bits)
         pixel = max(abs(image.low), abs(image.high))
@@ -106,13 +100,9 @@ class LCALateral(LCALowering):
         unit = float(np.ldexp(np.median(gain), -shift) / per_message)
         why = f"of the median row; each fills {scales.weight_bits} bits, as far as its sum fits 24"
         network = IntegerNetwork(
-            name=self.name,
+            **_parts(weight.astype(np.int8), neurons, 0),
             input=image,
             encodings=(encoding,),
-            populations=(_drive(model, 0), neurons),
-            connections=_connections(weight.astype(np.int8)),
-            iteration=_ITERATION,
-            final=(ACT,),
             readout=wide_readout(
                 model, replace(scales, max_count=int(neurons.constant("a_max")[0])), "a",
                 units.finer,
@@ -125,9 +115,6 @@ class LCALateral(LCALowering):
         )  # fmt: skip
         measured = inhibition_eigenvalues(network, inhibition * per_message)
         return replace(network, measurements=measured)
-
-
-_ITERATION = (ACT, Activation(LATENTS, "integrate", ("drive", "lateral")))
 
 
 def _inhibition(model: SavedModel) -> Array:
@@ -148,11 +135,16 @@ def _gains(rows: Array, scales: Scales, limit: int) -> tuple[Array, int]:
     return words(gains, "gains of lateral weights"), shift
 
 
-def _drive(model: SavedModel, zero: float) -> Population:
-    return Population(INPUT, model.config.latents, (Variable("h", shared(zero)),))
-
-
-def _connections(weight: Array) -> tuple[OneToOne, Dense]:
+def _parts(weight: Array, neurons: Population, zero: float) -> dict[str, Any]:
     ones = np.ones(len(weight), np.int8)
-    drive = OneToOne("drive", INPUT, "h", LATENTS, ones, received_as="drive")
-    return drive, Dense("lateral", LATENTS, "m", LATENTS, weight, 0, "lateral")
+    drive = Population(INPUT, len(weight), (Variable("h", shared(zero)),))
+    return {
+        "name": LCALateral.name,
+        "populations": (drive, neurons),
+        "connections": (
+            OneToOne("drive", INPUT, "h", LATENTS, ones, received_as="drive"),
+            Dense("lateral", LATENTS, "m", LATENTS, weight, 0, "lateral"),
+        ),
+        "iteration": (ACT, Activation(LATENTS, "integrate", ("drive", "lateral"))),
+        "final": (ACT,),
+    }
