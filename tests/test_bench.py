@@ -194,6 +194,34 @@ def test_a_real_artifact_runs_on_its_golden_inputs(tmp_path):
         artifact_cases(path, (3,), (1,), float_model=tmp_path / "other.safetensors")
 
 
+def test_other_families_are_timed_against_their_own_model(tmp_path):
+    from models import family_images, family_model
+
+    from pvae_neuro.artifact import save_artifact
+    from pvae_neuro.exporters.quantize import quantize
+    from pvae_neuro.saved.model_file import save_model
+
+    skip_if_missing("pytorch")
+    model, images = family_model("ipvae-mlp"), family_images(8)
+    save_artifact(quantize(model, images), images[:2], tmp_path / "mlp.onnx")
+    save_model(model, tmp_path / "mlp.safetensors")
+    names = choose_contenders(["reference", "pytorch", "pytorch-bare"])
+    alone, beside = (
+        run_bench(
+            artifact_cases(tmp_path / "mlp.onnx", (3,), (1,), float_model=given), names, RULES
+        ).cases[0]
+        for given in (None, tmp_path / "mlp.safetensors")
+    )
+    assert {m.engine for m in alone.measurements} == {"reference"}
+    assert "that mlp.onnx was exported from" in alone.skipped["pytorch"]
+    assert {m.engine for m in beside.measurements} == {"reference", "pytorch"}
+    assert "short form" in beside.skipped["pytorch-bare"]
+    linear = tmp_path / "linear.safetensors"
+    save_model(pinned_float_model(12, 20, 0.3), linear)
+    with pytest.raises(InputError, match=r"expected family ipvae-mlp .*got ipvae-linear"):
+        artifact_cases(tmp_path / "mlp.onnx", (3,), (1,), float_model=linear)
+
+
 def run_script(name, *arguments):
     words = [sys.executable, str(BENCHMARKS / name), *map(str, arguments)]
     return subprocess.run(words, capture_output=True, text=True, timeout=280, check=False)

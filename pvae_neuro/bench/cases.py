@@ -18,6 +18,8 @@ from pvae_neuro.saved.model_file import SavedModel, load_model
 from pvae_neuro.sim.engine import fastest_engine
 
 Images = NDArray[np.float32]
+# Family of the synthetic float models.
+LINEAR = "ipvae-linear"
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +30,8 @@ class Case:
     ----------
     network : IntegerNetwork
     images : float32 [B, M]
-    float_model : SavedModel
-        For the PyTorch contenders.
+    float_model : SavedModel or None
+        For the PyTorch contenders; None leaves them out.
     activity : float
         Share of neurons that fire per iteration, as measured.
     threads : int
@@ -43,7 +45,7 @@ class Case:
 
     network: IntegerNetwork
     images: Images
-    float_model: SavedModel
+    float_model: SavedModel | None
     activity: float
     threads: int
     model: str | None = None
@@ -98,8 +100,8 @@ def artifact_cases(
         The ``.onnx`` file.
     batches, threads : tuple of int
     float_model : path-like, optional
-        Its ``.safetensors``; without it PyTorch runs a synthetic model of the same size and
-        measured activity.
+        Its ``.safetensors``; without it PyTorch runs a synthetic linear model of the same size and
+        measured activity beside linear networks, and nothing beside others.
     images : float32 [N, M], optional
         Repeated to fill a batch; by default the golden inputs.
     seed : int
@@ -117,15 +119,21 @@ def artifact_cases(
         images = (artifact.golden.pixels * 2.0**-network.input.frac_bits).astype(np.float32)
     size = latents_of(network), network.input.size
     activity = measured_activity(network, images, seed)
-    if float_model is None:
-        model = pinned_float_model(*size, activity, seed)
-    else:
+    model = None
+    if float_model is not None:
         model = load_model(float_model)
+        if model.config.family != (artifact.network.family or LINEAR):
+            raise InputError(
+                f"{float_model}: expected family {artifact.network.family} as {path}, got "
+                f"{model.config.family}"
+            )
         if (model.config.latents, model.config.pixels) != size:
             raise InputError(
                 f"{float_model}: expected {size[0]} latents and {size[1]} pixels as {path}, got "
                 f"{model.config.latents} and {model.config.pixels}"
             )
+    elif network.family in (None, LINEAR):
+        model = pinned_float_model(*size, activity, seed)
     return [
         Case(
             network,

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from pvae_neuro.bench.cases import Case
+from pvae_neuro.bench.cases import LINEAR, Case
 from pvae_neuro.bench.timing import Entry
+from pvae_neuro.errors import EngineError
+from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.sim.engine import engine_options, get_engine
 from pvae_neuro.sim.recording import Record
 from pvae_neuro.utils.optional import require
@@ -58,21 +60,41 @@ require_torch = partial(require, "torch", "train", "the PyTorch contenders")
 
 
 def pytorch_step(case: Case, stack: ExitStack) -> Entry:
-    """``IPVAE.step``, as the float model is evaluated."""
-    torch, model, images, generator = _float_model(case, stack)
+    """``IPVAE.step``, as linear models are evaluated; ``Model.iterate`` of other families."""
+    saved = _float_model(case)
+    torch, images, generator = _tensors(case, stack)
+    from pvae_neuro.models.poisson.ipvae import IPVAE
+    from pvae_neuro.models.registry import model_from_saved
 
-    def run(steps: int) -> None:
+    model: Any = model_from_saved(saved).eval()
+
+    def step(steps: int) -> None:
         with torch.no_grad():
             u = model.initial_state(len(images))
             for _ in range(steps):
                 u = model.step(u, images, generator=generator).u
 
-    return Entry("pytorch", len(images), run)
+    def iterate(steps: int) -> None:
+        with torch.no_grad():
+            state = model.start(images)
+            for _ in range(steps):
+                state = model.iterate(images, state, generator).state
+
+    return Entry("pytorch", len(images), step if isinstance(model, IPVAE) else iterate)
 
 
 def pytorch_bare(case: Case, stack: ExitStack) -> Entry:
-    """The update alone, with everything that stays the same computed before."""
-    torch, model, images, generator = _float_model(case, stack)
+    """The update of a linear model alone, with everything that stays the same computed before."""
+    saved = _float_model(case)
+    if saved.config.family != LINEAR:
+        raise EngineError(
+            f"pytorch-bare: expected a model of family {LINEAR}, whose update has a short form, "
+            f"got {saved.config.family}"
+        )
+    torch, images, generator = _tensors(case, stack)
+    from pvae_neuro.models.poisson.ipvae import IPVAE
+
+    model = IPVAE.from_saved(saved).eval()
 
     def run(steps: int) -> None:
         with torch.no_grad():
@@ -85,15 +107,21 @@ def pytorch_bare(case: Case, stack: ExitStack) -> Entry:
     return Entry("pytorch-bare", len(images), run)
 
 
-def _float_model(case: Case, stack: ExitStack) -> tuple[Any, Any, Any, Any]:
-    torch: Any = require_torch()
-    from pvae_neuro.models.poisson.ipvae import IPVAE
+def _float_model(case: Case) -> SavedModel:
+    if case.float_model is None:
+        raise EngineError(
+            f"PyTorch: there is no float model of family {case.network.family!r} of these sizes "
+            f"to time; expected the one that {case.model} was exported from"
+        )
+    return case.float_model
 
+
+def _tensors(case: Case, stack: ExitStack) -> tuple[Any, Any, Any]:
+    torch: Any = require_torch()
     stack.callback(torch.set_num_threads, torch.get_num_threads())
     torch.set_num_threads(case.threads)
-    model = IPVAE.from_saved(case.float_model).eval()
     generator = torch.Generator().manual_seed(case.seed)
-    return torch, model, torch.from_numpy(case.images), generator
+    return torch, torch.from_numpy(case.images), generator
 
 
 CONTENDERS: dict[str, Contender] = {
@@ -114,13 +142,13 @@ CONTENDERS: dict[str, Contender] = {
         "engine onnx: ONNX Runtime on the artifact's graph, with the same summary",
     ),
     "pytorch": Contender(
-        "our float model in PyTorch as it is evaluated: IPVAE.step without gradients, "
-        "reconstruction and loss terms included",
+        "our float model in PyTorch as it is evaluated, without gradients: IPVAE.step with "
+        "reconstruction and loss terms; Model.iterate of other families",
         require_torch, pytorch_step,
     ),
     "pytorch-bare": Contender(
-        "the same float update with the fewest operations: one lateral product per iteration, no "
-        "record",
+        "the float update of linear models with the fewest operations: one lateral product per "
+        "iteration, no record",
         require_torch, pytorch_bare,
     ),
 }  # fmt: skip

@@ -19,6 +19,14 @@ def bench(
         Path | None,
         typer.Option("--model", "-m", help="Time this .onnx export too.", show_default=False),
     ] = None,
+    float_model: Annotated[
+        Path | None,
+        typer.Option(
+            "--float-model",
+            help="Float model of --model, for PyTorch beside families that are not linear.",
+            show_default=False,
+        ),
+    ] = None,
     engines: Annotated[
         str | None,
         typer.Option("--engines", "-e", help="Comma-separated contenders.", show_default=False),
@@ -50,7 +58,9 @@ def bench(
     contenders, counts = choose_contenders(names), (threads or cores,)
     batches = (1, 64, 256) if full else (64,)
     # Read first: a file that does not fit is refused before any timing.
-    real = [] if model is None else artifact_cases(model, batches, counts)
+    if float_model is not None and model is None:
+        raise InputError("--float-model: expected --model, the export that it belongs to")
+    real = [] if model is None else artifact_cases(model, batches, counts, float_model=float_model)
     synthetic = synthetic_cases(
         tuple(TOPOLOGIES) if full else ("lateral",),
         (128, 512, 2048) if full else (128, 512),
