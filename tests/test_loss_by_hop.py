@@ -93,13 +93,13 @@ def coarser(network, bits):
 def test_the_hop_that_is_coarse_loses_most():
     model, images = sound_model(), sound_images(24)
     network = quantize(model, images, QuantizeConfig("predictive"))
-    found = loss_by_hop(coarser(network, 16), images, model, steps=16)
+    found = loss_by_hop(coarser(network, 16), images, model, steps=32)
     parts = [loss.part for loss in found.losses]
     hops_in_order = ["latents.fire", "errors.compare", "latents.integrate"]
     assert parts == [WEIGHTS, *hops_in_order, ALL]
     assert found.worst.part == "errors.compare"
     assert found.worst.mse_percent > 5 * found.worst.error > 0
-    fine = {loss.part: loss for loss in loss_by_hop(network, images, steps=16).losses}
+    fine = {loss.part: loss for loss in loss_by_hop(network, images, steps=32).losses}
     assert WEIGHTS not in fine
     assert abs(fine["errors.compare"].mse_percent) < found.worst.mse_percent / 5
     assert number_of_runs(network, model) == 6 and number_of_runs(network, None) == 5

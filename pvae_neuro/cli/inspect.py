@@ -73,7 +73,7 @@ def inspect(
     if path.suffix not in _KINDS:
         raise InputError(f"{path}: expected a model.onnx or a model.safetensors")
     if not by_hop:
-        _refuse_alone(input, samples, float_model)
+        _refuse_alone({"input": input, "samples": samples, "model": float_model, **vars(data)})
         _KINDS[path.suffix](path, program, json, console(json, quiet))
         return
     if path.suffix != ".onnx" or program:
@@ -95,9 +95,11 @@ class Shown:
     seed: int
 
 
-def _refuse_alone(input: str | None, samples: int | None, model: Path | None) -> None:
-    for option, value in (("--input", input), ("--samples", samples), ("--model", model)):
-        if value is not None:
+def _refuse_alone(given: dict[str, object]) -> None:
+    """Refuse options that say what is run, where nothing is; all that is read is under a limit."""
+    for name, value in given.items():
+        if value is not None and name != "max_memory":
+            option = f"--{name.replace('_', '-')}"
             raise InputError(f"{option}: nothing is run; expected it with --loss-by-hop")
 
 
