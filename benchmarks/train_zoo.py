@@ -49,8 +49,7 @@ STAGES: dict[str, tuple[dict[str, Any], ...]] = {
     "mnist-hierarchical": (
         {
             "model": "ipvae-hierarchical", "latents": 256, "architecture": {"upper": 64},
-            "steps": 16, "windows": 6, "batch_size": 200, "beta": 2.0, "epochs": 4,
-            "learning_rate": 3e-3, **BOUNDS,
+            "batch_size": 200, "epochs": 2, **BOUNDS,
         },
     ),
     "mnist-pvae": (
