@@ -37,6 +37,8 @@ class Calibration:
     active : float
         Share of what was inferred that is not zero, over images, neurons and the second half of
         the iterations.
+    mean : dict of str to float64 [n]
+        Mean of each neuron's variable over images and iterations, by ``population.variable``.
     """
 
     potential: float
@@ -46,6 +48,7 @@ class Calibration:
     steps: int
     largest: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     active: float = 0.0
+    mean: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
 def calibrate(
@@ -132,6 +135,7 @@ def _extremes(
     count, active = 0.0, 0.0
     error = np.abs(images).max(axis=0).astype(np.float64)
     largest: dict[str, NDArray[np.float64]] = {}
+    mean: dict[str, NDArray[np.float64]] = {}
     late = range(steps // 2, steps)
     for step, state in enumerate(circuit.run(images, words, steps)):
         # `np.maximum` keeps what is not a number.
@@ -146,7 +150,8 @@ def _extremes(
         for name, values in state.items():
             reached = np.abs(values).max(axis=0).astype(np.float64)
             largest[name] = np.maximum(largest.get(name, 0.0), reached)
-    return Calibration(potential, count, error, len(images), steps, largest, active)
+            mean[name] = mean.get(name, 0.0) + values.mean(axis=0, dtype=np.float64) / (steps + 1)
+    return Calibration(potential, count, error, len(images), steps, largest, active, mean)
 
 
 def _drawn(circuit: FloatCircuit) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -187,6 +187,30 @@ def forward(layers, x):
     return x
 
 
+def test_biases_make_up_for_rounded_weights() -> None:
+    """On the calibration inputs log-rates are right on average, but for the rectifiers' bends."""
+    model = pvae_model(clamp_u=5.0, floor_u=-7.9, seed=3)
+    model.arrays["encoder.layers.2.weight"] *= np.float32(0.2)
+    circuit, x = float_circuit_of(model, "float64"), pictures(model, 32)
+    lowering = lowering_of(None, model.config.family)
+    calibration = calibrate(circuit, x)
+    narrow = Scales(5, 14, 12, 31)
+    words = {"latents": np.zeros((32, 3, LATENTS), np.uint16)}
+    *_, state = circuit.run(x, words)
+
+    def mean_error(calibration) -> float:
+        network = lowering.integers(model, narrow, calibration)
+        recording = pn.get_engine("reference").run(network, x, 2, record="full")
+        error = recording["latents.u"][:, -1] * 2.0**-14 - state["latents.u"]
+        inside = (np.abs(state["latents.u"] + 2.0) < 5.0).all(axis=0)
+        assert inside.sum() > 5
+        return float(np.square(error.mean(axis=0)[inside]).mean()) ** 0.5
+
+    nothing = {name: 0.0 * mean for name, mean in calibration.mean.items()}
+    uncorrected = mean_error(replace(calibration, mean=nothing))
+    assert mean_error(calibration) < 0.5 * uncorrected
+
+
 def test_a_weight_that_is_wrong_is_seen() -> None:
     """The comparison with PyTorch is of every weight: one that is off by 1e-6 is found."""
     model = pvae_model()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -21,6 +21,7 @@ from pvae_neuro.exporters.lowerings.layers import (
     dense_layers,
 )
 from pvae_neuro.exporters.lowerings.linear import input_of
+from pvae_neuro.exporters.lowerings.rectifiers import hidden_names
 from pvae_neuro.exporters.lowerings.rounding import Rounded, Source, round_forward
 from pvae_neuro.exporters.scales import Scales
 from pvae_neuro.network import Choice
@@ -53,11 +54,14 @@ def round_encoder(
     model: SavedModel, scales: Scales, calibration: Calibration
 ) -> tuple[int, tuple[Rounded, ...], tuple[Choice, ...]]:
     """Fixed-point position of the pixels, the layers in integers, and what was chosen."""
-    layers, image = encoder_layers(model), input_of(model)
-    layers, reached = equalized(layers, calibration.largest, scales.mantissa_max)
+    image, exact = input_of(model), encoder_layers(model)
+    layers, reached = equalized(exact, calibration.largest, scales.mantissa_max)
+    _, mean = equalized(exact, calibration.mean, scales.mantissa_max)
     largest = max(abs(image.low), abs(image.high))
 
-    def rounded(bits: int) -> tuple[tuple[Rounded, ...], tuple[Choice, ...]]:
+    def rounded(
+        bits: int, layers: Sequence[Layer] = layers
+    ) -> tuple[tuple[Rounded, ...], tuple[Choice, ...]]:
         sides = (round(side * 2.0**bits) for side in (image.low, image.high))
         return round_forward(layers, Source(bits, *sides), scales, reached, same=False)
 
@@ -71,8 +75,34 @@ def round_encoder(
         f"finest, from {PIXEL_BITS} bits on, at which the sums of the first layer keep 24 bits and "
         f"its weights their mantissas"
     )
-    found, choices = rounded(bits)
-    return bits, found, (Choice("pixel position", bits, why), *choices)
+    sent = [mean[SENT], *(mean[f"{name}.a"] for name in hidden_names(layers))]
+    corrected = _corrected(layers, rounded(bits)[0], sent)
+    found, choices = rounded(bits, corrected)
+    added = np.abs(corrected[-1].bias - layers[-1].bias).max()
+    because = (
+        "largest that a log-rate gets, to make up for what rounding of weights adds on average"
+    )
+    correction = Choice("bias correction", float(added), because)
+    return bits, found, (Choice("pixel position", bits, why), *choices, correction)
+
+
+def _corrected(
+    layers: Sequence[Layer], found: Sequence[Rounded], sent: Sequence[NDArray[np.float64]]
+) -> list[Layer]:
+    """Layers whose biases make up for what rounding of the weights adds on average.
+
+    ``sent`` is the mean of what each layer takes.
+    """
+    corrected = []
+    for layer, each, mean in zip(layers, found, sent, strict=True):
+        rounded = layer.connect("layer", "source", "x", "target", weight=each.stage.weight)
+        by_mantissas = rounded.product(
+            np.ldexp(mean, -each.columns)[None], each.stage.weight.astype(np.float64)
+        )
+        wanted = rounded.product(mean[None], layer.weight)
+        off = np.ldexp(by_mantissas[0], -each.rows) - wanted[0]
+        corrected.append(replace(layer, bias=layer.bias - off))
+    return corrected
 
 
 def _linear(model: SavedModel) -> tuple[Layer, ...]:
