@@ -26,8 +26,9 @@ def trained_share(config: ModelConfig) -> float | None:
     """Share of latents that fire on the model's training images; None where the file has none."""
     kept = config.training.get(KEY)
     active = kept.get("active") if isinstance(kept, Mapping) else None
-    known = isinstance(active, int | float) and not isinstance(active, bool)
-    return float(active) if known and 0.0 <= active <= 1.0 else None
+    if isinstance(active, bool) or not isinstance(active, int | float):
+        return None
+    return float(active) if 0.0 <= active <= 1.0 else None
 
 
 def described(latents: NDArray[Any], rates: NDArray[Any], iterations: int) -> dict[str, Any]:
@@ -45,15 +46,21 @@ def described(latents: NDArray[Any], rates: NDArray[Any], iterations: int) -> di
         ``images``, ``iterations``, ``active`` (share of latents that are not zero), ``mean``
         magnitude of a latent, and percentiles of the magnitudes of ``counts`` and ``rates``.
     """
-    sizes = np.abs(latents.astype(np.float64))
+    sizes = _sizes(latents)
     return {
         "images": len(latents),
         "iterations": iterations,
         "active": _rounded((sizes > 0).mean()),
         "mean": _rounded(sizes.mean()),
         "counts": _percentiles(sizes),
-        "rates": _percentiles(np.abs(rates.astype(np.float64))),
+        "rates": _percentiles(_sizes(rates)),
     }
+
+
+def _sizes(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Magnitudes; what overflowed is the largest."""
+    finite = np.nan_to_num(np.abs(values.astype(np.float64)), nan=LARGEST, posinf=LARGEST)
+    return np.minimum(finite, LARGEST)
 
 
 def _percentiles(values: NDArray[np.float64]) -> dict[str, float]:
@@ -62,5 +69,4 @@ def _percentiles(values: NDArray[np.float64]) -> dict[str, float]:
 
 
 def _rounded(value: float) -> float:
-    finite = float(np.clip(np.nan_to_num(value, nan=LARGEST), -LARGEST, LARGEST))
-    return float(f"{finite:.{DIGITS}g}")
+    return float(f"{value:.{DIGITS}g}")
