@@ -38,6 +38,12 @@ SHIPPED = {
     "mnist-mlp": ShippedModel(
         "mnist_mlp.safetensors", "ipvae-mlp", "512 latents, 512 hidden rectifiers"
     ),
+    "mnist-hierarchical": ShippedModel(
+        "mnist_hierarchical.safetensors", "ipvae-hierarchical", "256 latents below 64"
+    ),
+    "mnist-pvae": ShippedModel(
+        "mnist_pvae.safetensors", "pvae-mlp", "128 latents, 256 hidden rectifiers"
+    ),
     "mnist-lca": ShippedModel("mnist_lca.safetensors", "lca", "784 coefficients, threshold .1"),
 }
 
