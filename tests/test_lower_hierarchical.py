@@ -198,7 +198,7 @@ def test_lava_agrees():
     except EngineUnavailableError:
         pytest.skip("Lava is not installed")
     runs = [
-        e.run(network, IMAGES[:1], 6, seed=2, record="full")
+        e.run(network, IMAGES[:1], 3, seed=2, record="full")
         for e in (engine, get_engine("reference"))
     ]
     for name in network.variables:
