@@ -42,7 +42,7 @@ def psnr(error: Any, pixels: int) -> float:
 def measure(model: SavedModel, topology: str, digits: Any, calibration: Any) -> dict[str, Any]:
     """Figures of one circuit, in real numbers and in integers."""
     network = quantize(model, calibration, QuantizeConfig(topology=topology))
-    certificate = certify(network)  # Raises where a word is not proved to have 24 bits.
+    certify(network)  # Raises where a word is not proved to have 24 bits.
     recording = fastest_engine(network).run(network, digits, ITERATIONS, progress=False)
     circuit = lowering_of(topology, "lca").circuit(model)
     *_, last = circuit.run(digits, {}, ITERATIONS)
@@ -58,7 +58,6 @@ def measure(model: SavedModel, topology: str, digits: Any, calibration: Any) -> 
         "float_zeros": zeros[0],
         "integer_zeros": zeros[1],
         "saturated": int((np.abs(recording.inferred) == network.largest_code).sum()),
-        "widest_bits": max(row.bits for row in certificate.rows if row.part != "host"),
         "units": {c.name: c.value for c in network.choices if c.name in names},
     }
 
