@@ -38,6 +38,9 @@ SHIPPED = {
     "mnist-mlp": ShippedModel(
         "mnist_mlp.safetensors", "ipvae-mlp", "512 latents, 512 hidden rectifiers"
     ),
+    "mnist-conv": ShippedModel(
+        "mnist_conv.safetensors", "ipvae-conv", "128 latents, maps of 32 and 16 channels"
+    ),
     "mnist-hierarchical": ShippedModel(
         "mnist_hierarchical.safetensors", "ipvae-hierarchical", "256 latents below 64"
     ),
