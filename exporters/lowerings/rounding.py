@@ -203,7 +203,7 @@ def round_back(
     names = [f"{name}.d" for name in hidden_names([f.stage.layer for f in found])]
     stages, choices = [f.stage for f in found], list[Choice]()
     position, finest = None, LARGEST_SHIFT
-    error: tuple[Ints, int] | None = None
+    error = np.zeros(1, np.int64), 0
     for place, now in reversed(list(enumerate(found))):
         name = (*names, sent)[place]
         last = scales.frac_bits if place == 0 else None

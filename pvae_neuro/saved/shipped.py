@@ -79,10 +79,10 @@ def shipped_name(text: str) -> str:
         If none is meant; proposes the nearest.
     """
     known: dict[str, str] = {}
-    for spelled in (lambda name: name, lambda name: SHIPPED[name].family):
-        for short in (lambda word: word, lambda word: word.partition("-")[2] or word):
-            for name in SHIPPED:
-                known.setdefault(short(spelled(name)), name)
+    spelled = [(name, name) for name in SHIPPED]
+    spelled += [(model.family, name) for name, model in SHIPPED.items()]
+    for word, name in [*spelled, *((w.partition("-")[2] or w, name) for w, name in spelled)]:
+        known.setdefault(word, name)
     if text not in known:
         raise InputError(f"family {text!r}: no shipped model is of it{suggest(text, known)}")
     return known[text]

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pvae_neuro.sim.lava.build import FrameSource, InputPort, LavaNetwork, build_lava
+    from pvae_neuro.sim.lava.build import InputPort, LavaNetwork, build_lava
+    from pvae_neuro.sim.lava.processes.frames.process import FrameSource
 
 __all__ = ["FrameSource", "InputPort", "LavaNetwork", "build_lava"]
 
