@@ -284,7 +284,9 @@ class Convolution(Connection):
         maps, channels, *kernel = weight.shape
         _, height, width = self.narrow
         pictures = self._padded(values.reshape(len(values), *self.wide))
-        slides = np.lib.stride_tricks.sliding_window_view(pictures, tuple(kernel), (2, 3))
+        # NumPy declares the axes as one number.
+        axes: Any = (2, 3)
+        slides = np.lib.stride_tricks.sliding_window_view(pictures, tuple(kernel), axes)
         slides = slides[:, :, :: self.stride, :: self.stride][:, :, :height, :width]
         rows = slides.transpose(0, 2, 3, 1, 4, 5).reshape(-1, channels * math.prod(kernel))
         sums = rows @ weight.reshape(maps, -1).T
