@@ -15,12 +15,12 @@ from pvae_neuro.artifact import save_artifact
 from pvae_neuro.errors import InputError
 from pvae_neuro.exporters.quantize import QuantizeConfig, quantize
 from pvae_neuro.network import Constant
+from pvae_neuro.network.partly_rounded import hops, reconstructed, run_partly_rounded
 from pvae_neuro.network.random import random_networks
 from pvae_neuro.saved.model_file import save_model
 from pvae_neuro.sim.noise import population_noise
 from pvae_neuro.sim.reference import ReferenceEngine
 from pvae_neuro.verification.loss_by_hop import ALL, WEIGHTS, loss_by_hop, number_of_runs
-from pvae_neuro.network.partly_rounded import hops, reconstructed, run_partly_rounded
 
 MODEL = random_model()
 IMAGES = random_images(MODEL, 24)
