@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import count
 from unittest import mock
 
 import numpy as np
@@ -46,7 +47,7 @@ def pytorch_states(
 
     module = model_from_saved(model).double()
     x = torch.tensor(np.asarray(images, np.float64))
-    calls = iter(range((steps + 1) * max(1, len(populations))))
+    calls = count()
 
     def draw(u, *_args, **_kwargs):
         step, place = divmod(next(calls), len(populations))

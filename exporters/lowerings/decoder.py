@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from pvae_neuro.exporters.calibrate import Calibration
 from pvae_neuro.exporters.lowerings.base import Lowering
+from pvae_neuro.exporters.lowerings.equalize import equalized
 from pvae_neuro.exporters.lowerings.layers import Layer, checked_chain
 from pvae_neuro.exporters.lowerings.linear import (
     LATENTS,
@@ -39,6 +40,7 @@ from pvae_neuro.exporters.lowerings.rectifiers import (
     forward_connections,
     hidden_names,
     hidden_populations,
+    names_of,
     real_stages,
 )
 from pvae_neuro.exporters.lowerings.rounding import Source, round_back, round_forward
@@ -120,14 +122,12 @@ class NetworkDecoder(Lowering):
         level, image = _level(model), input_of(model)
         pixel = max(abs(image.low), abs(image.high))
         counts = Source(0, 0, scales.max_count)
-        largest = calibration.largest
-        found, forward = round_forward(self._chain(model), counts, scales, largest, beside=pixel)
+        layers, largest = equalized(self._chain(model), calibration.largest, scales.mantissa_max)
+        found, forward = round_forward(layers, counts, scales, largest, beside=pixel)
         output = found[-1]
         frac_bits = int(output.unit + output.rows[0])
         # A pixel that no mantissa reaches can neither be predicted nor change a potential.
-        weight = output.stage.weight.astype(np.float64)
-        live = output.stage.layer.rows(output.stage.layer.largest(0, weight)) > 0
-        push = step_over_variance(level) * live
+        push = step_over_variance(level) * output.live
         worst = push * np.ldexp(output.bound, -frac_bits)
         back = round_back(found, scales, largest, f"{ERRORS}.m", worst)
         gain = np.ldexp(push, back.unit - frac_bits)
@@ -197,7 +197,7 @@ def _structure(
     decode = (
         Activation(LATENTS, "fire"),
         *forward_activations(forward),
-        Activation(ERRORS, "compare", (given.name, forward[-1].name)),
+        Activation(ERRORS, "compare", (given.name, *names_of(forward, ERRORS))),
     )
     return {
         "encodings": (Encoding(INPUT, "x"),),
@@ -206,7 +206,7 @@ def _structure(
         "iteration": (
             *decode,
             *back_activations(back),
-            Activation(LATENTS, "integrate", (back[-1].name,)),
+            Activation(LATENTS, "integrate", names_of(back, LATENTS)),
         ),
         "final": decode,
     }

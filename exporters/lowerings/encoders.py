@@ -95,10 +95,8 @@ def _corrected(
     """
     corrected = []
     for layer, each, mean in zip(layers, found, sent, strict=True):
-        rounded = layer.connect("layer", "source", "x", "target", weight=each.stage.weight)
-        by_mantissas = rounded.product(
-            np.ldexp(mean, -each.columns)[None], each.stage.weight.astype(np.float64)
-        )
+        rounded = layer.connect("layer", "source", "x", "target", weight=each.mantissas)
+        by_mantissas = rounded.product(np.ldexp(mean, -each.columns)[None], each.mantissas)
         wanted = rounded.product(mean[None], layer.weight)
         off = np.ldexp(by_mantissas[0], -each.rows) - wanted[0]
         corrected.append(replace(layer, bias=layer.bias - off))

@@ -1,10 +1,11 @@
-"""Weights that fill their mantissas: scales of rectifiers move from one layer to the next.
+"""Weights that fill their mantissas: factors of rows and columns, which rectifiers take back.
 
-A rectifier that sends ``c`` times as much, for any c above 0, has ``c`` times the weights and the
-bias; the weights of what it sends to are then divided by c. Real numbers stay what they are. Powers
-of two are left to :mod:`~pvae_neuro.exporters.lowerings.rounding`, so c lies in (1/2, 1]: the
-largest weight of every rectifier becomes the largest mantissa, and all others are rounded to less
-(docs/decisions.md).
+A rectifier may be given ``r`` times its sums and send ``1/c`` of what it sent, for any r and c
+above 0: its weights and bias are multiplied by r, the weights of what it sends to by c, and its
+gain becomes ``1 / (r c)``. What goes back through its gate is then scaled alike, by the same gain.
+Real numbers stay what they are. Powers of two are left to
+:mod:`~pvae_neuro.exporters.lowerings.rounding`, so r and c lie between 1 and 2: the largest
+weight of every row and column becomes the largest mantissa (docs/decisions.md).
 """
 
 from __future__ import annotations
@@ -25,42 +26,46 @@ Reals = NDArray[np.float64]
 def equalized(
     layers: Sequence[Layer], largest: Mapping[str, Reals], mantissa_max: int
 ) -> tuple[tuple[Layer, ...], dict[str, Reals]]:
-    """Layers that compute the same, and what their rectifiers then reach.
+    """Layers that compute the same, and what their rectifiers then send.
 
     Parameters
     ----------
     layers : sequence of Layer
         Their weights are not changed.
     largest : mapping of str to float64 [n]
-        What each rectifier reached, ``hidden1.a`` and so on.
+        What rectifiers sent at most, ``hidden1.a`` forward and ``hidden1.d`` back.
     mantissa_max : int
     """
     found, reached = list(layers), dict(largest)
-    for number, name in reversed(list(enumerate(hidden_names(layers)))):
-        below, above = found[number : number + 2]
-        # Neurons of one feature map have the same weights and bias, and so one scale.
-        most = below.row_maxima(above.columns(above.largest(1, above.weight)))
-        scale = below.rows(np.array([_scale(each, mantissa_max) for each in most.tolist()]))
-        rows, columns = (
-            _along(below, below.row_axis, scale),
-            _along(above, 1 - above.row_axis, scale),
-        )
-        found[number] = replace(below, weight=below.weight * rows, bias=below.bias * scale)
-        found[number + 1] = replace(above, weight=above.weight / columns)
-        reached[f"{name}.a"] = reached[f"{name}.a"] * scale
+    names = hidden_names(layers)
+    for number, layer in enumerate(layers):
+        columns = np.ones(layer.weight.shape[1 - layer.row_axis])
+        rows = np.ones(layer.weight.shape[layer.row_axis])
+        if number:
+            columns = _filling(layer.largest(1, layer.weight), mantissa_max)
+            sent = layer.columns(columns)
+            before = found[number - 1]
+            found[number - 1] = replace(before, gain=before.gain / sent)
+            reached[f"{names[number - 1]}.a"] = reached[f"{names[number - 1]}.a"] / sent
+        if number < len(names):
+            scaled = layer.scaled(rows, columns)
+            rows = _filling(layer.largest(0, scaled), mantissa_max)
+        each = layer.rows(rows)
+        weight = layer.scaled(rows, columns)
+        found[number] = replace(layer, weight=weight, bias=layer.bias * each, gain=1.0 / each)
+        back = f"{names[number]}.d" if number < len(names) else ""
+        if back in reached:
+            reached[back] = reached[back] / each
     return tuple(found), reached
 
 
-def _along(layer: Layer, axis: int, neurons: Reals) -> Reals:
-    """Numbers of neurons along an axis of the weights; those of one channel are equal."""
-    shape = [1] * layer.weight.ndim
-    shape[axis] = -1
-    return neurons.reshape(layer.weight.shape[axis], -1)[:, 0].reshape(shape)
+def _filling(largest: Reals, mantissa_max: int) -> Reals:
+    """Factors, 1 to 2, that make these weights the largest mantissa but for a power of two."""
+    return np.array([_factor(each, mantissa_max) for each in largest.tolist()])
 
 
-def _scale(largest: float, mantissa_max: int) -> float:
-    """By how much less than the largest mantissa this weight fills."""
+def _factor(largest: float, mantissa_max: int) -> float:
     if largest == 0.0:
         return 1.0
     fitting = fit_exponent(np.array([largest]), mantissa_max)
-    return float(np.ldexp(largest, -fitting)) / mantissa_max
+    return mantissa_max / float(np.ldexp(largest, -fitting))

@@ -32,6 +32,7 @@ from pvae_neuro.exporters.lowerings.rectifiers import (
     forward_connections,
     hidden_names,
     hidden_populations,
+    names_of,
     real_stages,
 )
 from pvae_neuro.exporters.remedies import refused
@@ -165,7 +166,7 @@ def _structure(model: SavedModel, stages: Sequence[Stage], latents: Population) 
     pixels = Population(INPUT, model.config.pixels, (Variable("x", zero),))
     connections = forward_connections(stages, (INPUT, "x"), LATENTS, name="encoding")
     fire = Activation(LATENTS, "fire")
-    encode = Activation(LATENTS, "encode", (connections[-1].name,))
+    encode = Activation(LATENTS, "encode", names_of(connections, LATENTS))
     return {
         "encodings": (Encoding(INPUT, "x"),),
         "populations": (pixels, *hidden_populations(stages, gated=False), latents),

@@ -15,6 +15,7 @@ from pvae_neuro.network import Connection, Convolution, Dense, TransposedConvolu
 from pvae_neuro.saved.model_file import SavedModel
 
 Shape = tuple[int, ...]
+Reals = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +34,15 @@ class Layer:
         One for each neuron.
     geometry : dict
         What else connections of the kind have: ``source_shape``, ``stride`` and the like.
+    gain : float64 [targets] or [1]
+        What the rectifiers at its end multiply by, above 0, forward and back.
     """
 
     kind: type[Connection]
-    weight: NDArray[np.float64]
-    bias: NDArray[np.float64]
+    weight: Reals
+    bias: Reals
     geometry: dict[str, Any] = field(default_factory=dict)
+    gain: Reals = field(default_factory=lambda: np.ones(1))
 
     def connect(
         self,
@@ -78,13 +82,14 @@ class Layer:
         """One value for each source neuron, from one for each column."""
         return np.repeat(values, self.shape[1] // len(values))
 
-    def scaled(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Weights times ``2**(row + column)``."""
-        sides = [rows[:, None], columns[None, :]]
-        exponents = sides[0] + sides[1] if self.row_axis == 0 else sides[1].T + sides[0].T
-        return np.ldexp(self.weight, exponents[(...,) + (None,) * (self.weight.ndim - 2)])
+    def scaled(self, rows: Reals, columns: Reals) -> Reals:
+        """Weights times the factor of their row and the factor of their column."""
+        factors = rows[:, None] * columns[None, :]
+        factors = factors if self.row_axis == 0 else factors.T
+        scaled: Reals = self.weight * factors[(...,) + (None,) * (self.weight.ndim - 2)]
+        return scaled
 
-    def largest(self, axis: int, weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    def largest(self, axis: int, weight: Reals) -> Reals:
         """Largest magnitude of each row (axis 0) or column (axis 1) of weights of this layer."""
         kept = self.row_axis if axis == 0 else 1 - self.row_axis
         return np.abs(np.moveaxis(weight, kept, 0)).reshape(weight.shape[kept], -1).max(axis=1)
@@ -157,9 +162,7 @@ def _misfit(model: SavedModel, fact: str) -> ModelFileError:
     return ModelFileError(f"model of the family {model.config.family!r}: {fact}; save it again")
 
 
-def array(
-    model: SavedModel, name: str, axes: int, length: int | None = None
-) -> NDArray[np.float64]:
+def array(model: SavedModel, name: str, axes: int, length: int | None = None) -> Reals:
     """Array of a saved model in float64.
 
     Raises
@@ -175,7 +178,7 @@ def array(
     return held.astype(np.float64)
 
 
-def _bias(model: SavedModel, name: str, rows: int) -> NDArray[np.float64]:
+def _bias(model: SavedModel, name: str, rows: int) -> Reals:
     """Bias of a layer; 0 where it has none."""
     if f"{name}.bias" not in model.arrays:
         return np.zeros(rows)

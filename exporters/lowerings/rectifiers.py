@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -39,19 +40,22 @@ class Stage:
     Attributes
     ----------
     layer : Layer
-    weight : array
-        In the axes of the layer's kind.
+    weights : tuple of array
+        In the axes of the layer's kind; each is a connection of its own, and they add up.
     bias : array [targets]
         In the unit of the sum.
+    gain : array [targets] or [1]
+        Factor of what a rectifier sends, forward and back.
     shift, high : array [targets] or [1]
-        From the unit of the sum to that of the graded spike; the largest one.
+        From the unit of the product to that of the graded spike; the largest one.
     back_shift, most : array [targets] or [1]
         The same of what goes back.
     """
 
     layer: Layer
-    weight: Numbers
+    weights: tuple[Numbers, ...]
     bias: Numbers
+    gain: Numbers
     shift: Numbers
     high: Numbers
     back_shift: Numbers
@@ -65,9 +69,10 @@ def hidden_names(layers: Sequence[Layer]) -> tuple[str, ...]:
 
 def real_stages(layers: Sequence[Layer]) -> tuple[Stage, ...]:
     """Stages in real numbers: nothing is shifted or limited."""
-    none, infinite = shared(0.0), shared(float("inf"))
+    none, same, infinite = shared(0.0), shared(1.0), shared(float("inf"))
     return tuple(
-        Stage(layer, layer.weight, layer.bias, none, infinite, none, infinite) for layer in layers
+        Stage(layer, (layer.weight,), layer.bias, same, none, infinite, none, infinite)
+        for layer in layers
     )
 
 
@@ -83,6 +88,7 @@ def _rectifiers(name: str, stage: Stage, gated: bool) -> Population:
     zero = np.zeros(1, stage.bias.dtype)
     forward = (
         Constant("bias", stage.bias),
+        Constant("gain", stage.gain),
         Constant("shift", stage.shift),
         Constant("high", stage.high),
     )
@@ -117,19 +123,20 @@ def forward_connections(
     target : str
         Population that the last layer ends at.
     name, exponent, received_as
-        Of the last connection.
+        Of the last connection; others that add up to it have names of their own.
     """
     names = hidden_names([stage.layer for stage in stages])
     sent = [source, *((each, "a") for each in names)]
-    found = [
-        stage.layer.connect(f"to_{target}", *start, target, weight=stage.weight)
-        for stage, start, target in zip(stages, sent, names, strict=False)
-    ]
-    last = stages[-1].layer.connect(
-        name, *sent[-1], target,
-        weight=stages[-1].weight, exponent=exponent, received_as=received_as,
+    ends = [(f"to_{each}", each, 0, "received") for each in names]
+    ends.append((name, target, exponent, received_as))
+    return tuple(
+        stage.layer.connect(
+            _part(called, number), *start, end,
+            weight=weight, exponent=power, received_as=received,
+        )
+        for stage, start, (called, end, power, received) in zip(stages, sent, ends, strict=True)
+        for number, weight in enumerate(stage.weights)
     )  # fmt: skip
-    return (*found, last)
 
 
 def back_connections(
@@ -145,21 +152,42 @@ def back_connections(
     exponent, name
         Of the connection that ends where the way forward began.
     """
-    sent, found = source, list[Connection]()
-    for connection in reversed(forward[1:]):
-        ends = f"back_to_{connection.source}", *sent, connection.source
-        found.append(transpose_of(connection, *ends, received_as="back"))
-        sent = connection.source, "d"
-    first = forward[0]
-    last = transpose_of(first, name, *sent, first.source, exponent=exponent, received_as=name)
-    return (*found, last)
+    found, sent = list[Connection](), source
+    for end, group in groupby(reversed(forward), key=lambda each: each.source):
+        inner = end != forward[0].source
+        called, received, power = (f"back_to_{end}", "back", 0) if inner else (name, name, exponent)
+        found += (
+            transpose_of(
+                each, _part(called, number), *sent, end, exponent=power, received_as=received
+            )
+            for number, each in enumerate(reversed(list(group)))
+        )
+        sent = end, "d"
+    return tuple(found)
 
 
 def forward_activations(forward: Sequence[Connection]) -> tuple[Activation, ...]:
     """Activations of the rectifiers, from the first on."""
-    return tuple(Activation(c.target, "rectify", (c.name,)) for c in forward[:-1])
+    return _activations(forward, "rectify")
 
 
 def back_activations(back: Sequence[Connection]) -> tuple[Activation, ...]:
     """Activations of the gates, from the last on."""
-    return tuple(Activation(c.target, "through_gate", (c.name,)) for c in back[:-1])
+    return _activations(back, "through_gate")
+
+
+def names_of(connections: Sequence[Connection], target: str) -> tuple[str, ...]:
+    """Names of those that end at a population."""
+    return tuple(each.name for each in connections if each.target == target)
+
+
+def _activations(connections: Sequence[Connection], program: str) -> tuple[Activation, ...]:
+    targets = dict.fromkeys(each.target for each in connections)
+    return tuple(
+        Activation(target, program, names_of(connections, target)) for target in list(targets)[:-1]
+    )
+
+
+def _part(name: str, number: int) -> str:
+    """Name of one of the connections that add up: the first has the name itself."""
+    return f"{name}_{number + 1}" if number else name

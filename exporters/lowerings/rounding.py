@@ -2,7 +2,8 @@
 
 **Mantissas.** Rows and columns of a weight array are scaled by powers of two of their own so that
 each fills the mantissas, and no mantissa saturates. The neurons undo these scales by their shifts,
-which are constants of each neuron (docs/decisions.md).
+which are constants of each neuron. Where rows have a few weights that are far larger than the
+others, two connections add up, which is one bit more (docs/decisions.md).
 
 **Units.** A graded spike has the finest unit in which the largest one of calibration, with a
 quarter of head room, lies within its limit. The limit is the largest at which no sum of the next
@@ -12,7 +13,7 @@ layer can leave 24 bits, whatever is sent, or what the width that is asked for h
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,8 +29,13 @@ from pvae_neuro.network.operations import LARGEST_SHIFT
 from pvae_neuro.network.population import WORD_MAX
 
 HEADROOM = 1.25
+# Gains lie in (1/4, 1].
+GAIN_BITS = 15
 # Rows and columns of weights that are smaller than others by more bits are as coarse as that.
 SPREAD = 12
+# Root mean square of a row over its largest weight, below which mantissas of one connection are
+# mostly small.
+HEAVY = 1 / 16
 # A rounded shift adds half a unit of its result first; the proof shows that it fits.
 ROOM = WORD_MAX - (1 << 14)
 Reals = NDArray[np.float64]
@@ -58,6 +64,17 @@ class Rounded:
     columns: Ints
     unit: int
     bound: Reals
+
+    @property
+    def mantissas(self) -> Reals:
+        """Mantissas of all connections of the layer together, in the axes of its kind."""
+        return np.sum([weight.astype(np.float64) for weight in self.stage.weights], axis=0)
+
+    @property
+    def live(self) -> NDArray[np.bool_]:
+        """Whether any mantissa of a neuron's row is other than 0: bool [targets]."""
+        layer = self.stage.layer
+        return layer.rows(layer.largest(0, self.mantissas)) > 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,28 +143,32 @@ def round_forward(
     """
     apart = [0.0] * (len(layers) - 1) + [beside]
     found = [_first(layers[0], source, scales, apart[0], same=same and len(layers) == 1)]
-    choices = list[Choice]()
+    choices = [*_parts_choice(layers[0], found[0])]
     for number, name in enumerate(hidden_names(layers), start=1):
         now, limit = _next(
             found[-1], layers[number], f"{name}.a", scales, largest[f"{name}.a"], apart[number],
             same=same and number == len(layers) - 1,
         )  # fmt: skip
         before = found[-1]
-        shift = before.unit + before.rows - (now.unit - now.columns)
+        shift = GAIN_BITS + before.unit + before.rows - (now.unit - now.columns)
         stage = replace(before.stage, shift=_shifts(shift), high=shared(limit))
         found[-1] = replace(before, stage=stage)
         found.append(now)
         choices += _choices(f"{name}.a", limit, now.unit, now.columns)
+        choices += _parts_choice(layers[number], now)
     return tuple(found), tuple(choices)
 
 
 def _first(layer: Layer, source: Source, scales: Scales, beside: float, *, same: bool) -> Rounded:
     columns = np.zeros(layer.shape[1], np.int64)
     sent = max(-source.low, source.high) * 2.0**-source.unit
-    rows = _rows(layer, columns, sent, scales, same=same)
+    parts = _parts(layer, columns)
+    rows = _rows(layer, columns, sent, parts * scales.mantissa_max, same=same)
     # What arrives cannot be made coarser, so rows are, until their sums fit.
     while True:
-        now = _rounded(layer, rows, columns, source.unit, source.low, source.high, beside)
+        now = _rounded(
+            layer, rows, columns, parts, scales, source.unit, (source.low, source.high), beside
+        )
         over = layer.row_maxima(now.bound) > ROOM
         if not over.any():
             return now
@@ -166,7 +187,9 @@ def _next(
 ) -> tuple[Rounded, int]:
     columns = layer.columns(_filling(layer.largest(1, layer.weight), scales.mantissa_max))
     reached = np.ldexp(reach, -columns)
-    rows = _rows(layer, columns, HEADROOM * float(reached.max()), scales, same=same)
+    parts = _parts(layer, columns)
+    sent_most = HEADROOM * float(reached.max())
+    rows = _rows(layer, columns, sent_most, parts * scales.mantissa_max, same=same)
     sums = _reach(_connection(layer, _mantissas(layer, rows, columns)), 0, 1)
     apart = np.ldexp(np.abs(layer.bias) + beside, rows)
     worst = np.ldexp(before.bound, -before.unit - before.rows - columns)
@@ -177,7 +200,8 @@ def _next(
 
     finest = int((before.unit + before.rows + columns).max())
     unit = _finest(sent, finest, limit, float(reached.max()), float(worst.max()))
-    return _rounded(layer, rows, columns, unit, 0, limit(unit), beside), limit(unit)
+    ends = 0, limit(unit)
+    return _rounded(layer, rows, columns, parts, scales, unit, ends, beside), ends[1]
 
 
 def round_back(
@@ -212,7 +236,7 @@ def round_back(
         if position is None:
             error = unit - now.rows, limit
         else:
-            shift = _shifts(position - (unit - now.rows))
+            shift = _shifts(GAIN_BITS + position - (unit - now.rows))
             stages[place] = replace(stages[place], back_shift=shift, most=shared(limit))
         position = unit + now.columns
         worst = np.ldexp(sums * limit, -position)
@@ -235,12 +259,11 @@ def _back(
 
     ``frac_bits`` is the fixed-point position to which the sums are shifted, if they are.
     """
-    connection = _connection(now.stage.layer, now.stage.weight)
+    weight = _mantissas(now.stage.layer, now.rows, now.columns)
+    connection = _connection(now.stage.layer, weight)
     sums = _reach(transpose_of(connection, "back", "target", "x", "source"), -1, 1)
-    weight = now.stage.weight.astype(np.float64)
     # What no mantissa brings anywhere may saturate.
-    live = now.stage.layer.rows(now.stage.layer.largest(0, weight)) > 0
-    reached, worst = np.ldexp(reach, -now.rows) * live, np.ldexp(worst, -now.rows)
+    reached, worst = np.ldexp(reach, -now.rows) * now.live, np.ldexp(worst, -now.rows)
 
     def limit(unit: int) -> int:
         left = 0 if frac_bits is None else max(0, frac_bits - unit)
@@ -250,12 +273,26 @@ def _back(
     return unit, limit(unit), sums
 
 
-def _rows(layer: Layer, columns: Ints, sent: float, scales: Scales, *, same: bool) -> Ints:
+def _rows(layer: Layer, columns: Ints, sent: float, largest: int, *, same: bool) -> Ints:
     """Powers of two of the rows; a bias counts as one more weight, of the largest graded spike."""
     scaled = _scaled(layer, np.zeros(layer.shape[0], np.int64), columns)
     bias = layer.row_maxima(np.abs(layer.bias)) / (sent or 1.0)
-    rows = _filling(np.maximum(layer.largest(0, scaled), bias), scales.mantissa_max)
+    rows = _filling(np.maximum(layer.largest(0, scaled), bias), largest)
     return layer.rows(np.full_like(rows, rows.min()) if same else rows)
+
+
+def _parts(layer: Layer, columns: Ints) -> int:
+    """How many connections a layer has."""
+    return 1 if _evenness(layer, columns) >= HEAVY else 2
+
+
+def _evenness(layer: Layer, columns: Ints) -> float:
+    """Root mean square of a row over its largest weight: the median of all rows."""
+    scaled = _scaled(layer, np.zeros(layer.shape[0], np.int64), columns)
+    largest = layer.largest(0, scaled)
+    squares = np.square(np.moveaxis(scaled, layer.row_axis, 0)).reshape(len(largest), -1)
+    even = np.sqrt(squares.mean(axis=1))[largest > 0.0] / largest[largest > 0.0]
+    return float(np.median(even)) if len(even) else 1.0
 
 
 def _filling(largest: Reals, mantissa_max: int) -> Ints:
@@ -269,29 +306,41 @@ def _filling(largest: Reals, mantissa_max: int) -> Ints:
 
 
 def _rounded(
-    layer: Layer, rows: Ints, columns: Ints, unit: int, low: int, high: int, beside: float
+    layer: Layer,
+    rows: Ints,
+    columns: Ints,
+    parts: int,
+    scales: Scales,
+    unit: int,
+    ends: tuple[int, int],
+    beside: float,
 ) -> Rounded:
-    weight = _mantissas(layer, rows, columns)
+    whole = _mantissas(layer, rows, columns)
+    first = np.clip(whole, -scales.mantissa_max, scales.mantissa_max)
+    weights = tuple(part.astype(np.int8) for part in (first, whole - first)[:parts])
     bias = np.rint(np.ldexp(layer.bias, unit + rows))
     apart = np.abs(bias) + np.ldexp(beside, unit + rows)
-    bound = _reach(_connection(layer, weight), low, high) + apart
+    bound = _reach(_connection(layer, whole), *ends) + apart
     none = shared(0)
     held = np.clip(bias, -WORD_MAX, WORD_MAX).astype(np.int32)
-    return Rounded(Stage(layer, weight, held, none, none, none, none), rows, columns, unit, bound)
+    gain = np.rint(np.ldexp(layer.gain, GAIN_BITS)).astype(np.int32)
+    stage = Stage(layer, weights, held, gain, none, none, none, none)
+    return Rounded(stage, rows, columns, unit, bound)
 
 
-def _mantissas(layer: Layer, rows: Ints, columns: Ints) -> NDArray[np.int8]:
-    return np.rint(_scaled(layer, rows, columns)).astype(np.int8)
+def _mantissas(layer: Layer, rows: Ints, columns: Ints) -> NDArray[np.int16]:
+    """Mantissas of all connections of a layer together."""
+    return np.rint(_scaled(layer, rows, columns)).astype(np.int16)
 
 
 def _scaled(layer: Layer, rows: Ints, columns: Ints) -> Reals:
     """Weights times ``2**(row + column)``, from one power for each neuron."""
     of_row = rows.reshape(layer.weight.shape[layer.row_axis], -1)[:, 0]
     of_column = columns.reshape(layer.weight.shape[1 - layer.row_axis], -1)[:, 0]
-    return layer.scaled(of_row, of_column)
+    return layer.scaled(np.ldexp(1.0, of_row), np.ldexp(1.0, of_column))
 
 
-def _connection(layer: Layer, weight: NDArray[np.int8]) -> Connection:
+def _connection(layer: Layer, weight: NDArray[np.int16]) -> Connection:
     return layer.connect("layer", "source", "x", "target", weight=weight)
 
 
@@ -316,8 +365,19 @@ def _finest(
 
 
 def _shifts(shift: Ints) -> NDArray[np.int32]:
-    """Shifts as constants; beyond the widest, nothing is left of a word anyway."""
+    """Shifts as constants; the widest leaves nothing of a product but its largest bits."""
     return np.clip(shift, -LARGEST_SHIFT, LARGEST_SHIFT).astype(np.int32)
+
+
+def _parts_choice(layer: Layer, now: Rounded) -> Iterator[Choice]:
+    if len(now.stage.weights) > 1:
+        yield Choice(
+            f"connections of {'x'.join(map(str, layer.weight.shape))} weights",
+            len(now.stage.weights),
+            f"they add up: the root mean square of a row is {_evenness(layer, now.columns):.2g} of "
+            f"its largest weight, below {HEAVY:.2g}, and one connection would leave most mantissas "
+            f"small",
+        )
 
 
 def _choices(sent: str, limit: int, unit: int, spread: Ints) -> tuple[Choice, ...]:

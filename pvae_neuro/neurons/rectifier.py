@@ -1,7 +1,8 @@
 """Rectifiers: a layer of a network, forward, and backward through the same neurons.
 
 Forward ``a = max(0, received + bias)``; backward ``d = back`` where the sum was above 0, else 0:
-the derivative of the rectifier. Shifts between hops are constants of each neuron, and round.
+the derivative of the rectifier. Each neuron scales what it sends, either way, by a gain and by
+shifts of its own, so that its weights fill their mantissas; shifts round.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ def rectify_and_gate(n: Neuron) -> None:
 
 
 def _rectified(n: Neuron, total: Value) -> Value:
-    return n.clip(n.shr(total, n.shift), 0, n.high)
+    return n.clip(n.mul(total, n.gain, n.shift), 0, n.high)
 
 
 def through_gate(n: Neuron) -> None:
     """Send back what comes back, where the gate is open."""
-    n.d = n.clip(n.select(n.gate, n.shr(n.back, n.back_shift), 0), n.low, n.most)
+    scaled = n.mul(n.back, n.gain, n.back_shift)
+    n.d = n.clip(n.select(n.gate, scaled, 0), n.low, n.most)
 
 
 RECTIFY = trace(rectify)
