@@ -83,7 +83,7 @@ def test_both_circuits_of_a_model_differ_by_rounding_alone():
 def test_the_circuit_of_a_model_is_the_one_that_follows_its_formulas():
     assert float_circuit_of(random_model()).name == "predictive"
     assert float_circuit_of(with_config(random_model(), inner_updates=2)) is None
-    assert float_circuit_of(with_config(random_model(), family="ipvae-mlp")) is None
+    assert float_circuit_of(with_config(random_model(), family="igvae")) is None
 
 
 def test_computes_in_its_own_type():
