@@ -109,7 +109,8 @@ def quantize(
     ------
     InputError
         If an option or the calibration inputs are out of range, the inputs are all alike or hardly
-        anything fires on them, or ``max_count`` is given and nothing is counted.
+        anything fires on them, ``max_count`` is given and nothing is counted, or ``message_loss``
+        is given and there are no graded spikes, or fewer than two inputs.
     ModelFileError
         If the circuit does not take the model, or its numbers are beyond use.
     CertificateError, NetworkError
@@ -138,7 +139,9 @@ def quantize(
 
     # They have passed the check of calibration.
     images = circuit.input.check(inputs)[:MAX_CALIBRATION_IMAGES]
-    return lower(*narrowest_widths(lower, lowering.hops(model), images, config.message_loss))
+    sent = lowering.hops(model)
+    _check_widths(circuit, sent, len(images))
+    return lower(*narrowest_widths(lower, sent, images, config.message_loss))
 
 
 def _check_counts(config: QuantizeConfig, circuit: FloatCircuit) -> None:
@@ -146,6 +149,19 @@ def _check_counts(config: QuantizeConfig, circuit: FloatCircuit) -> None:
         raise InputError(
             f"max_count: the circuit {circuit.name!r} draws no counts, so none is the largest; "
             f"leave it out"
+        )
+
+
+def _check_widths(circuit: FloatCircuit, sent: tuple[str, ...], images: int) -> None:
+    if not sent:
+        raise InputError(
+            f"message_loss: the circuit {circuit.name!r} sends no graded spikes whose width could "
+            f"be chosen; leave it out"
+        )
+    if images < 2:
+        raise InputError(
+            "message_loss: expected at least 2 calibration inputs to take a standard error of, "
+            "got 1; give some tens"
         )
 
 

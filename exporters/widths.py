@@ -45,7 +45,7 @@ def narrowest_widths(
     sent : sequence of str
         Graded spikes.
     images : float [B, M]
-        Calibration inputs.
+        Calibration inputs, at least two.
     percent : float
         Most that the mean squared error may rise, in percent, plus one standard error.
 
@@ -63,7 +63,8 @@ def narrowest_widths(
         for bits in range(WIDEST, NARROWEST - 1, -1):
             above, error = percent_above(_errors(lower({**found, name: bits}), images), widest)
             measured = f"{above:+.2f} ± {error:.2f} %"
-            if above + error > percent:
+            # Not-a-number is within nothing.
+            if not above + error <= percent:
                 refused = f"{bits} bits: {measured}"
                 break
             found[name], loss = bits, measured

@@ -148,6 +148,10 @@ def test_narrow_messages_by_the_loss_of_the_network():
     assert "rises by at most 2 %" in choice.why and "not tried" not in choice.why
     with pytest.raises(InputError, match="message_loss: expected percent above 0"):
         QuantizeConfig(message_loss=0.0)
+    with pytest.raises(InputError, match="expected at least 2 calibration inputs"):
+        quantize(MODEL, IMAGES[:1], config)
+    with pytest.raises(InputError, match="'lateral' sends no graded spikes"):
+        quantize(MODEL, IMAGES[:16], QuantizeConfig("lateral", message_loss=2.0))
 
 
 def test_export_takes_the_familys_first_circuit(tmp_path, capsys):

@@ -118,6 +118,9 @@ def test_all_of_it_is_the_integers_against_float():
     # Engines compare with encoded pixels, of 12 bits: their squared error of half a unit is less.
     assert found.losses[-1].mse_percent == pytest.approx(percent, abs=0.05)
     assert [each.variable for each in found.saturations] == ["latents.u", "errors.m"]
+    # Nine states of 24 images; those of the float circuit are not among them.
+    assert [each.values for each in found.saturations] == [9 * 24 * 24, 9 * 24 * 30]
+    assert found.saturations == loss_by_hop(network, IMAGES, steps=8, seed=4).saturations
 
 
 def test_bad_arguments():
@@ -144,6 +147,8 @@ def test_command(tmp_path, capsys):
     assert "the loss of weights and constants is left out" in out
     for wrong, said in (
         (("inspect", path, "-n", 8), "--samples: nothing is run"),
+        (("inspect", path, "--steps", 32), "--steps: nothing is run"),
+        (("inspect", path, "--seed", 0), "--seed: nothing is run"),
         (("inspect", model, "--loss-by-hop"), "--loss-by-hop: expected an export"),
         (("inspect", path, "--loss-by-hop"), "--input: expected inputs"),
         ((*asked[:-1], 0), "steps: expected"),

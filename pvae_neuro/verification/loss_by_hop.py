@@ -191,7 +191,6 @@ class _Runs:
         progress: Advance,
     ) -> None:
         self.network, self.images, self.steps, self.progress = network, images, steps, progress
-        self.count: SaturationCount | None = None
         places = range(len(images))
         self.words = {
             p.name: population_noise(p, seed, range(steps + 1), places) for p in network.drawing
@@ -202,8 +201,8 @@ class _Runs:
     ) -> NDArray[np.float64]:
         """Mean squared error of each image, with these programs rounded: float64 [B]."""
         states = run_partly_rounded(self.network, self.images, self.words, self.steps, parts)
-        self.count = count
-        return self._errors(states, partial(reconstructed, self.network))
+        counted = states if count is None else _counted(states, count)
+        return self._errors(counted, partial(reconstructed, self.network))
 
     def by_float(self, circuit: FloatCircuit) -> NDArray[np.float64]:
         """Mean squared error of each image in the float circuit: float64 [B]."""
@@ -218,8 +217,15 @@ class _Runs:
 
     def _told(self, states: Iterator[dict[str, NDArray[Any]]]) -> Iterator[dict[str, NDArray[Any]]]:
         for step, state in enumerate(states):
-            if self.count is not None:
-                self.count.add({n: state[n].astype(np.int32) for n in self.count.variables})
             if step:
                 self.progress(len(self.images))
             yield state
+
+
+def _counted(
+    states: Iterator[dict[str, NDArray[Any]]], count: SaturationCount
+) -> Iterator[dict[str, NDArray[Any]]]:
+    """Count the values of integers that are at their limits."""
+    for state in states:
+        count.add({name: state[name].astype(np.int32) for name in count.variables})
+        yield state
