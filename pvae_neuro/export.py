@@ -143,8 +143,8 @@ def export_model(
     QualityError
         If the network is too far from the float model, explains nothing, or is unstable.
     InputError
-        If an option or the calibration inputs are out of range, the inputs are all alike, or the
-        file cannot be written.
+        If an option or the calibration inputs are out of range, the inputs are all alike or hardly
+        anything fires on them, or the file cannot be written.
     """
     path = user_path(path)
     check_target(path)
@@ -183,7 +183,7 @@ def export_model(
             report,
             found,
             (
-                *_calibration_warnings(network, images),
+                *_calibration_warnings(network, images[:MAX_CALIBRATION_IMAGES]),
                 *(f"held-out calibration inputs: {line}" for line in remarks(saturations)),
                 *report.warnings,
             ),

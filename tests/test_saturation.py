@@ -60,12 +60,20 @@ class Rules:
         n.a = n.select(n.x > 0, n.max(n.min(n.x, n.high), n.low), 0)
 
     @staticmethod
+    def masked(n):
+        n.a = n.min(n.x, n.high) * ((n.x > n.low) * (n.high >= n.low))
+
+    @staticmethod
     def inside(n):
         n.a = n.x + n.clip(n.x, n.low, n.high)
 
     @staticmethod
     def binary(n):
         n.a = n.min(n.x, n.x >= n.high)
+
+    @staticmethod
+    def scaled(n):
+        n.a = n.min(n.x, n.high) * n.high
 
     @staticmethod
     def drawn(n):
@@ -94,7 +102,13 @@ def limits(rule):
 
 
 @pytest.mark.parametrize(
-    ("rule", "has_low"), [(Rules.rectified, False), (Rules.signed, True), (Rules.gated, True)]
+    ("rule", "has_low"),
+    [
+        (Rules.rectified, False),
+        (Rules.signed, True),
+        (Rules.gated, True),
+        (Rules.masked, False),
+    ],
 )
 def test_limits_are_found_where_values_are_cut_off_as_they_are_stored(rule, has_low):
     (limit,) = limits(rule)
@@ -105,8 +119,8 @@ def test_limits_are_found_where_values_are_cut_off_as_they_are_stored(rule, has_
     assert limit.reached(values.astype(np.int32)) == limit.reached(values)
 
 
-@pytest.mark.parametrize("rule", [Rules.inside, Rules.binary])
-def test_a_clip_within_a_sum_and_a_bit_are_no_limits(rule):
+@pytest.mark.parametrize("rule", [Rules.inside, Rules.binary, Rules.scaled])
+def test_a_clip_within_a_sum_or_a_product_and_a_bit_are_no_limits(rule):
     assert limits(rule) == ()
 
 
@@ -194,3 +208,5 @@ def test_export_checks_ranges_on_images_beyond_those_of_calibration(tmp_path):
     images[:64] *= 0.05
     dim = export_model(model, tmp_path / "m.onnx", images, accept=True)
     assert any(line.startswith("held-out calibration inputs: errors.m") for line in dim.warnings)
+    # Those that set the scales are told of, however bright the others are.
+    assert any("calibration inputs reach 0.0" in line for line in dim.warnings)

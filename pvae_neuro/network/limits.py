@@ -109,7 +109,11 @@ def _widest(ends: list[NDArray[np.int64]]) -> NDArray[np.int64]:
 
 
 def _ends(population: Population, program: Program, value: str) -> Ends:
-    """Constants that cut a stored value off, looked for through ``min``, ``max`` and ``select``."""
+    """Constants that cut a stored value off.
+
+    Looked for through ``min``, ``max``, ``select``, and products with a bit, which keep a value or
+    make it 0 as ``select`` does.
+    """
     made: dict[str, Instruction] = {i.result: i for i in program.instructions}
     constants = {c.name for c in population.constants}
     lower, upper, left = list[str](), list[str](), [value]
@@ -124,4 +128,17 @@ def _ends(population: Population, program: Program, value: str) -> Ends:
             ends = upper if instruction.operation == "min" else lower
             ends += [a for a in arguments if a in constants]
             left += [a for a in arguments if a not in constants]
+        elif instruction.operation == "mul" and arguments[2] == "0":
+            a, b, _ = arguments
+            left += [kept for kept, by in ((a, b), (b, a)) if _is_bit(made, by)]
     return tuple(lower), tuple(upper)
+
+
+def _is_bit(made: dict[str, Instruction], value: str) -> bool:
+    """Whether a result is 0 or 1: a comparison, or a product of such."""
+    instruction = made.get(value)
+    if instruction is None or instruction.operation not in ("ge", "mul"):
+        return False
+    first, second, *shift = instruction.arguments
+    whole = shift == ["0"] and _is_bit(made, first) and _is_bit(made, second)
+    return instruction.operation == "ge" or whole
