@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from pvae_neuro.data import load_images
-from pvae_neuro.models.registry import build_model
+from pvae_neuro.models.registry import build_model, model_from_saved
+from pvae_neuro.saved.activity import KEY
 from pvae_neuro.saved.model_file import SavedModel, load_model, save_model
+from pvae_neuro.training.firing import IMAGES, firing
 from pvae_neuro.training.train import TrainOptions, checkpoint_path, recipe, train
 from pvae_neuro.zoo import load_pretrained
 
@@ -96,6 +99,14 @@ def linear_start(name: str, settings: dict[str, Any]) -> SavedModel | None:
     return model.to_saved()
 
 
+def changed(saved: SavedModel, settings: dict[str, Any], pixels: np.ndarray) -> SavedModel:
+    """A trained model of other settings, with its activity on the training digits."""
+    model = replace(saved, config=saved.config.model_copy(update=settings))
+    activity = firing(model_from_saved(model), torch.from_numpy(pixels[:IMAGES]))
+    training = {**model.config.training, KEY: activity}
+    return replace(model, config=model.config.model_copy(update={"training": training}))
+
+
 def main() -> None:
     """Train one model."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -120,8 +131,7 @@ def main() -> None:
         config = recipe(settings["model"], **{k: v for k, v in settings.items() if k != "model"})
         saved = train(images, config, path, run)
         if last and options.name in AFTERWARDS:
-            changed = saved.config.model_copy(update=AFTERWARDS[options.name])
-            save_model(replace(saved, config=changed), path)
+            save_model(changed(saved, AFTERWARDS[options.name], images.pixels), path)
     print(f"{options.name}: {(time.process_time() - began) / 60:.1f} CPU minutes")
 
 

@@ -15,17 +15,20 @@ from pytorch_words import pytorch_states  # noqa: E402
 
 from pvae_neuro.artifact import load_artifact, program_hash, save_artifact  # noqa: E402
 from pvae_neuro.errors import InputError, ModelFileError  # noqa: E402
+from pvae_neuro.exporters.calibrate import calibrate  # noqa: E402
 from pvae_neuro.exporters.certify import certify  # noqa: E402
 from pvae_neuro.exporters.lowerings import LOWERINGS, lowering_of, topologies  # noqa: E402
 from pvae_neuro.exporters.quantize import QuantizeConfig, quantize  # noqa: E402
 from pvae_neuro.models.registry import model_names  # noqa: E402
 from pvae_neuro.saved import shipped  # noqa: E402
+from pvae_neuro.saved.activity import trained_share  # noqa: E402
 from pvae_neuro.saved.model_file import load_model, save_model  # noqa: E402
 from pvae_neuro.saved.shipped import SHIPPED, shipped_figures, shipped_name  # noqa: E402
 from pvae_neuro.sim.engine import get_engine  # noqa: E402
 from pvae_neuro.sim.noise import population_noise  # noqa: E402
 from pvae_neuro.utils.digest import file_sha256  # noqa: E402
 from pvae_neuro.verification.integers import compare  # noqa: E402
+from pvae_neuro.zoo import sample_digits  # noqa: E402
 
 FAMILIES = list(dict.fromkeys(family for lowering in LOWERINGS for family in lowering.families))
 CIRCUITS = [(family, name) for family in FAMILIES for name in topologies(family)]
@@ -150,6 +153,14 @@ def test_a_shipped_model_is_what_was_measured(name):
     figures = shipped_figures()[name]
     assert figures["sha256"] == file_sha256(shipped.FOLDER / SHIPPED[name].file)
     assert 0 < figures["mse"] < 10 and 0 < figures["zeros"] < 1
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_model_tells_what_fired_in_training(name):
+    """So that calibration inputs are compared with it; the shipped digits fire as much."""
+    model, (digits, _) = load_model(name), sample_digits()
+    found = calibrate(lowering_of(None, model.config.family).circuit(model), digits[:16])
+    assert trained_share(model.config) == pytest.approx(found.active, rel=0.3)
 
 
 def test_shipped_models_are_few_bytes():
