@@ -17,6 +17,9 @@ from pvae_neuro.network.population import WORD_MAX
 
 SATURATED_FRACTION = 1 / 2000
 LEAST_FRAC_BITS, MOST_FRAC_BITS = 4, 16
+FACTOR_BITS = 16
+# A rounded shift adds half a unit of its result first; the proof shows that it fits.
+LARGEST_SUM = WORD_MAX - (1 << 14)
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,28 @@ def mantissas(
 def saturated(values: NDArray[np.float64], exponent: int, mantissa_max: int) -> int:
     """How many mantissas saturate."""
     return int((np.abs(mantissas(values, exponent)) > mantissa_max).sum())
+
+
+def few_saturated(values: NDArray[np.float64], exponent: int, scales: Scales) -> str:
+    """Why an exponent of :func:`best_exponent` was chosen, with the mantissas that it costs."""
+    count = saturated(values, exponent, scales.mantissa_max)
+    return f"finest unit of {scales.weight_bits} bits with few saturated; {count} saturate"
+
+
+def fixed_point(value: float, what: str) -> tuple[int, int]:
+    """Mantissa and right shift of a factor that is not negative: ``mantissa / 2**shift``.
+
+    The shift is the largest that keeps the mantissa within ``FACTOR_BITS`` bits.
+
+    Raises
+    ------
+    CertificateError
+        If no shift of a word does; names ``what`` it is.
+    """
+    held = np.array([value])
+    shift = min(LARGEST_SHIFT, -fit_exponent(held, (1 << (FACTOR_BITS - 1)) - 1))
+    check_exponent(shift, what)
+    return int(mantissas(held, -shift)[0]), shift
 
 
 def words(

@@ -232,7 +232,7 @@ def test_what_has_no_circuit_is_refused() -> None:
     ) as error:
         pn.quantize(soft, pictures(model, 4))
     assert error.value.remedy == "hard_clamp" and float_circuit_of(soft) is None
-    mlp = model.config.model_copy(update={"architecture": {"decoder": "mlp"}})
+    mlp = soft.config.model_copy(update={"architecture": {"decoder": "mlp"}})
     with pytest.raises(ModelFileError, match=r"expected a linear decoder.*got 'mlp'") as error:
         pn.quantize(replace(model, config=mlp), pictures(model, 4))
     assert error.value.remedy is None

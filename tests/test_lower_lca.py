@@ -7,6 +7,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from pytorch_words import pytorch_states
 
 import pvae_neuro as pn
 from pvae_neuro.errors import InputError, ModelFileError
@@ -19,7 +20,6 @@ from pvae_neuro.network import Constant, IntegerNetwork, trace
 from pvae_neuro.network.population import WORD_MAX
 from pvae_neuro.saved.lca import stable_step
 from pvae_neuro.saved.model_file import ModelConfig, SavedModel
-from tests.pytorch_words import pytorch_states
 
 SIDES, LATENTS, STEPS = (6, 5), 24, 32
 TOPOLOGIES = ("predictive", "lateral")

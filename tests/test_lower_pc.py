@@ -143,10 +143,13 @@ def test_evaluation_and_verification_of_a_network_without_noise() -> None:
 
 
 def test_what_has_no_circuit_is_refused() -> None:
-    with pytest.raises(ModelFileError, match="expected the activation 'relu', got 'tanh'"):
+    refused = "expected the activation 'relu', got 'tanh'"
+    with pytest.raises(ModelFileError, match=refused) as error:
         pn.quantize(pc_model(activation="tanh"), pictures(4))
-    with pytest.raises(ModelFileError, match=r"architecture.*step_size"):
-        pn.quantize(pc_model(step_size="fast"), pictures(4))
+    assert error.value.remedy == "rectifiers"
+    with pytest.raises(ModelFileError, match=r"architecture.*step_size") as error:
+        pn.quantize(pc_model(step_size="fast", activation="tanh"), pictures(4))
+    assert error.value.remedy is None
     default = pc_model()
     config = default.config.model_copy(update={"architecture": {}})
     assert float_circuit_of(replace(default, config=config)) is None

@@ -31,8 +31,13 @@ class Lowering(ABC):
     multiplied_out: ClassVar[bool] = False
 
     def takes(self, model: SavedModel) -> bool:
-        """Whether this circuit, iteration by iteration, computes what the model's family does."""
-        return model.config.family in self.families and self.obstacle(model) is None
+        """Whether an iteration of this circuit is one time step of the model.
+
+        With several inner updates per time step it is none, even where the circuit exists.
+        """
+        config = model.config
+        fits = config.family in self.families and config.inner_updates == 1
+        return fits and self.obstacle(model) is None
 
     def obstacle(self, model: SavedModel) -> str | None:
         """Why a model of one of the families has no such circuit; None where it has one."""
@@ -41,7 +46,7 @@ class Lowering(ABC):
         return None
 
     def remedy(self, model: SavedModel) -> str | None:
-        """Remedy of the obstacle, for a caller that has its own words for it."""
+        """Name of the remedy of the obstacle, as :class:`ModelFileError` has it, or None."""
         return None
 
     def check(self, model: SavedModel) -> None:

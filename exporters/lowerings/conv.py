@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from itertools import count, takewhile
 
-from pvae_neuro.errors import ModelFileError
 from pvae_neuro.exporters.lowerings.decoder import NetworkDecoder
-from pvae_neuro.exporters.lowerings.layers import Layer, dense, transposed_convolution
+from pvae_neuro.exporters.lowerings.layers import (
+    Layer,
+    dense,
+    halved_sides,
+    transposed_convolution,
+)
 from pvae_neuro.saved.model_file import SavedModel
 
 STRIDE, PADDING = 2, 1
@@ -23,16 +27,9 @@ class Conv(NetworkDecoder):
 
     def layers(self, model: SavedModel) -> tuple[Layer, ...]:
         """See :meth:`NetworkDecoder.layers`."""
-        shape = model.config.image_shape
-        if shape is None:
-            raise ModelFileError(
-                f"model of the family {model.config.family!r}: expected images of a known shape, "
-                f"got none; save it again with the shape of its images"
-            )
         numbered = (f"decoder.convolutions.{number}" for number in count())
         names = list(takewhile(lambda name: f"{name}.weight" in model.arrays, numbered))
-        height, width = shape[-2:]
-        sides = [(-(-height // 2**n), -(-width // 2**n)) for n in reversed(range(len(names) + 1))]
+        sides = halved_sides(model, len(names))[::-1]
         maps = (
             transposed_convolution(model, name, small, large, STRIDE, PADDING)
             for name, small, large in zip(names, sides, sides[1:], strict=False)

@@ -84,12 +84,8 @@ class NetworkDecoder(Lowering):
             If the model's arrays are not those of such a decoder.
         """
 
-    def takes(self, model: SavedModel) -> bool:
-        """See :meth:`Lowering.takes`; the family's iteration is a whole time step."""
-        return super().takes(model) and model.config.inner_updates == 1
-
     def obstacle(self, model: SavedModel) -> str | None:
-        """None: with several inner updates an iteration is one of them."""
+        """None: with several inner updates an iteration of the circuit is one of them."""
         return None
 
     def hops(self, model: SavedModel) -> tuple[str, ...]:

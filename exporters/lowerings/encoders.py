@@ -9,7 +9,6 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.errors import ModelFileError
 from pvae_neuro.exporters.calibrate import Calibration
 from pvae_neuro.exporters.lowerings.equalize import equalized
 from pvae_neuro.exporters.lowerings.layers import (
@@ -19,6 +18,7 @@ from pvae_neuro.exporters.lowerings.layers import (
     convolution,
     dense,
     dense_layers,
+    halved_sides,
 )
 from pvae_neuro.exporters.lowerings.linear import input_of
 from pvae_neuro.exporters.lowerings.rectifiers import hidden_names
@@ -113,16 +113,9 @@ def _mlp(model: SavedModel) -> tuple[Layer, ...]:
 
 def _conv(model: SavedModel) -> tuple[Layer, ...]:
     """Convolutions of kernel 3, stride 2 and padding 1, each with a rectifier; then all to all."""
-    shape = model.config.image_shape
-    if shape is None:
-        raise ModelFileError(
-            f"model of the family {model.config.family!r}: expected images of a known shape, got "
-            f"none; save it again with the shape of its images"
-        )
     held = [name for name in model.arrays if name.startswith("encoder.")]
     depth = sum(model.arrays[name].ndim == 4 for name in held)
-    height, width = shape[-2:]
-    sides = [(-(-height // 2**n), -(-width // 2**n)) for n in range(depth + 1)]
+    sides = halved_sides(model, depth)
     maps = (
         convolution(model, f"encoder.layers.{2 * n}", large, small, 2, 1)
         for n, (large, small) in enumerate(pairwise(sides))

@@ -72,7 +72,7 @@ class FeedForward(Lowering):
                 f"expected a linear decoder, which the host computes from counts, got {decoder!r}; "
                 f"train the model again with a linear one"
             )
-        if self.remedy(model) is not None:
+        if model.config.clamp == "soft":
             return (
                 "expected hard clamps, got the smooth bounds of log-rates, which no word operation "
                 "computes; train the model again with hard clamps"
@@ -80,8 +80,9 @@ class FeedForward(Lowering):
         return None
 
     def remedy(self, model: SavedModel) -> str | None:
-        """See :meth:`Lowering.remedy`."""
-        return "hard_clamp" if model.config.clamp == "soft" else None
+        """See :meth:`Lowering.remedy`; hard clamps do not help a decoder that is not linear."""
+        linear = model.config.architecture.get("decoder", "linear") == "linear"
+        return "hard_clamp" if linear and model.config.clamp == "soft" else None
 
     def hops(self, model: SavedModel) -> tuple[str, ...]:
         """Pixels, and the graded spikes of the rectifiers."""

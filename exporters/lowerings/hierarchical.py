@@ -24,8 +24,16 @@ from pvae_neuro.exporters.lowerings.levels import (
     with_constants,
 )
 from pvae_neuro.exporters.lowerings.linear import LATENTS, factor, float_latents, integer_latents
-from pvae_neuro.exporters.lowerings.predictive import ERRORS, ROUNDING_ROOM, Predictive, sent_back
-from pvae_neuro.exporters.scales import Scales, best_exponent, mantissas, row_reach, words
+from pvae_neuro.exporters.lowerings.predictive import ERRORS, Predictive, sent_back
+from pvae_neuro.exporters.scales import (
+    LARGEST_SUM,
+    Scales,
+    best_exponent,
+    few_saturated,
+    mantissas,
+    row_reach,
+    words,
+)
 from pvae_neuro.network import Choice, FloatCircuit, IntegerNetwork
 from pvae_neuro.network.population import WORD_MAX
 from pvae_neuro.neurons.exponential import MOST_RATE_BITS
@@ -48,7 +56,7 @@ class Hierarchical(Lowering):
     families = ("ipvae-hierarchical",)
 
     def obstacle(self, model: SavedModel) -> str | None:
-        """A weight of the prior that is no weight."""
+        """A weight of the prior that is negative or no number, or several inner updates."""
         weight = prior_weight(model)
         if not (isinstance(weight, int | float) and 0 <= weight < float("inf")):
             return f"prior_weight: expected a number that is not negative, got {show(weight)}"
@@ -99,7 +107,7 @@ class Hierarchical(Lowering):
         levels = Levels.of(model)
         base = Predictive().integers(levels.lower, scales, calibration)
         (down, psi), (up, excess) = (_rounded(w, scales) for w in (levels.psi, levels.excess))
-        most = WORD_MAX - ROUNDING_ROOM
+        most = LARGEST_SUM
         limit = scales.message_limit(RATES, most // max(1, row_reach(excess)))
         largest = float(calibration.largest[RATES].max())
         rate_bits = min(MOST_RATE_BITS, power_below(limit, largest) if largest else MOST_RATE_BITS)
@@ -136,8 +144,8 @@ class Hierarchical(Lowering):
         )  # fmt: skip
         reason = f"finest in which the largest rate of calibration, {largest:.4g}, is below it"
         choices = (
-            Choice("prediction exponent", down, "finest unit of Psi with few saturated"),
-            Choice("expectation exponent", up, "finest unit of exp(Psi) - 1 with few saturated"),
+            Choice("prediction exponent", down, few_saturated(levels.psi, down, scales)),
+            Choice("expectation exponent", up, few_saturated(levels.excess, up, scales)),
             Choice("rate limit", limit, "largest rate that keeps all sums of rates in 24 bits"),
             Choice("rate unit", 2.0**-rate_bits, reason),
             Choice("unit of compared rates", 2.0**-compared, "no difference exceeds 24 bits"),

@@ -140,6 +140,24 @@ def transposed_convolution(
     return Layer(TransposedConvolution, weight, bias, geometry)
 
 
+def halved_sides(model: SavedModel, depth: int) -> tuple[tuple[int, int], ...]:
+    """Height and width of the images, and after each of ``depth`` halvings, rounded up.
+
+    Raises
+    ------
+    ModelFileError
+        If the model does not say the shape of its images.
+    """
+    shape = model.config.image_shape
+    if shape is None:
+        raise ModelFileError(
+            f"model of the family {model.config.family!r}: expected images of a known shape, got "
+            f"none; save it again with the shape of its images"
+        )
+    height, width = shape[-2:]
+    return tuple((-(-height // 2**n), -(-width // 2**n)) for n in range(depth + 1))
+
+
 def checked_chain(
     model: SavedModel,
     layers: Sequence[Layer],

@@ -19,9 +19,9 @@ from pvae_neuro.exporters.lowerings.lca_neurons import (
     float_neurons,
     integer_neurons,
 )
-from pvae_neuro.exporters.lowerings.lca_units import ROOM, SENT, graded, units_of
+from pvae_neuro.exporters.lowerings.lca_units import SENT, graded, units_of
 from pvae_neuro.exporters.lowerings.linear import LATENTS, input_of
-from pvae_neuro.exporters.scales import Scales, fit_exponent, mantissas, row_reach
+from pvae_neuro.exporters.scales import LARGEST_SUM, Scales, fit_exponent, mantissas, row_reach
 from pvae_neuro.network import (
     Activation,
     Choice,
@@ -76,8 +76,9 @@ class LCAPredictive(LCALowering):
         exponent = fit_exponent(dictionary, scales.mantissa_max)
         weight = mantissas(dictionary, exponent).astype(np.int8)
         pixel_bits = max(scales.input_frac_bits, -exponent)
-        sent = graded(SENT, scales, calibration, ROOM // max(1, row_reach(weight)))
-        error = graded(f"{ERRORS}.m", scales, calibration, ROOM // max(1, row_reach(weight.T)))
+        down, up = (LARGEST_SUM // max(1, row_reach(rows)) for rows in (weight, weight.T))
+        sent = graded(SENT, scales, calibration, down)
+        error = graded(f"{ERRORS}.m", scales, calibration, up)
         error_bits = min(error.bits, pixel_bits)
         received = math.ldexp(row_reach(weight.T) * error.limit, exponent - error_bits)
         units = units_of(model, scales, calibration, sent, received)

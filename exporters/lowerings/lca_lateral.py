@@ -22,9 +22,9 @@ from pvae_neuro.exporters.lowerings.lca_neurons import (
     float_neurons,
     integer_neurons,
 )
-from pvae_neuro.exporters.lowerings.lca_units import ROOM, SENT, graded, units_of
+from pvae_neuro.exporters.lowerings.lca_units import SENT, graded, units_of
 from pvae_neuro.exporters.lowerings.linear import LATENTS, input_of, wide_readout
-from pvae_neuro.exporters.scales import Scales, words
+from pvae_neuro.exporters.scales import LARGEST_SUM, Scales, words
 from pvae_neuro.network import (
     Activation,
     Choice,
@@ -127,7 +127,7 @@ def _inhibition(model: SavedModel) -> Array:
 def _gains(rows: Array, scales: Scales, limit: int) -> tuple[Array, int]:
     """Units of the rows' mantissas, int32 [K] and a shift: the finest that saturate no sum."""
     # Rounding adds up to half a unit for each mantissa.
-    room = max(ROOM / limit - len(rows) / 2, 1.0)
+    room = max(LARGEST_SUM / limit - len(rows) / 2, 1.0)
     finest = np.maximum(np.abs(rows).max(axis=1) / scales.mantissa_max, sums(np.abs(rows)) / room)
     finest = np.where(finest > 0.0, finest, finest.max() or 1.0)
     shift = min(LARGEST_SHIFT, power_below((1 << (GAIN_BITS - 1)) - 1, float(finest.max())))

@@ -23,18 +23,16 @@ from pvae_neuro.exporters.lowerings.lca_units import (
     threshold_of,
 )
 from pvae_neuro.exporters.lowerings.linear import LATENTS
+from pvae_neuro.exporters.scales import fixed_point
 from pvae_neuro.network import Activation, Constant, Population, Variable, shared
-from pvae_neuro.network.operations import LARGEST_SHIFT
 from pvae_neuro.network.program import Program
 from pvae_neuro.neurons.soft_threshold import ACTIVATE, ACTIVATE_NONNEGATIVE
 from pvae_neuro.saved.lca import LCASettings
 from pvae_neuro.saved.model_file import SavedModel
-from pvae_neuro.utils.reproducible import power_below
 from pvae_neuro.utils.settings import problems_of
 
-# Calibration takes so many time constants.
+# Of calibration; and its largest number of iterations.
 TIME_CONSTANTS, MOST_STEPS = 4, 1024
-STEP_BITS = 16
 Array = NDArray[Any]
 ACT = Activation(LATENTS, "activate")
 
@@ -45,7 +43,7 @@ class LCALowering(Lowering):
     families = ("lca",)
 
     def obstacle(self, model: SavedModel) -> str | None:
-        """Settings that are none."""
+        """Settings that the family does not take."""
         try:
             LCASettings.model_validate(model.config.architecture)
         except ValidationError as error:
@@ -63,7 +61,7 @@ class LCALowering(Lowering):
             )
 
     def calibration_steps(self, model: SavedModel) -> int:
-        """Time constants until coefficients hardly grow."""
+        """Iterations of ``TIME_CONSTANTS`` time constants: coefficients then hardly grow."""
         return min(MOST_STEPS, math.ceil(TIME_CONSTANTS / step_of(model)))
 
 
@@ -91,14 +89,16 @@ def integer_neurons(
 ) -> Population:
     """Neurons in integers."""
     step = math.ldexp(step_of(model), units.potential - units.force)
-    step_shift = max(0, min(LARGEST_SHIFT, power_below((1 << (STEP_BITS - 1)) - 1, step)))
+    mantissa, step_shift = fixed_point(step, "step")
     a_shift, m_shift = units.potential - units.finer, units.finer - sent.bits
-    u_max, a_max = int(math.ldexp(units.largest, units.potential)), sent.limit << max(0, m_shift)
+    u_max = int(math.ldexp(units.largest, units.potential))
+    # A potential may be coarser than what is sent.
+    a_max = max(1, int(math.ldexp(sent.limit, m_shift)))
     numbers = {
         "threshold": round(math.ldexp(threshold_of(model), units.potential)),
         "a_shift": a_shift, "m_shift": m_shift, "own_shift": units.force - sent.bits,
         "u_shift": units.potential - units.force,
-        "step": round(math.ldexp(step, step_shift)), "step_shift": step_shift,
+        "step": mantissa, "step_shift": step_shift,
         "u_max": u_max, "a_max": a_max, "u_min": -u_max, "a_min": -a_max,
     }  # fmt: skip
     return _neurons(model, integrate, {**numbers, **more})

@@ -9,10 +9,9 @@ import numpy as np
 
 from pvae_neuro.exporters.calibrate import Calibration
 from pvae_neuro.exporters.lowerings.linear import LATENTS
-from pvae_neuro.exporters.scales import Scales
+from pvae_neuro.exporters.scales import LARGEST_SUM, Scales
 from pvae_neuro.network import Choice
 from pvae_neuro.network.operations import LARGEST_SHIFT
-from pvae_neuro.network.population import WORD_MAX
 from pvae_neuro.saved.lca import STABLE_SHARE, LCASettings, stable_step
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.utils.reproducible import power_below
@@ -20,8 +19,6 @@ from pvae_neuro.utils.reproducible import power_below
 SENT = f"{LATENTS}.m"
 HEADROOM = 1.5  # Over calibration, after which coefficients still grow.
 FINER_BITS = 2  # Of a than of m.
-# Rounding adds less to any sum.
-ROOM = WORD_MAX - (1 << 14)
 
 
 def step_of(model: SavedModel) -> float:
@@ -84,10 +81,10 @@ def units_of(
     above = math.ldexp(sent.limit, -sent.bits)
     largest = max(threshold + above, HEADROOM * float(calibration.largest[f"{LATENTS}.u"].max()))
     force = received + 3 * above + largest
-    force_bits = min(scales.frac_bits, power_below(ROOM, force))
+    force_bits = min(scales.frac_bits, power_below(LARGEST_SUM, force))
     # A potential keeps what the step leaves of the finest force.
     potential = force_bits + math.ceil(-math.log2(step))
-    potential = min(potential, power_below(ROOM, largest + threshold + step * force))
+    potential = min(potential, power_below(LARGEST_SUM, largest + threshold + step * force))
     finer = min(sent.bits + FINER_BITS, potential)
     why = f"as asked for or less, so that forces of at most {force:.4g} have 24 bits"
     asked = settings_of(model).step

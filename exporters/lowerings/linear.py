@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 
 from pvae_neuro.exporters.lowerings.base import Lowering
 from pvae_neuro.exporters.remedies import refused
-from pvae_neuro.exporters.scales import Scales, check_exponent, fit_exponent, mantissas, words
+from pvae_neuro.exporters.scales import (
+    Scales,
+    check_exponent,
+    fit_exponent,
+    fixed_point,
+    mantissas,
+    words,
+)
 from pvae_neuro.network import (
     Choice,
     Constant,
@@ -27,7 +34,6 @@ from pvae_neuro.network import (
     shared,
 )
 from pvae_neuro.network.host import INT32_MAX
-from pvae_neuro.network.operations import LARGEST_SHIFT
 from pvae_neuro.network.program import Program
 from pvae_neuro.network.sampler import LOWEST_POTENTIAL, largest_potential
 from pvae_neuro.neurons.poisson import FIRE
@@ -38,7 +44,6 @@ LATENTS = "latents"
 READOUT_BITS = 16
 LARGEST_READOUT_SHIFT = 40
 SQUARED_ERROR_BITS = 62
-FACTOR_BITS = 16
 # Far beyond every word, and still exact.
 FAR = 2.0**40
 
@@ -48,12 +53,8 @@ class LinearLowering(Lowering):
 
     families = ("ipvae-linear",)
 
-    def takes(self, model: SavedModel) -> bool:
-        """See :meth:`Lowering.takes`; the family's iteration is a whole time step."""
-        return super().takes(model) and model.config.inner_updates == 1
-
     def obstacle(self, model: SavedModel) -> str | None:
-        """None: every linear iterative Poisson VAE has this circuit."""
+        """None: with several inner updates an iteration of the circuit is one of them."""
         return None
 
 
@@ -172,13 +173,10 @@ def _leak_to_prior(model: SavedModel) -> float:
 def factor(name: str, value: float) -> dict[str, NDArray[np.int32]]:
     """A factor that is not negative as a mantissa and the right shift of its product.
 
-    Values of the constants ``name`` and ``name_shift`` of ``n.mul(x, n.name, n.name_shift)``; the
-    shift is the largest that keeps the mantissa within ``FACTOR_BITS`` bits.
+    Values of the constants ``name`` and ``name_shift`` of ``n.mul(x, n.name, n.name_shift)``.
     """
-    held = np.array([value])
-    shift = min(LARGEST_SHIFT, -fit_exponent(held, (1 << (FACTOR_BITS - 1)) - 1))
-    check_exponent(shift, name)
-    return {name: mantissas(held, -shift).astype(np.int32), f"{name}_shift": shared(shift)}
+    mantissa, shift = fixed_point(value, name)
+    return {name: shared(mantissa), f"{name}_shift": shared(shift)}
 
 
 def integration(model: SavedModel, plain: Program, inner: Program) -> Program:

@@ -25,7 +25,16 @@ from pvae_neuro.exporters.lowerings.value_nodes import (
     structure,
 )
 from pvae_neuro.exporters.remedies import refused
-from pvae_neuro.exporters.scales import Scales, best_exponent, mantissas, row_reach, words
+from pvae_neuro.exporters.scales import (
+    LARGEST_SUM,
+    Scales,
+    best_exponent,
+    few_saturated,
+    fixed_point,
+    mantissas,
+    row_reach,
+    words,
+)
 from pvae_neuro.network import Choice, FloatCircuit, IntegerNetwork, Readout
 from pvae_neuro.network.operations import LARGEST_SHIFT
 from pvae_neuro.network.population import WORD_MAX
@@ -34,9 +43,7 @@ from pvae_neuro.saved.predictive_coding import PredictiveCodingSettings
 from pvae_neuro.utils.reproducible import power_below
 from pvae_neuro.utils.settings import problems_of
 
-FACTOR_BITS = 16
 HEADROOM = 1.25  # Over what calibration reached.
-ROUNDING_ROOM = 1 << 14
 # A word is a sum of at most four of these: value, prediction, bias, and what is fed back.
 QUARTER = WORD_MAX // 4
 Array = NDArray[Any]
@@ -49,7 +56,7 @@ class PredictiveCoding(Lowering):
     families = ("pc", "ipc")
 
     def obstacle(self, model: SavedModel) -> str | None:
-        """Settings that are none, and any activation but rectifiers."""
+        """Settings that the family does not take, and any activation but rectifiers."""
         try:
             settings = _settings(model)
         except ValidationError as error:
@@ -63,7 +70,10 @@ class PredictiveCoding(Lowering):
 
     def remedy(self, model: SavedModel) -> str | None:
         """See :meth:`Lowering.remedy`."""
-        return "rectifiers"
+        try:
+            return None if _settings(model).activation == "relu" else "rectifiers"
+        except ValidationError:
+            return None
 
     def hops(self, model: SavedModel) -> tuple[str, ...]:
         """What nodes send down, and errors up."""
@@ -94,16 +104,17 @@ class PredictiveCoding(Lowering):
         """The model in integers; calibration fixes the units of graded spikes."""
         self.check(model)
         weights, biases = _layers(model)
-        depth, choices = len(weights), list[Choice]()
+        depth, choices = len(weights), list(scales.choices)
         numbers = Numbers(
             [], [_words(b, scales, "biases") for b in biases], [], [], [], [], QUARTER,
-            _factor(_settings(model).step_size), _factor(float(model.config.beta)),
+            fixed_point(_settings(model).step_size, "step"),
+            fixed_point(float(model.config.beta), "precision of the prior"),
         )  # fmt: skip
         for n, weight in enumerate(weights):
             exponent = best_exponent(weight, scales.mantissa_max, least=-LARGEST_SHIFT)
             mantissa = mantissas(weight, exponent, scales.mantissa_max).astype(np.int8)
             numbers.weights.append(mantissa)
-            why = f"finest unit of {scales.weight_bits} bits with few saturated"
+            why = few_saturated(weight, exponent, scales)
             choices.append(Choice(f"exponent of layer {n}", exponent, why))
             for sent, rows, exponents, found in (
                 (f"{nodes(n)}.a", mantissa, numbers.down, numbers.a),
@@ -146,7 +157,7 @@ def _message(
 ) -> tuple[int, int]:
     """Limit of a graded spike, and the shift from the unit of values to its own."""
     reach = max(1, reach)
-    limit = scales.message_limit(sent, (WORD_MAX - ROUNDING_ROOM) // reach)
+    limit = scales.message_limit(sent, LARGEST_SUM // reach)
     fine = power_below(limit, HEADROOM * largest) if largest > 0.0 else 0
     # Nothing is finer than the values themselves.
     shift = max(0, scales.frac_bits - fine)
@@ -160,12 +171,6 @@ def _message(
             "narrower",
         )
     return limit, shift
-
-
-def _factor(number: float) -> tuple[int, int]:
-    shift = power_below((1 << (FACTOR_BITS - 1)) - 1, number) if number > 0.0 else 0
-    shift = max(0, min(LARGEST_SHIFT, shift))
-    return round(np.ldexp(number, shift)), shift
 
 
 def _words(values: Array, scales: Scales, what: str) -> Array:

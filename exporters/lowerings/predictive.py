@@ -26,6 +26,7 @@ from pvae_neuro.exporters.lowerings.linear import (
 )
 from pvae_neuro.exporters.remedies import refused
 from pvae_neuro.exporters.scales import (
+    LARGEST_SUM,
     Scales,
     best_exponent,
     check_exponent,
@@ -63,8 +64,6 @@ from pvae_neuro.utils.reproducible import power_below
 GAIN_BITS = 16
 # Far below any dictionary entry that matters.
 LEAST_EXPONENT = -31
-# The feedback's right shift adds half a unit of its result first; certify proves that it fits.
-ROUNDING_ROOM = 1 << 14
 INPUT, ERRORS = "pixels", "errors"
 
 
@@ -258,13 +257,13 @@ def _messages(
     # Potential units per unit of input error and unit of weight.
     push = step_over_variance(model) * 2.0 ** (scales.frac_bits + weight_exponent) * live
     # Largest message for which no row of the feedback can overflow 24 bits.
-    provable = (WORD_MAX - ROUNDING_ROOM) // max(1, row_reach(weight.T))
+    provable = LARGEST_SUM // max(1, row_reach(weight.T))
     limit = scales.message_limit(f"{ERRORS}.m", provable)
     largest = float((push * calibration.error).max())
     # The largest message of all, before its clamp, must be a word too.
     extreme = float((push * np.ldexp(largest_error, -input_bits)).max())
     message_bits = LARGEST_SHIFT
-    for most, reached in ((limit, largest), (WORD_MAX - ROUNDING_ROOM, extreme)):
+    for most, reached in ((limit, largest), (LARGEST_SUM, extreme)):
         if reached > 0.0:
             message_bits = min(message_bits, power_below(most, reached))
     # In a coarser unit the sums of such messages leave 24 bits in the unit of the potential.

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pvae_neuro.exporters.lowerings.layers import Layer
 from pvae_neuro.exporters.lowerings.rectifiers import Stage, hidden_names
 from pvae_neuro.exporters.remedies import refused
-from pvae_neuro.exporters.scales import Scales, check_exponent, fit_exponent
+from pvae_neuro.exporters.scales import LARGEST_SUM, Scales, check_exponent, fit_exponent
 from pvae_neuro.network import Choice, Connection, shared, transpose_of
 from pvae_neuro.network.interval import between
 from pvae_neuro.network.operations import LARGEST_SHIFT
@@ -36,8 +36,6 @@ SPREAD = 12
 # Root mean square of a row over its largest weight, below which mantissas of one connection are
 # mostly small.
 HEAVY = 1 / 16
-# A rounded shift adds half a unit of its result first; the proof shows that it fits.
-ROOM = WORD_MAX - (1 << 14)
 Reals = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -169,7 +167,7 @@ def _first(layer: Layer, source: Source, scales: Scales, beside: float, *, same:
         now = _rounded(
             layer, rows, columns, parts, scales, source.unit, (source.low, source.high), beside
         )
-        over = layer.row_maxima(now.bound) > ROOM
+        over = layer.row_maxima(now.bound) > LARGEST_SUM
         if not over.any():
             return now
         rows = rows - (over.any() if same else layer.rows(over))
@@ -195,7 +193,7 @@ def _next(
     worst = np.ldexp(before.bound, -before.unit - before.rows - columns)
 
     def limit(unit: int) -> int:
-        room = (ROOM - np.ldexp(apart, unit)) / np.maximum(sums, 1.0)
+        room = (LARGEST_SUM - np.ldexp(apart, unit)) / np.maximum(sums, 1.0)
         return scales.message_limit(sent, int(room.min()))
 
     finest = int((before.unit + before.rows + columns).max())
@@ -267,7 +265,8 @@ def _back(
 
     def limit(unit: int) -> int:
         left = 0 if frac_bits is None else max(0, frac_bits - unit)
-        return scales.message_limit(sent, int(ROOM * 2.0**-left / max(1.0, float(sums.max()))))
+        provable = LARGEST_SUM * 2.0**-left / max(1.0, float(sums.max()))
+        return scales.message_limit(sent, int(provable))
 
     unit = _finest(sent, finest, limit, float(reached.max()), float(worst.max()))
     return unit, limit(unit), sums
@@ -356,7 +355,7 @@ def _finest(
     """Finest unit in which what calibration reached is within the limit, and all within a word."""
     for unit in range(finest, finest - 64, -1):
         wanted = max(1.0, HEADROOM * math.ldexp(reached, unit))
-        if wanted <= limit(unit) and math.ldexp(worst, unit) <= ROOM:
+        if wanted <= limit(unit) and math.ldexp(worst, unit) <= LARGEST_SUM:
             return unit
     raise refused(
         f"{sent}: no unit of this graded spike keeps the sums of the next layer within 24 bits",

@@ -232,7 +232,7 @@ class Convolution(Connection):
     @property
     def shape(self) -> tuple[int, int]:
         """Number of neurons of the target and of the source."""
-        return _volume(self.target_shape), _volume(self.source_shape)
+        return math.prod(self.target_shape), math.prod(self.source_shape)
 
     @property
     def wide(self) -> tuple[int, ...]:
@@ -365,10 +365,6 @@ class TransposedConvolution(Convolution):
             out[:, :, tall, broad] += spread[:, :, i, j]
         cut = out[:, :, pad : pad + height, pad : pad + width]
         return cut.reshape(len(values), -1)
-
-
-def _volume(shape: tuple[int, ...]) -> int:
-    return math.prod(shape)
 
 
 def _strided(first: int, count: int, stride: int) -> slice:

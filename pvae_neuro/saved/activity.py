@@ -1,7 +1,7 @@
 """How much a model fires on its own training images: what its file keeps, to compare with.
 
 Training writes it as ``activity`` into the provenance of the model; :func:`trained_share` reads
-of it what calibration needs. Files from before, and those of others, have none.
+of it what calibration needs. Files that something else wrote have none.
 """
 
 from __future__ import annotations
