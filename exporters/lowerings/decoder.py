@@ -132,7 +132,7 @@ class NetworkDecoder(Lowering):
         rounded = words(
             mantissas(gain, -shift), "gains of the errors", fewer_bits=scales.spare_frac_bits
         )
-        errors = _errors(output.stage.bias, rounded, shared(shift), shared(back.limit))
+        errors = _errors(output.stage.bias, rounded, shared(shift), back.limit)
         latents = integer_latents(level, scales, _rule(model), back.received)
         return IntegerNetwork(
             name=self.name,

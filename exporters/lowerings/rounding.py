@@ -24,11 +24,13 @@ from pvae_neuro.exporters.lowerings.rectifiers import Stage, hidden_names
 from pvae_neuro.exporters.remedies import refused
 from pvae_neuro.exporters.scales import LARGEST_SUM, Scales, check_exponent, fit_exponent
 from pvae_neuro.network import Choice, Connection, shared, transpose_of
-from pvae_neuro.network.interval import between
+from pvae_neuro.network.interval import Interval, between
 from pvae_neuro.network.operations import LARGEST_SHIFT
 from pvae_neuro.network.population import WORD_MAX
 
 HEADROOM = 1.25
+# Least limit of a neuron that sends back, as a share of the largest, and the unit of shares.
+LEAST_SHARE, SHARE_UNIT = 0.5, 1024
 # Gains lie in (1/4, 1].
 GAIN_BITS = 15
 # Rows and columns of weights that are smaller than others by more bits are as coarse as that.
@@ -94,7 +96,7 @@ class Returned:
         With their shifts and limits of the way back.
     unit : int [targets]
         Fixed-point position of what is sent back through the last layer.
-    limit : int
+    limit : int32 [targets]
         Its largest magnitude.
     exponent : int
         Of the connection that ends where the way forward began.
@@ -105,7 +107,7 @@ class Returned:
 
     stages: tuple[Stage, ...]
     unit: Ints
-    limit: int
+    limit: NDArray[np.int32]
     exponent: int
     received: Ints
     choices: tuple[Choice, ...]
@@ -188,7 +190,7 @@ def _next(
     parts = _parts(layer, columns)
     sent_most = HEADROOM * float(reached.max())
     rows = _rows(layer, columns, sent_most, parts * scales.mantissa_max, same=same)
-    sums = _reach(_connection(layer, _mantissas(layer, rows, columns)), 0, 1)
+    sums = _reach(_connection(layer, _mantissas(layer, rows, columns)), between(0, 1))
     apart = np.ldexp(np.abs(layer.bias) + beside, rows)
     worst = np.ldexp(before.bound, -before.unit - before.rows - columns)
 
@@ -225,19 +227,21 @@ def round_back(
     names = [f"{name}.d" for name in hidden_names([f.stage.layer for f in found])]
     stages, choices = [f.stage for f in found], list[Choice]()
     position, finest = None, LARGEST_SHIFT
-    error = np.zeros(1, np.int64), 0
+    error = np.zeros(1, np.int64), np.zeros(1, np.int32)
     for place, now in reversed(list(enumerate(found))):
         name = (*names, sent)[place]
         last = scales.frac_bits if place == 0 else None
-        unit, limit, sums = _back(now, name, scales, largest[name], worst, finest, last)
-        choices += _choices(name, limit, unit, now.rows)
+        # Errors of other images lie at other pixels.
+        share = 1.0 if name == sent else LEAST_SHARE
+        unit, limit, sums = _back(now, name, scales, largest[name], worst, finest, last, share)
+        choices += _choices(name, int(limit.max()), unit, now.rows)
         if position is None:
             error = unit - now.rows, limit
         else:
             shift = _shifts(GAIN_BITS + position - (unit - now.rows))
-            stages[place] = replace(stages[place], back_shift=shift, most=shared(limit))
+            stages[place] = replace(stages[place], back_shift=shift, most=limit)
         position = unit + now.columns
-        worst = np.ldexp(sums * limit, -position)
+        worst = np.ldexp(sums, -position)
         finest = int((position + found[place - 1].rows).max()) if place else 0
     exponent = check_exponent(scales.frac_bits - unit, "feedback")
     received = np.ceil(np.ldexp(worst, scales.frac_bits)).astype(np.int64)
@@ -252,16 +256,22 @@ def _back(
     worst: Reals,
     finest: int,
     frac_bits: int | None,
-) -> tuple[int, int, Reals]:
-    """Unit and limit of what is sent back through a layer, and how much each source receives.
+    least_share: float,
+) -> tuple[int, NDArray[np.int32], Reals]:
+    """Unit and limits of what is sent back through a layer, and how much each source receives.
 
+    A neuron that sent less than others has a lower limit, but for ``least_share`` of the largest:
+    what is proved adds up the limits of all.
     ``frac_bits`` is the fixed-point position to which the sums are shifted, if they are.
     """
     weight = _mantissas(now.stage.layer, now.rows, now.columns)
     connection = _connection(now.stage.layer, weight)
-    sums = _reach(transpose_of(connection, "back", "target", "x", "source"), -1, 1)
     # What no mantissa brings anywhere may saturate.
     reached, worst = np.ldexp(reach, -now.rows) * now.live, np.ldexp(worst, -now.rows)
+    most = float(reached.max()) or 1.0
+    shares = np.ceil(SHARE_UNIT * np.clip(reached / most, least_share, 1.0)).astype(np.int64)
+    back = transpose_of(connection, "back", "target", "x", "source")
+    sums = _reach(back, Interval(-shares, shares)) / SHARE_UNIT
 
     def limit(unit: int) -> int:
         left = 0 if frac_bits is None else max(0, frac_bits - unit)
@@ -269,7 +279,8 @@ def _back(
         return scales.message_limit(sent, int(provable))
 
     unit = _finest(sent, finest, limit, float(reached.max()), float(worst.max()))
-    return unit, limit(unit), sums
+    limits = np.maximum(1, limit(unit) * shares // SHARE_UNIT)
+    return unit, limits.astype(np.int32), _reach(back, Interval(-limits, limits))
 
 
 def _rows(layer: Layer, columns: Ints, sent: float, largest: int, *, same: bool) -> Ints:
@@ -319,7 +330,7 @@ def _rounded(
     weights = tuple(part.astype(np.int8) for part in (first, whole - first)[:parts])
     bias = np.rint(np.ldexp(layer.bias, unit + rows))
     apart = np.abs(bias) + np.ldexp(beside, unit + rows)
-    bound = _reach(_connection(layer, whole), *ends) + apart
+    bound = _reach(_connection(layer, whole), between(*ends)) + apart
     none = shared(0)
     held = np.clip(bias, -WORD_MAX, WORD_MAX).astype(np.int32)
     gain = np.rint(np.ldexp(layer.gain, GAIN_BITS)).astype(np.int32)
@@ -343,9 +354,9 @@ def _connection(layer: Layer, weight: NDArray[np.int16]) -> Connection:
     return layer.connect("layer", "source", "x", "target", weight=weight)
 
 
-def _reach(connection: Connection, low: int, high: int) -> Reals:
-    """Largest magnitude of each sum, in any order, of values from ``low`` to ``high``."""
-    adding, _ = connection.reach(between(low, high))
+def _reach(connection: Connection, sent: Interval) -> Reals:
+    """Largest magnitude of each sum, in any order, of values within an interval."""
+    adding, _ = connection.reach(sent)
     return np.maximum(-adding.low, adding.high).astype(np.float64)
 
 
