@@ -272,6 +272,70 @@ def test_predictions_are_within_what_rounding_allows(name):
     assert largest_distance(halved, found, images) > 1.0
 
 
+def heavy_tailed(model):
+    """The model with one weight of each row of its last layer far above the others."""
+    name = "decoder.layers.2.weight"
+    weight = model.arrays[name]
+    rows = np.arange(len(weight))
+    largest = np.abs(weight).max()
+    weight *= 0.02
+    weight[rows, rows % weight.shape[1]] = largest
+    return model
+
+
+def without(network, name):
+    """The network without one of its connections."""
+    kept = [c for c in network.connections if c.name != name]
+
+    def changed(activations):
+        return tuple(
+            replace(a, connections=tuple(n for n in a.connections if n != name))
+            for a in activations
+        )
+
+    return replace(
+        network,
+        connections=tuple(
+            replace(c, shared=None) if c.shared and c.shared.connection == name else c for c in kept
+        ),
+        iteration=changed(network.iteration),
+        final=changed(network.final),
+    )
+
+
+def test_rows_with_a_few_large_weights_have_two_connections():
+    sides = {"image_shape": (18, 18), "pixels": 324, "architecture": {"hidden": (320,)}}
+    model = heavy_tailed(family_model("ipvae-mlp", **sides))
+    images = images_of(model, 16)
+    lowering = lowering_of(None, "ipvae-mlp")
+    calibration = calibrate(lowering.circuit(model, "float64"), images)
+    scales = Scales(8, 14, 12, 15)
+    network = lowering.integers(model, scales, calibration)
+    certify(network)
+    added = {"prediction", "prediction_2"}, {"back_to_hidden1", "back_to_hidden1_2"}
+    assert all(names < set(network.connection_of) for names in added)
+    assert "to_hidden1_2" not in network.connection_of
+    (said,) = (c for c in network.choices if c.name == "connections of 324x320 weights")
+    assert said.value == 2
+    first, second = (network.connection_of[name].weight.astype(int) for name in sorted(added[0]))
+    # Together they have the mantissas of one bit more.
+    assert np.abs(first).max() == 127 and 127 < np.abs(first + second).max() <= 254
+    layers, reached = equalized(lowering.layers(model), calibration.largest, 127)
+    found, _ = round_forward(layers, Source(0, 0, 15), scales, reached, beside=1.0)
+    assert largest_distance(network, found, images[:6]) < 1.0 + 1e-6
+    assert largest_distance(without(network, "prediction_2"), found, images[:6]) > 1.0
+    expected, *others = (
+        get_engine(name).run(network, images, 8, seed=3, record="full")
+        for name in ("reference", "fast", "onnx")
+    )
+    for variable in network.variables:
+        for other in others:
+            np.testing.assert_array_equal(other[variable], expected[variable], err_msg=variable)
+    assert expected["hidden1.d"].any()
+    one = forward_state(without(network, "back_to_hidden1_2"), images)
+    assert not np.array_equal(one["hidden1.d"][:, 0], expected["hidden1.d"][:, 0])
+
+
 @each_model
 def test_what_is_sent_back_moves_potentials_as_in_float(name, network_of):
     network, model = network_of(name), model_of(name)
