@@ -24,7 +24,7 @@ class InputError(PvaeNeuroError, ValueError):
     Attributes
     ----------
     remedy : str or None
-        The argument that helps, for a caller that has its own word for it: ``clip``,
+        The argument that helps, for a caller that has its own word for it: ``clip``, ``frames``,
         ``input_range``, ``key``, ``layout``, ``max_memory``, ``scale``, ``size`` or ``split``.
     """
 

@@ -264,8 +264,8 @@ class Engine(ABC):
         frames = Frames(x.shape[1], steps, reset)
         if frames.frames > frames.runs and not self.has_frames:
             raise EngineError(f"engine {self.name} does not run frames that change in time")
-        recorder = Recorder(network, len(x), frames, variables, record != "last")
         summarized = () if record == "last" else summarized_variables(network)
+        recorder = Recorder(network, len(x), frames, variables, bool(summarized))
         kept = tuple(dict.fromkeys((*variables, *summarized)))
         size = self.block_size(network, frames.steps // frames.runs, kept)
         with shown_advance(progress, f"engine {self.name}", len(x) * frames.iterations) as advance:

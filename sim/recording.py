@@ -21,8 +21,8 @@ Record = Literal["last", "summary", "full"] | Sequence[str]
 Reconstruct = Callable[[IntegerNetwork, NDArray[Any]], NDArray[np.float32]]
 RECORDS = ("last", "summary", "full")
 _NO_ERROR = (
-    "recording: it has no squared error; expected a network with a readout that draws counts, run "
-    "with the record 'summary' or 'full'"
+    "recording: it has no squared error; expected a network with a readout, run with a record "
+    "other than 'last'"
 )
 
 
@@ -51,7 +51,7 @@ class Recording:
         Value of one unit of it.
     spikes, active, saturated : int64 [N, T] or None
         Per iteration, of the code: sum of counts, neurons that fired, neurons at the largest count.
-        (Not with ``last``.)
+        Not with ``last``, and not without a readout.
     squared_error : int64 [N, T] or None
         Per iteration: sum over pixels of (x - reconstruction)**2 by the counts drawn after it, in
         units of ``error_unit``; integers, so that engines can be compared exactly. Of the frame
@@ -180,12 +180,12 @@ class Recording:
         Raises
         ------
         InputError
-            If the network has no code, or the figures of iterations were not recorded.
+            If the network has no readout, or the figures of iterations were not recorded.
         """
-        if self.spikes is None or self.code is None:
+        if self.spikes is None:
             raise InputError(
-                "recording: it has no spikes; expected a network with a readout, run with the "
-                "record 'summary' or 'full'"
+                "recording: it has no spikes; expected a network with a readout, run with a "
+                "record other than 'last'"
             )
         total: NDArray[np.int64] = self.held.by_frame(self.spikes).sum(axis=-1)
         return total
@@ -317,7 +317,6 @@ class Recorder:
         }
         shapes = [(samples, frames.iterations)] * 4 + [(samples, frames.runs)] * 2
         self._summary = [np.zeros(shape, np.int64) for shape in shapes] if summary else None
-        self._has_error = network.readout is not None
 
     def add(
         self,
@@ -367,7 +366,7 @@ class Recorder:
             spikes=spikes,
             active=active,
             saturated=saturated,
-            squared_error=error if self._has_error else None,
+            squared_error=error,
             active_after=after[0],
             saturated_after=after[1],
             **vars(self._frames),

@@ -309,7 +309,7 @@ def test_arrays_of_frames_by_the_shape_of_the_model(tmp_path):
         assert read.take(1).count == 1
     for shape in ((4, 3, 29), (30,), (4, 3, 5, 6), (2, 2, 2, 6, 5), (0, 30)):
         np.save(tmp_path / "x.npy", np.zeros(shape))
-        with pytest.raises(InputError, match=r"\[N, F, 30\] or \[N, F, 6, 5\]|no|expected"):
+        with pytest.raises(InputError, match=r"x\.npy: .*\[N, F, 30\] or \[N, F, 6, 5\]"):
             load_frames(tmp_path / "x.npy", declared)
     np.save(tmp_path / "x.npy", np.zeros((6, 5, 9)))
     assert load_frames(tmp_path / "x.npy", declared, layout="HWN").frames == 9
@@ -395,6 +395,7 @@ def test_the_command_line_evaluates_and_verifies_frames(files, capsys):
         (("--hold", "0"), "--hold: expected at least 1 iteration on each frame, got 0"),
         (("--hold", "4", "--steps", "4"), "--steps, --hold: expected one of them"),
         (("--reset",), "--reset: expected frames, and --hold"),
+        (("-i", "flat.npy"), "24 sequences of 3 frames of the model's size, which change in time"),
         (("--hold", "4", "-i", "wrong.npy"), "wrong.npy: expected frames of the model's size"),
         (("--hold", "4", "-i", "mnist"), "got the data set 'mnist'"),
         (("--hold", "4", "--samples", "0"), "--samples"),
@@ -403,6 +404,7 @@ def test_the_command_line_evaluates_and_verifies_frames(files, capsys):
 @pytest.mark.parametrize("verb", ["run", "evaluate", "verify"])
 def test_one_clear_error_each(verb, options, message, files, capsys, monkeypatch):
     monkeypatch.chdir(files)
+    np.save("flat.npy", MOVING.reshape(24, 3, 30))
     np.save("wrong.npy", MOVING.reshape(24, 3, 30)[:, :, :29])
     given = () if "-i" in options else ("-i", "f.npy")
     output = ("-o", "never.npz") if verb == "run" else ()

@@ -147,6 +147,7 @@ def test_command(tmp_path, capsys):
     assert "the loss of weights and constants is left out" in out
     for wrong, said in (
         (("inspect", path, "-n", 8), "--samples: nothing is run"),
+        (("inspect", path, "--steps", 8), "--steps: nothing is run"),
         (("inspect", path, "--steps", 32), "--steps: nothing is run"),
         (("inspect", path, "--seed", 0), "--seed: nothing is run"),
         (("inspect", model, "--loss-by-hop"), "--loss-by-hop: expected an export"),

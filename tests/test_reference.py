@@ -67,6 +67,12 @@ def test_summaries_follow_from_the_trajectory():
     last = run(network, images, 5, record="last")
     assert last.spikes is None and last.squared_error is None
     assert np.array_equal(last.last["latents.u"], full.last["latents.u"])
+    # Zeros would say that the network was silent.
+    unread = run(replace(network, readout=None), images, 5)
+    assert unread["latents.z"].any()
+    assert unread.spikes is None and unread.active is None and unread.saturated_after is None
+    with pytest.raises(InputError, match="it has no spikes; expected a network with a readout"):
+        _ = unread.frame_spikes
 
 
 def test_only_what_is_asked_for_is_recorded():

@@ -54,7 +54,7 @@ class Case:
 
     @property
     def latents(self) -> int:
-        """Neurons of the population that is read out."""
+        """Neurons of the population whose state is inferred."""
         return latents_of(self.network)
 
     def __str__(self) -> str:
@@ -122,10 +122,10 @@ def artifact_cases(
     model = None
     if float_model is not None:
         model = load_model(float_model)
-        if model.config.family != (artifact.network.family or LINEAR):
+        family = network.family or LINEAR
+        if model.config.family != family:
             raise InputError(
-                f"{float_model}: expected family {artifact.network.family} as {path}, got "
-                f"{model.config.family}"
+                f"{float_model}: expected family {family} as {path}, got {model.config.family}"
             )
         if (model.config.latents, model.config.pixels) != size:
             raise InputError(
@@ -155,14 +155,14 @@ def measured_activity(network: IntegerNetwork, images: Images, seed: int) -> flo
     steps = max(16, 256 // len(few))
     recording = fastest_engine(network).run(network, few, steps, seed, progress=False)
     if recording.active is None:
-        raise InputError(f"network {network.name!r}: expected one that draws counts")
+        raise InputError(f"network {network.name!r}: expected one with a readout")
     return float(recording.active.mean()) / latents_of(network)
 
 
 def latents_of(network: IntegerNetwork) -> int:
-    """Neurons of the population that is read out."""
+    """Neurons of the population whose state is inferred."""
     if network.latents is None:
-        raise InputError(f"network {network.name!r}: expected one that draws counts")
+        raise InputError(f"network {network.name!r}: expected one with a readout")
     return network.latents.size
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pvae_neuro.cli.shared.data_options import DataOptions, reads_images
-from pvae_neuro.cli.shared.options import Json, OptionalInput, Quiet, Samples, Seed, Steps
+from pvae_neuro.cli.shared.options import Json, OptionalInput, Quiet, Samples
 from pvae_neuro.cli.shared.support import (
     check_run,
     console,
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
     from pvae_neuro.artifact import Artifact
     from pvae_neuro.network import Connection, IntegerNetwork, Population
+
+STEPS, SEED = 32, 0
+
+STEPS, SEED = 32, 0
 
 
 @guarded
@@ -57,8 +61,16 @@ def inspect(
     ] = None,
     input: OptionalInput = None,
     samples: Samples = None,
-    steps: Steps = 32,
-    seed: Seed = 0,
+    steps: Annotated[
+        int | None,
+        typer.Option("--steps", "-t", help="Iterations.  [default: 32]", show_default=False),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed", "-s", help="Key of the random words.  [default: 0]", show_default=False
+        ),
+    ] = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
@@ -73,15 +85,21 @@ def inspect(
     if path.suffix not in _KINDS:
         raise InputError(f"{path}: expected a model.onnx or a model.safetensors")
     if not by_hop:
-        _refuse_alone({"input": input, "samples": samples, "model": float_model, **vars(data)})
+        _refuse_alone({
+            "input": input, "samples": samples, "steps": steps, "seed": seed,
+            "model": float_model, **vars(data),
+        })  # fmt: skip
         _KINDS[path.suffix](path, program, json, console(json, quiet))
         return
     if path.suffix != ".onnx" or program:
         raise InputError(
             f"--loss-by-hop: expected an export, model.onnx, without --program: {path}"
         )
-    check_run(steps, seed)
-    _show_losses(path, float_model, Shown(input, data, samples, steps, seed), json, quiet)
+    shown = Shown(
+        input, data, samples, STEPS if steps is None else steps, SEED if seed is None else seed
+    )
+    check_run(shown.steps, shown.seed)
+    _show_losses(path, float_model, shown, json, quiet)
 
 
 @dataclass(frozen=True)

@@ -145,6 +145,8 @@ def images_of(
     span, wanted = (None, None) if model is None else ((model.low, model.high), model.image_shape)
     values = real_array(name, contents.values)
     order = contents.layout if layout is None else layout
+    if order is None and model is not None:
+        _refuse_frames(values.shape, model, name)
     values = arrange(values, order, name, wanted)
     if values.ndim not in (2, 3, 4) or values.size == 0:
         raise InputError(
@@ -194,6 +196,19 @@ def images_of(
         *contents.said,
     )
     return Images(pixels, labels, shape, low, high, name, "; ".join(parts))
+
+
+def _refuse_frames(shape: tuple[int, ...], model: Input, name: str) -> None:
+    """Refuse what only frames of the model's size can be; three may be the colours of images."""
+    own = model.image_shape
+    flat = len(shape) == 3 and shape[1] > 1 and shape[2] == model.size
+    planes = own is not None and shape[2:] == own and shape[1] not in (1, COLOURS)
+    if shape[1:] != own and (flat or planes):
+        raise InputError(
+            f"{name}: expected images, got {list(shape)}, {shape[0]:,} sequences of {shape[1]:,} "
+            f"frames of the model's size, which change in time",
+            remedy="frames",
+        )
 
 
 def image_shape_of(batch: tuple[int, ...], name: str) -> ImageShape | None:

@@ -273,8 +273,8 @@ def _checks(tried: list[Motion], curves: dict[str, dict[str, Curves]]) -> dict[s
         f"{name}: the gain is larger at {least.steps} iteration(s) a frame than at {most.steps}, "
         f"rotating at {slowest:g}{_UNITS[ROTATING]}": ratio(name, least) < ratio(name, most),
         **{
-            f"{integers_of(circuit)}: the tracking error is within {LARGEST_DISTANCE:.0%} of that "
-            "of the float circuit": all(
+            f"{integers_of(circuit)}: the tracking error is at most {LARGEST_DISTANCE:.0%} above "
+            "that of the float circuit": all(
                 distance(curves[integers_of(circuit)][m.title], m.steps) < LARGEST_DISTANCE
                 for m in tried
             )

@@ -16,7 +16,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
     """
     names = list(known)
     by_lower = {candidate.lower(): candidate for candidate in names}
-    begun = [candidate for candidate in by_lower if candidate.startswith(name.lower())]
+    begun = [each for each in by_lower if name and each.startswith(name.lower())]
     near = begun or difflib.get_close_matches(name.lower(), by_lower, n=_MOST)
     if not near:
         return f"; known: {', '.join(names) or 'none'}"

@@ -9,6 +9,7 @@ FLAGS = {
     "counts": "a larger --max-count",
     "accept": "--weight-bits 8, other images to --calibrate with, or --accept to write it",
     "clip": "--clip",
+    "frames": "run, evaluate and verify take them with --hold N",
     "hard_clamp": "train --clamp hard --clamp-u 3.65",
     "rectifiers": """train --architecture '{"activation": "relu"}'""",
     "input_range": "--input-range LOW HIGH",
