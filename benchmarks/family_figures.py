@@ -5,7 +5,8 @@
 
 Each measure of each circuit is a row. Rows are kept in ``docs/figures/families.json`` with the hash
 of what was measured, so that a run that was stopped goes on, and a row is measured again only where
-the model, the exporter or the sizes changed. From the rows it writes the tables of docs/families.md
+the integers changed. Where the sizes below or the float model alone change, remove the rows. From
+the rows it writes the tables of docs/families.md
 and ``pvae_neuro/zoo/figures.json``, which ``pvae-neuro models`` shows.
 """
 

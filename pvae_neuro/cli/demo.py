@@ -78,11 +78,10 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Export a shipped model by each of its circuits, run it on every engine, prove them equal."""
-    from pvae_neuro.exporters.lowerings import lowering_of, topologies
+    from pvae_neuro.exporters.lowerings import topologies
     from pvae_neuro.saved.shipped import SHIPPED, model_path, shipped_name
 
     name = shipped_name(family)
-    lowering_of(None, SHIPPED[name].family)
     circuits = sorted(topologies(SHIPPED[name].family))
     pages = out / "report.html", out / "report.json"
     exports = {topology: out / f"{topology}.onnx" for topology in circuits}

@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pvae_neuro.evaluation.evaluate import evaluate
+from pvae_neuro.evaluation.figures import of_circuit
 from pvae_neuro.exporters.lowerings import lowering_of
 from pvae_neuro.exporters.lowerings.lateral import raise_diagonal
 from pvae_neuro.exporters.remedies import REMEDIES
 from pvae_neuro.network import FloatCircuit, IntegerNetwork
 from pvae_neuro.saved.model_file import SavedModel
+from pvae_neuro.sim.frames import Frames
 from pvae_neuro.sim.noise import population_noise
 
 TRIAL_STEPS = 1000
@@ -136,18 +138,18 @@ def _errors(
     tell: Callable[[int], None],
 ) -> NDArray[np.float64]:
     """Mean squared error of a float circuit after each iteration: float64 [T]."""
-    x = np.asarray(circuit.input.check(images), circuit.dtype)
-    places = range(len(x))
-    words = {
-        p.name: population_noise(p, TRIAL_SEED, range(steps + 1), places) for p in circuit.drawing
-    }
-    errors = []
-    for step, state in enumerate(circuit.run(x, words, steps)):
-        # The counts that one iteration begins with read out the one before.
-        if step:
-            errors.append(np.square(x - circuit.reconstruct(state)).sum(axis=1).mean())
+    x = circuit.input.check(images)
+    held = Frames(1, steps)
+    places = range(held.steps), range(len(x))
+    words = {p.name: population_noise(p, TRIAL_SEED, *places) for p in circuit.drawing}
+
+    def observe(step: int, _: Any) -> None:
+        # The last step, after `final`, is no iteration more.
+        if step < steps:
             tell(len(x))
-    return np.array(errors)
+
+    found: NDArray[np.float64] = of_circuit(circuit, x[:, None], words, held, observe=observe).error
+    return found.mean(axis=0)
 
 
 def _window(steps: int) -> int:
