@@ -14,7 +14,7 @@ from pvae_neuro.errors import CertificateError, ModelFileError
 from pvae_neuro.exporters.calibrate import calibrate
 from pvae_neuro.exporters.lowerings import float_circuit_of, lowering_of
 from pvae_neuro.exporters.scales import Scales
-from pvae_neuro.network import trace
+from pvae_neuro.network import Choice, trace
 from pvae_neuro.saved.model_file import ModelConfig, SavedModel
 
 SIDES, TOP, STEPS = (6, 5), 6, 32
@@ -161,5 +161,16 @@ def test_what_has_no_circuit_is_refused() -> None:
 def test_values_beyond_24_bits_are_refused() -> None:
     model = pc_model()
     arrays = {name: array * np.float32(16) for name, array in model.arrays.items()}
-    with pytest.raises((CertificateError, ModelFileError), match=r"24 bits|expected at most"):
+    with pytest.raises(CertificateError, match=r"nodes0.a: reaches .*24 bits; train") as error:
         integers(replace(model, arrays=arrays))
+    assert error.value.remedy == "weights"
+
+
+def test_what_was_chosen_before_is_kept() -> None:
+    model, lowering = pc_model(), lowering_of(None, "pc")
+    calibration = calibrate(lowering.circuit(model, "float64"), pictures(16))
+    before = Choice("active share", 0.3, "of the calibration inputs")
+    scales = Scales(8, 14, 12, 1, choices=(before,))
+    first, *others = lowering.integers(model, scales, calibration).choices
+    # Of each of three layers its exponent and the units of two graded spikes.
+    assert first is before and len(others) == 9

@@ -62,8 +62,9 @@ def lowering_of(topology: str | None, family: str) -> Lowering:
     if not known:
         exported = ", ".join(dict.fromkeys(f for each in LOWERINGS for f in each.families))
         raise ModelFileError(
-            f"family {family!r}: its latents are neither spike counts nor sparse coefficients, so "
-            f"it has no circuit of integers and stays a float model; exported are: {exported}"
+            f"family {family!r}: its latents are neither spike counts, sparse coefficients nor "
+            f"value nodes, so it has no circuit of integers and stays a float model; exported are: "
+            f"{exported}"
         )
     if topology is not None and topology not in known:
         raise InputError(

@@ -165,10 +165,11 @@ def _message(
     limit = min(limit, int(np.ldexp(float(QUARTER), -exponent - shift)) // reach)
     held = float(np.ldexp(limit, shift - scales.frac_bits))
     if held < largest:
+        narrower = largest <= np.ldexp(held, scales.spare_frac_bits)
         raise refused(
             f"{sent}: reaches {largest:.4g} on the calibration inputs, expected at most "
             f"{held:.4g}, the largest whose sums keep 24 bits",
-            "narrower",
+            "narrower" if narrower else "weights",
         )
     return limit, shift
 
