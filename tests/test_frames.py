@@ -313,6 +313,8 @@ def test_arrays_of_frames_by_the_shape_of_the_model(tmp_path):
             load_frames(tmp_path / "x.npy", declared)
     np.save(tmp_path / "x.npy", np.zeros((6, 5, 9)))
     assert load_frames(tmp_path / "x.npy", declared, layout="HWN").frames == 9
+    with pytest.raises(InputError, match=r"one sequence .* in the layout 'NHW', got \[6, 5, 9\]"):
+        load_frames(tmp_path / "x.npy", declared, layout="NHW")
 
 
 def test_a_folder_of_pictures_is_one_sequence_in_natural_order(tmp_path):
@@ -399,6 +401,10 @@ def test_the_command_line_evaluates_and_verifies_frames(files, capsys):
         (("--hold", "4", "-i", "wrong.npy"), "wrong.npy: expected frames of the model's size"),
         (("--hold", "4", "-i", "mnist"), "got the data set 'mnist'"),
         (("--hold", "4", "--samples", "0"), "--samples"),
+        (("--hold", "4", "--key", "x"), "key: only .npz and .mat files have arrays with names"),
+        (("--hold", "4", "--split", "half"), "split: expected one of train, test, all"),
+        (("--hold", "4", "-i", ".", "--layout", "HWN"), "layout: only arrays may be in another"),
+        (("--hold", "4", "-i", ".", "--split", "train"), "split: expected none, as all pictures"),
     ],
 )
 @pytest.mark.parametrize("verb", ["run", "evaluate", "verify"])

@@ -12,7 +12,7 @@ from pvae_neuro.data.folder import read_pictures
 from pvae_neuro.data.images import Images, check_size, images_of
 from pvae_neuro.data.layout import arrange
 from pvae_neuro.data.listing import left_out_text, list_pictures
-from pvae_neuro.data.load import check_fits
+from pvae_neuro.data.load import check_fits, check_heeded, check_split
 from pvae_neuro.data.named_sets import NAMED_SETS
 from pvae_neuro.errors import InputError
 from pvae_neuro.network import Input
@@ -81,12 +81,20 @@ def load_frames(
         If there are no frames of the model's size, or they are unreadable or have no certain
         meaning.
     """
+    check_split(split)
     path = user_path(source)
     kind = file_kind(path)
     if kind is None:
+        check_heeded(source, frozenset({"size"}), key=key, layout=layout)
+        if split not in (None, "all"):
+            raise InputError(
+                f"split: expected none, as all pictures of {os.fspath(source)!r} are one sequence, "
+                f"got {split!r}"
+            )
         return _read_folder(path, os.fspath(source), model, size, scale, progress)
     if size is not None:
         raise InputError("size: expected a folder of frames; a file is read as it is")
+    check_heeded(source, kind.heeds, key=key, layout=layout)
     contents = kind.read(path, Request(split, key, scale=scale))
     values = real_array(path.name, contents.values)
     order = layout or contents.layout
@@ -103,7 +111,8 @@ def load_frames(
     image = one or several
     if image is None or not values.size:
         raise InputError(
-            f"{path.name}: expected frames of {_expected(plain)}, got {list(values.shape)}"
+            f"{path.name}: expected frames of the model's size, {_expected(plain, order)}, got "
+            f"{list(values.shape)}"
         )
     flat = contents._replace(values=values.reshape(-1, *image), labels=None, layout=None)
     return Sequences(
@@ -111,11 +120,13 @@ def load_frames(
     )
 
 
-def _expected(shapes: list[tuple[int, ...]]) -> str:
+def _expected(shapes: list[tuple[int, ...]], order: str | None) -> str:
     texts = [", ".join(map(str, shape)) for shape in reversed(shapes)]
     several = " or ".join(f"[N, F, {text}]" for text in texts)
     one = " or ".join(f"[F, {text}]" for text in texts)
-    return f"the model's size, {several}, or one sequence {one}"
+    if order is not None:
+        return f"one sequence {one} once its axes are in order, as they are in the layout {order!r}"
+    return f"{several}, or one sequence {one}"
 
 
 def _read_folder(

@@ -92,8 +92,7 @@ def load_images(
     MissingDependencyError
         If torchvision, Pillow or SciPy is needed and not installed.
     """
-    if split is not None and split not in SPLITS:
-        raise InputError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
+    check_split(split)
     if limit is not None and limit < 1:
         raise InputError(f"limit: expected at least 1 image, got {limit}")
     try:
@@ -103,9 +102,7 @@ def load_images(
     if scale is not None:
         scale = check_scale(scale)
     wanted = None if size is None else check_size(size)
-    for option, given in {"size": size, "key": key, "layout": layout}.items():
-        if given is not None and option not in source.heeds:
-            raise InputError(_UNHEEDED[option].format(os.fspath(dataset)))
+    check_heeded(dataset, source.heeds, size=size, key=key, layout=layout)
     with memory_limit(max_memory), shown_stages(progress) as tell:
         if wanted is not None:
             # In three colours, as floats.
@@ -132,6 +129,19 @@ def check_fits(images: Images, model: Input) -> None:
             f"{height}x{width} (height x width); give a size to crop and resize them to",
             remedy="size",
         )
+
+
+def check_split(split: str | None) -> None:
+    """Refuse what is no part of a data set."""
+    if split is not None and split not in SPLITS:
+        raise InputError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
+
+
+def check_heeded(dataset: str | os.PathLike[str], heeds: frozenset[str], **options: object) -> None:
+    """Refuse options that were given and that a source has no use for."""
+    for option, given in options.items():
+        if given is not None and option not in heeds:
+            raise InputError(_UNHEEDED[option].format(os.fspath(dataset)))
 
 
 _UNHEEDED = {
