@@ -50,7 +50,8 @@ class Recording:
     log_rate_unit : float
         Value of one unit of it.
     spikes, active, saturated : int64 [N, T] or None
-        Per iteration, of the code: sum of counts, neurons that fired, neurons at the largest count.
+        Per iteration, of the code: sum of counts, neurons that fired, neurons at the largest count;
+        of magnitudes, in units of the code, where it is not of counts.
         Not with ``last``, and not without a readout.
     squared_error : int64 [N, T] or None
         Per iteration: sum over pixels of (x - reconstruction)**2 by the counts drawn after it, in

@@ -49,9 +49,10 @@ class Figures:
         Share of silent neurons.
     capped : float64 [T]
         Share of counts that are the largest that can be drawn, or would be above it; NaN where
-        there is no largest.
+        there is no largest, as of the real numbers of a float model that draws nothing.
     spikes : float64 [F]
-        Sum of the counts of a sample on each frame.
+        Sum of the counts of a sample on each frame. Where the code is not of counts, of its
+        magnitudes: in units of an integer network, in real numbers of a float model.
     settling : float64 [F]
         Iterations after which the squared error of a sample has settled on each frame; see
         :meth:`~pvae_neuro.sim.frames.Frames.settling`.
@@ -166,7 +167,7 @@ def of_circuit(
     held : Frames
         How the run goes through the frames.
     largest : int, optional
-        Largest code of the network that it is compared with.
+        Largest count that the network it is compared with can draw.
     observe : callable, optional
         Shown each step, from 0 to S - 1, and the circuit's state after it.
 
