@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,12 @@ from pvae_neuro.artifact import load_artifact, program_hash, save_artifact  # no
 from pvae_neuro.errors import InputError, ModelFileError  # noqa: E402
 from pvae_neuro.exporters.calibrate import calibrate  # noqa: E402
 from pvae_neuro.exporters.certify import certify  # noqa: E402
-from pvae_neuro.exporters.lowerings import LOWERINGS, lowering_of, topologies  # noqa: E402
+from pvae_neuro.exporters.lowerings import (  # noqa: E402
+    LOWERINGS,
+    float_circuit_of,
+    lowering_of,
+    topologies,
+)
 from pvae_neuro.exporters.quantize import QuantizeConfig, quantize  # noqa: E402
 from pvae_neuro.models.registry import model_names  # noqa: E402
 from pvae_neuro.saved import shipped  # noqa: E402
@@ -135,6 +141,16 @@ def test_an_activation_that_is_no_rectifier_is_refused_by_name(family, tmp_path,
     model = family_model(family, architecture={"hidden": (10, 10), "activation": "tanh"})
     said = refusal(model, tmp_path, capsys)
     assert "'tanh'" in said and "relu" in said
+
+
+@pytest.mark.parametrize("family", ["ipvae-mlp", "ipvae-conv", "pvae-linear", "pvae-conv"])
+def test_files_that_name_another_activation_are_refused_by_it(family, tmp_path, capsys):
+    model = family_model(family)
+    named = {**model.config.architecture, "activation": "silu"}
+    config = model.config.model_copy(update={"architecture": named})
+    said = refusal(replace(model, config=config), tmp_path, capsys)
+    assert "expected the activation 'relu', got 'silu'" in said and "--clamp" not in said
+    assert float_circuit_of(replace(model, config=config)) is None
 
 
 def test_models_says_which_circuits_a_family_has(capsys):

@@ -22,7 +22,12 @@ from numpy.typing import NDArray
 from pvae_neuro.exporters.calibrate import Calibration
 from pvae_neuro.exporters.lowerings.base import Lowering
 from pvae_neuro.exporters.lowerings.equalize import equalized
-from pvae_neuro.exporters.lowerings.layers import Layer, checked_chain
+from pvae_neuro.exporters.lowerings.layers import (
+    Layer,
+    activation_of,
+    checked_chain,
+    no_rectifier,
+)
 from pvae_neuro.exporters.lowerings.linear import (
     LATENTS,
     float_latents,
@@ -85,8 +90,8 @@ class NetworkDecoder(Lowering):
         """
 
     def obstacle(self, model: SavedModel) -> str | None:
-        """None: with several inner updates an iteration of the circuit is one of them."""
-        return None
+        """Any activation but rectifiers; with several inner updates an iteration is one of them."""
+        return no_rectifier(activation_of(model))
 
     def hops(self, model: SavedModel) -> tuple[str, ...]:
         """The rectifiers' graded spikes, the errors, and what goes back through the gates."""

@@ -24,7 +24,7 @@ from pvae_neuro.exporters.lowerings.encoders import (
     prior_log_rate,
     round_encoder,
 )
-from pvae_neuro.exporters.lowerings.layers import array
+from pvae_neuro.exporters.lowerings.layers import activation_of, array, no_rectifier
 from pvae_neuro.exporters.lowerings.linear import LATENTS, input_of, wide_readout
 from pvae_neuro.exporters.lowerings.rectifiers import (
     Stage,
@@ -56,6 +56,10 @@ from pvae_neuro.neurons.poisson import FIRE
 from pvae_neuro.saved.model_file import SavedModel
 
 Numbers = NDArray[Any]
+SOFT = (
+    "expected hard clamps, got the smooth bounds of log-rates, which no word operation computes; "
+    "train the model again with hard clamps"
+)
 
 
 class FeedForward(Lowering):
@@ -65,24 +69,20 @@ class FeedForward(Lowering):
     families = ("pvae-linear", "pvae-mlp", "pvae-conv")
 
     def obstacle(self, model: SavedModel) -> str | None:
-        """Circuits have hard clamps and a linear decoder."""
+        """Circuits have rectifiers, hard clamps and a linear decoder."""
         decoder = model.config.architecture.get("decoder", "linear")
         if decoder != "linear":
             return (
                 f"expected a linear decoder, which the host computes from counts, got {decoder!r}; "
                 f"train the model again with a linear one"
             )
-        if model.config.clamp == "soft":
-            return (
-                "expected hard clamps, got the smooth bounds of log-rates, which no word operation "
-                "computes; train the model again with hard clamps"
-            )
-        return None
+        if (other := no_rectifier(activation_of(model))) is not None:
+            return other
+        return SOFT if model.config.clamp == "soft" else None
 
     def remedy(self, model: SavedModel) -> str | None:
-        """See :meth:`Lowering.remedy`; hard clamps do not help a decoder that is not linear."""
-        linear = model.config.architecture.get("decoder", "linear") == "linear"
-        return "hard_clamp" if linear and model.config.clamp == "soft" else None
+        """See :meth:`Lowering.remedy`."""
+        return "hard_clamp" if self.obstacle(model) == SOFT else None
 
     def hops(self, model: SavedModel) -> tuple[str, ...]:
         """Pixels, and the graded spikes of the rectifiers."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pvae_neuro.errors import ModelFileError
 from pvae_neuro.network import Connection, Convolution, Dense, TransposedConvolution
 from pvae_neuro.saved.model_file import SavedModel
+from pvae_neuro.utils.show import show
 
 Shape = tuple[int, ...]
 Reals = NDArray[np.float64]
@@ -138,6 +139,21 @@ def transposed_convolution(
     }
     bias = np.repeat(_bias(model, name, weight.shape[1]), target[0] * target[1])
     return Layer(TransposedConvolution, weight, bias, geometry)
+
+
+def no_rectifier(activation: Any) -> str | None:
+    """Why a network of this activation has no circuit; None if it is the rectifier, ``relu``."""
+    if activation == "relu":
+        return None
+    return (
+        f"expected the activation 'relu', got {show(activation)}, which no word operation "
+        f"computes; train the model again with rectifiers"
+    )
+
+
+def activation_of(model: SavedModel) -> Any:
+    """Activation of the networks of a Poisson VAE: rectifiers, unless its file says another."""
+    return model.config.architecture.get("activation", "relu")
 
 
 def halved_sides(model: SavedModel, depth: int) -> tuple[tuple[int, int], ...]:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from pvae_neuro.exporters.calibrate import Calibration
 from pvae_neuro.exporters.lowerings.base import Lowering
-from pvae_neuro.exporters.lowerings.layers import checked_chain, dense
+from pvae_neuro.exporters.lowerings.layers import checked_chain, dense, no_rectifier
 from pvae_neuro.exporters.lowerings.linear import input_of
 from pvae_neuro.exporters.lowerings.value_nodes import (
     PICTURE,
@@ -61,12 +61,7 @@ class PredictiveCoding(Lowering):
             settings = _settings(model)
         except ValidationError as error:
             return f"architecture: {problems_of(error)}"
-        if settings.activation == "relu":
-            return None
-        return (
-            f"expected the activation 'relu', got {settings.activation!r}, which no word operation "
-            f"computes; train the model again with rectifiers"
-        )
+        return no_rectifier(settings.activation)
 
     def remedy(self, model: SavedModel) -> str | None:
         """See :meth:`Lowering.remedy`."""
