@@ -92,15 +92,19 @@ def test_integers_stay_near_float(case, target, engine, steps, note):
     engines = [engine, fastest_engine(case.network)]
     report = verify(case.network, case.model, case.compared, steps=steps, engines=engines)
     result = report.float_result
+    equal = "" if result.agreement is None else f", {100 * result.agreement:.1f} % equal"
     note(
         network=case.name,
         target=target,
         check=f"float, {result.samples} images, {result.seeds} seeds",
-        result=f"{result.mse}, {100 * result.agreement:.1f} % equal",
+        result=f"{result.mse}{equal}",
     )
     assert report.passed, f"{report.outcome}: {'; '.join(report.failures)}"
 
 
 def test_the_samplers_are_poisson(case):
-    for sampler in examine(case.network).samplers:
+    samplers = examine(case.network).samplers
+    if not samplers:
+        pytest.skip("the network draws nothing")
+    for sampler in samplers:
         assert sampler.total_variation <= sampler.limit, sampler

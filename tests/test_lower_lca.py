@@ -20,6 +20,7 @@ from pvae_neuro.network import Constant, IntegerNetwork, trace
 from pvae_neuro.network.population import WORD_MAX
 from pvae_neuro.saved.lca import stable_step
 from pvae_neuro.saved.model_file import ModelConfig, SavedModel
+from pvae_neuro.verification.report import cards
 
 SIDES, LATENTS, STEPS = (6, 5), 24, 32
 TOPOLOGIES = ("predictive", "lateral")
@@ -156,6 +157,11 @@ def test_verification(topology) -> None:
     )  # fmt: skip
     assert report.float_result is not None and report.float_result.passed
     assert not report.certificate.samplers
+    # Coefficients are no counts, and nothing draws them.
+    assert np.isnan(report.float_result.by_float.capped).all()
+    assert report.float_result.agreement is None and "agree" not in repr(report.float_result)
+    shown = "".join(card.what for card in cards(report))
+    assert "equal" not in shown and "sampler" not in shown
 
 
 def test_lateral_weights_are_the_products_of_atoms() -> None:

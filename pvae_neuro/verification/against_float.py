@@ -178,8 +178,9 @@ class FloatResult:
     mse_errors : float64 [T]
         One standard error of the distance of the MSE, in percent, by iteration; infinite for a
         single image.
-    agreement : float
-        Share of equal counts over all iterations of the first seed. Trajectories part where one
+    agreement : float or None
+        Share of equal counts over all iterations of the first seed; None where nothing is drawn,
+        since units and real numbers are hardly ever equal. Trajectories part where one
         count differs, so this says how near the potentials are and nothing of how good the network
         is; it is not judged.
     samples, seeds : int
@@ -190,12 +191,13 @@ class FloatResult:
     mse: Distance
     zeros: Distance
     mse_errors: Floats
-    agreement: float
+    agreement: float | None
     samples: int
     seeds: int
 
     def __repr__(self) -> str:
-        return f"<FloatResult: {self.mse}; {self.zeros}; counts agree in {self.agreement:.1%}>"
+        equal = "" if self.agreement is None else f"; counts agree in {self.agreement:.1%}"
+        return f"<FloatResult: {self.mse}; {self.zeros}{equal}>"
 
     @property
     def distances(self) -> tuple[Distance, Distance]:
@@ -291,7 +293,7 @@ class FloatCheck:
             return max(0, LEAST_SEEDS - self.seeds)
         return max(distance.seeds_wanted(self.seeds) for distance in undecided) - self.seeds
 
-    def result(self, agreement: float) -> FloatResult:
+    def result(self, agreement: float | None) -> FloatResult:
         """Return the figures of all that was added, and the distances."""
         by_integer, by_float = (sums.figures(self._variances) for sums in self._sums)
         mse, zeros = self.distances

@@ -256,7 +256,8 @@ class _Verification:
         ends = {steps.stop - 1 for steps in runs}
 
         def observe(step: int, state: Values) -> None:
-            self.equal += (state[code] == counts[:, step]).mean(axis=1).tolist()
+            if self.network.drawing:
+                self.equal += (state[code] == counts[:, step]).mean(axis=1).tolist()
             if step not in ends:
                 self._tell(FLOAT_STAGE, samples)
             if not self.traced and step in runs[-1]:
@@ -281,10 +282,9 @@ class _Verification:
             p.name: population_noise(p, seed, range(self.held.steps), samples)
             for p in self.network.drawing
         }
-        return of_circuit(
-            circuit, images, words, self.held,
-            largest=self.network.largest_code, observe=observe,
-        )  # fmt: skip
+        # Coefficients are in units of the network, where counts are numbers everywhere.
+        largest = self.network.largest_code if self.network.drawing else None
+        return of_circuit(circuit, images, words, self.held, largest=largest, observe=observe)
 
     def more_seeds(self) -> None:
         """Add seeds until the distance from float is known, or there are too many.
@@ -321,7 +321,7 @@ class _Verification:
         """Put it all together."""
         result, figures = None, None
         if self.check is not None:
-            result = self.check.result(float(np.mean(self.equal)))
+            result = self.check.result(float(np.mean(self.equal)) if self.equal else None)
             figures = result.by_integer
         elif self.sums:
             figures = reduce(add, self.sums).figures(frame_variances(self.images))

@@ -38,11 +38,12 @@ def parity_table(report: ParityReport, where: str = "") -> Table:
         _add(table, f"{pair.a} = {pair.b}", count, "0", _mark(pair.passed))
     for row in () if result is None else _float_rows(result):
         _add(table, *row)
-    variation, limit = report.total_variation, report.total_variation_limit
-    _add(table,
-        "sampler ≈ Poisson", f"{variation:.1e} total variation", f"{limit:.0e}",
-        _mark(variation <= limit),
-    )  # fmt: skip
+    if report.certificate.samplers:
+        variation, limit = report.total_variation, report.total_variation_limit
+        _add(table,
+            "sampler ≈ Poisson", f"{variation:.1e} total variation", f"{limit:.0e}",
+            _mark(variation <= limit),
+        )  # fmt: skip
     if report.figures is not None:
         for row in _quality_rows(report.figures, None if result is None else result.by_float):
             _add(table, *row)
@@ -69,7 +70,8 @@ def _float_rows(result: FloatResult) -> Iterable[tuple[str, str, str, str]]:
         f"{zeros.value:+.2f} ± {zeros.margin:.2f} points",
         zeros.limit, _MARKS[zeros.outcome],
     )  # fmt: skip
-    yield "", f"{100 * result.agreement:.2f} % of counts equal", "not judged", ""
+    if result.agreement is not None:
+        yield "", f"{100 * result.agreement:.2f} % of counts equal", "not judged", ""
 
 
 def _quality_rows(
