@@ -315,8 +315,8 @@ def test_rows_with_a_few_large_weights_have_two_connections():
     added = {"prediction", "prediction_2"}, {"back_to_hidden1", "back_to_hidden1_2"}
     assert all(names < set(network.connection_of) for names in added)
     assert "to_hidden1_2" not in network.connection_of
-    (said,) = (c for c in network.choices if c.name == "connections of 324x320 weights")
-    assert said.value == 2
+    (said,) = (c for c in network.choices if c.name == "connections of layer 2")
+    assert said.value == 2 and said.why.startswith("of 324x320 weights")
     first, second = (network.connection_of[name].weight.astype(int) for name in sorted(added[0]))
     # Together they have the mantissas of one bit more.
     assert np.abs(first).max() == 127 and 127 < np.abs(first + second).max() <= 254

@@ -143,7 +143,7 @@ def round_forward(
     """
     apart = [0.0] * (len(layers) - 1) + [beside]
     found = [_first(layers[0], source, scales, apart[0], same=same and len(layers) == 1)]
-    choices = [*_parts_choice(layers[0], found[0])]
+    choices = list(_parts_choice(1, found[0]))
     for number, name in enumerate(hidden_names(layers), start=1):
         now, limit = _next(
             found[-1], layers[number], f"{name}.a", scales, largest[f"{name}.a"], apart[number],
@@ -155,7 +155,7 @@ def round_forward(
         found[-1] = replace(before, stage=stage)
         found.append(now)
         choices += _choices(f"{name}.a", limit, now.unit, now.columns)
-        choices += _parts_choice(layers[number], now)
+        choices += _parts_choice(number + 1, now)
     return tuple(found), tuple(choices)
 
 
@@ -379,14 +379,15 @@ def _shifts(shift: Ints) -> NDArray[np.int32]:
     return np.clip(shift, -LARGEST_SHIFT, LARGEST_SHIFT).astype(np.int32)
 
 
-def _parts_choice(layer: Layer, now: Rounded) -> Iterator[Choice]:
+def _parts_choice(number: int, now: Rounded) -> Iterator[Choice]:
+    layer = now.stage.layer
     if len(now.stage.weights) > 1:
         yield Choice(
-            f"connections of {'x'.join(map(str, layer.weight.shape))} weights",
+            f"connections of layer {number}",
             len(now.stage.weights),
-            f"they add up: the root mean square of a row is {_evenness(layer, now.columns):.2g} of "
-            f"its largest weight, below {HEAVY:.2g}, and one connection would leave most mantissas "
-            f"small",
+            f"of {'x'.join(map(str, layer.weight.shape))} weights, which add up: the root mean "
+            f"square of a row is {_evenness(layer, now.columns):.2g} of its largest weight, below "
+            f"{HEAVY:.2g}, and one connection would leave most mantissas small",
         )
 
 
