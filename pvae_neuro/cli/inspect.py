@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 STEPS, SEED = 32, 0
 
-STEPS, SEED = 32, 0
-
 
 @guarded
 @reads_images
