@@ -147,6 +147,20 @@ def test_engines_are_equal(topology, engine, samples, steps, nonnegative) -> Non
 
 
 @both
+def test_what_is_sent_stays_within_its_limit_where_potentials_are_coarser(topology) -> None:
+    """With a step of 1 and small atoms a potential has fewer fractional bits than a message."""
+    model, x = lca_model(1.0, 0.02, beta=1e-4), 0.02 * pictures(16)
+    network = pn.quantize(model, x, pn.QuantizeConfig(topology=topology))
+    pn.certify(network)
+    latents = network.population_of["latents"]
+    shift, a_max = (int(latents.constant(name)[0]) for name in ("m_shift", "a_max"))
+    assert shift < 0 < a_max
+    unit = next(c.value for c in network.choices if c.name == "unit of latents.m")
+    limit = int(next(c.why for c in network.choices if c.name == "unit of latents.m").split()[-1])
+    assert a_max << -shift <= limit < (a_max + 1) << -shift and unit < 2.0**-14
+
+
+@both
 def test_verification(topology) -> None:
     """Of so few coefficients in so few pictures the share of zeros is known to a point or two."""
     model, x = lca_model(), pictures(200)
