@@ -55,8 +55,7 @@ def test_a_leak_beyond_32_bits(topology: str) -> None:
 def test_squared_errors_beyond_64_bits() -> None:
     model, images = case("error_sum_overflow", "neg.safetensors", "neg_x.npy")
     equal_everywhere(model, images, QuantizeConfig("lateral", frac_bits=12))
-    with pytest.raises(PvaeNeuroError, match=r"feedback\[14\]: after its exponent can reach"):
-        equal_everywhere(model, images, QuantizeConfig("predictive", frac_bits=12))
+    equal_everywhere(model, images, QuantizeConfig("predictive", frac_bits=12))
 
 
 def test_numbers_that_onnx_runtime_clips_wrongly() -> None:
