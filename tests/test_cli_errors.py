@@ -186,7 +186,7 @@ def test_checkpoint_with_code_in_its_pickle(out, refused, tmp_path):
         (("--weight-bits", 1), "2 to 8"),
         (("--frac-bits", 3), "4 to 16"),
         (("--max-count", 0), "1 to 255"),
-        (("--topology", "ring"), "lateral, predictive"),
+        (("--topology", "ring"), "predictive, lateral"),
         (("--stability-steps", 0), "steps: expected 1 to"),
     ],
 )
@@ -238,7 +238,7 @@ def test_float_model_of_another_artifact(files, refused, tmp_path):
     line = refused(
         "verify", files / "lateral.onnx", "-m", other / "model.safetensors", "-i", files / "x.npy"
     )
-    assert "24 latents; got 30 pixels and 10 latents" in line
+    assert "30 pixels and 24 latents, got one with 30 and 10" in line
 
 
 def test_evaluate_needs_one_source(files, refused):
