@@ -122,7 +122,8 @@ def activity(
     network: IntegerNetwork, code: NDArray[Any]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """How many neurons of a code [..., K] fired, and how many are at the largest: int64 [...]."""
-    largest = np.abs(code) == network.largest_code
+    # Of a code that is always 0, nothing is at its limit.
+    largest = (np.abs(code) == network.largest_code) & (code != 0)
     return (
         np.count_nonzero(code, axis=-1).astype(np.int64),
         np.count_nonzero(largest, axis=-1).astype(np.int64),

@@ -168,7 +168,8 @@ def test_a_shipped_model_is_what_was_measured(name):
     assert model.config.family == SHIPPED[name].family
     figures = shipped_figures()[name]
     assert figures["sha256"] == file_sha256(shipped.FOLDER / SHIPPED[name].file)
-    assert 0 < figures["mse"] < 10 and 0 < figures["zeros"] < 1
+    # The digits themselves vary by 52 about their mean image.
+    assert 0 < figures["mse"] < 52 / 4 and 0 < figures["zeros"] < 1
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -125,7 +125,7 @@ class IntegerNetwork(Circuit):
 
     @cached_property
     def largest_code(self) -> int:
-        """Largest value of :attr:`code`: of counts the largest that is drawn, else what is proved.
+        """Largest magnitude of :attr:`code`: the largest count drawn, else what is proved.
 
         At this value something may have been cut off.
         """
@@ -134,7 +134,8 @@ class IntegerNetwork(Circuit):
             return 0
         if latents.sampler is not None and latents in self.drawing:
             return latents.sampler.max_count
-        return self.ranges.variables[self.code].largest
+        bounds = self.ranges.variables[self.code]
+        return max(-bounds.smallest, bounds.largest)
 
 
 def raise_faults(found: Iterator[str]) -> None:

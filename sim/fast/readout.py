@@ -228,7 +228,7 @@ def summarize_picture(numbers_at, room_at, b, step, n):  # type: ignore[no-untyp
         magnitude = abs(np.int64(code[i]))
         spikes += magnitude
         active += np.int64(magnitude != 0)
-        saturated += np.int64(magnitude == most)
+        saturated += np.int64((magnitude == most) & (magnitude != 0))
     pixels = numbers[5]
     sums = int64_at(numbers[7] + 32 * (b * numbers[11] + step))
     sums[0], sums[1], sums[2] = spikes, active, saturated
