@@ -17,7 +17,10 @@ test:
 	@.ci/setup dev
 	@# Clusters and process groups want the machine to themselves.
 	.venv/bin/python -m pytest -m cluster
-	.venv/bin/python -m pytest -n 2
+	.venv/bin/python -m pytest -n 2 tests
+	@# Integers of every shipped model; the distance from float of one. `pytest hw_tests` is the whole.
+	.venv/bin/python -m pytest -n 2 hw_tests -k "not near_float"
+	.venv/bin/python -m pytest -n 2 hw_tests --model mnist -k near_float
 
 lint:
 	@.ci/setup dev
