@@ -19,7 +19,7 @@ test:
 	.venv/bin/python -m pytest -m cluster
 	.venv/bin/python -m pytest -n 2 tests
 	@# Integers of every shipped model; the distance from float of one. `pytest hw_tests` is the whole.
-	.venv/bin/python -m pytest -n 2 hw_tests -k "not near_float"
+	.venv/bin/python -m pytest -n 2 hw_tests -k "not near_float" --samples 4 --steps 16
 	.venv/bin/python -m pytest -n 2 hw_tests --model mnist -k near_float
 
 lint:
