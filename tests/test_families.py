@@ -153,7 +153,8 @@ def test_files_that_name_another_activation_are_refused_by_it(family, tmp_path, 
     assert float_circuit_of(replace(model, config=config)) is None
 
 
-def test_models_says_which_circuits_a_family_has(capsys):
+def test_models_says_which_circuits_a_family_has(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")  # In narrow tables, words are apart.
     code, out, err = run_cli(capsys, "models", "--json", "-")
     assert code == 0, err
     circuits = {row["name"]: tuple(row["circuits"]) for row in json.loads(out)["families"]}
