@@ -87,7 +87,8 @@ def test_an_engine_gives_what_frames_fed_by_hand_give(network, reset):
 @pytest.mark.parametrize("reset", [False, True])
 @pytest.mark.parametrize("name", ["fast", "onnx"])
 def test_engines_are_equal_on_frames(name, reset):
-    pytest.importorskip({"fast": "numba", "onnx": "onnxruntime"}[name])
+    package = {"fast": "numba", "onnx": "onnxruntime"}[name]
+    pytest.importorskip(package, reason=f"the engine {name} needs {package}")
     for network in NETWORKS:
         mine, right = (
             one.run(network, shown(network), 20, 3, record="full", first_sample=5, reset=reset)

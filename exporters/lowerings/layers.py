@@ -116,14 +116,9 @@ def convolution(
 ) -> Layer:
     """Layer ``name`` of a saved model, a ``torch.nn.Conv2d``; shapes without the channels."""
     weight = array(model, f"{name}.weight", 4)
-    geometry = {
-        "source_shape": (weight.shape[1], *source),
-        "target_shape": (weight.shape[0], *target),
-        "stride": stride,
-        "padding": padding,
-    }
-    bias = np.repeat(_bias(model, name, weight.shape[0]), target[0] * target[1])
-    return Layer(Convolution, weight, bias, geometry)
+    maps, channels = weight.shape[:2]
+    shapes = (channels, *source), (maps, *target)
+    return _sliding(Convolution, weight, model, name, shapes, stride, padding)
 
 
 def transposed_convolution(
@@ -131,14 +126,26 @@ def transposed_convolution(
 ) -> Layer:
     """Layer ``name``, a ``torch.nn.ConvTranspose2d`` whose result is cut to the target's shape."""
     weight = array(model, f"{name}.weight", 4)
+    channels, maps = weight.shape[:2]
+    shapes = (channels, *source), (maps, *target)
+    return _sliding(TransposedConvolution, weight, model, name, shapes, stride, padding)
+
+
+def _sliding(
+    kind: type[Connection],
+    weight: Reals,
+    model: SavedModel,
+    name: str,
+    shapes: tuple[tuple[int, ...], tuple[int, ...]],
+    stride: int,
+    padding: int,
+) -> Layer:
+    source, target = shapes
     geometry = {
-        "source_shape": (weight.shape[0], *source),
-        "target_shape": (weight.shape[1], *target),
-        "stride": stride,
-        "padding": padding,
-    }
-    bias = np.repeat(_bias(model, name, weight.shape[1]), target[0] * target[1])
-    return Layer(TransposedConvolution, weight, bias, geometry)
+        "source_shape": source, "target_shape": target, "stride": stride, "padding": padding,
+    }  # fmt: skip
+    maps, height, width = target
+    return Layer(kind, weight, np.repeat(_bias(model, name, maps), height * width), geometry)
 
 
 def no_rectifier(activation: Any) -> str | None:

@@ -21,28 +21,26 @@ from pvae_neuro.exporters.lowerings.lca_neurons import (
 )
 from pvae_neuro.exporters.lowerings.lca_units import SENT, graded, units_of
 from pvae_neuro.exporters.lowerings.linear import LATENTS, input_of
+from pvae_neuro.exporters.lowerings.predictive import (
+    ERRORS,
+    INPUT,
+    error_population,
+    pixel_connections,
+)
 from pvae_neuro.exporters.scales import LARGEST_SUM, Scales, fit_exponent, mantissas, row_reach
 from pvae_neuro.network import (
     Activation,
     Choice,
-    Connection,
-    Constant,
-    Dense,
     Encoding,
     FloatCircuit,
     IntegerNetwork,
-    OneToOne,
     Population,
     Readout,
     Variable,
     shared,
-    transpose_of,
 )
-from pvae_neuro.neurons.error import COMPARE
 from pvae_neuro.neurons.soft_threshold import INTEGRATE
 from pvae_neuro.saved.model_file import SavedModel
-
-INPUT, ERRORS = "pixels", "errors"
 
 
 class LCAPredictive(LCALowering):
@@ -57,8 +55,8 @@ class LCAPredictive(LCALowering):
     def circuit(self, model: SavedModel, dtype: str = "float32") -> FloatCircuit:
         """The model in real numbers."""
         self.check(model)
-        dictionary, infinite = model.dictionary.astype(np.float64), float("inf")
-        errors = _errors(model, 1.0, 0.0, infinite)
+        dictionary = model.dictionary.astype(np.float64)
+        errors = error_population(model, shared(1.0), shared(0.0), float("inf"), shared(0.0))
         return FloatCircuit(
             **_parts(model, dictionary, float_neurons(model, INTEGRATE), errors, (0, 0)),
             input=input_of(model),
@@ -83,7 +81,9 @@ class LCAPredictive(LCALowering):
         received = math.ldexp(row_reach(weight.T) * error.limit, exponent - error_bits)
         units = units_of(model, scales, calibration, sent, received)
         exponents = pixel_bits - sent.bits + exponent, units.force - error_bits + exponent
-        errors = _errors(model, 1, pixel_bits - error_bits, error.limit)
+        errors = error_population(
+            model, shared(1), shared(pixel_bits - error_bits), error.limit, shared(0)
+        )
         neurons = integer_neurons(model, INTEGRATE, sent, units)
         why = f"finest unit of {scales.weight_bits} bits in which no entry saturates"
         return IntegerNetwork(
@@ -100,31 +100,15 @@ class LCAPredictive(LCALowering):
         )  # fmt: skip
 
 
-def _errors(model: SavedModel, gain: float, shift: float, limit: float) -> Population:
-    numbers = {"gain": gain, "gain_shift": shift, "low": -limit, "high": limit}
-    held = tuple(Constant(name, shared(value)) for name, value in numbers.items())
-    m = Variable("m", shared(type(limit)(0)))
-    return Population(ERRORS, model.config.pixels, (m,), held, (COMPARE,))
-
-
 def _parts(
     model: SavedModel, weight: Array, neurons: Population, errors: Population, exps: tuple[int, int]
 ) -> dict[str, Any]:
-    pixels = model.config.pixels
-    down = Dense("prediction", LATENTS, "m", ERRORS, weight, exps[0], "prediction")
-    connections: tuple[Connection, ...] = (
-        OneToOne("pixels", INPUT, "x", ERRORS, np.ones(pixels, np.int8), received_as="pixel"),
-        down,
-        transpose_of(
-            down, "feedback", ERRORS, "m", LATENTS, exponent=exps[1], received_as="feedback"
-        ),
-    )
     zero = Variable("x", errors.variable("m").initial)
     return {
         "name": LCAPredictive.name,
         "encodings": (Encoding(INPUT, "x"),),
-        "populations": (Population(INPUT, pixels, (zero,)), neurons, errors),
-        "connections": connections,
+        "populations": (Population(INPUT, model.config.pixels, (zero,)), neurons, errors),
+        "connections": pixel_connections(model, weight, *exps, sent="m"),
         "iteration": (
             ACT,
             Activation(ERRORS, "compare", ("pixels", "prediction")),

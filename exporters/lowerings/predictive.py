@@ -80,7 +80,7 @@ class Predictive(LinearLowering):
         """The model in real numbers."""
         self.check(model)
         infinite = float("inf")
-        errors = _error_population(
+        errors = error_population(
             model, step_over_variance(model), shared(0.0), infinite, shared(0.0)
         )
         dictionary = model.dictionary.astype(np.float64)
@@ -89,7 +89,7 @@ class Predictive(LinearLowering):
             input=input_of(model),
             encodings=(Encoding(INPUT, "x"),),
             populations=(_input_population(model, 0.0), float_latents(model, _rule(model)), errors),
-            connections=_connections(model, dictionary, 0, 0),
+            connections=pixel_connections(model, dictionary, 0, 0),
             iteration=_ITERATION,
             final=_FINAL,
             readout=Readout(LATENTS, "z", None, "prediction"),
@@ -114,9 +114,9 @@ class Predictive(LinearLowering):
         found = _messages(
             model, scales, calibration, weight, weight_exponent, input_bits, largest_error
         )
-        connections = _connections(model, weight, prediction_exponent, -found.message_bits)
+        connections = pixel_connections(model, weight, prediction_exponent, -found.message_bits)
         received = sent_back(connections[-1], found.limit)
-        errors = _error_population(
+        errors = error_population(
             model, found.gain, shared(found.gain_shift), found.limit, shared(0)
         )
         return IntegerNetwork(
@@ -164,13 +164,14 @@ def _input_population(model: SavedModel, zero: float) -> Population:
     return Population(INPUT, model.config.pixels, (Variable("x", shared(zero)),))
 
 
-def _error_population(
+def error_population(
     model: SavedModel,
     gain: NDArray[np.floating | np.integer],  # type: ignore[type-arg]
     gain_shift: NDArray[np.floating | np.integer],  # type: ignore[type-arg]
     limit: float,
     zero: NDArray[np.floating | np.integer],  # type: ignore[type-arg]
 ) -> Population:
+    """Error neurons of the pixels; ``limit`` is the largest magnitude of a message m."""
     return Population(
         ERRORS,
         model.config.pixels,
@@ -185,15 +186,17 @@ def _error_population(
     )
 
 
-def _connections(
+def pixel_connections(
     model: SavedModel,
     weight: NDArray[np.floating | np.integer],  # type: ignore[type-arg]
     prediction_exponent: int,
     feedback_exponent: int,
+    sent: str = "z",
 ) -> tuple[Connection, ...]:
+    """From the pixels and from the latents' variable ``sent`` to the errors, and back."""
     ones = np.ones(model.config.pixels, np.int8)
     prediction = Dense(
-        "prediction", LATENTS, "z", ERRORS, weight, prediction_exponent, "prediction"
+        "prediction", LATENTS, sent, ERRORS, weight, prediction_exponent, "prediction"
     )
     feedback = transpose_of(
         prediction, "feedback", ERRORS, "m", LATENTS,

@@ -151,6 +151,16 @@ def add_word_rows(
     return signature, generate
 
 
+def _add_products(builder: Any, sums: Any, words: Any, pair: Any) -> Any:
+    """Add the products of pairs of 16-bit words with a pair of factors."""
+    factors = _words_factor(builder, pair)
+    products = [
+        _multiply_words(builder, _pick(builder, words, range(first, first + 16)), factors)
+        for first in range(0, 2 * PAIR_LANES, 16)
+    ]
+    return builder.add(sums, _join(builder, products))
+
+
 @intrinsic  # type: ignore[untyped-decorator]
 def add_pairs(typing_context: Any, sums: Any, weight: Any, place: Any, pair: Any) -> Any:
     """``sums[i] + x0 * weight[place + 2 i] + x1 * weight[place + 2 i + 1]``: int8 by int16."""
@@ -163,12 +173,7 @@ def add_pairs(typing_context: Any, sums: Any, weight: Any, place: Any, pair: Any
             halves = [_pick(builder, line, range(odd, 2 * PAIR_LANES, 2)) for odd in (0, 1)]
             return _plain(builder, sums, zip(halves, _parts(builder, pair), strict=True))
         words = builder.sext(line, ir.VectorType(_I16, 2 * PAIR_LANES))
-        factors = _words_factor(builder, pair)
-        products = [
-            _multiply_words(builder, _pick(builder, words, range(first, first + 16)), factors)
-            for first in range(0, 2 * PAIR_LANES, 16)
-        ]
-        return builder.add(sums, _join(builder, products))
+        return _add_products(builder, sums, words, pair)
 
     return signature, generate
 
@@ -186,12 +191,7 @@ def add_word_pairs(typing_context: Any, sums: Any, values: Any, place: Any, pair
             halves = builder.ashr(builder.shl(line, shift), shift), builder.ashr(line, shift)
             return _plain(builder, sums, zip(halves, _parts(builder, pair), strict=True))
         words = builder.bitcast(line, ir.VectorType(_I16, 2 * PAIR_LANES))
-        factors = _words_factor(builder, pair)
-        products = [
-            _multiply_words(builder, _pick(builder, words, range(first, first + 16)), factors)
-            for first in range(0, 2 * PAIR_LANES, 16)
-        ]
-        return builder.add(sums, _join(builder, products))
+        return _add_products(builder, sums, words, pair)
 
     return signature, generate
 
