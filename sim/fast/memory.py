@@ -33,7 +33,8 @@ _Nothing = ctypes.c_char * 0
 _NUMBERS = types.CPointer(types.int64)
 # Where the numbers of a command's room are; all but the last three are addresses.
 CELLS, RAW, BUCKET, FIRES, ROW, DIGIT, PART, RING, SEED, STEP, SAMPLE = range(11)
-ROOM_SIZE = 11
+GROUP, STRIDE, ROWS = range(11, 14)
+ROOM_SIZE = 14
 
 
 class Compiled:
