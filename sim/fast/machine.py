@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
@@ -67,6 +68,25 @@ def compile_functions(writers: Sequence[Callable[[ir.Module, str], None]]) -> Ma
             ]
         _machines[text] = Machine(tuple(addresses), library)
     return _machines[text]
+
+
+class Written:
+    """A function in LLVM's language, compiled when it is first used.
+
+    Parameters
+    ----------
+    write : callable
+        Adds the function, under a given name, to a module.
+    """
+
+    def __init__(self, write: Callable[[ir.Module, str], None]) -> None:
+        self._write = write
+        self.__doc__ = write.__doc__
+
+    @cached_property
+    def address(self) -> int:
+        """Address of its code."""
+        return compile_functions([self._write]).addresses[0]
 
 
 def _use_wide_vectors(function: ir.Function) -> None:
