@@ -137,9 +137,10 @@ class Connection(ABC):
 
     def reach(self, message: Interval) -> tuple[Interval, Interval]:
         """Bounds of the accumulator while it adds up in any order, and of the finished sum."""
-        weight = self.weight.astype(np.float64)
         # Sums of integers below 2**53 are exact in floats, in any order.
-        positive, negative = np.maximum(weight, 0.0), np.minimum(weight, 0.0)
+        positive, negative = (
+            cut(self.weight, 0).astype(np.float64) for cut in (np.maximum, np.minimum)
+        )
         low, high = (self._row(side) for side in message)
         sides = np.concatenate([low, high, np.minimum(low, 0.0), np.maximum(high, 0.0)])
         up, down = self.product(sides, positive), self.product(sides, negative)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from pvae_neuro.network.sampler import LOWEST_POTENTIAL, largest_potential
 
 if TYPE_CHECKING:
     from pvae_neuro.network.circuit import Circuit
+    from pvae_neuro.network.connection import Connection
     from pvae_neuro.network.schedule import Activation
 
 PASSES_UPWARDS = 12
@@ -328,12 +330,27 @@ def _draw(
     return OPERATIONS["draw"].interval(sampler.max_count)
 
 
+# What a connection reached, and of which bounds: from one pass to the next most stay the same.
+_reached: WeakKeyDictionary[Connection, tuple[Interval, tuple[Interval, Interval]]] = (
+    WeakKeyDictionary()
+)
+
+
+def _reach(connection: Connection, message: Interval) -> tuple[Interval, Interval]:
+    known = _reached.get(connection)
+    if known is not None and all(map(np.array_equal, known[0], message)):
+        return known[1]
+    found = connection.reach(message)
+    _reached[connection] = message, found
+    return found
+
+
 def _receive(
     circuit: Circuit, activation: Activation, bounds: Bounds, report: _Report | None
 ) -> Bounds:
     received: Bounds = {}
     for name, connections in circuit.groups(activation).items():
-        reaches = [c.reach(bounds[f"{c.source}.{c.variable}"]) for c in connections]
+        reaches = [_reach(c, bounds[f"{c.source}.{c.variable}"]) for c in connections]
         while_adding, total = reaches[0]
         for more_adding, more in reaches[1:]:
             add = OPERATIONS["add"].interval
