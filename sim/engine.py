@@ -325,6 +325,7 @@ ENGINES: dict[str, str] = {
     "reference": "pvae_neuro.sim.reference:ReferenceEngine",
     "fast": "pvae_neuro.sim.fast:FastEngine",
     "onnx": "pvae_neuro.sim.onnx_runtime:OnnxEngine",
+    "torch": "pvae_neuro.sim.tensors.engine:TorchEngine",
     "lava": "pvae_neuro.sim.lava.engine:LavaEngine",
     "loihi2": "pvae_neuro.sim.lava.engine:Loihi2Engine",
 }
