@@ -113,7 +113,8 @@ def summarize(
     values : int [B, T + 1, n]
         The readout's variable.
     """
-    emitted = np.abs(code[:, :-1])
+    # In 32 bits: of -32768 there is no magnitude in 16.
+    emitted = np.abs(code[:, :-1], dtype=np.int32)
     error = None if network.readout is None else squared_errors(network, x, values[:, 1:])
     return Summary(emitted.sum(axis=2, dtype=np.int64), *activity(network, emitted), error)
 
@@ -123,7 +124,7 @@ def activity(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """How many neurons of a code [..., K] fired, and how many are at the largest: int64 [...]."""
     # Of a code that is always 0, nothing is at its limit.
-    largest = (np.abs(code) == network.largest_code) & (code != 0)
+    largest = (np.abs(code, dtype=np.int32) == network.largest_code) & (code != 0)
     return (
         np.count_nonzero(code, axis=-1).astype(np.int64),
         np.count_nonzero(largest, axis=-1).astype(np.int64),
