@@ -127,9 +127,9 @@ def option_cases() -> Iterator[Case]:
     """Bad values of every option and argument of every verb."""
     import typer
 
-    from pvae_neuro.cli import main
+    from pvae_neuro.cli.main import VERBS, application
 
-    group = typer.main.get_command(main.app)
+    group = typer.main.get_command(application(VERBS))
     for verb, command in group.commands.items():  # type: ignore[attr-defined]
         kind = f"options of {verb}"
         given = COMMANDS[verb]

@@ -38,7 +38,7 @@ from tempfile import TemporaryDirectory
 sys.path.insert(0, {folder!r})
 import bad_case
 from bad_case import Case, Folder, run_case
-from pvae_neuro.cli import main
+from pvae_neuro.cli import models
 from pvae_neuro.cli.shared.support import guarded
 from pvae_neuro.errors import InputError
 
@@ -50,8 +50,7 @@ def faulty():
     {body}
 
 
-command = next(each for each in main.app.registered_commands if each.name == "models")
-command.callback = guarded(faulty)
+models.models = guarded(faulty)
 with TemporaryDirectory() as name:
     folder = Path(name)
     (folder / "x.npy").write_bytes(b"as it was")

@@ -6,12 +6,14 @@ import json
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 from cli_tools import make_files, run_cli
 from models import sound_images, sound_model
 
+from pvae_neuro.cli import main
 from pvae_neuro.sim.reference import ReferenceEngine
 
 
@@ -312,3 +314,35 @@ def test_the_installed_command_starts_quickly_and_without_heavy_imports():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_every_file_of_a_verb_is_one():
+    files = {path.stem for path in Path(main.__file__).parent.glob("*.py")} - {"__init__", "main"}
+    assert {function.__module__.rpartition(".")[2] for function in main.VERBS.values()} == files
+    with pytest.raises(KeyError):
+        main.VERBS["shared"]
+
+
+# Run by a process of its own, which says what it has loaded.
+LOADED = """
+import sys
+from pvae_neuro.cli.main import VERBS, run_command
+
+assert run_command(sys.argv[1:]) == 0
+heavy = {"torch", "matplotlib", "onnxruntime", "dask", "distributed", "lava", "PIL", "sklearn"}
+print(*sorted(heavy & set(sys.modules)))
+print(*(name for name in VERBS if f"pvae_neuro.cli.{name}" in sys.modules))
+print("pvae_neuro.saved.model_file" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("verb", ["run", "evaluate"])
+def test_a_verb_loads_what_it_needs_alone(files, tmp_path, verb):
+    """Other verbs, engines and readers, and the checks of float models, stay where they are."""
+    output = ["-o", tmp_path / "o.npz"] if verb == "run" else []
+    arguments = [verb, files / "lateral.onnx", "-i", files / "x.npy", "--steps", 2, "-q", *output]
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, *map(str, arguments)],
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == ["", verb, str(verb == "evaluate")]

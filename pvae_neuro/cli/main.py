@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pvae_neuro.cli.bench import bench
-from pvae_neuro.cli.demo import demo
-from pvae_neuro.cli.evaluate import evaluate
-from pvae_neuro.cli.experiment import experiment
-from pvae_neuro.cli.export import export
-from pvae_neuro.cli.import_ import import_
-from pvae_neuro.cli.inspect import inspect
-from pvae_neuro.cli.models import models
-from pvae_neuro.cli.patches import patches
-from pvae_neuro.cli.plot import plot
-from pvae_neuro.cli.run import run
-from pvae_neuro.cli.samples import samples
 from pvae_neuro.cli.shared.endings import (
     EXIT_BAD_INPUT,
     EXIT_TERMINATED,
@@ -33,34 +23,48 @@ from pvae_neuro.cli.shared.endings import (
 )
 from pvae_neuro.cli.shared.streams import output_failure, prepare_streams
 from pvae_neuro.cli.shared.verb import Verb
-from pvae_neuro.cli.train import train
-from pvae_neuro.cli.verify import verify
 
-app = typer.Typer(
-    name="pvae-neuro",
-    help="Iterative Poisson VAEs on neuromorphic hardware: train, quantize, export, run, verify.",
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-VERBS: dict[str, Callable[..., None]] = {
-    "demo": demo,
-    "models": models,
-    "samples": samples,
-    "patches": patches,
-    "train": train,
-    "import": import_,
-    "export": export,
-    "inspect": inspect,
-    "run": run,
-    "verify": verify,
-    "evaluate": evaluate,
-    "plot": plot,
-    "experiment": experiment,
-    "bench": bench,
-}
-for _name, _verb in VERBS.items():
-    app.command(_name, cls=Verb)(_verb)
+
+class _Verbs(Mapping[str, Callable[..., None]]):
+    """Functions of the verbs, by name; a verb's module is imported when it is asked for."""
+
+    # In the order of the help.
+    names = (
+        *("demo", "models", "samples", "patches", "train", "import", "export", "inspect", "run"),
+        *("verify", "evaluate", "plot", "experiment", "bench"),
+    )
+
+    def __getitem__(self, name: str) -> Callable[..., None]:
+        if name not in self.names:
+            raise KeyError(name)
+        written = name + "_" * keyword.iskeyword(name)
+        verb: Callable[..., None] = getattr(import_module(f"pvae_neuro.cli.{written}"), written)
+        return verb
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+VERBS = _Verbs()
+
+
+def application(verbs: Iterable[str]) -> typer.Typer:
+    """Command line of these verbs."""
+    made = typer.Typer(
+        name="pvae-neuro",
+        help="Iterative Poisson VAEs on neuromorphic hardware: train, quantize, export, run, "
+        "verify.",
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for name in verbs:
+        made.command(name, cls=Verb)(VERBS[name])
+    made.callback(invoke_without_command=True)(common)
+    return made
 
 
 def _print_version(wanted: bool) -> None:
@@ -71,7 +75,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(invoke_without_command=True)
 def common(
     context: typer.Context,
     version: Annotated[
@@ -98,7 +101,10 @@ def run_command(arguments: Sequence[str]) -> int:
     try:
         with one_line():
             given = [_as_meant(argument) for argument in arguments]
-            return int(app(given, prog_name="pvae-neuro", standalone_mode=False) or 0)
+            # To make the commands of all verbs takes longer than some verbs do.
+            verbs = given[:1] if given[:1] and given[0] in VERBS else VERBS
+            run = application(verbs)
+            return int(run(given, prog_name="pvae-neuro", standalone_mode=False) or 0)
     except typer.Exit as stop:
         return stop.exit_code
 

@@ -12,7 +12,7 @@ from pvae_neuro.data.contents import Contents
 from pvae_neuro.data.layout import ORDERS, arrange
 from pvae_neuro.data.scale import check_scale, divisor
 from pvae_neuro.errors import InputError
-from pvae_neuro.saved.model_file import LARGEST_INPUT
+from pvae_neuro.network.host import LARGEST_INPUT
 from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.arrays import real_array
 from pvae_neuro.utils.edges import tolerance

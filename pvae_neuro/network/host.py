@@ -25,6 +25,8 @@ from pvae_neuro.utils.show import short_repr
 ImageShape = tuple[int, int] | tuple[int, int, int]
 """(height, width), or (colours, height, width)."""
 INT32_MAX = (1 << 31) - 1
+LARGEST_INPUT = 1e9
+"""Largest magnitude of a declared input."""
 _Float = TypeVar("_Float", np.float32, np.float64)
 
 
@@ -47,8 +49,8 @@ class Input:
     """
 
     size: int = bounded(Whole(1, LARGEST_SIZE))
-    low: float = bounded(Real(-1e9, 1e9))
-    high: float = bounded(Real(-1e9, 1e9))
+    low: float = bounded(Real(-LARGEST_INPUT, LARGEST_INPUT))
+    high: float = bounded(Real(-LARGEST_INPUT, LARGEST_INPUT))
     frac_bits: int = bounded(Whole(-16, 40))
     image_shape: ImageShape | None = bounded(
         Optional(Items(Whole(1, LARGEST_SIZE), most=3, least=2)), default=None

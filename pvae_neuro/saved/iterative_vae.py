@@ -24,9 +24,9 @@ from pydantic_core import from_json
 
 from pvae_neuro.errors import InputError, ModelFileError
 from pvae_neuro.network import ImageShape
+from pvae_neuro.network.host import LARGEST_INPUT
 from pvae_neuro.saved.data_sets import find_data_set
 from pvae_neuro.saved.model_file import (
-    LARGEST_INPUT,
     ModelConfig,
     Potential,
     Repeats,

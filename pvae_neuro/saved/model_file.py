@@ -19,6 +19,7 @@ from typing_extensions import Self
 
 from pvae_neuro.errors import ModelFileError
 from pvae_neuro.network import Input
+from pvae_neuro.network.host import LARGEST_INPUT
 from pvae_neuro.network.population import LARGEST_SIZE
 from pvae_neuro.saved.shipped import model_path
 from pvae_neuro.saved.tensor_files import TensorFile, read_safetensors, write_safetensors
@@ -37,9 +38,6 @@ LINEAR_FAMILY = "ipvae-linear"
 
 LOG_SIGMA_BOUND = 3.45
 """Log standard deviations are squashed into ±3.45, so variances lie within [1e-3, 1e3]."""
-
-LARGEST_INPUT = 1e9
-"""Largest magnitude of a declared input, as networks bound it."""
 
 LARGEST_POTENTIAL = 2.0**19
 """Largest magnitude of a clamp: what 24 bits hold at the coarsest unit of a potential, 2^-4."""

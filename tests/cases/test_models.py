@@ -11,7 +11,7 @@ import pytest
 from cases_tools import case_folder
 from typer.testing import CliRunner
 
-from pvae_neuro.cli.main import app
+from pvae_neuro.cli.main import VERBS, application
 from pvae_neuro.cli.shared.inputs import read_model
 from pvae_neuro.saved.model_file import load_model
 
@@ -77,14 +77,16 @@ def test_the_command_line_says_what_it_converted_unless_quiet(
 
 def test_importing_on_the_command_line(tmp_path: Path) -> None:
     folder, output = checkpoint("import_rotating_digits", tmp_path), tmp_path / "m.safetensors"
-    found = CliRunner().invoke(app, ["import", str(folder), "-o", str(output), "--json", "-"])
+    found = CliRunner().invoke(
+        application(VERBS), ["import", str(folder), "-o", str(output), "--json", "-"]
+    )
     assert found.exit_code == 0 and "declared to lie in [0, 1]" in found.stderr
     assert load_model(output).config.input_low == 0.0
     asked = ["import", str(folder), "-o", str(output), "--input-range", "-2", "3", "-q"]
-    found = CliRunner().invoke(app, asked)
+    found = CliRunner().invoke(application(VERBS), asked)
     assert found.exit_code == 0 and found.stderr == ""
     assert load_model(output).config.input_low == -2.0
     config = folder / "ConfigPoisVAE.json"
     config.write_text(config.read_text().replace("MNIST+rotate", "BALLS16"))
-    found = CliRunner().invoke(app, asked[:4])
+    found = CliRunner().invoke(application(VERBS), asked[:4])
     assert found.exit_code == 2 and "(--input-range LOW HIGH)" in found.stderr
