@@ -11,7 +11,7 @@ A function here is a command of the group: its numbers are listed in :class:`Pro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,9 +19,8 @@ import numpy as np
 from llvmlite import ir
 from numpy.typing import NDArray
 
-from pvae_neuro.sim.fast.layouts import pad
+from pvae_neuro.sim.fast.layouts import pad, padded_size
 from pvae_neuro.sim.fast.machine import (
-    I1,
     I8,
     I16,
     I32,
@@ -35,11 +34,12 @@ from pvae_neuro.sim.fast.machine import (
     splat,
     store,
 )
-from pvae_neuro.sim.fast.memory import GROUP, ROWS, STRIDE
+from pvae_neuro.sim.fast.memory import CELLS, GROUP, ROWS, STRIDE
 
 TARGETS = 16
 """Targets whose weights lie side by side."""
 TILE_ROWS, TILE_BYTES = 16, 64
+TILES, SUM_TILES = 8, 4
 ROWS_TOGETHER = 4
 VOID, NUMBERS = ir.VoidType(), I64.as_pointer()
 
@@ -76,9 +76,7 @@ class Product(NamedTuple):
 def byte_layout(weight: NDArray[np.int8]) -> NDArray[np.int8]:
     """Four sources side by side for each of ``TARGETS`` targets: int8 [n/16, k/4, 16, 4]."""
     padded = pad(pad(weight, 0, TARGETS), 1, TILE_BYTES)
-    return np.ascontiguousarray(
-        padded.reshape(-1, TARGETS, padded.shape[1] // 4, 4).swapaxes(1, 2)
-    )
+    return np.ascontiguousarray(padded.reshape(-1, TARGETS, padded.shape[1] // 4, 4).swapaxes(1, 2))
 
 
 def two_byte_layout(weight: NDArray[np.integer[Any]]) -> NDArray[np.int8]:
@@ -91,9 +89,50 @@ def two_byte_layout(weight: NDArray[np.integer[Any]]) -> NDArray[np.int8]:
 def word_layout(weight: NDArray[np.integer[Any]]) -> NDArray[np.int16]:
     """Two sources side by side for each of ``TARGETS`` targets: int16 [n/16, k/2, 16, 2]."""
     padded = pad(pad(weight.astype(np.int16), 0, TARGETS), 1, TILE_BYTES)
-    return np.ascontiguousarray(
-        padded.reshape(-1, TARGETS, padded.shape[1] // 2, 2).swapaxes(1, 2)
-    )
+    return np.ascontiguousarray(padded.reshape(-1, TARGETS, padded.shape[1] // 2, 2).swapaxes(1, 2))
+
+
+# ---------------------------------------------------------------------------------- packing
+
+
+@dataclass(frozen=True)
+class Packed:
+    """How values of 32 bits are packed for a product.
+
+    Attributes
+    ----------
+    bytes : int
+        Of a value, in one plane.
+    planes : int
+        Planes of bytes, the lowest first.
+    """
+
+    bytes: int = 1
+    planes: int = 1
+
+    def plane(self, sources: int) -> int:
+        """Bytes of a plane."""
+        return self.bytes * padded_size(sources, TILE_BYTES)
+
+    def write(self, module: ir.Module, name: str) -> None:
+        """Add the command to a module: place of values; bytes to the packed ones; number; plane."""
+        function = ir.Function(module, ir.FunctionType(VOID, [NUMBERS, NUMBERS]), name)
+        b = ir.IRBuilder(function.append_basic_block())
+        command, room = function.args
+        place, packed, count, plane = (
+            load(b, b.gep(command, [number(i)]), I64) for i in range(1, 5)
+        )
+        cells = load(b, b.gep(room, [number(CELLS)]), I64)
+        values = pointer_to(b, cells, b.mul(place, number(4)))
+        out = pointer_to(b, cells, packed)
+        kind = ir.VectorType(ir.IntType(8 * self.bytes), TARGETS)
+        with counted(b, number(0), count, TARGETS) as i:
+            line = load(b, b.gep(values, [b.mul(i, number(4))]), ir.VectorType(I32, TARGETS))
+            for p in range(self.planes):
+                shifted = b.ashr(line, splat(b, number(8 * p, I32), TARGETS))
+                at = b.add(b.mul(i, number(self.bytes)), b.mul(plane, number(p)))
+                store(b, b.trunc(shifted, kind), b.gep(out, [at]))
+        b.ret_void()
 
 
 # ------------------------------------------------------------------------------------ tiles
@@ -121,28 +160,34 @@ class Tiles:
         rows = load(b, b.gep(function.args[1], [number(ROWS)]), I64)
         few, many = b.append_basic_block(), b.append_basic_block()
         b.cbranch(b.icmp_signed("<=", rows, number(TILE_ROWS)), few, many)
-        for block, row_tiles in ((few, 1), (many, 2)):
+        # Two planes of 32 samples are too many for the tiles, and for the first-level cache.
+        for block, row_tiles in ((few, 1), (many, 1 if len(self.signed) > 1 else 2)):
             b.position_at_end(block)
-            b.call(self._rows(module, f"{name}rows{row_tiles}", row_tiles), function.args)
+            inner = self._rows(module, f"{name}rows{block.name}", row_tiles)
+            step = TILE_ROWS * row_tiles
+            with counted(b, number(0), rows, step) as start:
+                left = b.sub(rows, start)
+                part = b.select(b.icmp_signed("<", left, number(step)), left, number(step))
+                b.call(inner, [*function.args, start, part])
             b.ret_void()
 
     def _rows(self, module: ir.Module, name: str, row_tiles: int) -> ir.Function:
-        """The product of up to ``TILE_ROWS`` samples, or of twice as many."""
-        function = ir.Function(module, ir.FunctionType(VOID, [NUMBERS, NUMBERS]), name)
+        """The product of samples from ``start`` on: at most ``row_tiles`` tiles, the last not empty."""
+        kinds = [NUMBERS, NUMBERS, I64, I64]
+        function = ir.Function(module, ir.FunctionType(VOID, kinds), name)
         function.linkage = "internal"
         b = ir.IRBuilder(function.append_basic_block())
-        product, group, stride, rows = _numbers(b, function)
+        product, group, stride, _ = _numbers(b, function)
+        start, rows = function.args[2:]
+        group = b.add(group, b.mul(start, stride))
         shifts = len(self.signed) + self.weight_planes - 1
-        blocks = max(1, 4 // (row_tiles * shifts))
+        blocks = max(1, SUM_TILES // (row_tiles * shifts))
         tiles = _TileCode(b, self, row_tiles, blocks, shifts, stride, rows)
         tiles.configure()
-        last = b.sub(product.blocks, number(blocks))
-        # The last step may go over some blocks again.
-        with counted(b, number(0), product.blocks, blocks) as index:
-            past = b.icmp_signed(">", index, last)
-            first = b.select(past, last, index)
-            first = b.select(b.icmp_signed("<", first, number(0)), number(0), first)
-            tiles.block(product, group, first)
+        whole = b.mul(b.sdiv(product.blocks, number(blocks)), number(blocks))
+        for begin, end, together in ((number(0), whole, blocks), (whole, product.blocks, 1)):
+            with counted(b, begin, end, together) as first:
+                tiles.block(product, group, first, together)
         b.call(intrinsic(b, "llvm.x86.tilerelease", VOID, []), [])
         b.ret_void()
         return function
@@ -178,18 +223,13 @@ class _TileCode:
             b.icmp_signed("<", self.rows, number(TILE_ROWS)), self.rows, number(TILE_ROWS)
         )
         parts = [first, b.sub(self.rows, first)]
-        for tile in range(8):
+        weights = self.sums + self.row_tiles * len(self.form.signed)
+        for tile in range(TILES):
             store(b, number(TILE_BYTES, I16), b.gep(config, [number(16 + 2 * tile)]))
-            high = number(TILE_ROWS) if self._holds_weights(tile) else parts[self._row(tile)]
+            # Sums and values have a row for each sample, those of the two parts in turn.
+            high = parts[tile % self.row_tiles] if tile < weights else number(TILE_ROWS)
             store(b, b.trunc(high, I8), b.gep(config, [number(48 + tile)]))
         b.call(intrinsic(b, "llvm.x86.ldtilecfg", VOID, [POINTER]), [config])
-
-    def _holds_weights(self, tile: int) -> bool:
-        return tile >= self.sums + self.row_tiles
-
-    def _row(self, tile: int) -> int:
-        """Which of the two parts of the samples a tile of sums or values belongs to."""
-        return tile % self.row_tiles if tile < self.sums else tile - self.sums
 
     def _sum(self, row: int, block: int, shift: int) -> int:
         return row + self.row_tiles * (block + self.blocks * shift)
@@ -200,69 +240,50 @@ class _TileCode:
         kinds = [a.type for a in given]
         b.call(intrinsic(b, f"llvm.x86.{name}", VOID, kinds), given)
 
-    def block(self, product: Any, group: Any, first: Any) -> None:
+    def block(self, product: Any, group: Any, first: Any, blocks: int) -> None:
         """Some blocks of targets, for all samples."""
         b = self.b
         for tile in range(self.sums):
             self._tile("tilezero", tile)
-        planes = self.form.weight_planes
-        size = b.mul(product.depth, number(planes))
+        size = b.mul(product.depth, number(self.form.weight_planes))
         weights = [
             pointer_to(b, product.weights, b.mul(b.add(first, number(i)), size))
-            for i in range(self.blocks)
+            for i in range(blocks)
         ]
-        deep = b.lshr(product.depth, number(4))
-        values_at = [
-            pointer_to(
-                b, group, b.add(product.values, b.mul(self.stride, number(TILE_ROWS * row)))
-            )
+        values = [
+            pointer_to(b, group, b.add(product.values, b.mul(self.stride, number(TILE_ROWS * row))))
             for row in range(self.row_tiles)
         ]
-        with counted(b, number(0), deep, TILE_BYTES) as k:
-            self._step(product, weights, values_at, k)
+        # Bytes of a sample's values in one plane.
+        with counted(b, number(0), b.lshr(product.depth, number(4)), TILE_BYTES) as k:
+            self._step(product, weights, values, k)
         for row in range(self.row_tiles):
-            for i in range(self.blocks):
+            for i in range(blocks):
                 self._write_sums(product, group, b.add(first, number(i)), row, i)
 
-    def _step(self, product: Any, weights: list[Any], values_at: list[Any], k: Any) -> None:
+    def _step(self, product: Any, weights: list[Any], values: list[Any], k: Any) -> None:
         """Sixty-four sources."""
-        b, form = self.b, self.form
-        first_value = self.sums
-        first_weight = first_value + self.row_tiles
-        free = 8 - first_weight
-        used = 0
-        for weight_plane in range(form.weight_planes):
-            held: list[int] = []
-            for pointer in weights[: self.blocks]:
-                tile = first_weight + used % free
-                used += 1
-                at = b.add(
-                    b.mul(product.depth, number(weight_plane)), b.mul(k, number(TARGETS))
-                )
-                if len(weights) <= free:
-                    self._tile("tileloadd64", tile, b.gep(pointer, [at]), number(TILE_BYTES))
-                held.append(tile)
-            for plane, signed in enumerate(form.signed):
-                for row in range(self.row_tiles):
-                    at = b.add(b.mul(product.plane, number(plane)), k)
-                    self._tile(
-                        "tileloadd64", first_value + row, b.gep(values_at[row], [at]), self.stride
-                    )
-                for i, pointer in enumerate(weights):
-                    tile = held[i]
-                    if len(weights) > free:
-                        self._tile(
-                            "tileloadd64",
-                            tile,
-                            b.gep(pointer, [b.add(b.mul(product.depth, number(weight_plane)), b.mul(k, number(TARGETS)))]),
-                            number(TILE_BYTES),
-                        )
+        b, signed = self.b, self.form.signed
+        first_weight = self.sums + self.row_tiles * len(signed)
+        for plane in range(len(signed)):
+            at = b.add(b.mul(product.plane, number(plane)), k)
+            for row, pointer in enumerate(values):
+                tile = self.sums + self.row_tiles * plane + row
+                self._tile("tileloadd64", tile, b.gep(pointer, [at]), self.stride)
+        taken = 0
+        for weight_plane in range(self.form.weight_planes):
+            at = b.add(b.mul(product.depth, number(weight_plane)), b.mul(k, number(TARGETS)))
+            for i, pointer in enumerate(weights):
+                weight = first_weight + taken % (TILES - first_weight)
+                taken += 1
+                self._tile("tileloadd64", weight, b.gep(pointer, [at]), number(TILE_BYTES))
+                for plane, sign in enumerate(signed):
                     for row in range(self.row_tiles):
                         self._tile(
-                            "tdpbssd" if signed else "tdpbusd",
+                            "tdpbssd" if sign else "tdpbusd",
                             self._sum(row, i, plane + weight_plane),
-                            first_value + row,
-                            tile,
+                            self.sums + self.row_tiles * plane + row,
+                            weight,
                         )
 
     def _write_sums(self, product: Any, group: Any, block: Any, row: int, i: int) -> None:
@@ -285,7 +306,7 @@ class _TileCode:
 
 def _numbers(b: ir.IRBuilder, function: ir.Function) -> tuple[Any, Any, Any, Any]:
     """The product's numbers; address of the group's cells; bytes of a sample's cells; samples."""
-    command, room = function.args
+    command, room = function.args[:2]
     read = [load(b, b.gep(command, [number(i)]), I64) for i in range(len(Product._fields))]
     known = [load(b, b.gep(room, [number(i)]), I64) for i in (GROUP, STRIDE, ROWS)]
     return (Product(*read), *known)
@@ -346,11 +367,12 @@ class Dot:
         """Sums of some samples and targets."""
         kind = ir.VectorType(I32, self.lanes)
         block, within = b.sdiv(target, number(TARGETS)), b.srem(target, number(TARGETS))
-        weights = [self._weights_at(b, product, b.add(target, number(i * self.lanes))) for i in range(blocks)]
-        first = b.add(product.values, b.mul(row, stride))
-        values = [
-            pointer_to(b, group, b.add(first, b.mul(stride, number(r)))) for r in range(rows)
+        weights = [
+            self._weights_at(b, product, b.add(target, number(i * self.lanes)))
+            for i in range(blocks)
         ]
+        first = b.add(product.values, b.mul(row, stride))
+        values = [pointer_to(b, group, b.add(first, b.mul(stride, number(r)))) for r in range(rows)]
         entry = b.block
         head, end = b.append_basic_block(), b.append_basic_block()
         b.branch(head)
@@ -443,7 +465,9 @@ BYTES: dict[str, Dot] = {
         4,
         _bytes_in_two_steps("llvm.x86.avx512.pmaddubs.w.512", "llvm.x86.avx512.pmaddw.d.512"),
     ),
-    "avx2": Dot(8, 1, 2, _bytes_in_two_steps("llvm.x86.avx2.pmadd.ub.sw", "llvm.x86.avx2.pmadd.wd")),
+    "avx2": Dot(
+        8, 1, 2, _bytes_in_two_steps("llvm.x86.avx2.pmadd.ub.sw", "llvm.x86.avx2.pmadd.wd")
+    ),
     "sse4": Dot(
         4, 1, 2, _bytes_in_two_steps("llvm.x86.ssse3.pmadd.ub.sw.128", "llvm.x86.sse2.pmadd.wd")
     ),

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.errors import EngineError
 from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.sim.engine import Block, BlockResult, Engine
+from pvae_neuro.sim.fast.choice import (
+    AUTO,
+    check_products,
+    chosen_ways,
+    explained,
+    note_activity,
+)
 from pvae_neuro.sim.fast.drive import encode
-from pvae_neuro.sim.fast.events import list_cells
 from pvae_neuro.sim.fast.kernel import Samples, advance
 from pvae_neuro.sim.fast.layouts import CACHE_LINE
-from pvae_neuro.sim.fast.memory import SEED, address, compilation_told
-from pvae_neuro.sim.fast.plan import Timeline, plan_for
-from pvae_neuro.sim.fast.readout import read_blocks, read_values, ring_bytes
-from pvae_neuro.sim.fast.team import Kernel, Team, default_threads, share_out
+from pvae_neuro.sim.fast.memory import SEED, STRIDE, address, compilation_told
+from pvae_neuro.sim.fast.plan import Plan, Timeline, plan_for, readout_plan
+from pvae_neuro.sim.fast.team import Team, default_threads
 from pvae_neuro.sim.noise import check_whole
 from pvae_neuro.sim.readout import Summary
 from pvae_neuro.sim.recording import Record, variable_dtype
@@ -42,15 +47,19 @@ class FastEngine(Engine):
     ----------
     threads : int, optional
         By default ``NUMBA_NUM_THREADS``, else all cores.
+    products : {"auto", "dense", "events", "pairs"}
+        How dense products are computed: by default as the cost model says (:meth:`explain`);
+        otherwise in this way wherever it gives the same integers.
     """
 
     name: ClassVar[str] = "fast"
     packages = ("numba", "llvmlite")
 
-    def __init__(self, threads: int | None = None) -> None:
+    def __init__(self, threads: int | None = None, products: str = AUTO) -> None:
         if threads is not None:
             check_whole("threads", threads, 1, MOST_THREADS)
         self._threads = threads
+        self.products = check_products(products)
 
     @property
     def threads(self) -> int:
@@ -86,44 +95,118 @@ class FastEngine(Engine):
 
     def run_block(self, block: Block) -> BlockResult:
         """Run a block; see :meth:`Engine.run_block`."""
-        return _Run(block, None).run(self._threads)
+        return _Run(block, None, self.products).run(self._threads)
 
     def run_summarized(self, block: Block, x: NDArray[np.int32]) -> tuple[BlockResult, Summary]:
         """Run a block and make its figures as it goes; see :meth:`Engine.run_summarized`."""
         if plan_for(block.network).summarizer is None:
             return super().run_summarized(block, x)
-        run = _Run(block, x)
+        run = _Run(block, x, self.products)
         result = run.run(self._threads)
         spikes, active, saturated = (run.figures[:, :-1, i] for i in range(3))
         return result, Summary(spikes, active, saturated, run.figures[:, 1:, 3])
 
     def reconstruct(self, network: IntegerNetwork, values: NDArray[Any]) -> NDArray[np.float32]:
         """Read values out; see :meth:`Engine.reconstruct`."""
-        plan, source = plan_for(network).readout, network.readout
+        plan, source = readout_plan(network), network.readout
         if plan is None or source is None:
             return super().reconstruct(network, values)
-        wide = values.astype(np.int32)
-        image = np.empty((len(wide), plan.pixels), np.int32)
-        work = 4 * list_cells(plan.neurons) + ring_bytes(plan.neurons, plan.pixels)
+        state = np.zeros((len(values), len(plan.initial)), np.int32)
+        state[:, : values.shape[1]] = values
+        image = np.empty((len(values), 1, network.input.size), np.int32)
+        work = _Work(plan, plan.code, state, {"image": image}, steps=1)
+        with Team(len(values), self._threads, plan.rows) as team:
+            team.run(work.kernel, 0, 1)
+        return (image[:, 0] * 2.0**-source.frac_bits).astype(np.float32)
 
-        def share(first: int, last: int) -> None:
-            room = room_for(work)
-            read_values(
-                read_blocks.address, address(plan.weight), plan.neurons, plan.pixels,
-                address(wide[first:]), address(room), address(image[first:]), last - first,
-            )  # fmt: skip
+    def explain(
+        self,
+        network: IntegerNetwork,
+        activity: Mapping[str, float] | None = None,
+        samples: int = 32,
+    ) -> list[str]:
+        """How each dense product is computed, and what each of its ways is estimated to cost.
 
-        share_out(share, len(wide), self._threads)
-        return (image * 2.0**-source.frac_bits).astype(np.float32)
+        Parameters
+        ----------
+        network : IntegerNetwork
+        activity : mapping of str to float, optional
+            Share of the values of a variable that are not zero, by ``population.variable``; by
+            default those of the network's last run in this process.
+        samples : int
+            Samples that run at once on a thread.
+
+        Examples
+        --------
+        >>> from pvae_neuro import QuantizeConfig, load_pretrained, quantize, sample_digits
+        >>> digits, _ = sample_digits()
+        >>> network = quantize(load_pretrained(), digits, QuantizeConfig(topology="lateral"))
+        >>> for line in FastEngine().explain(network, {"latents.z": 0.15}):
+        ...     print(line.partition(":")[0])
+        products of this processor
+        lateral
+        readout
+        """
+        return explained(network, activity, min(samples, plan_for(network).rows), self.products)
+
+
+class _Work:
+    """Arrays that the kernel works on, and the kernel itself.
+
+    Parameters
+    ----------
+    plan : Plan
+    code : int64
+        One of the plan's two.
+    state : int32 [B, S]
+    records : dict of str to array [B, steps, n]
+        What is recorded of each step, by the plan's places.
+    **numbers
+        Others of :class:`kernel.Samples`.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        code: NDArray[np.int64],
+        state: NDArray[np.int32],
+        records: dict[str, NDArray[Any]],
+        seed: int = 0,
+        **numbers: int,
+    ) -> None:
+        rows = [
+            (address(values), values.dtype.itemsize, *plan.places[name][:2])
+            for name, values in records.items()
+        ]
+        self._records = np.array(rows, np.int64)
+        known = dict.fromkeys(Samples._fields, 0) | {
+            "state": address(state),
+            "records": address(self._records),
+            "record_count": len(rows),
+            "samples": len(state),
+            "iterations": 1,
+        }
+        self._samples = np.array(Samples(**(known | numbers)), np.int64)
+        self.plan, self.code = plan, code
+        # The kernel takes the seed's bits.
+        self._seed = seed - ((seed >> 63) << 64)
+
+    def kernel(self, first: int, last: int, start: int, stop: int) -> None:
+        """Advance a group of samples."""
+        memory = room_for(self.plan.room_bytes)
+        room = self.plan.room + address(memory)
+        room[SEED], room[STRIDE] = self._seed, self.plan.stride
+        advance(address(self.code), address(self._samples), address(room), first, last, start, stop)
 
 
 class _Run:
-    """One block: its state, what is recorded of it, and the kernel that advances it."""
+    """One block: its state, what is recorded of it, and the plan that advances it."""
 
-    def __init__(self, block: Block, x: NDArray[np.int32] | None) -> None:
+    def __init__(self, block: Block, x: NDArray[np.int32] | None, products: str) -> None:
         count, steps, frames = len(block.samples), block.steps, block.frames
-        self.block = block
-        self.plan = plan = plan_for(block.network)
+        self.block, self.products = block, products
+        plan = plan_for(block.network)
+        self.places = plan.places
         self.state = np.empty((count, len(plan.initial)), np.int32)
         self.state[:] = plan.initial
         self.inputs = np.zeros((frames, count, plan.inputs), np.int32)
@@ -131,77 +214,71 @@ class _Run:
             place, size, _ = plan.places[name]
             self.inputs[:, :, place : place + size] = values
         self.variables: dict[str, NDArray[Any]] = {}
-        rows = []
         for name in block.record:
-            place, size, dtype = plan.places[name]
-            self.variables[name] = values = np.empty((count, steps, size), dtype)
-            rows.append((address(values), dtype.itemsize, place, size))
-        self.records = np.array(rows, np.int64)
-        self.summary = None if x is None else self._summary(x)
-        samples = Samples(
-            state=address(self.state),
-            inputs=address(self.inputs),
-            records=address(self.records),
-            record_count=len(rows),
-            samples=count,
-            first_sample=block.samples.start,
-            first_step=block.first_step,
-            iterations=block.iterations,
-            steps=steps,
-            summary=0 if self.summary is None else address(self.summary),
-        )
-        self.samples = np.array(samples, np.int64)
-        self.addresses = address(plan.code), address(self.samples)
-        # The kernel takes the seed's bits.
-        self.seed = block.seed - ((block.seed >> 63) << 64)
-
-    def _summary(self, x: NDArray[np.int32]) -> NDArray[np.int64]:
-        plan, steps, frames = self.plan.summarizer, self.block.steps, x.shape[1]
-        if plan is None:
-            raise EngineError("engine fast: this network has no readout to summarize by")
-        self.target = np.ascontiguousarray(x << plan.target_left)
-        self.figures = np.zeros((len(x), steps, 4), np.int64)
-        timeline = Timeline(frames, (steps - 1) // frames, steps)
-        numbers = plan.summary(address(self.target), address(self.figures), timeline)
-        return np.array(numbers, np.int64)
+            _, size, dtype = plan.places[name]
+            self.variables[name] = np.empty((count, steps, size), dtype)
+        self.summarized = x is not None
+        if x is not None and plan.summarizer is not None:
+            self.target = np.ascontiguousarray(x << plan.summarizer.target_left)
+            self.figures = np.zeros((len(x), steps, 4), np.int64)
+            self.time = Timeline(x.shape[1], (steps - 1) // x.shape[1], steps)
 
     def run(self, threads: int | None) -> BlockResult:
         """Run all steps."""
-        block = self.block
-        with Team(len(block.samples), threads) as team:
-            _advance(team, self._kernel, block)
-        last = {}
-        for name in block.network.variables:
-            place, size, dtype = self.plan.places[name]
-            last[name] = self.state[:, place : place + size].astype(dtype)
+        network, samples, steps = self.block.network, len(self.block.samples), self.block.steps
+        # Seconds for a sample's step in an earlier run; without one a few steps are tried first.
+        pace = network.compiled.get("fast pace", 0.0) * samples
+        done, chunk = 0, int(SECONDS_PER_CALL / pace) if pace else FIRST_STEPS
+        with Team(samples, threads, plan_for(network).rows) as team:
+            while done < steps:
+                start = time.perf_counter()
+                stop = min(done + max(1, chunk), steps)
+                team.run(self._work(team.rows).kernel, done, stop)
+                self.block.advance(samples * (min(stop, steps - 1) - done))
+                pace = (time.perf_counter() - start) / (stop - done)
+                # Follow the measured speed, but grow gently: the first call may include compilation.
+                chunk = min(int(SECONDS_PER_CALL / pace), GROWTH * (stop - done))
+                done = stop
+                note_activity(network, self._values)
+        network.compiled["fast pace"] = pace / samples
+        last = {name: self._values(name).astype(self.places[name][2]) for name in network.variables}
         return BlockResult(last, self.variables)
 
-    def _kernel(self, first: int, last: int, start: int, stop: int) -> None:
-        memory = room_for(self.plan.room_bytes)
-        room = self.plan.room + address(memory)
-        room[SEED] = self.seed
-        advance(*self.addresses, address(room), first, last, start, stop)
+    def _values(self, name: str) -> NDArray[np.int32]:
+        place, size, _ = self.places[name]
+        return self.state[:, place : place + size]
+
+    def _work(self, rows: int) -> _Work:
+        """The kernel for the products that suit the activity of late."""
+        block = self.block
+        plan = plan_for(block.network, chosen_ways(block.network, rows, self.products))
+        self.summary = np.zeros(0, np.int64)
+        if self.summarized and plan.summarizer is not None:
+            numbers = plan.summarizer.numbers(
+                address(self.target), address(self.figures), self.time
+            )
+            self.summary = np.array(numbers, np.int64)
+        return _Work(
+            plan,
+            plan.summarized if self.summarized else plan.code,
+            self.state,
+            self.variables,
+            block.seed,
+            inputs=address(self.inputs),
+            first_sample=block.samples.start,
+            first_step=block.first_step,
+            iterations=block.iterations,
+            steps=block.steps,
+            summary=address(self.summary) if self.summarized else 0,
+        )
+
+
+_rooms = threading.local()
 
 
 def room_for(size: int) -> NDArray[np.uint8]:
-    """Memory that begins at a cache line."""
-    memory = np.empty(size + CACHE_LINE, np.uint8)
+    """Memory that begins at a cache line; a thread keeps it for its next call."""
+    memory: NDArray[np.uint8] | None = getattr(_rooms, "memory", None)
+    if memory is None or len(memory) < size + CACHE_LINE:
+        memory = _rooms.memory = np.empty(size + CACHE_LINE, np.uint8)
     return memory[-address(memory) % CACHE_LINE :]
-
-
-def _advance(team: Team, kernel: Kernel, block: Block) -> None:
-    samples, steps = len(block.samples), block.steps
-    # Seconds for a sample's step in an earlier run; without one a few steps are tried first.
-    pace = block.network.compiled.get("fast pace", 0.0) * samples
-    done, chunk = 0, int(SECONDS_PER_CALL / pace) if pace else FIRST_STEPS
-    while done < steps:
-        start = time.perf_counter()
-        stop = min(done + max(1, chunk), steps)
-        team.run(kernel, done, stop)
-        block.advance(samples * (min(stop, steps - 1) - done))
-        elapsed = time.perf_counter() - start
-        pace = elapsed / (stop - done)
-        # Follow the measured speed, but grow gently: the first call may include compilation.
-        chunk = min(int(SECONDS_PER_CALL / pace), GROWTH * (stop - done))
-        done = stop
-    block.network.compiled["fast pace"] = pace / samples

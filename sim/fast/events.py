@@ -11,8 +11,28 @@ from __future__ import annotations
 import numpy as np
 
 from pvae_neuro.sim.fast.layouts import CELLS_PER_LINE, padded_size
-from pvae_neuro.sim.fast.memory import CELLS, PART, command, inner, int8_at, int32_at
-from pvae_neuro.sim.fast.vectors import BYTE_LANES, add_byte_rows, byte_sums, store_byte_sums
+from pvae_neuro.sim.fast.memory import (
+    CELLS,
+    GROUP,
+    PART,
+    ROWS,
+    STRIDE,
+    command,
+    inner,
+    int8_at,
+    int16_at,
+    int32_at,
+)
+from pvae_neuro.sim.fast.vectors import (
+    BYTE_LANES,
+    WORD_LANES,
+    add_byte_rows,
+    add_word_rows,
+    byte_sums,
+    store_byte_sums,
+    store_word_sums,
+    word_sums,
+)
 
 INT16_MAX = (1 << 15) - 1
 HEAD_BYTES = 4 * CELLS_PER_LINE
@@ -61,7 +81,7 @@ def list_values(command, room):  # type: ignore[no-untyped-def]
 
 @command
 def add_events(command, room):  # type: ignore[no-untyped-def]
-    """List, its stride; address of the weights; places of ``largest`` and ``total``; width.
+    """List, its stride; addresses of the weights and of ``largest``; place of ``total``; width.
 
     ``total[i] = sum over active j of count[j] * weights[j * width + i]`` with rows of bytes, counts
     in 0 .. 255, and the width a multiple of ``BYTE_LANES``. Sums of 16 bits are exact as long as
@@ -72,7 +92,7 @@ def add_events(command, room):  # type: ignore[no-untyped-def]
     found = np.int64(int32_at(at)[0])
     active, count = int32_at(at + HEAD_BYTES), int32_at(at + HEAD_BYTES + 4 * stride)
     pair = int32_at(at + HEAD_BYTES + 8 * stride)
-    weights, largest = int8_at(command[3]), int32_at(room[CELLS] + 4 * command[4])
+    weights, largest = int8_at(command[3]), int32_at(command[4])
     total, part = int32_at(room[CELLS] + 4 * command[5]), int32_at(room[PART])
     start, into = 0, total
     while True:
@@ -103,3 +123,25 @@ def add_events(command, room):  # type: ignore[no-untyped-def]
         start, into = stop, part
         if start >= found:
             return
+
+
+@command
+def add_word_events(command, room):  # type: ignore[no-untyped-def]
+    """List, its stride; address of the weights; place of ``total``; width; sources: for the group.
+
+    Weights, int16: for each block of ``WORD_LANES`` targets a row for each source. A block is fetched
+    once for all samples, and stays in the first-level cache meanwhile.
+    """
+    stride, weights, width = command[2], int16_at(command[3]), command[5]
+    for first in range(0, width, WORD_LANES):
+        base = first * command[6]
+        for row in range(room[ROWS]):
+            cells = room[GROUP] + row * room[STRIDE]
+            at = cells + 4 * command[1]
+            active, pair = int32_at(at + HEAD_BYTES), int32_at(at + HEAD_BYTES + 8 * stride)
+            sums = word_sums()
+            for p in range((np.int64(int32_at(at)[0]) + 1) // 2):
+                row0 = base + np.int64(active[2 * p]) * WORD_LANES
+                row1 = base + np.int64(active[2 * p + 1]) * WORD_LANES
+                sums = add_word_rows(sums, weights, row0, row1, pair[p])
+            store_word_sums(sums, int32_at(cells + 4 * command[4]), first)

@@ -1,11 +1,13 @@
-"""The compiled heart: carries out a network's commands, sample by sample, step by step.
+"""The compiled heart: carries out a network's commands for a group of samples, step by step.
 
-A network is a list of commands on places in one array of 32-bit cells, which holds the variables,
-constants and sums of one sample: a few ten kilobytes, which stay in the first- and second-level
-caches while all steps of a chunk run. A command is a row of numbers, the first of which is the
-address of a compiled function: one function for each kind of connection and for drawing, shared by
-all networks, and the network's own programs (:mod:`programs`). What a call costs is nothing beside
-the loop over neurons that it runs.
+A network is a list of commands on places in an array of 32-bit cells, which holds the variables,
+constants and sums of one sample. A group of samples advances together: their cells lie one after the
+other, some ten kilobytes each, in the second-level cache. A command is a row of numbers, the first of
+which is the address of a compiled function: one for each kind of connection, for packing values and
+for drawing, shared by all networks, and the network's own programs (:mod:`programs`). Commands of a
+sample that follow each other run sample by sample, so that its cells stay in the first-level cache;
+commands of the group (:mod:`dense`) run once for all its samples, so that each block of weights is
+fetched once for them.
 """
 
 from __future__ import annotations
@@ -16,8 +18,11 @@ import numpy as np
 
 from pvae_neuro.sim.fast.memory import (
     CELLS,
+    GROUP,
+    ROWS,
     SAMPLE,
     STEP,
+    STRIDE,
     compiled,
     inner,
     int16_at,
@@ -25,11 +30,11 @@ from pvae_neuro.sim.fast.memory import (
     int64_at,
     uint8_at,
 )
-from pvae_neuro.sim.fast.readout import STEPS_TOGETHER
 from pvae_neuro.sim.fast.vectors import call, call_command
 
-# Numbers of a command.
+# Numbers of a command; the last one is 1 where it is for the whole group.
 COMMAND_WIDTH = 16
+FOR_GROUP = COMMAND_WIDTH - 1
 
 
 class Code(NamedTuple):
@@ -118,40 +123,58 @@ def _record(samples, b, step, cells):  # type: ignore[no-untyped-def]
             _copy(cells + 4 * which[2], out, n)
 
 
+@inner
+def _carry_out(commands, count, room, first_sample):  # type: ignore[no-untyped-def]
+    """Carry out a list of commands for the samples of a group."""
+    number = np.int64(0)
+    while number < count:
+        if int64_at(commands + 8 * COMMAND_WIDTH * number)[FOR_GROUP] != 0:
+            call_command(int64_at(commands + 8 * COMMAND_WIDTH * number), room)
+            number += 1
+            continue
+        stop = number
+        while stop < count and int64_at(commands + 8 * COMMAND_WIDTH * stop)[FOR_GROUP] == 0:
+            stop += 1
+        for row in range(room[ROWS]):
+            room[CELLS] = room[GROUP] + row * room[STRIDE]
+            room[SAMPLE] = first_sample + row
+            for k in range(number, stop):
+                call_command(int64_at(commands + 8 * COMMAND_WIDTH * k), room)
+        number = stop
+
+
 @compiled(7)
 def advance(code_at, samples_at, room_at, first, last, start, stop):  # type: ignore[no-untyped-def]
-    """Advance samples ``first`` to ``last`` of a block from step ``start`` to ``stop``.
+    """Advance the group of samples ``first`` to ``last`` of a block from step ``start`` to ``stop``.
 
     ``code`` and ``samples`` are the numbers of :class:`Code` and :class:`Samples`.
     """
     code, samples, room = int64_at(code_at), int64_at(samples_at), int64_at(room_at)
-    cells, summary = room[CELLS], samples[9]
-    _copy(code[0], cells, code[1])
+    summary, group, stride = samples[9], room[GROUP], room[STRIDE]
+    room[ROWS] = last - first
     for b in range(first, last):
-        state = samples[0] + 4 * b * code[3]
-        _copy(state, cells, code[3])
-        room[SAMPLE] = samples[5] + b
-        waiting, changed = np.int64(0), True
-        for step in range(start, stop):
-            room[STEP] = samples[6] + step
-            is_final = step == samples[8] - 1
-            if not is_final and step % samples[7] == 0:
+        cells = group + (b - first) * stride
+        _copy(code[0], cells, code[1])
+        _copy(samples[0] + 4 * b * code[3], cells, code[3])
+    changed = True
+    for step in range(start, stop):
+        room[STEP] = samples[6] + step
+        is_final = step == samples[8] - 1
+        if not is_final and step % samples[7] == 0:
+            for b in range(first, last):
                 frame = step // samples[7] * samples[4] + b
-                _copy(samples[1] + 4 * frame * code[2], cells, code[2])
-                changed = True
-            # First what depends on inputs, where they changed; then the iteration, or the end.
-            for part in range(0 if changed else 1, 2):
-                which = (8 if is_final else 6) if part else 4
-                for number in range(code[which + 1]):
-                    call_command(int64_at(code[which] + 8 * COMMAND_WIDTH * number), room)
-            changed = False
-            _record(samples, b, step, cells)
+                _copy(samples[1] + 4 * frame * code[2], group + (b - first) * stride, code[2])
+            changed = True
+        # First what depends on inputs, where they changed; then the iteration, or the end.
+        for part in range(0 if changed else 1, 2):
+            which = (8 if is_final else 6) if part else 4
+            _carry_out(code[which], code[which + 1], room, samples[5] + first)
+        changed = False
+        for b in range(first, last):
+            room[CELLS] = group + (b - first) * stride
+            _record(samples, b, step, room[CELLS])
             if summary != 0:
-                function = int64_at(summary)[0]
-                call(function, summary, room_at, b, step, waiting)
-                waiting += 1
-                if waiting == STEPS_TOGETHER or step == stop - 1:
-                    call(function, summary, room_at, b, step, -waiting)
-                    waiting = np.int64(0)
-        _copy(cells, state, code[3])
+                call(int64_at(summary)[0], summary, room_at, b, step, np.int64(is_final))
+    for b in range(first, last):
+        _copy(group + (b - first) * stride, samples[0] + 4 * b * code[3], code[3])
     return 0

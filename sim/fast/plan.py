@@ -1,12 +1,13 @@
 """What is worked out once per network: its commands, its cells, its weights, its compiled loops.
 
 Every choice of a width or a way rests on an interval that is proved for the activation it serves.
-One function below for each kind of connection; programs are cut into loops and draws (:mod:`cut`).
+Dense products have several ways (:mod:`ways`), and a network a plan for each choice of them that was
+made; programs are cut into loops and draws (:mod:`cut`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from pvae_neuro.errors import EngineError
 from pvae_neuro.network import (
+    Activation,
     Connection,
     Convolution,
     IntegerNetwork,
@@ -22,7 +24,6 @@ from pvae_neuro.network import (
     OneToOne,
     Population,
     Program,
-    Readout,
     readout_weight,
 )
 from pvae_neuro.network.interval import hull
@@ -30,52 +31,45 @@ from pvae_neuro.network.ranges import ProvedActivation, proved_activations
 from pvae_neuro.network.sampler import LARGEST_MAX_COUNT
 from pvae_neuro.sim.fast.convolutions import convolve, lay_out
 from pvae_neuro.sim.fast.cut import Draw, cut_program
-from pvae_neuro.sim.fast.events import add_events, list_cells, list_stride, list_values
+from pvae_neuro.sim.fast.dense import ROWS_TOGETHER, Packed
+from pvae_neuro.sim.fast.events import list_cells, list_stride, list_values
 from pvae_neuro.sim.fast.kernel import COMMAND_WIDTH, Code
 from pvae_neuro.sim.fast.layouts import (
     CACHE_LINE,
     CELLS_PER_LINE,
-    INT16_MAX,
     SUMS_TOGETHER,
     Weights,
     aligned,
-    digit_blocks,
     digits_of,
-    event_rows,
-    pad,
     padded_size,
-    sends_events,
 )
 from pvae_neuro.sim.fast.memory import (
     BUCKET,
-    CELLS,
     DIGIT,
     FIRES,
+    GROUP,
     PART,
     RAW,
-    RING,
     ROOM_SIZE,
     ROW,
     address,
 )
 from pvae_neuro.sim.fast.philox import fill_words
-from pvae_neuro.sim.fast.products import multiply
-from pvae_neuro.sim.fast.programs import Cell, Loop, Machine, Reading, Received, compile_loops
-from pvae_neuro.sim.fast.readout import (
-    PictureSummary,
-    Summary,
-    read_blocks,
-    ring_bytes,
-    summarize,
-    summarize_picture,
-)
+from pvae_neuro.sim.fast.programs import Cell, Loop, Reading, Received, compile_loops
+from pvae_neuro.sim.fast.readout import Summary, summarize
 from pvae_neuro.sim.fast.sampling import Samplers, draw_counts
-from pvae_neuro.sim.fast.vectors import BYTE_LANES, PAIR_LANES, WORD_LANES
+from pvae_neuro.sim.fast.ways import Command, Task, pack_address, ways_for
 from pvae_neuro.sim.noise import WORDS_PER_BLOCK
 from pvae_neuro.sim.recording import variable_dtype
 
 INT32_MAX = (1 << 31) - 1
-Command = list[int]
+# Samples that advance together, and what their cells may take of the second-level cache.
+MOST_ROWS = 32
+GROUP_BYTES = 1 << 20
+# The task that reads the picture out, where the host does.
+READOUT = "readout"
+ONE_BYTE = Packed()
+PARTS = ("start", "iteration", "final")
 
 
 @dataclass(frozen=True)
@@ -87,80 +81,41 @@ class Timeline:
     steps: int
 
 
-@dataclass(frozen=True, eq=False)
-class ReadoutPlan:
-    """What the kernel reads out by.
+@dataclass(frozen=True)
+class Summarizer:
+    """Where the kernel finds what it makes figures of.
 
     Attributes
     ----------
-    weight : int16
-        See :func:`readout.read_blocks`.
-    place, stride : int
-        The list of what is read out.
-    neurons, pixels : int
+    code, neurons, most : int
+        Of what is inferred: place, size, largest magnitude.
+    image, last_image, pixels : int
+        Of the picture: places after an iteration and after ``final``, size.
     left, target_left : int
-        Left shifts that bring reconstruction and input to a common unit.
-    most : int
-        Largest magnitude.
+        Left shifts that bring picture and input to a common unit.
     narrow : bool
         Whether differences fit 32 bits without a shift.
     """
 
-    weight: NDArray[np.int16]
-    place: int
-    stride: int
-    neurons: int
-    pixels: int
-    left: int
-    target_left: int
-    most: int
-    narrow: bool
-
-    def summary(self, target: int, figures: int, time: Timeline) -> tuple[int, ...]:
-        """Numbers of a summary; ``target`` and ``figures`` are addresses."""
-        return Summary(
-            function=summarize.address,
-            place=self.place,
-            stride=self.stride,
-            weights=address(self.weight),
-            target=target,
-            figures=figures,
-            neurons=self.neurons,
-            pixels=self.pixels,
-            left=self.left,
-            most=self.most,
-            frames=time.frames,
-            iterations=time.iterations,
-            steps=time.steps,
-            narrow=self.narrow,
-            read=read_blocks.address,
-        )
-
-
-@dataclass(frozen=True)
-class PicturePlan:
-    """Where the network computes the picture itself: its place, and that of the code.
-
-    Attributes are those of :class:`readout.PictureSummary` and of :class:`ReadoutPlan`.
-    """
-
-    place: int
+    code: int
     neurons: int
     most: int
     image: int
+    last_image: int
     pixels: int
     left: int
     target_left: int
     narrow: bool
 
-    def summary(self, target: int, figures: int, time: Timeline) -> tuple[int, ...]:
+    def numbers(self, target: int, figures: int, time: Timeline) -> Summary:
         """Numbers of a summary; ``target`` and ``figures`` are addresses."""
-        return PictureSummary(
-            function=summarize_picture.address,
-            place=self.place,
+        return Summary(
+            function=summarize.address,
+            code=self.code,
             neurons=self.neurons,
             most=self.most,
             image=self.image,
+            last_image=self.last_image,
             pixels=self.pixels,
             target=target,
             figures=figures,
@@ -178,8 +133,8 @@ class Plan:
 
     Attributes
     ----------
-    code : int64
-        Numbers of :class:`kernel.Code`.
+    code, summarized : int64
+        Numbers of :class:`kernel.Code`, without and with what figures of iterations need.
     kept : tuple
         Arrays and compiled loops whose addresses are in the code.
     initial : int32 [S]
@@ -190,36 +145,79 @@ class Plan:
         Where each variable begins among the cells, its number of neurons and its type in
         recordings, by ``population.variable``.
     room : int64
-        Where each part of a sample's room begins; see :mod:`memory`.
-    room_bytes : int
-    readout : ReadoutPlan or None
-        None where the kernel cannot read out.
-    picture : PicturePlan or None
-        None where the network does not compute the picture.
+        Where each part of a group's room begins; see :mod:`memory`.
+    room_bytes, stride : int
+        Size of the room; bytes from one sample's cells to the next.
+    rows : int
+        Samples that may advance together.
+    summarizer : Summarizer or None
+        None where the kernel makes no figures.
     """
 
     code: NDArray[np.int64]
+    summarized: NDArray[np.int64]
     kept: tuple[Any, ...]
     initial: NDArray[np.int32]
     inputs: int
     places: dict[str, tuple[int, int, np.dtype[Any]]]
     room: NDArray[np.int64]
     room_bytes: int
-    readout: ReadoutPlan | None
-    picture: PicturePlan | None
-
-    @property
-    def summarizer(self) -> ReadoutPlan | PicturePlan | None:
-        """What makes figures of iterations as they go; None where nothing does."""
-        return self.readout or self.picture
+    stride: int
+    rows: int
+    summarizer: Summarizer | None
 
 
-def plan_for(network: IntegerNetwork) -> Plan:
-    """Return the network's plan; made at the first call, kept with the network."""
-    if "fast" not in network.compiled:
-        network.compiled["fast"] = _Planner(network).plan()
-    plan: Plan = network.compiled["fast"]
-    return plan
+def tasks_of(network: IntegerNetwork) -> dict[str, Task]:
+    """Dense products of a network by the names of their connections, and that of its readout."""
+    if "fast tasks" not in network.compiled:
+        network.compiled["fast tasks"] = _tasks(network)
+    tasks: dict[str, Task] = network.compiled["fast tasks"]
+    return tasks
+
+
+def sent_by(network: IntegerNetwork) -> dict[str, Interval]:
+    """Bounds of what connections send, over all activations."""
+    sent: dict[str, Interval] = {}
+    for proved in proved_activations(network, network.ranges.variables):
+        for name, interval in proved.sent.items():
+            sent[name] = hull(sent.get(name, interval), interval)
+    return sent
+
+
+def _tasks(network: IntegerNetwork) -> dict[str, Task]:
+    sent = sent_by(network)
+    found = {
+        c.name: Task(c.name, f"{c.source}.{c.variable}", c.weight, sent[c.name])
+        for c in network.connections
+        if c.kind == "dense" and c.name in sent
+    }
+    readout = _readout_task(network)
+    return found if readout is None else {**found, READOUT: readout}
+
+
+def _readout_task(network: IntegerNetwork) -> Task | None:
+    """None where the network computes the picture, or sums could leave 32 bits."""
+    source, weight = network.readout, readout_weight(network)
+    if source is None or weight is None:
+        return None
+    name = f"{source.population}.{source.variable}"
+    task = Task(READOUT, name, weight, network.ranges.variables[name])
+    reach = int(np.abs(weight.astype(np.int64)).sum(axis=1).max()) * _largest(task.sent)
+    return task if reach <= INT32_MAX and ways_for(task) else None
+
+
+def plan_for(network: IntegerNetwork, ways: Mapping[str, str] | None = None) -> Plan:
+    """Return the network's plan; made at the first call, kept with the network.
+
+    ``ways`` names the way of each of :func:`tasks_of`; by default the first that fits.
+    """
+    tasks = tasks_of(network)
+    chosen = {name: (ways or {}).get(name, next(iter(ways_for(t)))) for name, t in tasks.items()}
+    plans: dict[tuple[str, ...], Plan] = network.compiled.setdefault("fast", {})
+    key = tuple(chosen.values())
+    if key not in plans:
+        plans[key] = _Planner(network, chosen).plan()
+    return plans[key]
 
 
 class _Cells:
@@ -248,29 +246,145 @@ class _Cells:
             cells[place : place + len(values)] = values
         return aligned(cells)
 
+    @property
+    def stride(self) -> int:
+        """Bytes from one sample's cells to the next: an odd number of cache lines.
 
-class _Planner:
+        The same place of several samples then lies in different sets of the cache.
+        """
+        return (4 * self.end // CACHE_LINE | 1) * CACHE_LINE
+
+
+class _Commands:
+    """Commands, and what they need among the cells; a :class:`ways.Room`."""
+
+    def __init__(self, weights: Weights) -> None:
+        self.cells, self.weights = _Cells(), weights
+        self.commands: dict[str, list[Command]] = {part: [] for part in PARTS}
+        # Commands for figures alone, at the end of their part.
+        self.figures: dict[str, list[Command]] = {part: [] for part in PARTS}
+        # Places of variables and their numbers of neurons.
+        self.variables: dict[str, tuple[int, int]] = {}
+        # Place and stride of the list of each variable that is needed as one; packed values.
+        self.lists: dict[str, tuple[int, int]] = {}
+        self.packs: dict[tuple[str, Packed], int] = {}
+        self.blocks = self.sums = self.sources = self.widest = 1
+        # Cells of the inputs, and of all variables.
+        self.inputs = self.state = 0
+
+    # What a way asks for.
+
+    def place_of(self, source: str) -> int:
+        """Place of a variable's values."""
+        return self.variables[source][0]
+
+    def list_of(self, source: str) -> tuple[int, int]:
+        """Place and stride of the list of a variable."""
+        if source not in self.lists:
+            size = self.variables[source][1]
+            self.lists[source] = self.cells.place(list_cells(size)), list_stride(size)
+        return self.lists[source]
+
+    def packed(self, source: str, form: Packed) -> int:
+        """Bytes from a sample's cells to a variable's packed values."""
+        key = source, form
+        if key not in self.packs:
+            size = form.planes * form.plane(self.variables[source][1])
+            self.packs[key] = 4 * self.cells.place(size // 4)
+        return self.packs[key]
+
+    def ask(self, sums: int, sources: int) -> None:
+        """Ask for scratch memory for so many sums and values."""
+        self.sums, self.sources = max(self.sums, sums), max(self.sources, sources)
+
+    # What follows from it.
+
+    def place_sums(self, targets: int) -> int:
+        """Place for sums."""
+        size = padded_size(targets, SUMS_TOGETHER)
+        self.ask(size, 1)
+        return self.cells.place(size)
+
+    def renew(self, source: str, drawn: bool = False) -> list[Command]:
+        """Commands that list and pack a variable anew; a draw has listed and made bytes."""
+        place, size = self.variables[source]
+        found = []
+        if source in self.lists and not drawn:
+            found.append([list_values.address, place, size, *self.lists[source]])
+        for (name, form), packed in self.packs.items():
+            if name == source:
+                count = padded_size(size, CELLS_PER_LINE)
+                found.append([pack_address(form), place, packed, count, form.plane(size)])
+        return found
+
+    def start_anew(self) -> None:
+        """Let a chunk of steps begin with lists and packed values."""
+        sources = dict.fromkeys([*self.lists, *(name for name, _ in self.packs)])
+        self.commands["start"][:0] = [c for source in sources for c in self.renew(source)]
+
+    def made(
+        self,
+        places: dict[str, tuple[int, int, np.dtype[Any]]],
+        kept: tuple[Any, ...],
+        summarizer: Summarizer | None,
+    ) -> Plan:
+        """The plan, when all commands are there."""
+        cells, stride = self.cells.array(), self.cells.stride
+        rows = max(1, min(MOST_ROWS, GROUP_BYTES // stride))
+        tables = {part: _table(self.commands[part] + self.figures[part]) for part in PARTS}
+        codes = []
+        for summarized in (False, True):
+            numbers = [address(cells), len(cells), self.inputs, self.state]
+            for part in PARTS:
+                count = len(self.commands[part]) + summarized * len(self.figures[part])
+                numbers += [address(tables[part]), count]
+            codes.append(np.array(Code(*numbers), np.int64))
+        room, size = _room(
+            {
+                RAW: 32 * self.blocks,
+                BUCKET: 4 * self.widest,
+                FIRES: self.widest,
+                ROW: 8 * LARGEST_MAX_COUNT,
+                DIGIT: 8 * ((self.sources + 1) // 2),
+                PART: 4 * self.sums,
+                # Products take samples in whole steps.
+                GROUP: stride * padded_size(rows, ROWS_TOGETHER),
+            }
+        )
+        initial = cells[: self.state].copy()
+        return Plan(
+            *codes,
+            (*kept, cells, tables, self.weights),
+            initial,
+            self.inputs,
+            places,
+            room,
+            size,
+            stride,
+            rows,
+            summarizer,
+        )
+
+
+class _Planner(_Commands):
     """Builds the plan of one network."""
 
-    def __init__(self, network: IntegerNetwork) -> None:
-        self.network = network
-        self.cells = _Cells()
-        self.commands: dict[str, list[Command]] = {"start": [], "iteration": [], "final": []}
+    def __init__(self, network: IntegerNetwork, ways: Mapping[str, str]) -> None:
+        super().__init__(network.compiled.setdefault("fast weights", Weights()))
+        self.network, self.ways = network, ways
         # Loops, and the commands that run them.
         self.loops: list[tuple[Loop, Command]] = []
-        self.weights, self.samplers = Weights(), Samplers()
-        # Place and stride of the list of each variable that is needed as one.
-        self.lists: dict[str, tuple[int, int]] = {}
-        # Places of the sums of connections, and of the largest weights of rows by their address.
+        self.convolutions: dict[str, Command] = {}
+        self.sent = sent_by(network)
+        self.samplers = Samplers()
+        # Places of the sums of connections.
         self.delivered: dict[str, int] = {}
-        self.largest: dict[int, int] = {}
-        self.blocks = self.sums = self.sources = 1
         # Places of variables and of constants, by population and name.
         self.places: dict[tuple[str, str], int] = {}
         self.inputs = self._place_variables(True)
         self.state = self._place_variables(False)
-        self.variables = dict(self.places)
         for population in network.populations:
+            self.widest = max(self.widest, population.size)
             for constant in population.constants:
                 place = self.cells.hold(constant.values, len(constant.values))
                 self.places[population.name, constant.name] = place
@@ -281,62 +395,43 @@ class _Planner:
                 for variable in population.variables:
                     place = self.cells.hold(variable.initial, population.size)
                     self.places[population.name, variable.name] = place
+                    name = f"{population.name}.{variable.name}"
+                    self.variables[name] = place, population.size
         return self.cells.end
 
     def plan(self) -> Plan:
         """Walk the schedule, then put everything together."""
-        readout = self._readout()
-        activations = proved_activations(self.network, self.network.ranges.variables)
-        self.sent: dict[str, Interval] = {}
-        for proved in activations:
-            for name, interval in proved.sent.items():
-                self.sent[name] = hull(self.sent.get(name, interval), interval)
-        # Lists must be known before the programs that set their variables are written.
-        for name, interval in self.sent.items():
-            connection = self.network.connection_of[name]
-            if sends_events(connection, interval):
-                self.list_of(connection.source, connection.variable)
-        for proved in activations:
+        # Lists and packed values must be known before the programs that set their variables.
+        tasks = tasks_of(self.network)
+        self.products = {
+            name: self._product(task) for name, task in tasks.items() if name != READOUT
+        }
+        summarizer = self._summarizer()
+        for proved in proved_activations(self.network, self.network.ranges.variables):
             self._activate(proved)
-        self.commands["start"][:0] = [self._relist(name) for name in self.lists]
-        return self._finish(readout)
+        self.start_anew()
+        return self._finish(summarizer)
 
     # -------------------------------------------------------------------------- connections
 
-    def list_of(self, population: str, variable: str) -> tuple[int, int]:
-        """Place and stride of the list of a variable."""
-        name = f"{population}.{variable}"
-        if name not in self.lists:
-            self.lists[name] = self._list(self.network.population_of[population].size)
-        return self.lists[name]
-
-    def _list(self, neurons: int) -> tuple[int, int]:
-        return self.cells.place(list_cells(neurons)), list_stride(neurons)
-
-    def _relist(self, name: str) -> Command:
-        """List a variable anew."""
-        population, _, variable = name.partition(".")
-        size = self.network.population_of[population].size
-        place = self.places[population, variable]
-        return [list_values.address, place, size, *self.lists[name]]
+    def _product(self, task: Task) -> Command:
+        """The command of a dense product, and a place for its sums."""
+        self.delivered[task.name] = self.place_sums(task.targets)
+        way = ways_for(task)[self.ways[task.name]]
+        return way.command(task, self, self.delivered[task.name])
 
     def _deliver(self, part: str, connection: Connection) -> tuple[int, int | None]:
         """Write the command of a connection; where its sums are, and weights to multiply by."""
-        source = self.places[connection.source, connection.variable]
         if isinstance(connection, OneToOne):
+            source = self.places[connection.source, connection.variable]
             return source, self._weights_of(connection)
-        known = connection.name in self.delivered
-        if not known:
-            size = padded_size(connection.shape[0], SUMS_TOGETHER)
-            self.sums = max(self.sums, size)
-            self.delivered[connection.name] = self.cells.place(size)
-        total = self.delivered[connection.name]
+        command = DELIVERIES[connection.kind](self, connection)
         # What inputs send does not change within a frame.
         constant = self.network.population_of[connection.source].is_input
-        if not (known and constant):
-            command = DELIVERIES[connection.kind](self, connection, source, total)
+        done = constant and command in self.commands["start"]
+        if not done:
             self.commands["start" if constant else part].append(command)
-        return total, None
+        return self.delivered[connection.name], None
 
     def _weights_of(self, connection: OneToOne) -> int | None:
         """Place of the weights; None for ones, which cost nothing: the loop reads the source."""
@@ -397,14 +492,13 @@ class _Planner:
         drawn = {draw.variable for draw in cut.draws}
         for output in program.outputs:
             name = f"{population.name}.{output.variable}"
-            if name in self.lists and output.variable not in drawn:
-                commands.append(self._relist(name))
+            commands += self.renew(name, output.variable in drawn)
 
     def _draw(self, population: Population, draw: Draw, skipped: int) -> Command:
         sampler = population.sampler
         if sampler is None:
             raise EngineError(f"{population.name}: draws without a sampler")
-        listed = self.lists.get(f"{population.name}.{draw.variable}")
+        name = f"{population.name}.{draw.variable}"
         return [
             draw_counts.address,
             draw.log_rate,
@@ -412,110 +506,123 @@ class _Planner:
             population.size,
             skipped,
             self.samplers.address_of(draw.interval, sampler),
-            *(listed or self._list(population.size)),
+            *(self.lists.get(name) or (self.cells.place(list_cells(population.size)), list_stride(population.size))),
         ]
+
+    # ------------------------------------------------------------------------------ figures
+
+    def _summarizer(self) -> Summarizer | None:
+        """Where code and picture are; writes the commands of the readout where it needs them.
+
+        None where the network has no picture, or it leaves 32 bits.
+        """
+        network, source = self.network, self.network.readout
+        if source is None or network.code is None:
+            return None
+        reach = self._reach()
+        declared = network.input
+        unit = max(declared.frac_bits, source.frac_bits)
+        target_left, left = unit - declared.frac_bits, unit - source.frac_bits
+        target = _largest(declared.interval) << target_left
+        if reach is None or target > INT32_MAX:
+            return None
+        image, last_image = self._pictures()
+        code, neurons = self.variables[network.code]
+        return Summarizer(
+            code=code,
+            neurons=neurons,
+            most=network.largest_code,
+            image=image,
+            last_image=last_image,
+            pixels=network.input.size,
+            left=left,
+            target_left=target_left,
+            narrow=left == 0 and reach + target <= INT32_MAX,
+        )
+
+    def _reach(self) -> int | None:
+        """Largest magnitude of the picture."""
+        source, weight = self.network.readout, readout_weight(self.network)
+        if source is None:
+            return None
+        sent = self.network.ranges.variables[f"{source.population}.{source.variable}"]
+        if weight is None:
+            return _largest(sent)
+        if READOUT not in tasks_of(self.network):
+            return None
+        return int(np.abs(weight.astype(np.int64)).sum(axis=1).max()) * _largest(sent)
+
+    def _pictures(self) -> list[int]:
+        """Places of the picture after an iteration and after ``final``."""
+        source, task = self.network.readout, tasks_of(self.network).get(READOUT)
+        if source is None:
+            return []
+        if task is None:
+            return [self.place_of(f"{source.population}.{source.variable}")] * 2
+        places, product = [], None
+        for part, activations in zip(
+            PARTS[1:], (self.network.iteration, self.network.final), strict=True
+        ):
+            # The circuit may have the sums already.
+            if source.connection in _up_to_date(self.network, activations):
+                places.append(self.delivered[str(source.connection)])
+                continue
+            product = product or self._product(task)
+            self.figures[part].append(product)
+            places.append(self.delivered[READOUT])
+        return places
 
     # ------------------------------------------------------------------------------- the end
 
-    def _finish(self, readout: ReadoutPlan | None) -> Plan:
+    def _finish(self, summarizer: Summarizer | None) -> Plan:
         machine = compile_loops([loop for loop, _ in self.loops])
-        given = self._give_arguments(machine)
-        cells = self.cells.array()
-        commands = [_table(rows) for rows in self.commands.values()]
-        numbers = [address(cells), len(cells), self.inputs, self.state]
-        for table in commands:
-            numbers += [address(table), len(table)]
-        widest = max(p.size for p in self.network.populations)
-        room = {
-            CELLS: 4 * len(cells),
-            RAW: 32 * self.blocks,
-            BUCKET: 4 * widest,
-            FIRES: widest,
-            ROW: 8 * LARGEST_MAX_COUNT,
-            DIGIT: 8 * ((self.sources + 1) // 2),
-            PART: 4 * self.sums,
-            RING: 0 if readout is None else ring_bytes(readout.neurons, readout.pixels),
-        }
-        return Plan(
-            np.array(Code(*numbers), np.int64),
-            (machine, given, cells, commands, self.weights, self.samplers),
-            cells[: self.state].copy(),
-            self.inputs,
-            {f"{p}.{v}": self._recorded(p, v) for p, v in self.variables},
-            *_room(room),
-            readout,
-            self._picture(),
-        )
-
-    def _recorded(self, population: str, variable: str) -> tuple[int, int, np.dtype[Any]]:
-        place, size = self.places[population, variable], self.network.population_of[population].size
-        return place, size, variable_dtype(self.network, f"{population}.{variable}")
-
-    def _give_arguments(self, machine: Machine) -> list[NDArray[np.int64]]:
-        """Tell the commands of loops their code and their arguments; returns the latter."""
-        kept = []
+        given = []
         for (loop, command), code in zip(self.loops, machine.addresses, strict=True):
             places, exponents = loop.arguments()
-            kept.append(np.array([*places, *exponents], np.int64))
-            command[:2] = code, address(kept[-1])
-        return kept
+            given.append(np.array([*places, *exponents], np.int64))
+            command[:2] = code, address(given[-1])
+        places = {
+            name: (place, size, variable_dtype(self.network, name))
+            for name, (place, size) in self.variables.items()
+        }
+        return self.made(places, (machine, given, self.samplers), summarizer)
 
-    def _readout(self) -> ReadoutPlan | None:
-        """None if sums could leave 32 bits, or there is nothing to read out."""
-        network = self.network
-        source, weight = network.readout, readout_weight(network)
-        # The kernel counts what it reads out: that must be the code.
-        if source is None or weight is None or network.code is None:
-            return None
-        if network.code != f"{source.population}.{source.variable}":
-            return None
-        most = _largest(network.ranges.variables[network.code])
-        left, target_left, target = self._unit(source)
-        reach = int(np.abs(weight.astype(np.int64)).sum(axis=1).max()) * most
-        if most > INT16_MAX or max(reach, target) > INT32_MAX:
-            return None
-        padded = pad(weight.astype(np.int16), 0, WORD_LANES)
-        blocks = padded.reshape(-1, WORD_LANES, weight.shape[1]).swapaxes(1, 2)
-        place, stride = self.list_of(source.population, source.variable)
-        return ReadoutPlan(
-            aligned(blocks),
-            place,
-            stride,
-            weight.shape[1],
-            network.input.size,
-            left,
-            target_left,
-            network.largest_code,
-            left == 0 and reach + target <= INT32_MAX,
-        )
 
-    def _picture(self) -> PicturePlan | None:
-        """None if the host computes the picture, or the input leaves 32 bits in its unit."""
-        network, source = self.network, self.network.readout
-        if source is None or network.code is None or readout_weight(network) is not None:
-            return None
-        left, target_left, target = self._unit(source)
-        if target > INT32_MAX:
-            return None
-        population, _, variable = network.code.partition(".")
-        reach = _largest(network.ranges.variables[f"{source.population}.{source.variable}"])
-        return PicturePlan(
-            self.places[population, variable],
-            network.population_of[population].size,
-            network.largest_code,
-            self.places[source.population, source.variable],
-            network.input.size,
-            left,
-            target_left,
-            left == 0 and reach + target <= INT32_MAX,
-        )
+def readout_plan(network: IntegerNetwork, way: str | None = None) -> Plan | None:
+    """The plan of the readout alone: its values are the state; None where the host has none.
 
-    def _unit(self, source: Readout) -> tuple[int, int, int]:
-        """Shifts of picture and input to a common unit; the largest input in it."""
-        declared = self.network.input
-        unit = max(declared.frac_bits, source.frac_bits)
-        target_left = unit - declared.frac_bits
-        return unit - source.frac_bits, target_left, _largest(declared.interval) << target_left
+    The sums are recorded as ``image``.
+    """
+    task = tasks_of(network).get(READOUT)
+    if task is None:
+        return None
+    plans: dict[str, Plan] = network.compiled.setdefault("fast readout", {})
+    chosen = way or next(iter(ways_for(task)))
+    if chosen not in plans:
+        commands = _Commands(network.compiled.setdefault("fast weights", Weights()))
+        commands.variables[task.source] = commands.cells.place(task.sources), task.sources
+        commands.state = commands.cells.end
+        image = commands.place_sums(task.targets)
+        commands.commands["start"].append(ways_for(task)[chosen].command(task, commands, image))
+        commands.start_anew()
+        places = {
+            "values": (0, task.sources, np.dtype(np.int32)),
+            "image": (image, task.targets, np.dtype(np.int32)),
+        }
+        plans[chosen] = commands.made(places, (), None)
+    return plans[chosen]
+
+
+def _up_to_date(network: IntegerNetwork, activations: Sequence[Activation]) -> set[str]:
+    """Connections whose sums are those of what their sources hold after some activations."""
+    found: set[str] = set()
+    for activation in activations:
+        for connections in network.groups(activation).values():
+            found |= {c.name for c in connections}
+        program = network.population_of[activation.population].program(activation.program)
+        changed = {(activation.population, output.variable) for output in program.outputs}
+        found -= {c.name for c in network.connections if (c.source, c.variable) in changed}
+    return found
 
 
 def _largest(interval: Interval) -> int:
@@ -525,36 +632,29 @@ def _largest(interval: Interval) -> int:
 # --------------------------------------------------------------------- one per connection kind
 
 
-def _deliver_dense(planner: _Planner, c: Connection, source: int, total: int) -> Command:
-    """Dense: events of small counts, else products in digits."""
-    sent = planner.sent[c.name]
-    if sends_events(c, sent):
-        first = planner.weights.address_of(c.weight, event_rows)
-        if first not in planner.largest:
-            largest = np.abs(c.weight.astype(np.int32)).max(axis=0)
-            planner.largest[first] = planner.cells.hold(largest, len(largest))
-        listed = planner.list_of(c.source, c.variable)
-        width = padded_size(c.shape[0], BYTE_LANES)
-        return [add_events.address, *listed, first, planner.largest[first], total, width]
-    first = planner.weights.address_of(c.weight, digit_blocks)
-    planner.sources = max(planner.sources, c.shape[1])
-    width = padded_size(c.shape[0], PAIR_LANES)
-    return [multiply.address, source, c.shape[1], digits_of(sent), first, total, width]
+def _deliver_dense(planner: _Planner, c: Connection) -> Command:
+    """Dense: the product that was planned."""
+    return planner.products[c.name]
 
 
-def _deliver_convolution(planner: _Planner, c: Connection, source: int, total: int) -> Command:
+def _deliver_convolution(planner: _Planner, c: Connection) -> Command:
     """Convolution or its transpose: sums over planes of pairs of channels."""
     if not isinstance(c, Convolution):
         raise EngineError(f"{c.name}: expected a convolution, got {c.kind}")
-    layout = lay_out(c)
-    planner.sums = max(planner.sums, layout.sums)
-    planes = planner.cells.place(layout.cells)
-    arrays = [planner.weights.keep(a) for a in (layout.numbers, layout.offsets, layout.weights)]
-    return [convolve.address, source, planes, total, *arrays, digits_of(planner.sent[c.name])]
+    if c.name not in planner.convolutions:
+        layout = lay_out(c)
+        total = planner.delivered[c.name] = planner.place_sums(c.shape[0])
+        planner.ask(layout.sums, 1)
+        planes = planner.cells.place(layout.cells)
+        arrays = [planner.weights.keep(a) for a in (layout.numbers, layout.offsets, layout.weights)]
+        source = planner.places[c.source, c.variable]
+        digits = digits_of(planner.sent[c.name])
+        planner.convolutions[c.name] = [convolve.address, source, planes, total, *arrays, digits]
+    return planner.convolutions[c.name]
 
 
 # One-to-one connections are read by the loops of their targets.
-DELIVERIES: dict[str, Callable[[_Planner, Connection, int, int], Command]] = {
+DELIVERIES: dict[str, Callable[[_Planner, Connection], Command]] = {
     "dense": _deliver_dense,
     "convolution": _deliver_convolution,
     "transposed_convolution": _deliver_convolution,

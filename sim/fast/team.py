@@ -17,10 +17,6 @@ from types import TracebackType
 # Advances samples first to last from step start to stop.
 Kernel = Callable[[int, int, int, int], None]
 
-# Shares per thread: samples differ in activity, so that equal shares do not take equal times.
-SHARES_PER_THREAD = 8
-
-
 _limit: ContextVar[int | None] = ContextVar("threads of the fast engine", default=None)
 
 
@@ -57,19 +53,29 @@ class Team:
     samples : int
     threads : int or None
         None for the default.
+    most : int
+        Samples that one call may advance.
+
+    Attributes
+    ----------
+    rows : int
+        Samples that one call advances, at most.
     """
 
-    def __init__(self, samples: int, threads: int | None) -> None:
+    def __init__(self, samples: int, threads: int | None, most: int) -> None:
         members = 1 if samples == 1 else min(threads or default_threads(), samples)
-        shares = min(members * SHARES_PER_THREAD, samples) if members > 1 else 1
+        # Every thread gets the same number of groups, as large as may be.
+        shares = members * -(-samples // (members * most))
         edges = [samples * share // shares for share in range(shares + 1)]
+        self.rows = -(-samples // shares)
         self._shares = list(pairwise(edges))
         self._pool = ThreadPoolExecutor(members) if members > 1 else None
 
     def run(self, kernel: Kernel, start: int, stop: int) -> None:
         """Advance all samples from step ``start`` to ``stop``."""
         if self._pool is None:
-            kernel(*self._shares[0], start, stop)
+            for share in self._shares:
+                kernel(*share, start, stop)
             return
         futures = [self._pool.submit(kernel, *share, start, stop) for share in self._shares]
         for future in futures:
@@ -88,7 +94,12 @@ class Team:
             self._pool.shutdown(cancel_futures=True)
 
 
+# Images differ in their number of dark pixels, so that equal shares do not take equal times.
+SHARES_PER_THREAD = 8
+
+
 def share_out(work: Callable[[int, int], None], samples: int, threads: int | None) -> None:
     """Have threads do some work on samples ``first`` to ``last``, each on a share."""
-    with Team(samples, threads) as team:
+    most = -(-samples // (SHARES_PER_THREAD * (threads or default_threads())))
+    with Team(samples, threads, max(1, most)) as team:
         team.run(lambda first, last, start, stop: work(first, last), 0, 0)

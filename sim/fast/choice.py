@@ -1,0 +1,79 @@
+"""Which way computes each dense product: by activity, samples at once and processor.
+
+The estimates of :mod:`ways` decide, and the activity of a network's last steps in this process. No
+choice changes an integer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pvae_neuro.errors import InputError
+from pvae_neuro.network import IntegerNetwork
+from pvae_neuro.sim.fast.plan import tasks_of
+from pvae_neuro.sim.fast.processor import level
+from pvae_neuro.sim.fast.ways import WAYS, Task, ways_for
+from pvae_neuro.utils.show import show
+
+AUTO = "auto"
+# Taken before anything was measured.
+FIRST_ACTIVITY = 0.2
+
+
+def check_products(products: str) -> str:
+    """Return the name of a way, or ``auto``; raise :class:`InputError` if it is neither."""
+    known = [AUTO, *dict.fromkeys(way.name for way in WAYS)]
+    if products not in known:
+        raise InputError(f"products: expected one of {', '.join(known)}; got {show(products)}")
+    return products
+
+
+def note_activity(network: IntegerNetwork, values_of: Callable[[str], NDArray[np.int32]]) -> None:
+    """Keep the share of values that are not zero, for each variable that a product reads."""
+    network.compiled["fast activity"] = {
+        task.source: float(np.count_nonzero(values_of(task.source)) / values_of(task.source).size)
+        for task in tasks_of(network).values()
+    }
+
+
+def chosen_ways(network: IntegerNetwork, rows: int, products: str) -> dict[str, str]:
+    """The name of the way of each product, for groups of so many samples."""
+    activity = _activity(network, None)
+    return {
+        name: _choose(_costs(task, activity, rows), products)
+        for name, task in tasks_of(network).items()
+    }
+
+
+def explained(
+    network: IntegerNetwork, activity: Mapping[str, float] | None, rows: int, products: str
+) -> list[str]:
+    """A line for each product: its ways with their estimates, and the one that is taken."""
+    known = _activity(network, activity)
+    lines = [f"products of this processor: level {level()}; {rows} samples at a time"]
+    for name, task in tasks_of(network).items():
+        costs = _costs(task, known, rows)
+        ways = ", ".join(f"{way} {cost:.2f} us" for way, cost in costs.items())
+        share = known.get(task.source, FIRST_ACTIVITY)
+        lines.append(
+            f"{name}: {task.targets} x {task.sources}, {100 * share:.1f} % of {task.source} active: "
+            f"{ways}; takes {_choose(costs, products)}"
+        )
+    return lines
+
+
+def _activity(network: IntegerNetwork, given: Mapping[str, float] | None) -> Mapping[str, float]:
+    found: Mapping[str, float] = network.compiled.get("fast activity", {})
+    return found if given is None else given
+
+
+def _costs(task: Task, activity: Mapping[str, float], rows: int) -> dict[str, float]:
+    share = activity.get(task.source, FIRST_ACTIVITY)
+    return {name: way.cost(task, share, rows) for name, way in ways_for(task).items()}
+
+
+def _choose(costs: dict[str, float], products: str) -> str:
+    return products if products in costs else min(costs, key=lambda name: costs[name])

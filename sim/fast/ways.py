@@ -1,0 +1,394 @@
+"""Ways to compute the product of a dense connection; all give the same integers.
+
+Each way says which weights and values it takes, what it costs, and by which commands it is carried out.
+Costs are in microseconds for one sample, from figures that were measured with
+``benchmarks/product_costs.py``; they decide the speed and nothing else.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pvae_neuro.network import Interval
+from pvae_neuro.sim.fast.dense import (
+    BYTES,
+    TARGETS,
+    WORDS,
+    Dot,
+    Packed,
+    Product,
+    Tiles,
+    byte_layout,
+    two_byte_layout,
+    word_layout,
+)
+from pvae_neuro.sim.fast.events import add_events, add_word_events
+from pvae_neuro.sim.fast.kernel import FOR_GROUP
+from pvae_neuro.sim.fast.layouts import (
+    INT16_MAX,
+    LARGEST_BYTE,
+    Weights,
+    digit_blocks,
+    digits_of,
+    event_rows,
+    pad,
+    padded_size,
+)
+from pvae_neuro.sim.fast.machine import Written
+from pvae_neuro.sim.fast.processor import level
+from pvae_neuro.sim.fast.products import multiply
+from pvae_neuro.sim.fast.vectors import BYTE_LANES, PAIR_LANES, WORD_LANES
+
+Command = list[int]
+Bounds = tuple[int, int]
+INT8: Bounds = (-128, 127)
+INT16: Bounds = (-INT16_MAX - 1, INT16_MAX)
+COUNTS: Bounds = (0, LARGEST_BYTE)
+# Two signed bytes hold no more.
+TWO_BYTES: Bounds = (-INT16_MAX - 1, 127 * 256 + 127)
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A product that is asked for: ``total[n] = sum over k of value[k] weight[n, k]``.
+
+    Attributes
+    ----------
+    name : str
+        Of the connection, or ``readout``.
+    source : str
+        What is sent, ``population.variable``.
+    weight : int8 or int16 [targets, sources]
+    sent : Interval
+        Proved bounds of the values.
+    """
+
+    name: str
+    source: str
+    weight: NDArray[Any]
+    sent: Interval
+
+    @property
+    def targets(self) -> int:
+        """Number of sums."""
+        return int(self.weight.shape[0])
+
+    @property
+    def sources(self) -> int:
+        """Number of values."""
+        return int(self.weight.shape[1])
+
+    @cached_property
+    def weights(self) -> Bounds:
+        """Smallest and largest weight."""
+        return int(self.weight.min(initial=0)), int(self.weight.max(initial=0))
+
+    @property
+    def values(self) -> Bounds:
+        """Smallest and largest value that is sent."""
+        return self.sent.smallest, self.sent.largest
+
+
+class Room(Protocol):
+    """What a way asks of the planner: places among a sample's cells, and arrays."""
+
+    weights: Weights
+
+    def place_of(self, source: str) -> int:
+        """Place of a variable's values."""
+
+    def list_of(self, source: str) -> tuple[int, int]:
+        """Place of the list of a variable's values that are not zero, and its stride."""
+
+    def packed(self, source: str, form: Packed) -> int:
+        """Bytes from a sample's cells to a variable's packed values."""
+
+    def ask(self, sums: int, sources: int) -> None:
+        """Ask for scratch memory for so many sums and values."""
+
+
+class Way(ABC):
+    """A way to compute a product."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def fits(self, task: Task) -> bool:
+        """Whether it computes this product exactly."""
+
+    @abstractmethod
+    def cost(self, task: Task, activity: float, rows: int) -> float:
+        """Microseconds for each of ``rows`` samples with a share ``activity`` of values not zero."""
+
+    @abstractmethod
+    def command(self, task: Task, room: Room, total: int) -> Command:
+        """The command that writes the sums to a place."""
+
+
+def _inside(inner: Bounds, outer: Bounds) -> bool:
+    return inner[0] >= outer[0] and inner[1] <= outer[1]
+
+
+# ------------------------------------------------------------------------------------ events
+
+
+class Events(Way):
+    """Rows of bytes of the values that are not zero, counts of 0 .. 255."""
+
+    name = "events"
+
+    def fits(self, task: Task) -> bool:
+        """Whether weights and counts are bytes."""
+        return _inside(task.weights, INT8) and _inside(task.values, COUNTS)
+
+    def cost(self, task: Task, activity: float, rows: int) -> float:
+        """Proportional to the active rows."""
+        return _rows_cost("byte rows", task, activity)
+
+    def command(self, task: Task, room: Room, total: int) -> Command:
+        """See :func:`events.add_events`."""
+        weight = task.weight.astype(np.int8, copy=False)
+        return [
+            add_events.address,
+            *room.list_of(task.source),
+            room.weights.address_of(weight, event_rows),
+            room.weights.address_of(weight, _largest_weights),
+            total,
+            padded_size(task.targets, BYTE_LANES),
+        ]
+
+
+class WordEvents(Way):
+    """Rows of words of the values that are not zero."""
+
+    name = "events"
+
+    def fits(self, task: Task) -> bool:
+        """Whether weights and values are words."""
+        return _inside(task.weights, INT16) and _inside(task.values, INT16)
+
+    def cost(self, task: Task, activity: float, rows: int) -> float:
+        """Proportional to the active rows."""
+        return _rows_cost("word rows", task, activity)
+
+    def command(self, task: Task, room: Room, total: int) -> Command:
+        """See :func:`events.add_word_events`."""
+        return _for_group(
+            [
+                add_word_events.address,
+                *room.list_of(task.source),
+                room.weights.address_of(task.weight, _word_rows),
+                total,
+                padded_size(task.targets, WORD_LANES),
+                task.sources,
+            ]
+        )
+
+
+class Pairs(Way):
+    """Pairs of values that are not both zero, in digits of 16 bits, a sample at a time."""
+
+    name = "pairs"
+
+    def fits(self, task: Task) -> bool:
+        """Whether weights are bytes."""
+        return _inside(task.weights, INT8)
+
+    def cost(self, task: Task, activity: float, rows: int) -> float:
+        """Proportional to the pairs that are not both zero."""
+        pairs = 1 - (1 - activity) ** 2
+        return digits_of(task.sent) * _rows_cost("pairs", task, pairs)
+
+    def command(self, task: Task, room: Room, total: int) -> Command:
+        """See :func:`products.multiply`."""
+        width = padded_size(task.targets, PAIR_LANES)
+        room.ask(width, task.sources)
+        return [
+            multiply.address,
+            room.place_of(task.source),
+            task.sources,
+            digits_of(task.sent),
+            room.weights.address_of(task.weight.astype(np.int8, copy=False), digit_blocks),
+            total,
+            width,
+        ]
+
+
+def _largest_weights(weight: NDArray[np.int8]) -> NDArray[np.int32]:
+    """Largest magnitude of each source's weights; one more for the entry that ends a list."""
+    return np.abs(weight.astype(np.int32)).max(axis=0)
+
+
+def _word_rows(weight: NDArray[Any]) -> NDArray[np.int16]:
+    """Blocks of ``WORD_LANES`` targets, a row for each source: int16 [blocks, sources, lanes]."""
+    padded = pad(weight.astype(np.int16), 0, WORD_LANES)
+    return np.ascontiguousarray(padded.reshape(-1, WORD_LANES, weight.shape[1]).swapaxes(1, 2))
+
+
+# ------------------------------------------------------------------------------------- dense
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form of the dense product: what it takes, and the code that computes it.
+
+    Attributes
+    ----------
+    levels : tuple of str
+        Levels of :mod:`processor` that have its instructions.
+    weights, values : (int, int)
+        Smallest and largest that it takes.
+    packed : Packed
+        How values are packed.
+    layout : callable
+        Layout of the weights.
+    code : Tiles or Dot
+    """
+
+    levels: tuple[str, ...]
+    weights: Bounds
+    values: Bounds
+    packed: Packed
+    layout: Callable[[NDArray[Any]], NDArray[Any]]
+    code: Tiles | Dot
+
+    def takes(self, task: Task) -> bool:
+        """Whether it computes this product exactly."""
+        return _inside(task.weights, self.weights) and _inside(task.values, self.values)
+
+
+def _forms() -> tuple[Form, ...]:
+    counts, small = COUNTS, (0, 127)
+    one, two = Packed(1, 1), Packed(1, 2)
+    tiles = ("amx",)
+    found = [
+        Form(tiles, INT8, counts, one, byte_layout, Tiles()),
+        Form(tiles, INT8, INT16, two, byte_layout, Tiles((False, True))),
+        Form(tiles, TWO_BYTES, counts, one, two_byte_layout, Tiles((False,), 2)),
+    ]
+    for name, dot in BYTES.items():
+        # Without VNNI sums of two products have 16 bits.
+        found.append(
+            Form((name,), INT8, counts if name == "vnni" else small, one, byte_layout, dot)
+        )
+    for name, dot in WORDS.items():
+        levels = ("amx", "vnni") if name == "vnni" else (name,)
+        found.append(Form(levels, INT16, INT16, Packed(2, 1), word_layout, dot))
+    return tuple(found)
+
+
+FORMS = _forms()
+
+
+@cache
+def _code(code: Tiles | Dot | Packed) -> Written:
+    return Written(code.write)
+
+
+def pack_address(form: Packed) -> int:
+    """Address of the command that packs values."""
+    return _code(form).address
+
+
+class DenseProduct(Way):
+    """All values and all weights, a group of samples at a time."""
+
+    name = "dense"
+
+    def _form(self, task: Task) -> Form | None:
+        forms = (form for form in FORMS if level() in form.levels and form.takes(task))
+        return next(forms, None)
+
+    def fits(self, task: Task) -> bool:
+        """Whether there is a form for these weights and values."""
+        return self._form(task) is not None
+
+    def cost(self, task: Task, activity: float, rows: int) -> float:
+        """Whatever the activity."""
+        form = self._form(task)
+        if form is None:
+            return float("inf")
+        terms = form.packed.planes * (2 if form.layout is two_byte_layout else 1)
+        kind = "bytes" if form.packed.bytes == 1 else "words"
+        alone, together = DENSE_COSTS[kind][level()]
+        # Weights are fetched once for a group, products are made for each sample.
+        macs = terms * padded_size(task.targets, TARGETS) * padded_size(task.sources, TARGETS)
+        return macs * max(together, alone / rows) * 1e-6
+
+    def command(self, task: Task, room: Room, total: int) -> Command:
+        """See :class:`dense.Product`."""
+        form = self._form(task)
+        if form is None:
+            raise ValueError(f"{task.name}: no form of dense product")
+        packed = form.packed
+        sources = padded_size(task.sources, 64)
+        return _for_group(
+            list(
+                Product(
+                    function=_code(form.code).address,
+                    values=room.packed(task.source, packed),
+                    total=4 * total,
+                    plane=packed.plane(task.sources),
+                    weights=room.weights.address_of(task.weight, form.layout),
+                    blocks=-(-task.targets // TARGETS),
+                    depth=packed.bytes * sources * TARGETS,
+                )
+            )
+        )
+
+
+def _for_group(numbers: Command) -> Command:
+    return [*numbers, *[0] * (FOR_GROUP - len(numbers)), 1]
+
+
+# ------------------------------------------------------------------------------------- costs
+
+# Picoseconds for a product of a weight: of one sample alone, and at most, of each of many.
+DENSE_COSTS: dict[str, dict[str, tuple[float, float]]] = {
+    "bytes": {
+        "amx": (16.0, 0.8),
+        "vnni": (14.0, 3.5),
+        "avx512": (20.0, 6.0),
+        "avx2": (30.0, 11.0),
+        "sse4": (60.0, 25.0),
+    },
+    "words": {
+        "amx": (25.0, 8.0),
+        "vnni": (25.0, 8.0),
+        "avx512": (27.0, 9.0),
+        "avx2": (50.0, 17.0),
+        "sse4": (100.0, 36.0),
+        "plain": (160.0, 160.0),
+    },
+}
+# Picoseconds for a weight of a row that is added.
+ROW_COSTS: dict[str, dict[str, float]] = {
+    "byte rows": {"sse4": 40.0, "plain": 40.0},
+    "word rows": {"sse4": 60.0, "plain": 60.0},
+    "pairs": {"sse4": 60.0, "plain": 60.0},
+}
+ROW_COST = {"byte rows": 12.0, "word rows": 24.0, "pairs": 22.0}
+
+
+def _rows_cost(kind: str, task: Task, share: float) -> float:
+    each = ROW_COSTS[kind].get(level(), ROW_COST[kind])
+    return each * share * task.sources * task.targets * 1e-6 + 0.02
+
+
+WAYS: tuple[Way, ...] = (Events(), WordEvents(), Pairs(), DenseProduct())
+
+
+def ways_for(task: Task) -> dict[str, Way]:
+    """Ways that compute a product exactly, by name; of those with one name the first."""
+    found: dict[str, Way] = {}
+    for way in WAYS:
+        if way.name not in found and way.fits(task):
+            found[way.name] = way
+    return found
