@@ -59,8 +59,8 @@ def explained(
         ways = ", ".join(f"{way} {cost:.2f} us" for way, cost in costs.items())
         share = known.get(task.source, FIRST_ACTIVITY)
         lines.append(
-            f"{name}: {task.targets} x {task.sources}, {100 * share:.1f} % of {task.source} active: "
-            f"{ways}; takes {_choose(costs, products)}"
+            f"{name}: {task.targets} x {task.sources}, {100 * share:.1f} % of {task.source} "
+            f"active: {ways}; takes {_choose(costs, products)}"
         )
     return lines
 

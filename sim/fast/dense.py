@@ -1,10 +1,10 @@
-"""Dense products of a group of samples at once: ``total[b, n] = sum over k of value[b, k] weight[n, k]``.
+"""Dense products of a group of samples: ``total[b, n] = sum over k of value[b, k] weight[n, k]``.
 
-Each block of weights is fetched once for several samples. Values lie in bytes or in words of 16 bits,
-packed from the cells (:func:`write_pack`). On x86 the sums of two or four products are one instruction:
-``tdpbusd`` for tiles of 16 samples (AMX), ``vpdpbusd`` and ``vpdpwssd`` (VNNI), ``pmaddubsw`` and
-``pmaddwd`` (from SSE on); elsewhere it is plain vector arithmetic. All give the same integers: sums
-are of 32 bits, and the finished ones fit 24 by the proof of ranges.
+Each block of weights is fetched once for several samples. Values are packed from the cells in bytes
+or in words of 16 bits (:class:`Packed`). On x86 one instruction makes the sums of two products or
+four: ``tdpbusd`` for tiles of 16 samples (AMX), ``vpdpbusd`` and ``vpdpwssd`` (VNNI), ``pmaddubsw``
+and ``pmaddwd`` (from SSE on); elsewhere it is plain vector arithmetic. All give the same integers:
+sums are of 32 bits, and the finished ones fit 24 by the proof of ranges.
 
 A function here is a command of the group: its numbers are listed in :class:`Product`.
 """
@@ -172,7 +172,7 @@ class Tiles:
             b.ret_void()
 
     def _rows(self, module: ir.Module, name: str, row_tiles: int) -> ir.Function:
-        """The product of samples from ``start`` on: at most ``row_tiles`` tiles, the last not empty."""
+        """The product of samples from ``start`` on: so many tiles of them, the last not empty."""
         kinds = [NUMBERS, NUMBERS, I64, I64]
         function = ir.Function(module, ir.FunctionType(VOID, kinds), name)
         function.linkage = "internal"
@@ -366,7 +366,6 @@ class Dot:
     ) -> None:
         """Sums of some samples and targets."""
         kind = ir.VectorType(I32, self.lanes)
-        block, within = b.sdiv(target, number(TARGETS)), b.srem(target, number(TARGETS))
         weights = [
             self._weights_at(b, product, b.add(target, number(i * self.lanes)))
             for i in range(blocks)

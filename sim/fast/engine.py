@@ -114,7 +114,7 @@ class FastEngine(Engine):
         state = np.zeros((len(values), len(plan.initial)), np.int32)
         state[:, : values.shape[1]] = values
         image = np.empty((len(values), 1, network.input.size), np.int32)
-        work = _Work(plan, plan.code, state, {"image": image}, steps=1)
+        work = Work(plan, plan.code, state, {"image": image}, steps=1)
         with Team(len(values), self._threads, plan.rows) as team:
             team.run(work.kernel, 0, 1)
         return (image[:, 0] * 2.0**-source.frac_bits).astype(np.float32)
@@ -150,7 +150,7 @@ class FastEngine(Engine):
         return explained(network, activity, min(samples, plan_for(network).rows), self.products)
 
 
-class _Work:
+class Work:
     """Arrays that the kernel works on, and the kernel itself.
 
     Parameters
@@ -236,7 +236,7 @@ class _Run:
                 team.run(self._work(team.rows).kernel, done, stop)
                 self.block.advance(samples * (min(stop, steps - 1) - done))
                 pace = (time.perf_counter() - start) / (stop - done)
-                # Follow the measured speed, but grow gently: the first call may include compilation.
+                # Follow the measured speed, but grow gently: the first call may compile.
                 chunk = min(int(SECONDS_PER_CALL / pace), GROWTH * (stop - done))
                 done = stop
                 note_activity(network, self._values)
@@ -248,7 +248,7 @@ class _Run:
         place, size, _ = self.places[name]
         return self.state[:, place : place + size]
 
-    def _work(self, rows: int) -> _Work:
+    def _work(self, rows: int) -> Work:
         """The kernel for the products that suit the activity of late."""
         block = self.block
         plan = plan_for(block.network, chosen_ways(block.network, rows, self.products))
@@ -258,7 +258,7 @@ class _Run:
                 address(self.target), address(self.figures), self.time
             )
             self.summary = np.array(numbers, np.int64)
-        return _Work(
+        return Work(
             plan,
             plan.summarized if self.summarized else plan.code,
             self.state,

@@ -1,8 +1,8 @@
 """What is worked out once per network: its commands, its cells, its weights, its compiled loops.
 
 Every choice of a width or a way rests on an interval that is proved for the activation it serves.
-Dense products have several ways (:mod:`ways`), and a network a plan for each choice of them that was
-made; programs are cut into loops and draws (:mod:`cut`).
+Dense products have several ways (:mod:`ways`), and a network has a plan for each choice of them
+that was made; programs are cut into loops and draws (:mod:`cut`).
 """
 
 from __future__ import annotations
@@ -506,7 +506,10 @@ class _Planner(_Commands):
             population.size,
             skipped,
             self.samplers.address_of(draw.interval, sampler),
-            *(self.lists.get(name) or (self.cells.place(list_cells(population.size)), list_stride(population.size))),
+            *(
+                self.lists.get(name)
+                or (self.cells.place(list_cells(population.size)), list_stride(population.size))
+            ),
         ]
 
     # ------------------------------------------------------------------------------ figures
@@ -589,28 +592,34 @@ class _Planner(_Commands):
 
 
 def readout_plan(network: IntegerNetwork, way: str | None = None) -> Plan | None:
-    """The plan of the readout alone: its values are the state; None where the host has none.
-
-    The sums are recorded as ``image``.
-    """
+    """The plan of the readout alone, as :func:`product_plan`; None where the host has none."""
     task = tasks_of(network).get(READOUT)
     if task is None:
         return None
     plans: dict[str, Plan] = network.compiled.setdefault("fast readout", {})
     chosen = way or next(iter(ways_for(task)))
     if chosen not in plans:
-        commands = _Commands(network.compiled.setdefault("fast weights", Weights()))
-        commands.variables[task.source] = commands.cells.place(task.sources), task.sources
-        commands.state = commands.cells.end
-        image = commands.place_sums(task.targets)
-        commands.commands["start"].append(ways_for(task)[chosen].command(task, commands, image))
-        commands.start_anew()
-        places = {
-            "values": (0, task.sources, np.dtype(np.int32)),
-            "image": (image, task.targets, np.dtype(np.int32)),
-        }
-        plans[chosen] = commands.made(places, (), None)
+        weights = network.compiled.setdefault("fast weights", Weights())
+        plans[chosen] = product_plan(task, chosen, weights)
     return plans[chosen]
+
+
+def product_plan(task: Task, way: str, weights: Weights, part: str = "start") -> Plan:
+    """A plan of one product: its values are the state, its sums may be recorded as ``image``.
+
+    The product is carried out in a part: once whenever a chunk of steps begins, or in each iteration.
+    """
+    commands = _Commands(weights)
+    commands.variables[task.source] = commands.cells.place(task.sources), task.sources
+    commands.state = commands.cells.end
+    image = commands.place_sums(task.targets)
+    commands.commands[part].append(ways_for(task)[way].command(task, commands, image))
+    commands.start_anew()
+    places = {
+        "values": (0, task.sources, np.dtype(np.int32)),
+        "image": (image, task.targets, np.dtype(np.int32)),
+    }
+    return commands.made(places, (), None)
 
 
 def _up_to_date(network: IntegerNetwork, activations: Sequence[Activation]) -> set[str]:

@@ -1,7 +1,7 @@
 """Ways to compute the product of a dense connection; all give the same integers.
 
-Each way says which weights and values it takes, what it costs, and by which commands it is carried out.
-Costs are in microseconds for one sample, from figures that were measured with
+Each way says which weights and values it takes, what it costs, and by which command it is carried
+out. Costs are in microseconds for one sample, from figures that were measured with
 ``benchmarks/product_costs.py``; they decide the speed and nothing else.
 """
 
@@ -125,7 +125,7 @@ class Way(ABC):
 
     @abstractmethod
     def cost(self, task: Task, activity: float, rows: int) -> float:
-        """Microseconds for each of ``rows`` samples with a share ``activity`` of values not zero."""
+        """Microseconds for one of ``rows`` samples; ``activity``: share of values not zero."""
 
     @abstractmethod
     def command(self, task: Task, room: Room, total: int) -> Command:
