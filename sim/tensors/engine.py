@@ -1,4 +1,4 @@
-"""The engine ``torch``: exactly the integers of ``reference``, on tensors of a processor or a GPU."""
+"""The engine ``torch``: exactly the integers of ``reference``, on a processor or a GPU."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ class Limits(NamedTuple):
     recorded : int
         Bytes that are recorded of a block.
     noise : int
-        Blocks of 256 random bits: on a processor they stay in its cache, on a GPU they keep it busy.
+        Blocks of 256 random bits made at once: few enough for the cache of a processor, many
+        enough to keep a GPU busy.
     """
 
     samples: int

@@ -17,7 +17,6 @@ from pvae_neuro.utils.show import show
 if TYPE_CHECKING:
     import torch
 
-OTHERS = "The engine 'reference' gives the same integers"
 DEVICES = ("cpu", "cuda")
 
 
@@ -27,7 +26,8 @@ def torch_library() -> ModuleType:
         import torch
     except ImportError as error:
         raise EngineUnavailableError(
-            f"engine torch: expected PyTorch, got {error}; pip install 'pvae-neuro[train]'. {OTHERS}"
+            f"engine torch: expected PyTorch, got {error}; pip install 'pvae-neuro[train]'. "
+            f"The engine 'reference' gives the same integers"
         ) from error
     return torch
 

@@ -50,7 +50,8 @@ FORMULAS: dict[str, Formula] = {
     "min": lambda a, b: a.minimum(b),
     "max": lambda a, b: a.maximum(b),
     "ge": lambda a, b: a.ge(b).int(),
-    "select": lambda condition, a, b: a.where(condition != 0, b),
+    # Where PyTorch chooses one by one, it takes five times as long.
+    "select": lambda condition, a, b: (a - b) * (condition != 0) + b,
     "abs": lambda a: a.abs(),
     "neg": lambda a: -a,
     "clz": leading_zeros,

@@ -31,7 +31,12 @@ class Host:
 
     def __init__(self, network: IntegerNetwork, device: torch.device) -> None:
         self._encodings = [
-            (e, None if e.weight is None else wide_product(e.weight, network.input.interval, device))
+            (
+                e,
+                None
+                if e.weight is None
+                else wide_product(e.weight, network.input.interval, device),
+            )
             for e in network.encodings
         ]
         self.code = self.source = None
