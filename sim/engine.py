@@ -154,6 +154,10 @@ class Engine(ABC):
         ]
         return found
 
+    def explain(self, network: IntegerNetwork) -> list[str]:
+        """How this engine computes a network, a line for each choice that it makes."""
+        return [f"engine {self.name}: makes no choices"]
+
     def encode(self, network: IntegerNetwork, x: NDArray[np.int32]) -> dict[str, NDArray[np.int32]]:
         """Values of the inputs' variables for encoded frames [B, F, M]: int32 [F, B, n] by name.
 

@@ -12,10 +12,12 @@ from pvae_neuro.cli.shared.endings import say_line
 from pvae_neuro.cli.shared.options import (
     Clip,
     EngineName,
+    Explain,
     Hold,
     Input,
     Json,
     LavaBatch,
+    Products,
     Quiet,
     Reset,
     Samples,
@@ -49,6 +51,8 @@ def evaluate(
     clip: Clip = False,
     timeout: Timeout = None,
     lava_batch: LavaBatch = None,
+    products: Products = None,
+    explain: Explain = False,
     scheduler: Scheduler = None,
     json: Json = None,
     quiet: Quiet = False,
@@ -64,7 +68,7 @@ def evaluate(
     from pvae_neuro.evaluation.saturation import remarks
     from pvae_neuro.saved.model_file import SavedModel
 
-    choice = choose_engine(engine, scheduler, timeout=timeout, batch=lava_batch)
+    choice = choose_engine(engine, scheduler, timeout=timeout, batch=lava_batch, products=products)
     read = read_subject(model, quiet)
     subject: SavedModel | IntegerNetwork = read if isinstance(read, SavedModel) else read.network
     if isinstance(subject, SavedModel):
@@ -84,9 +88,16 @@ def evaluate(
         result = measure(
             subject, images, steps=steps, seed=seed, engine=runner, reset=reset, progress=advance
         )
-    write_json(json, result.to_dict())
+    explained = (
+        runner.explain(subject)
+        if explain and runner is not None and not isinstance(subject, SavedModel)
+        else []
+    )
+    write_json(json, result.to_dict() | ({"explained": explained} if explained else {}))
     out = console(json, quiet)
     out.print(evaluation_table(result))
+    for line in explained:
+        say_line(line)
     for each in result.saturations:
         say(out, f"{each}")
     for line in remarks(result.saturations):

@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pvae_neuro.cli.shared.data_options import DataOptions, reads_images
+from pvae_neuro.cli.shared.endings import say_line
 from pvae_neuro.cli.shared.options import (
     ArtifactFile,
     Clip,
     EngineName,
+    Explain,
     Hold,
     Input,
     Json,
     LavaBatch,
     Output,
+    Products,
     Quiet,
     Reset,
     Samples,
@@ -71,6 +74,8 @@ def run(
     clip: Clip = False,
     timeout: Timeout = None,
     lava_batch: LavaBatch = None,
+    products: Products = None,
+    explain: Explain = False,
     scheduler: Scheduler = None,
     json: Json = None,
     quiet: Quiet = False,
@@ -84,7 +89,7 @@ def run(
     from pvae_neuro.cli.shared.progress import single
     from pvae_neuro.cli.shared.tables import shown_samples
 
-    choice = choose_engine(engine, scheduler, timeout=timeout, batch=lava_batch)
+    choice = choose_engine(engine, scheduler, timeout=timeout, batch=lava_batch, products=products)
     network = load_artifact(model).network
     images = read_inputs(
         input, network.input, data, hold, reset, clip=clip, samples=samples, quiet=quiet
@@ -108,7 +113,11 @@ def run(
     if hold is not None:
         means = {name: values.mean(axis=0).tolist() for name, values in by_frame.items()}
         summary |= {"frames": recording.frames, "reset": reset, "by_frame": means}
+    if explain:
+        summary["explained"] = runner.explain(network)
     write_json(json, summary)
+    for line in summary.get("explained", ()):
+        say_line(line)
     say(
         console(json, quiet),
         f"{output}: {shown_samples(len(images), recording.frames)}, {steps} iterations, "

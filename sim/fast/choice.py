@@ -6,7 +6,7 @@ choice changes an integer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from pvae_neuro.utils.show import show
 AUTO = "auto"
 # Taken before anything was measured.
 FIRST_ACTIVITY = 0.2
+_ACTIVITY = "fast activity"
 
 
 def check_products(products: str) -> str:
@@ -33,7 +34,7 @@ def check_products(products: str) -> str:
 
 def note_activity(network: IntegerNetwork, values_of: Callable[[str], NDArray[np.int32]]) -> None:
     """Keep the share of values that are not zero, for each variable that a product reads."""
-    network.compiled["fast activity"] = {
+    network.compiled[_ACTIVITY] = {
         task.source: float(np.count_nonzero(values_of(task.source)) / values_of(task.source).size)
         for task in tasks_of(network).values()
     }
@@ -41,37 +42,33 @@ def note_activity(network: IntegerNetwork, values_of: Callable[[str], NDArray[np
 
 def chosen_ways(network: IntegerNetwork, rows: int, products: str) -> dict[str, str]:
     """The name of the way of each product, for groups of so many samples."""
-    activity = _activity(network, None)
     return {
-        name: _choose(_costs(task, activity, rows), products)
+        name: _choose(_costs(network, task, rows), products)
         for name, task in tasks_of(network).items()
     }
 
 
-def explained(
-    network: IntegerNetwork, activity: Mapping[str, float] | None, rows: int, products: str
-) -> list[str]:
+def explained(network: IntegerNetwork, rows: int, products: str) -> list[str]:
     """A line for each product: its ways with their estimates, and the one that is taken."""
-    known = _activity(network, activity)
-    lines = [f"products of this processor: level {level()}; {rows} samples at a time"]
+    measured = "as of late" if _ACTIVITY in network.compiled else "not measured yet"
+    lines = [f"engine fast: instructions {level()}, {rows} samples at a time, activity {measured}"]
     for name, task in tasks_of(network).items():
-        costs = _costs(task, known, rows)
+        costs = _costs(network, task, rows)
         ways = ", ".join(f"{way} {cost:.2f} us" for way, cost in costs.items())
-        share = known.get(task.source, FIRST_ACTIVITY)
         lines.append(
-            f"{name}: {task.targets} x {task.sources}, {100 * share:.1f} % of {task.source} "
-            f"active: {ways}; takes {_choose(costs, products)}"
+            f"{name}: {task.targets} x {task.sources}, {100 * _activity(network, task):.1f} % of "
+            f"{task.source} active: {ways} an image; takes {_choose(costs, products)}"
         )
     return lines
 
 
-def _activity(network: IntegerNetwork, given: Mapping[str, float] | None) -> Mapping[str, float]:
-    found: Mapping[str, float] = network.compiled.get("fast activity", {})
-    return found if given is None else given
+def _activity(network: IntegerNetwork, task: Task) -> float:
+    found: dict[str, float] = network.compiled.get(_ACTIVITY, {})
+    return found.get(task.source, FIRST_ACTIVITY)
 
 
-def _costs(task: Task, activity: Mapping[str, float], rows: int) -> dict[str, float]:
-    share = activity.get(task.source, FIRST_ACTIVITY)
+def _costs(network: IntegerNetwork, task: Task, rows: int) -> dict[str, float]:
+    share = _activity(network, task)
     return {name: way.cost(task, share, rows) for name, way in ways_for(task).items()}
 
 

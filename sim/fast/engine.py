@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -119,35 +119,23 @@ class FastEngine(Engine):
             team.run(work.kernel, 0, 1)
         return (image[:, 0] * 2.0**-source.frac_bits).astype(np.float32)
 
-    def explain(
-        self,
-        network: IntegerNetwork,
-        activity: Mapping[str, float] | None = None,
-        samples: int = 32,
-    ) -> list[str]:
+    def explain(self, network: IntegerNetwork) -> list[str]:
         """How each dense product is computed, and what each of its ways is estimated to cost.
 
-        Parameters
-        ----------
-        network : IntegerNetwork
-        activity : mapping of str to float, optional
-            Share of the values of a variable that are not zero, by ``population.variable``; by
-            default those of the network's last run in this process.
-        samples : int
-            Samples that run at once on a thread.
+        By the activity of the network's last run in this process.
 
         Examples
         --------
         >>> from pvae_neuro import QuantizeConfig, load_pretrained, quantize, sample_digits
         >>> digits, _ = sample_digits()
         >>> network = quantize(load_pretrained(), digits, QuantizeConfig(topology="lateral"))
-        >>> for line in FastEngine().explain(network, {"latents.z": 0.15}):
+        >>> for line in FastEngine().explain(network):
         ...     print(line.partition(":")[0])
-        products of this processor
+        engine fast
         lateral
         readout
         """
-        return explained(network, activity, min(samples, plan_for(network).rows), self.products)
+        return explained(network, plan_for(network).rows, self.products)
 
 
 class Work:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 # Options of engines' constructors that the command line has, and their flags.
-FLAGS = {"timeout": "--timeout", "batch": "--lava-batch"}
+FLAGS = {"timeout": "--timeout", "batch": "--lava-batch", "products": "--products"}
 
 
 @dataclass(frozen=True)

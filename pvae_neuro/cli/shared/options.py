@@ -79,6 +79,19 @@ LavaBatch = Annotated[
         show_default=False,
     ),
 ]
+Products = Annotated[
+    str | None,
+    typer.Option(
+        "--products",
+        help="How the engine fast computes dense products: auto, dense, events or pairs; "
+        "same integers.  [default: auto]",
+        show_default=False,
+    ),
+]
+Explain = Annotated[
+    bool,
+    typer.Option("--explain", help="Say how the engine computes each product, and what it costs."),
+]
 Scheduler = Annotated[
     str | None,
     typer.Option(
