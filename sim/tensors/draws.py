@@ -79,5 +79,6 @@ class Thresholds:
 def thresholds(
     low: int, high: int, max_count: int, frac_bits: int, device: torch.device
 ) -> Thresholds:
-    """The same for all populations and networks that draw alike."""
-    return Thresholds(low, high, max_count, frac_bits, device)
+    """The same for all populations and networks that draw alike, in training too."""
+    with torch_library().inference_mode(False):
+        return Thresholds(low, high, max_count, frac_bits, device)

@@ -138,10 +138,9 @@ def wide_product(
     exact = getattr(torch, dtype)
 
     def product(values: Tensor) -> Tensor:
-        sums = (values.to(exact) @ stacked).long().unflatten(-1, (len(shifts), -1))
-        total = sums[..., 0, :]
-        for number, shift in enumerate(shifts[1:], 1):
-            total = total + (sums[..., number, :] << shift)
+        total, *more = (values.to(exact) @ stacked).long().chunk(len(shifts), dim=-1)
+        for shift, one in zip(shifts[1:], more, strict=True):
+            total = total + (one << shift)
         return total
 
     return product

@@ -17,21 +17,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pvae_neuro.errors import InputError, NetworkError
-from pvae_neuro.network import Activation, IntegerNetwork, Population, readout_weight
+from pvae_neuro.network import Activation, Connection, IntegerNetwork, Population, readout_weight
 from pvae_neuro.network.connection import MANTISSA_BITS, resolve
 from pvae_neuro.network.operations import LARGEST_SHIFT
 from pvae_neuro.network.population import WORD_MAX
 from pvae_neuro.network.program import Instruction
 from pvae_neuro.network.sampler import LOWEST_POTENTIAL, largest_potential
-from pvae_neuro.sim.engine import encode_frames
+from pvae_neuro.sim.engine import MOST_ITERATIONS, encode_frames
 from pvae_neuro.sim.noise import LARGEST_INDEX, check_seed, check_whole
+from pvae_neuro.sim.recording import Record, recorded_variables
 from pvae_neuro.sim.tensors.draws import thresholds
 from pvae_neuro.sim.tensors.interpreter import Act, Sum, act, run
 from pvae_neuro.sim.tensors.library import placed, torch_library, usable_device
@@ -60,11 +61,15 @@ def rounded(value: Tensor) -> Tensor:
 
 def scaled(value: Tensor, right: Tensor) -> Tensor:
     """``value * 2**-right``, rounded; no slope with respect to the amount."""
-    torch = torch_library()
-    # Powers from a list: those of a library may be off by a rounding.
+    return rounded(value * _powers(value.device)[right.detach().long() + LARGEST_SHIFT])
+
+
+@cache
+def _powers(device: torch.device) -> Tensor:
+    """Powers of two that divide by each shift; those of a library may be off by a rounding."""
     reach = range(-LARGEST_SHIFT, LARGEST_SHIFT + 1)
-    powers = torch.tensor([2.0**-n for n in reach], dtype=torch.float64, device=value.device)
-    return rounded(value * powers[right.detach().long() + LARGEST_SHIFT])
+    with torch_library().inference_mode(False):
+        return placed(np.array([2.0**-n for n in reach]), device, "float64")
 
 
 def _by_integers(name: str, *arguments: Tensor) -> Tensor:
@@ -211,7 +216,7 @@ def straight_through(
     *,
     weights: Mapping[str, Any] | None = None,
     constants: Mapping[str, Any] | None = None,
-    record: tuple[str, ...] | None = None,
+    record: Record = "full",
     first_sample: int = 0,
     device: str | None = None,
 ) -> dict[str, Any]:
@@ -231,8 +236,8 @@ def straight_through(
         follows. Beyond +-127 they are clipped. Others are those of the network.
     constants : mapping of str to tensor, optional
         Constants before rounding by ``population.constant``.
-    record : tuple of str, optional
-        Variables to return as ``population.variable``; by default all.
+    record : "full" or list of str
+        Variables to return, as ``population.variable``.
     device : str, optional
         ``cpu``, ``cuda`` or ``cuda:1``; by default the GPU where PyTorch finds one, else ``cpu``.
 
@@ -251,7 +256,7 @@ def straight_through(
         If PyTorch is missing, or has no such device.
     """
     torch, place = torch_library(), usable_device(device)
-    steps = check_whole("steps", steps, 1, LARGEST_INDEX)
+    steps = check_whole("steps", steps, 1, MOST_ITERATIONS)
     seed = check_seed(seed)
     first_sample = check_whole("first_sample", first_sample, 0, LARGEST_INDEX)
     weights, constants = _fitting(network, weights or {}, constants or {})
@@ -275,7 +280,7 @@ def straight_through(
         for p in network.populations
         for v in p.variables
     }
-    kept: dict[str, list[Tensor]] = {name: [] for name in record or network.variables}
+    kept: dict[str, list[Tensor]] = {name: [] for name in recorded_variables(network, record)}
     for step in range(last + 1):
         words = {name: next(each) for name, each in noise.items()}
         if step % steps == 0 and step < last:
@@ -283,9 +288,9 @@ def straight_through(
                 values = e.apply(x[:, step // steps])
                 state[f"{e.population}.{e.variable}"] = placed(values, place, "float64")
         run(final if step == last else iteration, state, words)
-        for name, values in kept.items():
-            values.append(state[name])
-    return {name: torch.stack(values, dim=1) for name, values in kept.items()}
+        for name, recorded in kept.items():
+            recorded.append(state[name])
+    return {name: torch.stack(recorded, dim=1) for name, recorded in kept.items()}
 
 
 def picture(network: IntegerNetwork, values: Any, weights: Mapping[str, Any] | None = None) -> Any:
@@ -337,7 +342,8 @@ class _Made:
         if stored not in self._weights:
             return placed(connection.weight, self._device, "float64")
         found: Any = self._weights[stored]
-        return found if shared is None else resolve(found, shared)
+        view: Any = found if shared is None else resolve(found, shared)
+        return view
 
     def act(self, activation: Activation) -> Act:
         """An activation, ready to run."""
@@ -346,10 +352,7 @@ class _Made:
         received = {}
         for name, connections in network.groups(activation).items():
             senders = tuple(
-                (
-                    f"{c.source}.{c.variable}",
-                    partial(KINDS[c.kind].product, c, weight=self.weight(c.name)),
-                )
+                (f"{c.source}.{c.variable}", partial(_delivered, c, self.weight(c.name)))
                 for c in connections
             )
             received[name] = Sum(senders, partial(_exponent, 2.0 ** connections[0].exponent))
@@ -358,6 +361,10 @@ class _Made:
             given = self._constants.get(f"{population.name}.{c.name}")
             constants[c.name] = placed(c.values, device, "float64") if given is None else given
         return act(network, activation, received, constants, partial(_formula, population))
+
+
+def _delivered(connection: Connection, weight: Tensor, values: Tensor) -> Tensor:
+    return KINDS[connection.kind].product(connection, values, weight)
 
 
 def _exponent(unit: float, total: Tensor) -> Tensor:
