@@ -1,24 +1,25 @@
-"""Machine code from LLVM's own language, for what numba's types cannot name, and quickly.
+"""Machine code from LLVM's own language, by llvmlite.
 
-A function of numba's takes some tenths of a second to compile, since Python is parsed and typed;
-one that is written in LLVM's language takes some milliseconds, so nothing of it is kept on disk.
+A function is written as text, which takes LLVM some hundredths of a second to compile and a
+thousandth to load where its code is kept from an earlier process (:mod:`objects`).
 """
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from hashlib import sha256
 from typing import Any
 
+import llvmlite
 from llvmlite import binding, ir
-from numba.core import cgutils
-from numba.core.compiler_lock import global_compiler_lock
-from numba.core.registry import cpu_target
 
-from pvae_neuro.sim.fast.processor import AVX512, has
+from pvae_neuro.sim.fast.objects import kept
+from pvae_neuro.sim.fast.processor import AVX512, has, target_features, target_name
 
 I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 POINTER = I8.as_pointer()
@@ -42,6 +43,17 @@ class Machine:
 
 
 _machines: dict[str, Machine] = {}
+_one_at_a_time = threading.RLock()
+
+
+def _renew_lock() -> None:
+    """A child process has no thread that would release a lock which its parent held."""
+    global _one_at_a_time  # noqa: PLW0603
+    _one_at_a_time = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def compile_functions(writers: Sequence[Callable[[ir.Module, str], None]]) -> Machine:
@@ -49,25 +61,53 @@ def compile_functions(writers: Sequence[Callable[[ir.Module, str], None]]) -> Ma
 
     Each writer adds one function of the given name to a module.
     """
-    codegen = cpu_target.target_context.codegen()
-    library = codegen.create_library("pvae_neuro")
-    module = library.create_ir_module("functions")
-    for number, write in enumerate(writers):
-        write(module, f"{_PREFIX}{number}_")
-    for function in module.functions:
-        _use_wide_vectors(function)
-    text = str(module)
-    if text not in _machines:
-        prefix = f"pvae_neuro_{sha256(text.encode()).hexdigest()[:24]}_"
-        with global_compiler_lock:
-            library.add_llvm_module(binding.parse_assembly(text.replace(_PREFIX, prefix)))
-            library.finalize()
-            addresses = [
-                library.get_pointer_to_function(f"{prefix}{number}_")
-                for number in range(len(writers))
-            ]
-        _machines[text] = Machine(tuple(addresses), library)
-    return _machines[text]
+    with _one_at_a_time:
+        module = ir.Module("pvae_neuro")
+        module.triple, module.data_layout = _target().triple, str(_target().target_data)
+        names = [f"{_PREFIX}{number}_" for number in range(len(writers))]
+        for write, name in zip(writers, names, strict=True):
+            write(module, name)
+        for function in module.functions:
+            _use_wide_vectors(function)
+        text = str(module)
+        if text not in _machines:
+            known = text, target_name(), target_features(), llvmlite.__version__
+            key = sha256("\n".join((*known, str(binding.llvm_version_info))).encode()).hexdigest()
+            engine = _loaded(kept(key, lambda: _compiled(text)))
+            addresses = tuple(engine.get_function_address(name) for name in names)
+            _machines[text] = Machine(addresses, engine)
+        return _machines[text]
+
+
+@cache
+def _target() -> binding.TargetMachine:
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    target = binding.Target.from_default_triple()
+    # Code that is loaded anywhere: addresses of constants and of other functions have 64 bits.
+    return target.create_target_machine(
+        target_name(), target_features(), opt=3, jit=True, codemodel="jitdefault",
+        reloc="static" if target.name.startswith("x86") else "default",
+    )  # fmt: skip
+
+
+def _compiled(text: str) -> bytes:
+    """Object code of a module."""
+    module = binding.parse_assembly(text)
+    options = binding.create_pipeline_tuning_options(speed_level=3)
+    options.loop_vectorization = True
+    passes = binding.create_pass_builder(_target(), options)
+    passes.getModulePassManager().run(module, passes)
+    code: bytes = _target().emit_object(module)
+    return code
+
+
+def _loaded(code: bytes) -> binding.ExecutionEngine:
+    """Object code in memory; calls of ``memcpy`` and ``memset`` find those of the process."""
+    engine = binding.create_mcjit_compiler(binding.parse_assembly(""), _target())
+    engine.add_object_file(binding.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    return engine
 
 
 class Written:
@@ -109,9 +149,9 @@ def intrinsic(
     b: ir.IRBuilder, name: str, result: ir.Type, arguments: Sequence[ir.Type]
 ) -> ir.Function:
     """An instruction of the processor that LLVM has under a name."""
-    found: ir.Function = cgutils.get_or_insert_function(
-        b.module, ir.FunctionType(result, arguments), name
-    )
+    found: ir.Function | None = b.module.globals.get(name)
+    if found is None:
+        found = ir.Function(b.module, ir.FunctionType(result, arguments), name)
     return found
 
 

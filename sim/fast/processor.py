@@ -1,4 +1,4 @@
-"""What the code generator may use: the instructions of this processor, as numba is told them.
+"""What the code generator may use: the instructions of this processor, or those that numba is told.
 
 ``NUMBA_CPU_FEATURES`` limits them, as LLVM writes features: ``NUMBA_CPU_NAME=haswell
 NUMBA_CPU_FEATURES=+avx2,+fma`` makes code for a processor without AVX-512. Where it is set, what it
@@ -8,12 +8,12 @@ does not name is not there.
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import sys
 from functools import cache
 
 from llvmlite import binding
-from numba import config
 
 # Linux hands out the tile registers of AMX to processes that ask for them.
 _ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA = 158, 0x1023, 18
@@ -30,16 +30,34 @@ LEVELS: dict[str, frozenset[str]] = {
 }
 
 
+def target_name() -> str:
+    """Name of the processor that code is made for, as LLVM writes it."""
+    name: str = os.environ.get("NUMBA_CPU_NAME") or binding.get_host_cpu_name()
+    return name
+
+
+@cache
+def target_features() -> str:
+    """Instruction sets that code may use beyond those of the name, as LLVM writes them."""
+    given = os.environ.get("NUMBA_CPU_FEATURES")
+    if given is None and os.environ.get("NUMBA_CPU_NAME", "").lower() == "generic":
+        return ""
+    return _all_features() if given is None else given
+
+
+def _all_features() -> str:
+    try:
+        found: str = binding.get_host_cpu_features().flatten()
+    except RuntimeError:
+        return ""
+    return found
+
+
 @cache
 def features() -> frozenset[str]:
     """Names of the instruction sets that may be used, as LLVM writes them."""
-    if config.CPU_FEATURES is not None:
-        named = config.CPU_FEATURES.split(",")
-        return frozenset(name.strip()[1:] for name in named if name.strip().startswith("+"))
-    try:
-        return frozenset(name for name, there in binding.get_host_cpu_features().items() if there)
-    except RuntimeError:
-        return frozenset()
+    named = target_features().split(",")
+    return frozenset(name.strip()[1:] for name in named if name.strip().startswith("+"))
 
 
 def has(*names: str) -> bool:
