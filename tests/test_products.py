@@ -23,7 +23,7 @@ from pvae_neuro.sim.fast import FastEngine, choice, processor, ways
 from pvae_neuro.sim.fast.engine import Work
 from pvae_neuro.sim.fast.layouts import Weights
 from pvae_neuro.sim.fast.plan import product_plan, tasks_of
-from pvae_neuro.sim.fast.ways import FORMS, Task, ways_for
+from pvae_neuro.sim.fast.ways import Task, ways_for
 from pvae_neuro.sim.reference import ReferenceEngine
 
 LEVELS = list(processor.LEVELS)
@@ -67,24 +67,26 @@ def expected(task, values):
 SHAPES = [(1, 1), (3, 5), (16, 64), (17, 65), (40, 130), (100, 31)]
 
 
+@pytest.mark.parametrize("way", [ways.DOTS, ways.TILES], ids=lambda way: way.name)
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("rows", [1, 3, 4, 16, 17, 32, 35])
-def test_forms(level, rows, monkeypatch):
+def test_forms(way, level, rows, monkeypatch):
     """Extreme values: bytes of 255, words of -32768, in groups of any size."""
+    forms = [form for form in way.forms if form.level == level]
+    if not forms:
+        pytest.skip(f"there are no {way.name} of level {level}")
     if not available(level):
         pytest.skip(f"this processor has no instructions of level {level}")
     monkeypatch.setattr(ways, "level", lambda: level)
-    forms = [form for form in FORMS if level in form.levels]
-    assert forms
     for number, form in enumerate(forms):
+        monkeypatch.setattr(way, "forms", (form,))
         for targets, sources in SHAPES:
             asked = task(form.weights, form.values, targets, sources, number)
-            monkeypatch.setattr(ways, "FORMS", (form,))
             rng = np.random.default_rng(rows)
             values = rng.integers(*form.values, (rows, sources), endpoint=True)
             values[0] = form.values[1]
             values[-1, ::2] = form.values[0]
-            assert np.array_equal(sums(asked, values, "dense"), expected(asked, values)), form
+            assert np.array_equal(sums(asked, values, way.name), expected(asked, values)), form
 
 
 @settings(max_examples=40, deadline=None)
@@ -106,7 +108,7 @@ def test_ways(targets, sources, rows, weights, values, activity, seed):
         assert np.array_equal(sums(asked, sent, way), expected(asked, sent)), way
 
 
-@pytest.mark.parametrize("products", ["auto", "dense", "events", "pairs"])
+@pytest.mark.parametrize("products", ["auto", "dense", "tiles", "events", "pairs"])
 @pytest.mark.parametrize("build", [toy.lateral, toy.predictive, everything, signed])
 def test_networks(products, build):
     network = build()
@@ -123,13 +125,14 @@ def test_networks(products, build):
 
 def test_the_choice_follows_activity():
     network = toy.lateral(latents=200)
-    for activity, expected in ((0.0, "events"), (1.0, "dense")):
+    best = "tiles" if processor.level() == "amx" else "dense"
+    for activity, expected in ((0.0, "events"), (1.0, best)):
         choice.note_activity(network, lambda name, a=activity: np.full((4, 200), a))
         assert choice.chosen_ways(network, 32, "auto")["lateral"] == expected
     assert choice.chosen_ways(network, 32, "events")["lateral"] == "events"
     # One that does not give the same integers is not taken.
     assert "pairs" not in ways_for(tasks_of(network)["readout"])
-    assert choice.chosen_ways(network, 32, "pairs")["readout"] in ("events", "dense")
+    assert choice.chosen_ways(network, 32, "pairs")["readout"] in ("events", "dense", "tiles")
 
 
 def test_explained():
@@ -146,7 +149,9 @@ def test_explained():
 
 
 def test_unknown_products_are_named():
-    with pytest.raises(InputError, match="products: expected one of auto, events, pairs, dense"):
+    with pytest.raises(
+        InputError, match="products: expected one of auto, events, pairs, dense, tiles"
+    ):
         get_engine("fast", products="sparse")
 
 

@@ -40,6 +40,7 @@ TARGETS = 16
 """Targets whose weights lie side by side."""
 TILE_ROWS, TILE_BYTES = 16, 64
 TILES, SUM_TILES = 8, 4
+OFFSET = 128
 ROWS_TOGETHER = 4
 VOID, NUMBERS = ir.VoidType(), I64.as_pointer()
 
@@ -59,6 +60,8 @@ class Product(NamedTuple):
         Address of the weights.
     blocks, depth : int
         Number of blocks of ``TARGETS`` targets; bytes of a block, of one plane.
+    begin : int
+        Address of what the sums begin with, for :class:`Dot` of two planes.
     """
 
     function: int
@@ -68,6 +71,7 @@ class Product(NamedTuple):
     weights: int
     blocks: int
     depth: int
+    begin: int = 0
 
 
 # ---------------------------------------------------------------------------------- layouts
@@ -105,10 +109,13 @@ class Packed:
         Of a value, in one plane.
     planes : int
         Planes of bytes, the lowest first.
+    offset : int
+        What is added to the last plane, modulo 256.
     """
 
     bytes: int = 1
     planes: int = 1
+    offset: int = 0
 
     def plane(self, sources: int) -> int:
         """Bytes of a plane."""
@@ -130,6 +137,8 @@ class Packed:
             line = load(b, b.gep(values, [b.mul(i, number(4))]), ir.VectorType(I32, TARGETS))
             for p in range(self.planes):
                 shifted = b.ashr(line, splat(b, number(8 * p, I32), TARGETS))
+                if p == self.planes - 1:
+                    shifted = b.add(shifted, splat(b, number(self.offset, I32), TARGETS))
                 at = b.add(b.mul(i, number(self.bytes)), b.mul(plane, number(p)))
                 store(b, b.trunc(shifted, kind), b.gep(out, [at]))
         b.ret_void()
@@ -328,12 +337,16 @@ class Dot:
         Vectors of sums that are kept at once, for each sample.
     add : callable
         ``add(b, sums, values, weights)``, all vectors of 32-bit lanes.
+    planes : int
+        Planes of the values. Where there are two, the upper one has ``OFFSET`` added, since
+        instructions take unsigned values, and the sums begin with what takes it off again.
     """
 
     lanes: int
     bytes: int
     blocks: int
     add: Callable[[ir.IRBuilder, Any, Any, Any], Any]
+    planes: int = 1
 
     def write(self, module: ir.Module, name: str) -> None:
         """Add the command to a module."""
@@ -372,31 +385,45 @@ class Dot:
         ]
         first = b.add(product.values, b.mul(row, stride))
         values = [pointer_to(b, group, b.add(first, b.mul(stride, number(r)))) for r in range(rows)]
+        zero = ir.Constant(kind, None)
+        begin = [zero] * blocks
+        if self.planes > 1:
+            at = b.mul(target, number(4))
+            line = pointer_to(b, product.begin, at)
+            begin = [
+                load(b, b.gep(line, [number(4 * self.lanes * i)]), kind) for i in range(blocks)
+            ]
         entry = b.block
         head, end = b.append_basic_block(), b.append_basic_block()
         b.branch(head)
         b.position_at_end(head)
         k = b.phi(I64)
         k.add_incoming(number(0), entry)
-        sums = [[b.phi(kind) for _ in range(blocks)] for _ in range(rows)]
+        places = [(r, p, i) for r in range(rows) for p in range(self.planes) for i in range(blocks)]
+        sums = {place: b.phi(kind) for place in places}
+        totals = {}
         lines = [load(b, b.gep(w, [b.mul(k, number(TARGETS))]), kind) for w in weights]
         following = b.add(k, number(4))
-        for r in range(rows):
-            value = splat(b, load(b, b.gep(values[r], [k]), I32), self.lanes)
-            for i in range(blocks):
-                total = self.add(b, sums[r][i], value, lines[i])
-                sums[r][i].add_incoming(ir.Constant(kind, None), entry)
-                sums[r][i].add_incoming(total, head)
+        for r, p, i in places:
+            at = b.add(k, b.mul(product.plane, number(p)))
+            value = splat(b, load(b, b.gep(values[r], [at]), I32), self.lanes)
+            total = self.add(b, sums[r, p, i], value, lines[i])
+            sums[r, p, i].add_incoming(zero if p else begin[i], entry)
+            sums[r, p, i].add_incoming(total, head)
+            totals[r, p, i] = total
         k.add_incoming(following, head)
         deep = b.lshr(product.depth, number(4))
         b.cbranch(b.icmp_signed("<", following, deep), head, end)
-        totals = [[phi.incomings[1][0] for phi in line] for line in sums]
         b.position_at_end(end)
         for r in range(rows):
             at = b.add(product.total, b.mul(b.add(row, number(r)), stride))
             out = pointer_to(b, group, b.add(at, b.mul(target, number(4))))
             for i in range(blocks):
-                store(b, totals[r][i], b.gep(out, [number(4 * self.lanes * i)]))
+                total = totals[r, 0, i]
+                for p in range(1, self.planes):
+                    upper = b.shl(totals[r, p, i], splat(b, number(8 * p, I32), self.lanes))
+                    total = b.add(total, upper)
+                store(b, total, b.gep(out, [number(4 * self.lanes * i)]))
 
     def _weights_at(self, b: ir.IRBuilder, product: Any, target: Any) -> Any:
         block = b.lshr(target, number(4))
@@ -456,8 +483,16 @@ def _plain_words(b: ir.IRBuilder, sums: Any, values: Any, weights: Any) -> Any:
     return sums
 
 
+def offset_sums(weight: NDArray[np.int8]) -> NDArray[np.int32]:
+    """What sums begin with where ``OFFSET`` is added to the upper of two planes: int32 [n]."""
+    sums = -(OFFSET << 8) * weight.astype(np.int64).sum(axis=1)
+    return pad(sums.astype(np.int32), 0, TARGETS)
+
+
+_FOUR_BYTES = _accumulating("llvm.x86.avx512.vpdpbusd.512", I8)
+TWO_BYTES: dict[str, Dot] = {"vnni": Dot(16, 1, 2, _FOUR_BYTES, planes=2)}
 BYTES: dict[str, Dot] = {
-    "vnni": Dot(16, 1, 4, _accumulating("llvm.x86.avx512.vpdpbusd.512", I8)),
+    "vnni": Dot(16, 1, 4, _FOUR_BYTES),
     "avx512": Dot(
         16,
         1,

@@ -63,7 +63,8 @@ from pvae_neuro.sim.noise import WORDS_PER_BLOCK
 from pvae_neuro.sim.recording import variable_dtype
 
 INT32_MAX = (1 << 31) - 1
-# Samples that advance together, and what their cells may take of the second-level cache.
+# Samples that advance together, and what their cells may take of the second-level cache; or as much
+# as the weights that they share, which then come from behind it.
 MOST_ROWS = 32
 GROUP_BYTES = 1 << 20
 # The task that reads the picture out, where the host does.
@@ -269,8 +270,8 @@ class _Commands:
         self.lists: dict[str, tuple[int, int]] = {}
         self.packs: dict[tuple[str, Packed], int] = {}
         self.blocks = self.sums = self.sources = self.widest = 1
-        # Cells of the inputs, and of all variables.
-        self.inputs = self.state = 0
+        # Cells of the inputs, and of all variables; bytes of weights that samples share.
+        self.inputs = self.state = self.shared = 0
 
     # What a way asks for.
 
@@ -330,7 +331,8 @@ class _Commands:
     ) -> Plan:
         """The plan, when all commands are there."""
         cells, stride = self.cells.array(), self.cells.stride
-        rows = max(1, min(MOST_ROWS, GROUP_BYTES // stride))
+        shared = max(GROUP_BYTES, self.shared)
+        rows = max(1, min(MOST_ROWS, shared // stride))
         tables = {part: _table(self.commands[part] + self.figures[part]) for part in PARTS}
         codes = []
         for summarized in (False, True):
@@ -417,6 +419,7 @@ class _Planner(_Commands):
     def _product(self, task: Task) -> Command:
         """The command of a dense product, and a place for its sums."""
         self.delivered[task.name] = self.place_sums(task.targets)
+        self.shared += task.weight.nbytes
         way = ways_for(task)[self.ways[task.name]]
         return way.command(task, self, self.delivered[task.name])
 
@@ -607,7 +610,7 @@ def readout_plan(network: IntegerNetwork, way: str | None = None) -> Plan | None
 def product_plan(task: Task, way: str, weights: Weights, part: str = "start") -> Plan:
     """A plan of one product: its values are the state, its sums may be recorded as ``image``.
 
-    The product is carried out in a part: once whenever a chunk of steps begins, or in each iteration.
+    The product is carried out in a part: once as a chunk of steps begins, or in each iteration.
     """
     commands = _Commands(weights)
     commands.variables[task.source] = commands.cells.place(task.sources), task.sources

@@ -8,17 +8,19 @@ out. Costs are in microseconds for one sample, from figures that were measured w
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pvae_neuro.network import Interval
+from pvae_neuro.sim.fast import dense
 from pvae_neuro.sim.fast.dense import (
     BYTES,
+    OFFSET,
     TARGETS,
     WORDS,
     Dot,
@@ -26,6 +28,7 @@ from pvae_neuro.sim.fast.dense import (
     Product,
     Tiles,
     byte_layout,
+    offset_sums,
     two_byte_layout,
     word_layout,
 )
@@ -42,7 +45,7 @@ from pvae_neuro.sim.fast.layouts import (
     padded_size,
 )
 from pvae_neuro.sim.fast.machine import Written
-from pvae_neuro.sim.fast.processor import level
+from pvae_neuro.sim.fast.processor import LEVELS, level
 from pvae_neuro.sim.fast.products import multiply
 from pvae_neuro.sim.fast.vectors import BYTE_LANES, PAIR_LANES, WORD_LANES
 
@@ -117,7 +120,7 @@ class Room(Protocol):
 class Way(ABC):
     """A way to compute a product."""
 
-    name: ClassVar[str]
+    name: str
 
     @abstractmethod
     def fits(self, task: Task) -> bool:
@@ -241,8 +244,8 @@ class Form:
 
     Attributes
     ----------
-    levels : tuple of str
-        Levels of :mod:`processor` that have its instructions.
+    level : str
+        Level of :mod:`processor` that has its instructions.
     weights, values : (int, int)
         Smallest and largest that it takes.
     packed : Packed
@@ -252,7 +255,7 @@ class Form:
     code : Tiles or Dot
     """
 
-    levels: tuple[str, ...]
+    level: str
     weights: Bounds
     values: Bounds
     packed: Packed
@@ -264,27 +267,22 @@ class Form:
         return _inside(task.weights, self.weights) and _inside(task.values, self.values)
 
 
-def _forms() -> tuple[Form, ...]:
-    counts, small = COUNTS, (0, 127)
+def _tile_forms() -> Iterator[Form]:
     one, two = Packed(1, 1), Packed(1, 2)
-    tiles = ("amx",)
-    found = [
-        Form(tiles, INT8, counts, one, byte_layout, Tiles()),
-        Form(tiles, INT8, INT16, two, byte_layout, Tiles((False, True))),
-        Form(tiles, TWO_BYTES, counts, one, two_byte_layout, Tiles((False,), 2)),
-    ]
+    yield Form("amx", INT8, COUNTS, one, byte_layout, Tiles())
+    yield Form("amx", INT8, INT16, two, byte_layout, Tiles((False, True)))
+    yield Form("amx", TWO_BYTES, COUNTS, one, two_byte_layout, Tiles((False,), 2))
+
+
+def _dot_forms() -> Iterator[Form]:
     for name, dot in BYTES.items():
         # Without VNNI sums of two products have 16 bits.
-        found.append(
-            Form((name,), INT8, counts if name == "vnni" else small, one, byte_layout, dot)
-        )
+        counts = COUNTS if name == "vnni" else (0, 127)
+        yield Form(name, INT8, counts, Packed(1, 1), byte_layout, dot)
+    for name, dot in dense.TWO_BYTES.items():
+        yield Form(name, INT8, INT16, Packed(1, 2, OFFSET), byte_layout, dot)
     for name, dot in WORDS.items():
-        levels = ("amx", "vnni") if name == "vnni" else (name,)
-        found.append(Form(levels, INT16, INT16, Packed(2, 1), word_layout, dot))
-    return tuple(found)
-
-
-FORMS = _forms()
+        yield Form(name, INT16, INT16, Packed(2, 1), word_layout, dot)
 
 
 @cache
@@ -298,37 +296,45 @@ def pack_address(form: Packed) -> int:
 
 
 class DenseProduct(Way):
-    """All values and all weights, a group of samples at a time."""
+    """All values and all weights, a group of samples at a time.
 
-    name = "dense"
+    Parameters
+    ----------
+    name : str
+    levels : mapping of str to str
+        Level of the forms to take, by the processor's.
+    forms : sequence of Form
+        Those that are tried, in order.
+    """
 
-    def _form(self, task: Task) -> Form | None:
-        forms = (form for form in FORMS if level() in form.levels and form.takes(task))
-        return next(forms, None)
+    def __init__(self, name: str, levels: Mapping[str, str], forms: Sequence[Form]) -> None:
+        self.name, self._levels, self.forms = name, levels, forms
+
+    def form(self, task: Task) -> Form | None:
+        """The first form that computes this product here; None where there is none."""
+        reached = self._levels.get(level())
+        return next((f for f in self.forms if f.level == reached and f.takes(task)), None)
 
     def fits(self, task: Task) -> bool:
         """Whether there is a form for these weights and values."""
-        return self._form(task) is not None
+        return self.form(task) is not None
 
     def cost(self, task: Task, activity: float, rows: int) -> float:
-        """Whatever the activity."""
-        form = self._form(task)
+        """Whatever the activity; weights are fetched once for all samples."""
+        form = self.form(task)
         if form is None:
             return float("inf")
-        terms = form.packed.planes * (2 if form.layout is two_byte_layout else 1)
-        kind = "bytes" if form.packed.bytes == 1 else "words"
-        alone, together = DENSE_COSTS[kind][level()]
-        # Weights are fetched once for a group, products are made for each sample.
-        macs = terms * padded_size(task.targets, TARGETS) * padded_size(task.sources, TARGETS)
-        return macs * max(together, alone / rows) * 1e-6
+        alone, together = DENSE_COSTS[form.level][form.packed.bytes]
+        planes = form.packed.planes * (2 if form.layout is two_byte_layout else 1)
+        products = padded_size(task.targets, TARGETS) * padded_size(task.sources, TARGETS)
+        return 1e-6 * products * max(planes * together, alone / rows)
 
     def command(self, task: Task, room: Room, total: int) -> Command:
         """See :class:`dense.Product`."""
-        form = self._form(task)
+        form = self.form(task)
         if form is None:
             raise ValueError(f"{task.name}: no form of dense product")
         packed = form.packed
-        sources = padded_size(task.sources, 64)
         return _for_group(
             list(
                 Product(
@@ -338,7 +344,8 @@ class DenseProduct(Way):
                     plane=packed.plane(task.sources),
                     weights=room.weights.address_of(task.weight, form.layout),
                     blocks=-(-task.targets // TARGETS),
-                    depth=packed.bytes * sources * TARGETS,
+                    depth=packed.plane(task.sources) * TARGETS,
+                    begin=room.weights.address_of(task.weight, offset_sums) if packed.offset else 0,
                 )
             )
         )
@@ -350,23 +357,15 @@ def _for_group(numbers: Command) -> Command:
 
 # ------------------------------------------------------------------------------------- costs
 
-# Picoseconds for a product of a weight: of one sample alone, and at most, of each of many.
-DENSE_COSTS: dict[str, dict[str, tuple[float, float]]] = {
-    "bytes": {
-        "amx": (16.0, 0.8),
-        "vnni": (14.0, 3.5),
-        "avx512": (20.0, 6.0),
-        "avx2": (30.0, 11.0),
-        "sse4": (60.0, 25.0),
-    },
-    "words": {
-        "amx": (25.0, 8.0),
-        "vnni": (25.0, 8.0),
-        "avx512": (27.0, 9.0),
-        "avx2": (50.0, 17.0),
-        "sse4": (100.0, 36.0),
-        "plain": (160.0, 160.0),
-    },
+# Picoseconds for a product of a weight, by level and bytes of a packed value: of one sample alone,
+# in all planes, and at most, of each of many, in one plane.
+DENSE_COSTS: dict[str, dict[int, tuple[float, float]]] = {
+    "amx": {1: (16.0, 0.8)},
+    "vnni": {1: (10.0, 3.0), 2: (20.0, 6.0)},
+    "avx512": {1: (20.0, 6.0), 2: (27.0, 9.0)},
+    "avx2": {1: (30.0, 11.0), 2: (50.0, 17.0)},
+    "sse4": {1: (60.0, 25.0), 2: (100.0, 36.0)},
+    "plain": {2: (160.0, 160.0)},
 }
 # Picoseconds for a weight of a row that is added.
 ROW_COSTS: dict[str, dict[str, float]] = {
@@ -382,7 +381,11 @@ def _rows_cost(kind: str, task: Task, share: float) -> float:
     return each * share * task.sources * task.targets * 1e-6 + 0.02
 
 
-WAYS: tuple[Way, ...] = (Events(), WordEvents(), Pairs(), DenseProduct())
+# On a processor with tiles, instructions on vectors are those of VNNI.
+_VECTORS = {name: name for name in LEVELS} | {"amx": "vnni"}
+TILES = DenseProduct("tiles", {"amx": "amx"}, tuple(_tile_forms()))
+DOTS = DenseProduct("dense", _VECTORS, tuple(_dot_forms()))
+WAYS: tuple[Way, ...] = (Events(), WordEvents(), Pairs(), DOTS, TILES)
 
 
 def ways_for(task: Task) -> dict[str, Way]:
