@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -161,6 +161,8 @@ class Tiles:
 
     signed: tuple[bool, ...] = (False,)
     weight_planes: int = 1
+    # From so many samples on they share what is fetched of the weights.
+    rows: ClassVar[int] = 1
 
     def write(self, module: ir.Module, name: str) -> None:
         """Add the command to a module."""
@@ -347,6 +349,7 @@ class Dot:
     blocks: int
     add: Callable[[ir.IRBuilder, Any, Any, Any], Any]
     planes: int = 1
+    rows: ClassVar[int] = ROWS_TOGETHER
 
     def write(self, module: ir.Module, name: str) -> None:
         """Add the command to a module."""
@@ -354,16 +357,20 @@ class Dot:
         b = ir.IRBuilder(function.append_basic_block())
         product, group, stride, rows = _numbers(b, function)
         whole = b.and_(rows, number(-ROWS_TOGETHER))
-        wide = self.lanes * self.blocks
-        # Targets in steps of some vectors; what is left over, in single ones.
         targets = b.mul(product.blocks, number(TARGETS))
-        most = b.mul(b.sdiv(targets, number(wide)), number(wide))
-        for start, stop, blocks in ((number(0), most, self.blocks), (most, targets, 1)):
-            with counted(b, start, stop, self.lanes * blocks) as target:
-                with counted(b, number(0), whole, ROWS_TOGETHER) as row:
-                    self._sums(b, product, group, stride, row, target, ROWS_TOGETHER, blocks)
-                with counted(b, whole, rows) as row:
-                    self._sums(b, product, group, stride, row, target, 1, blocks)
+        # A sample alone takes more targets at once, so that as many sums are under way.
+        steps = {ROWS_TOGETHER: (self.blocks, 1), 1: (4 * self.blocks, self.blocks, 1)}
+        for together, start, stop in ((ROWS_TOGETHER, number(0), whole), (1, whole, rows)):
+            done = number(0)
+            for blocks in steps[together]:
+                wide = number(self.lanes * blocks)
+                end = b.mul(b.sdiv(targets, wide), wide)
+                with (
+                    counted(b, done, end, self.lanes * blocks) as target,
+                    counted(b, start, stop, together) as row,
+                ):
+                    self._sums(b, product, group, stride, row, target, together, blocks)
+                done = end
         b.ret_void()
 
     def _sums(

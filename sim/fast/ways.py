@@ -327,7 +327,8 @@ class DenseProduct(Way):
         alone, together = DENSE_COSTS[form.level][form.packed.bytes]
         planes = form.packed.planes * (2 if form.layout is two_byte_layout else 1)
         products = padded_size(task.targets, TARGETS) * padded_size(task.sources, TARGETS)
-        return 1e-6 * products * max(planes * together, alone / rows)
+        share = rows if rows >= form.code.rows else 1
+        return 1e-6 * products * max(planes * together, alone / share)
 
     def command(self, task: Task, room: Room, total: int) -> Command:
         """See :class:`dense.Product`."""
@@ -360,8 +361,8 @@ def _for_group(numbers: Command) -> Command:
 # Picoseconds for a product of a weight, by level and bytes of a packed value: of one sample alone,
 # in all planes, and at most, of each of many, in one plane.
 DENSE_COSTS: dict[str, dict[int, tuple[float, float]]] = {
-    "amx": {1: (16.0, 0.8)},
-    "vnni": {1: (10.0, 3.0), 2: (20.0, 6.0)},
+    "amx": {1: (13.0, 0.8)},
+    "vnni": {1: (11.0, 3.7), 2: (22.0, 8.0)},
     "avx512": {1: (20.0, 6.0), 2: (27.0, 9.0)},
     "avx2": {1: (30.0, 11.0), 2: (50.0, 17.0)},
     "sse4": {1: (60.0, 25.0), 2: (100.0, 36.0)},
