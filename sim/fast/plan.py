@@ -57,7 +57,7 @@ from pvae_neuro.sim.fast.memory import (
 from pvae_neuro.sim.fast.philox import fill_words
 from pvae_neuro.sim.fast.programs import Cell, Loop, Reading, Received, compile_loops
 from pvae_neuro.sim.fast.readout import Summary, summarize
-from pvae_neuro.sim.fast.sampling import Samplers, draw_counts
+from pvae_neuro.sim.fast.sampling import Samplers, draw_bytes, draw_counts
 from pvae_neuro.sim.fast.ways import Command, Task, pack_address, ways_for
 from pvae_neuro.sim.noise import WORDS_PER_BLOCK
 from pvae_neuro.sim.recording import variable_dtype
@@ -344,7 +344,7 @@ class _Commands:
         room, size = _room(
             {
                 RAW: 32 * self.blocks,
-                BUCKET: 4 * self.widest,
+                BUCKET: draw_bytes(self.widest),
                 FIRES: self.widest,
                 ROW: 8 * LARGEST_MAX_COUNT,
                 DIGIT: 8 * ((self.sources + 1) // 2),
@@ -509,10 +509,8 @@ class _Planner(_Commands):
             population.size,
             skipped,
             self.samplers.address_of(draw.interval, sampler),
-            *(
-                self.lists.get(name)
-                or (self.cells.place(list_cells(population.size)), list_stride(population.size))
-            ),
+            -1,
+            *self.lists.get(name, (-1, 0)),
         ]
 
     # ------------------------------------------------------------------------------ figures
