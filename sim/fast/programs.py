@@ -9,29 +9,25 @@ product is made in 64 bits only where its interval asks for that.
 
 Sizes, weights and values of constants are arguments; the text does not depend on them. Two networks
 of the same programs, proved to the same widths, give the same text, which is the key under which
-compiled code is kept. Measured on the shipped model: 40 ms a network, so that there is nothing to
-gain from a cache on disk.
+compiled code is kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
+from functools import partial
 from typing import Any
 
-from llvmlite import binding, ir
-from numba.core.compiler_lock import global_compiler_lock
-from numba.core.registry import cpu_target
+from llvmlite import ir
 
 from pvae_neuro.network import Interval
 from pvae_neuro.network.interval import point
 from pvae_neuro.network.operations import product_interval
+from pvae_neuro.sim.fast.machine import I1, I16, I32, I64, Machine, compile_functions, number
 from pvae_neuro.sim.fast.memory import CELLS, RAW
 
-_I1, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (1, 16, 32, 64))
 INT32_MAX = (1 << 31) - 1
-_PREFIX = "pvae_neuro_loop_"
 
 
 # ------------------------------------------------------------------------- one per operation
@@ -43,10 +39,6 @@ class Word:
 
     value: Any
     interval: Interval
-
-
-def _number(value: int) -> Any:
-    return ir.Constant(_I32, value)
 
 
 def _smaller(b: ir.IRBuilder, x: Any, y: Any) -> Any:
@@ -63,8 +55,8 @@ def _shifted_right(b: ir.IRBuilder, value: Any, amount: Word) -> Any:
     if low == high == 0:
         return value
     kind = value.type
-    places = amount.value if kind == _I32 else b.sext(amount.value, kind)
-    zero, one = ir.Constant(kind, 0), ir.Constant(kind, 1)
+    places = amount.value if kind == I32 else b.sext(amount.value, kind)
+    zero, one = number(0, kind), number(1, kind)
     if low < 0:
         value = b.shl(value, _larger(b, b.neg(places), zero))
         places = _larger(b, places, zero)
@@ -82,16 +74,16 @@ def _product(b: ir.IRBuilder, x: Word, y: Word, shift: Word) -> Any:
     half = (1 << max(shift.interval.largest, 0)) >> 1
     if reach + half <= INT32_MAX:
         return _shifted_right(b, b.mul(x.value, y.value), shift)
-    wide = b.mul(b.sext(x.value, _I64), b.sext(y.value, _I64))
-    return b.trunc(_shifted_right(b, wide, shift), _I32)
+    wide = b.mul(b.sext(x.value, I64), b.sext(y.value, I64))
+    return b.trunc(_shifted_right(b, wide, shift), I32)
 
 
 def _at_least(b: ir.IRBuilder, x: Word, y: Word) -> Any:
-    return b.zext(b.icmp_signed(">=", x.value, y.value), _I32)
+    return b.zext(b.icmp_signed(">=", x.value, y.value), I32)
 
 
 def _select(b: ir.IRBuilder, condition: Word, x: Word, y: Word) -> Any:
-    return b.select(b.icmp_signed("!=", condition.value, _number(0)), x.value, y.value)
+    return b.select(b.icmp_signed("!=", condition.value, number(0, I32)), x.value, y.value)
 
 
 def _absolute(b: ir.IRBuilder, x: Word) -> Any:
@@ -100,8 +92,8 @@ def _absolute(b: ir.IRBuilder, x: Word) -> Any:
 
 def _leading_zeros(b: ir.IRBuilder, x: Word) -> Any:
     # Words have 24 bits, registers 32.
-    zeros = b.sub(b.ctlz(x.value, ir.Constant(_I1, 0)), _number(8))
-    return b.select(b.icmp_signed("<", x.value, _number(0)), _number(0), zeros)
+    zeros = b.sub(b.ctlz(x.value, number(0, I1)), number(8, I32))
+    return b.select(b.icmp_signed("<", x.value, number(0, I32)), number(0, I32), zeros)
 
 
 def _shift_left(b: ir.IRBuilder, x: Word, amount: Word) -> Any:
@@ -211,11 +203,11 @@ class Loop:
 class _Writer:
     """Writes one loop as a function of a module."""
 
-    def __init__(self, module: ir.Module, name: str, loop: Loop) -> None:
+    def __init__(self, loop: Loop, module: ir.Module, name: str) -> None:
         self.loop = loop
         self.places, self.exponents = loop.arguments()
-        pointers, numbers = [_I32.as_pointer()] * len(self.places), [_I32] * len(self.exponents)
-        kind = ir.FunctionType(ir.VoidType(), [*pointers, *numbers, _I16.as_pointer(), _I64])
+        pointers, numbers = [I32.as_pointer()] * len(self.places), [I32] * len(self.exponents)
+        kind = ir.FunctionType(ir.VoidType(), [*pointers, *numbers, I16.as_pointer(), I64])
         self.inner = ir.Function(module, kind, f"{name}_loop")
         self.inner.linkage = "internal"
         # Arrays have different places, so that no store can change what another one holds.
@@ -227,21 +219,21 @@ class _Writer:
 
     def _write_outer(self, module: ir.Module, name: str) -> None:
         """The command: address of the places and exponents; neurons; skipped words."""
-        numbers = _I64.as_pointer()
+        numbers = I64.as_pointer()
         function = ir.Function(module, ir.FunctionType(ir.VoidType(), [numbers, numbers]), name)
         b = ir.IRBuilder(function.append_basic_block())
 
-        def number(array: Any, place: int) -> Any:
-            return b.load(b.gep(array, [ir.Constant(_I64, place)]))
+        def entry(array: Any, place: int) -> Any:
+            return b.load(b.gep(array, [number(place)]))
 
         command, room = function.args
-        given = b.inttoptr(number(command, 1), numbers)
-        size, skipped = number(command, 2), number(command, 3)
-        cells = b.inttoptr(number(room, CELLS), _I32.as_pointer())
-        words = b.gep(b.inttoptr(number(room, RAW), _I16.as_pointer()), [skipped])
-        pointers = [b.gep(cells, [number(given, i)]) for i in range(len(self.places))]
+        given = b.inttoptr(entry(command, 1), numbers)
+        size, skipped = entry(command, 2), entry(command, 3)
+        cells = b.inttoptr(entry(room, CELLS), I32.as_pointer())
+        words = b.gep(b.inttoptr(entry(room, RAW), I16.as_pointer()), [skipped])
+        pointers = [b.gep(cells, [entry(given, i)]) for i in range(len(self.places))]
         exponents = [
-            b.trunc(number(given, len(self.places) + i), _I32) for i in range(len(self.exponents))
+            b.trunc(entry(given, len(self.places) + i), I32) for i in range(len(self.exponents))
         ]
         b.call(self.inner, [*pointers, *exponents, words, size])
         b.ret_void()
@@ -258,10 +250,10 @@ class _Writer:
         }
         b.branch(body)
         b.position_at_end(body)
-        self.index = b.phi(_I64)
-        self.index.add_incoming(ir.Constant(_I64, 0), entry)
+        self.index = b.phi(I64)
+        self.index.add_incoming(number(0), entry)
         exponents = iter(self.inner.args[len(self.places) : -2])
-        known = {"0": Word(_number(0), point(0)), "1": Word(_number(1), point(1))}
+        known = {"0": Word(number(0, I32), point(0)), "1": Word(number(1, I32), point(1))}
         bounds = self.loop.intervals
         for name, reading in self.loop.reads.items():
             known[name] = Word(self._read(reading, shared, exponents), bounds[name])
@@ -270,7 +262,7 @@ class _Writer:
             known[step.result] = Word(value, bounds[step.result])
         for name, place in self.loop.writes:
             b.store(known[name].value, b.gep(self.array[place], [self.index]))
-        following = b.add(self.index, ir.Constant(_I64, 1))
+        following = b.add(self.index, number(1))
         self.index.add_incoming(following, body)
         b.cbranch(b.icmp_signed("<", following, self.size), body, end)
         ir.IRBuilder(end).ret_void()
@@ -280,7 +272,7 @@ class _Writer:
         if isinstance(reading, Cell):
             return shared[reading.place] if reading.shared else self._load(reading.place)
         if isinstance(reading, RandomWord):
-            return b.zext(b.load(b.gep(self.words, [self.index])), _I32)
+            return b.zext(b.load(b.gep(self.words, [self.index])), I32)
         total = None
         for place, weight in reading.parts:
             value = self._load(place)
@@ -294,40 +286,6 @@ class _Writer:
         return self.builder.load(self.builder.gep(self.array[place], [self.index]))
 
 
-@dataclass(frozen=True)
-class Machine:
-    """Compiled loops.
-
-    Attributes
-    ----------
-    addresses : tuple of int
-        Where each loop's code is; see :func:`memory.command`.
-    library : object
-        What keeps the code in memory.
-    """
-
-    addresses: tuple[int, ...]
-    library: Any
-
-
-_machines: dict[str, Machine] = {}
-
-
 def compile_loops(loops: Sequence[Loop]) -> Machine:
     """Compile loops; those of the same text are compiled once in a process."""
-    codegen = cpu_target.target_context.codegen()
-    library = codegen.create_library("pvae_neuro")
-    module = library.create_ir_module("programs")
-    for number, loop in enumerate(loops):
-        _Writer(module, f"{_PREFIX}{number}", loop)
-    text = str(module)
-    if text not in _machines:
-        prefix = f"pvae_neuro_{sha256(text.encode()).hexdigest()[:24]}_"
-        with global_compiler_lock:
-            library.add_llvm_module(binding.parse_assembly(text.replace(_PREFIX, prefix)))
-            library.finalize()
-            addresses = [
-                library.get_pointer_to_function(f"{prefix}{number}") for number in range(len(loops))
-            ]
-        _machines[text] = Machine(tuple(addresses), library)
-    return _machines[text]
+    return compile_functions([partial(_Writer, loop) for loop in loops])
