@@ -15,20 +15,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pvae_neuro.network import Convolution
+from pvae_neuro.sim.fast.language import (
+    Array,
+    Body,
+    Value,
+    command,
+    int32_at,
+    int64_at,
+    select,
+)
 from pvae_neuro.sim.fast.layouts import padded_size
-from pvae_neuro.sim.fast.memory import CELLS, PART, command, inner, int32_at, int64_at
+from pvae_neuro.sim.fast.machine import I32
+from pvae_neuro.sim.fast.memory import CELLS, PART
 from pvae_neuro.sim.fast.products import DIGIT_BITS, join
-from pvae_neuro.sim.fast.vectors import PAIR_LANES, add_word_pairs, pair_sums, store_pair_sums
+from pvae_neuro.sim.fast.vectors import PAIR_LANES, PAIR_SUMS, add_word_pairs
 
 
 class Shape(NamedTuple):
-    """Numbers of a convolution as the kernel reads them.
+    """Numbers of a convolution: of Python's, or as the kernel reads them.
 
     Attributes
     ----------
@@ -45,23 +55,23 @@ class Shape(NamedTuple):
         Planes of sums; see :class:`Group`.
     """
 
-    channels: int
-    height: int
-    width: int
-    step: int
-    row: int
-    column: int
-    pitch: int
-    plane: int
-    target_channels: int
-    target_size: int
-    target_width: int
-    target_step: int
-    groups: int
+    channels: Any
+    height: Any
+    width: Any
+    step: Any
+    row: Any
+    column: Any
+    pitch: Any
+    plane: Any
+    target_channels: Any
+    target_size: Any
+    target_width: Any
+    target_step: Any
+    groups: Any
 
 
 class Group(NamedTuple):
-    """A plane of sums of each target channel.
+    """A plane of sums of each target channel: numbers like those of :class:`Shape`.
 
     Attributes
     ----------
@@ -74,12 +84,12 @@ class Group(NamedTuple):
         Where its offsets begin, and its weights: for each target channel as many as offsets.
     """
 
-    first: int
-    rows: int
-    columns: int
-    taps: int
-    offset: int
-    weight: int
+    first: Any
+    rows: Any
+    columns: Any
+    taps: Any
+    offset: Any
+    weight: Any
 
 
 SHAPE, GROUP = len(Shape._fields), len(Group._fields)
@@ -239,60 +249,53 @@ def _remainders(c: Convolution, side: int) -> Iterator[tuple[int, int, int]]:
 
 
 @command
-def convolve(command, room):  # type: ignore[no-untyped-def]
+def convolve(code: Body, command: Array, room: Array) -> None:
     """Places of values, of planes and of ``total``; addresses of the layout's arrays; digits.
 
     Values that do not fit 16 bits are taken in two digits, the higher one first.
     """
-    cells = room[CELLS]
-    values, planes = int32_at(cells + 4 * command[1]), int32_at(cells + 4 * command[2])
-    total, part = int32_at(cells + 4 * command[3]), int32_at(room[PART])
-    shape, offsets, weights = int64_at(command[4]), int32_at(command[5]), int32_at(command[6])
-    pitch, maps, size, step = shape[6], shape[8], shape[9], shape[11]
-    for place in range(command[7] - 1, -1, -1):
-        _fill(shape, values, planes, place * DIGIT_BITS)
-        for g in range(shape[12]):
-            at = SHAPE + GROUP * g
-            rows, columns, taps = shape[at + 1], shape[at + 2], shape[at + 3]
-            weight = shape[at + 5]
-            for o in range(maps):
-                for first in range(0, (rows - 1) * pitch + columns, PAIR_LANES):
-                    sums = pair_sums()
-                    for k in range(taps):
-                        source = offsets[shape[at + 4] + k] + first
-                        sums = add_word_pairs(sums, planes, source, weights[weight + k])
-                    store_pair_sums(sums, part, first)
-                weight += taps
-                for y in range(rows):
-                    to, line = o * size + shape[at] + y * step * shape[10], y * pitch
-                    if command[7] == 1:
-                        for x in range(columns):
-                            total[to + x * step] = part[line + x]
-                    elif place:
-                        for x in range(columns):
-                            total[to + x * step] = part[line + x] << DIGIT_BITS
-                    else:
-                        for x in range(columns):
-                            total[to + x * step] += part[line + x]
+    values, planes, total = (int32_at(room[CELLS] + 4 * command[i]) for i in (1, 2, 3))
+    offsets, weights, digits = int32_at(command[5]), int32_at(command[6]), command[7]
+    shape = Shape(*(int64_at(command[4])[i] for i in range(SHAPE)))
+    part = int32_at(room[PART])
+    with code.loop(digits) as lower:
+        shift = ((digits - lower - 1) * DIGIT_BITS).to(I32)
+        _fill(code, shape, values, planes, shift)
+        with code.loop(shape.groups) as g:
+            at = int64_at(command[4] + 8 * SHAPE + 8 * GROUP * g)
+            group = Group(*(at[i] for i in range(GROUP)))
+            length = (group.rows - 1) * shape.pitch + group.columns
+            with code.loop(shape.target_channels) as o:
+                weight = group.weight + o * group.taps
+                with code.loop(0, length, PAIR_LANES) as first:
+                    sums = code.variable(0, PAIR_SUMS)
+                    with code.loop(group.taps) as k:
+                        source = offsets[group.offset + k] + first
+                        sums.set(add_word_pairs(sums, planes, source, weights[weight + k]))
+                    part.set_line(first, sums)
+                with code.loop(group.rows) as y:
+                    row = y * shape.target_step * shape.target_width
+                    to, line = o * shape.target_size + group.first + row, y * shape.pitch
+                    with code.cases(lower == 0) as (alone, more):
+                        with alone, code.loop(group.columns) as x:
+                            total[to + x * shape.target_step] = part[line + x] << shift
+                        with more, code.loop(group.columns) as x:
+                            total[to + x * shape.target_step] += part[line + x]
 
 
-@inner
-def _fill(shape, values, planes, shift):  # type: ignore[no-untyped-def]
+def _fill(code: Body, shape: Shape, values: Array, planes: Array, shift: Value) -> None:
     """Write a digit of all values into the planes, two channels at a time; margins stay zero."""
-    channels, height, width, step = shape[0], shape[1], shape[2], shape[3]
-    half = np.int32((1 << shift) >> 1)
-    for pair in range((channels + 1) // 2):
+    channels, height, width, step = shape[:4]
+    with code.loop((channels + 1) >> 1) as pair:
         # An odd number of channels has no second one in its last pair.
-        mask = np.int32(-1 if 2 * pair + 1 < channels else 0xFFFF)
-        other = height * width if mask < 0 else 0
-        for r in range(height):
-            row = r + shape[4]
-            line = (2 * pair * height + r) * width
-            for b in range(step):
-                # The first position whose remainder is b.
-                q = (b - shape[5]) % step
-                plane = (pair * step + row % step) * step + b
-                to = plane * shape[7] + row // step * shape[6] + (q + shape[5]) // step
-                for x in range((width - q + step - 1) // step):
-                    one, two = values[line + q + x * step], values[line + other + q + x * step]
-                    planes[to + x] = join(one, two, half, shift) & mask
+        both = 2 * pair + 1 < channels
+        mask, other = select(both, code.value(-1, I32), 0xFFFF), select(both, height * width, 0)
+        with code.loop(height) as r, code.loop(step) as b:
+            row, line = r + shape.row, (2 * pair * height + r) * width
+            # The first position whose remainder is b.
+            q = (b + step - shape.column % step) % step
+            plane = (pair * step + row % step) * step + b
+            to = plane * shape.plane + row // step * shape.pitch + (q + shape.column) // step
+            with code.loop((width - q + step - 1) // step) as x:
+                one, two = (values[line + q + x * step + more] for more in (0, other))
+                planes[to + x] = join(one, two, shift) & mask

@@ -10,7 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pvae_neuro.network import Encoding, IntegerNetwork
-from pvae_neuro.sim.fast.memory import address, compiled, float64_at, inner, int32_at, int64_at
+from pvae_neuro.sim.fast.language import (
+    FLOAT64,
+    Array,
+    Body,
+    Value,
+    float64_at,
+    function,
+    int32_at,
+    int64_at,
+    larger,
+    smaller,
+)
+from pvae_neuro.sim.fast.machine import I64
+from pvae_neuro.sim.fast.memory import address
 from pvae_neuro.sim.fast.team import share_out
 
 # Rows of weights that serve all images while they are in the second-level cache.
@@ -61,50 +74,49 @@ def _converted(network: IntegerNetwork, encoding: Encoding) -> NDArray[np.float6
     return np.ascontiguousarray(encoding.weight.T, dtype=np.float64)
 
 
-@inner
-def _bright(encoded, first, last, place, value):  # type: ignore[no-untyped-def]
-    """List the pixels that are not zero, filled up with zeros to whole passes."""
-    found = 0
-    for m in range(first, last):
-        if encoded[m] != 0:
-            place[found] = m
-            value[found] = encoded[m]
-            found += 1
-    while found % ROWS_PER_PASS:
-        place[found] = first
-        value[found] = 0.0
-        found += 1
-    return found
-
-
-@compiled(9)
-def add_drive(encoded, weight, out, room, samples, pixels, size, shift, limit):  # type: ignore[no-untyped-def]
+@function(9)
+def add_drive(code: Body, *arguments: Value) -> int:
     """``out[b, k] = clamp(shift_right(sum over m of encoded[b, m] * weight[m, k], shift))``.
 
     By their addresses: encoded int32 [B, M], weight float64 [M, K], out int32 [B, K], and room for
-    two numbers for each of ``ROWS_TOGETHER`` and for the sums. Exact while no partial sum reaches
-    2**53, which the caller sees to. Dark pixels cost nothing.
+    two numbers for each of ``ROWS_TOGETHER`` and for the sums; samples, pixels, size, shift and
+    limit. Exact while no partial sum reaches 2**53, which the caller sees to. Dark pixels cost
+    nothing.
     """
+    encoded, weight, out, room, samples, pixels, size, shift, limit = arguments
     place, value = int64_at(room), float64_at(room + 8 * ROWS_TOGETHER)
     sums = room + 16 * ROWS_TOGETHER
-    row = float64_at(sums)
-    for k in range(samples * size):
-        row[k] = 0.0
-    for first in range(0, pixels, ROWS_TOGETHER):
-        last = first + ROWS_TOGETHER if first + ROWS_TOGETHER < pixels else pixels
-        for b in range(samples):
-            row = float64_at(sums + 8 * b * size)
-            bright = _bright(int32_at(encoded + 4 * b * pixels), first, last, place, value)
-            for p in range(0, bright, ROWS_PER_PASS):
-                w0 = float64_at(weight + 8 * size * place[p])
-                w1 = float64_at(weight + 8 * size * place[p + 1])
-                w2 = float64_at(weight + 8 * size * place[p + 2])
-                w3 = float64_at(weight + 8 * size * place[p + 3])
-                x0, x1, x2, x3 = value[p], value[p + 1], value[p + 2], value[p + 3]
-                for k in range(size):
-                    row[k] += x0 * w0[k] + x1 * w1[k] + x2 * w2[k] + x3 * w3[k]
-    half = (np.int64(1) << shift) >> 1
-    row, drive = float64_at(sums), int32_at(out)
-    for k in range(samples * size):
-        drive[k] = min(max((np.int64(row[k]) + half) >> shift, -limit), limit)
+    with code.loop(samples * size) as k:
+        float64_at(sums)[k] = 0.0
+    with code.loop(0, pixels, ROWS_TOGETHER) as first, code.loop(samples) as b:
+        line, row = int32_at(encoded + 4 * b * pixels), float64_at(sums + 8 * b * size)
+        last = smaller(first + ROWS_TOGETHER, pixels)
+        bright = _bright(code, line, (first, last), place, value)
+        with code.loop(0, bright, ROWS_PER_PASS) as p:
+            passed = range(ROWS_PER_PASS)
+            rows = [float64_at(weight + 8 * size * place[p + i]) for i in passed]
+            factors = [value[p + i] for i in passed]
+            with code.loop(size) as k:
+                products = [x * w[k] for x, w in zip(factors, rows, strict=True)]
+                row[k] += products[0] + products[1] + products[2] + products[3]
+    half = (code.value(1) << shift) >> 1
+    with code.loop(samples * size) as k:
+        rounded = (float64_at(sums)[k].to(I64) + half) >> shift
+        int32_at(out)[k] = smaller(larger(rounded, -limit), limit)
     return 0
+
+
+def _bright(
+    code: Body, encoded: Array, part: tuple[Value, Value], place: Array, value: Array
+) -> Value:
+    """List the pixels of a part that are not zero, filled up with zeros to whole passes."""
+    found = code.variable(0)
+    with code.loop(*part) as m, code.when(encoded[m] != 0):
+        place[found] = m
+        value[found] = encoded[m].to(FLOAT64)
+        found += 1
+    with code.loop_while(lambda: found % ROWS_PER_PASS != 0):
+        place[found] = part[0]
+        value[found] = 0.0
+        found += 1
+    return found

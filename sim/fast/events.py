@@ -8,30 +8,27 @@ Behind the active neurons stands one entry of value zero, so that they can be ta
 
 from __future__ import annotations
 
-import numpy as np
-
-from pvae_neuro.sim.fast.layouts import CELLS_PER_LINE, padded_size
-from pvae_neuro.sim.fast.memory import (
-    CELLS,
-    GROUP,
-    PART,
-    ROWS,
-    STRIDE,
+from pvae_neuro.sim.fast.language import (
+    Array,
+    Body,
+    Value,
     command,
-    inner,
     int8_at,
     int16_at,
     int32_at,
 )
+from pvae_neuro.sim.fast.layouts import CELLS_PER_LINE, padded_size
+from pvae_neuro.sim.fast.machine import I32, I64
+from pvae_neuro.sim.fast.memory import CELLS, GROUP, PART, ROWS, STRIDE
 from pvae_neuro.sim.fast.vectors import (
     BYTE_LANES,
+    BYTE_SUMS,
     WORD_LANES,
+    WORD_SUMS,
     add_byte_rows,
     add_word_rows,
-    byte_sums,
     store_byte_sums,
     store_word_sums,
-    word_sums,
 )
 
 INT16_MAX = (1 << 15) - 1
@@ -48,39 +45,37 @@ def list_cells(neurons: int) -> int:
     return CELLS_PER_LINE + 3 * list_stride(neurons)
 
 
-@inner
-def list_active(values, n, at, stride):  # type: ignore[no-untyped-def]
-    """List those of n int32 values that are not zero."""
-    active, count = int32_at(at + HEAD_BYTES), int32_at(at + HEAD_BYTES + 4 * stride)
-    found = np.int64(0)
-    for i in range(n):
-        active[found] = i
-        count[found] = values[i]
-        found += np.int64(values[i] != 0)
-    close_list(at, stride, found)
+def list_at(at: Value, stride: Value) -> tuple[Array, Array, Array]:
+    """``active``, ``count`` and ``pair`` of the list at an address."""
+    active, count, pair = (int32_at(at + HEAD_BYTES + 4 * part * stride) for part in range(3))
+    return active, count, pair
 
 
-@inner
-def close_list(at, stride, found):  # type: ignore[no-untyped-def]
+def close_list(code: Body, at: Value, stride: Value, found: Value) -> None:
     """Finish a list of which ``active`` and ``count`` are there."""
-    active, count = int32_at(at + HEAD_BYTES), int32_at(at + HEAD_BYTES + 4 * stride)
-    pair = int32_at(at + HEAD_BYTES + 8 * stride)
+    active, count, pair = list_at(at, stride)
     int32_at(at)[0] = found
     active[found] = 0
     count[found] = 0
-    for p in range((found + 1) // 2):
-        pair[p] = (count[2 * p] & 0xFFFF) | (count[2 * p + 1] << 16)
+    with code.loop((found + 1) >> 1) as p:
+        pair[p] = count[2 * p] & 0xFFFF | count[2 * p + 1] << 16
 
 
 @command
-def list_values(command, room):  # type: ignore[no-untyped-def]
-    """Place of the values; neurons; place of the list, its stride."""
-    values = int32_at(room[CELLS] + 4 * command[1])
-    list_active(values, command[2], room[CELLS] + 4 * command[3], command[4])
+def list_values(code: Body, command: Array, room: Array) -> None:
+    """Place of the values; neurons; place of the list, its stride: those that are not zero."""
+    values, at = int32_at(room[CELLS] + 4 * command[1]), room[CELLS] + 4 * command[3]
+    active, count, _ = list_at(at, command[4])
+    found = code.variable(0)
+    with code.loop(command[2]) as i:
+        active[found] = i
+        count[found] = values[i]
+        found += values[i] != 0
+    close_list(code, at, command[4], found)
 
 
 @command
-def add_events(command, room):  # type: ignore[no-untyped-def]
+def add_events(code: Body, command: Array, room: Array) -> None:
     """List, its stride; addresses of the weights and of ``largest``; place of ``total``; width.
 
     ``total[i] = sum over active j of count[j] * weights[j * width + i]`` with rows of bytes, counts
@@ -89,59 +84,59 @@ def add_events(command, room):  # type: ignore[no-untyped-def]
     they would not; ``part`` holds the sums of a cut.
     """
     at, stride, width = room[CELLS] + 4 * command[1], command[2], command[6]
-    found = np.int64(int32_at(at)[0])
-    active, count = int32_at(at + HEAD_BYTES), int32_at(at + HEAD_BYTES + 4 * stride)
-    pair = int32_at(at + HEAD_BYTES + 8 * stride)
+    active, count, pair = list_at(at, stride)
     weights, largest = int8_at(command[3]), int32_at(command[4])
-    total, part = int32_at(room[CELLS] + 4 * command[5]), int32_at(room[PART])
-    start, into = 0, total
-    while True:
-        stop, reach = start, 0
-        while stop < found:
-            reach += count[stop] * largest[active[stop]]
-            reach += count[stop + 1] * largest[active[stop + 1]]
-            if reach > INT16_MAX:
-                break
+    total, part = room[CELLS] + 4 * command[5], room[PART]
+    found = int32_at(at)[0].to(I64)
+    start, stop, into = code.variable(0), code.variable(0), code.variable(total)
+    # Until all are added, but at least once.
+    with code.loop_while(lambda: (start < found) | (into == total)):
+        reach = code.variable(0, I32)
+        with code.loop_while(lambda: (stop < found) & (reach <= INT16_MAX)):
+            for i in (0, 1):
+                reach += count[stop + i] * largest[active[stop + i]]
             stop += 2
-        if stop == start and start < found:
-            # Two neurons whose counts alone exceed 16 bits.
-            stop += 2
-            row0, row1 = active[start] * width, active[start + 1] * width
-            count0, count1 = count[start], count[start + 1]
-            for i in range(width):
-                into[i] = count0 * weights[row0 + i] + count1 * weights[row1 + i]
-        else:
-            for first in range(0, width, BYTE_LANES):
-                sums = byte_sums()
-                for p in range(start // 2, (stop + 1) // 2):
-                    row0, row1 = first + active[2 * p] * width, first + active[2 * p + 1] * width
-                    sums = add_byte_rows(sums, weights, row0, row1, pair[p])
-                store_byte_sums(sums, into, first)
-        if start > 0:
-            for i in range(width):
-                total[i] += part[i]
-        start, into = stop, part
-        if start >= found:
-            return
+        with code.when(reach > INT16_MAX):
+            stop -= 2
+        with code.cases((stop == start) & (start < found)) as (too_large, fit):
+            with too_large:
+                _add_two(code, (active, count), start, weights, int32_at(into), width)
+                stop += 2
+            with fit, code.loop(0, width, BYTE_LANES) as first:
+                sums = code.variable(0, BYTE_SUMS)
+                with code.loop(start >> 1, (stop + 1) >> 1) as p:
+                    places = [first + active[2 * p + i] * width for i in (0, 1)]
+                    sums.set(add_byte_rows(sums, weights, places, pair[p]))
+                store_byte_sums(sums, int32_at(into), first)
+        with code.when(start > 0), code.loop(width) as i:
+            int32_at(total)[i] += int32_at(part)[i]
+        start.set(stop)
+        into.set(part)
+
+
+def _add_two(
+    code: Body, listed: tuple[Array, Array], at: Value, weights: Array, out: Array, width: Value
+) -> None:
+    """Sums of two neurons whose counts alone exceed 16 bits."""
+    active, count = listed
+    with code.loop(width) as i:
+        products = [count[at + j] * weights[active[at + j] * width + i] for j in (0, 1)]
+        out[i] = products[0] + products[1]
 
 
 @command
-def add_word_events(command, room):  # type: ignore[no-untyped-def]
+def add_word_events(code: Body, command: Array, room: Array) -> None:
     """List, its stride; address of the weights; place of ``total``; width; sources: for the group.
 
-    Weights, int16: for each block of ``WORD_LANES`` targets a row for each source. A block is fetched
-    once for all samples, and stays in the first-level cache meanwhile.
+    Weights, int16: for each block of ``WORD_LANES`` targets a row for each source. A block is
+    fetched once for all samples, and stays in the first-level cache meanwhile.
     """
-    stride, weights, width = command[2], int16_at(command[3]), command[5]
-    for first in range(0, width, WORD_LANES):
-        base = first * command[6]
-        for row in range(room[ROWS]):
-            cells = room[GROUP] + row * room[STRIDE]
-            at = cells + 4 * command[1]
-            active, pair = int32_at(at + HEAD_BYTES), int32_at(at + HEAD_BYTES + 8 * stride)
-            sums = word_sums()
-            for p in range((np.int64(int32_at(at)[0]) + 1) // 2):
-                row0 = base + np.int64(active[2 * p]) * WORD_LANES
-                row1 = base + np.int64(active[2 * p + 1]) * WORD_LANES
-                sums = add_word_rows(sums, weights, row0, row1, pair[p])
-            store_word_sums(sums, int32_at(cells + 4 * command[4]), first)
+    weights, lists, total = int16_at(command[3]), 4 * command[1], 4 * command[4]
+    with code.loop(0, command[5], WORD_LANES) as first, code.loop(room[ROWS]) as row:
+        cells = room[GROUP] + row * room[STRIDE]
+        active, _, pair = list_at(cells + lists, command[2])
+        sums = code.variable(0, WORD_SUMS)
+        with code.loop((int32_at(cells + lists)[0] + 1) >> 1) as p:
+            places = [first * command[6] + active[2 * p + i] * WORD_LANES for i in (0, 1)]
+            sums.set(add_word_rows(sums, weights, places, pair[p]))
+        store_word_sums(sums, int32_at(cells + total), first)

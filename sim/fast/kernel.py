@@ -1,36 +1,33 @@
 """The compiled heart: carries out a network's commands for a group of samples, step by step.
 
 A network is a list of commands on places in an array of 32-bit cells, which holds the variables,
-constants and sums of one sample. A group of samples advances together: their cells lie one after the
-other, some ten kilobytes each, in the second-level cache. A command is a row of numbers, the first of
-which is the address of a compiled function: one for each kind of connection, for packing values and
-for drawing, shared by all networks, and the network's own programs (:mod:`programs`). Commands of a
-sample that follow each other run sample by sample, so that its cells stay in the first-level cache;
-commands of the group (:mod:`dense`) run once for all its samples, so that each block of weights is
-fetched once for them.
+constants and sums of one sample. A group of samples advances together: their cells lie one after
+the other, some ten kilobytes each, in the second-level cache. A command is a row of numbers, the
+first of which is the address of a compiled function: one for each kind of connection, for packing
+values and for drawing, shared by all networks, and the network's own programs (:mod:`programs`).
+Commands of a sample that follow each other run sample by sample, so that its cells stay in the
+first-level cache; commands of the group (:mod:`dense`) run once for all its samples, so that each
+block of weights is fetched once for them.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from pvae_neuro.sim.fast.memory import (
-    CELLS,
-    GROUP,
-    ROWS,
-    SAMPLE,
-    STEP,
-    STRIDE,
-    compiled,
-    inner,
+from pvae_neuro.sim.fast.language import (
+    Array,
+    Body,
+    Value,
+    function,
+    int8_at,
     int16_at,
     int32_at,
     int64_at,
-    uint8_at,
+    select,
+    smaller,
 )
-from pvae_neuro.sim.fast.vectors import call, call_command
+from pvae_neuro.sim.fast.memory import CELLS, GROUP, ROWS, SAMPLE, STEP, STRIDE
 
 # Numbers of a command; the last one is 1 where it is for the whole group.
 COMMAND_WIDTH = 16
@@ -52,16 +49,16 @@ class Code(NamedTuple):
         steps begins; in every iteration; at the end.
     """
 
-    cells: int
-    size: int
-    inputs: int
-    state: int
-    start: int
-    start_count: int
-    iteration: int
-    iteration_count: int
-    final: int
-    final_count: int
+    cells: Any
+    size: Any
+    inputs: Any
+    state: Any
+    start: Any
+    start_count: Any
+    iteration: Any
+    iteration_count: Any
+    final: Any
+    final_count: Any
 
 
 class Samples(NamedTuple):
@@ -76,105 +73,119 @@ class Samples(NamedTuple):
     records : int64 [variables, 4]
         Of recorded variables: address of the record, uint8, int16 or int32 [B, T + 1, n]; bytes of
         one value; place among the cells; n.
-    record_count, samples : int
+    record_count, samples : Any
         Number of recorded variables; B.
-    first_sample, first_step, iterations, steps : int
+    first_sample, first_step, iterations, steps : Any
         See :class:`~pvae_neuro.sim.engine.Block`.
-    summary : int
+    summary : Any
         See :class:`readout.Summary`; 0 where there is none.
     """
 
-    state: int
-    inputs: int
-    records: int
-    record_count: int
-    samples: int
-    first_sample: int
-    first_step: int
-    iterations: int
-    steps: int
-    summary: int
+    state: Any
+    inputs: Any
+    records: Any
+    record_count: Any
+    samples: Any
+    first_sample: Any
+    first_step: Any
+    iterations: Any
+    steps: Any
+    summary: Any
 
 
-@inner
-def _copy(source, target, n):  # type: ignore[no-untyped-def]
-    """Copy int32 by their addresses."""
-    values, out = int32_at(source), int32_at(target)
-    for i in range(n):
-        out[i] = values[i]
+@function(7)
+def advance(code: Body, *arguments: Value) -> int:
+    """Advance samples ``first`` to ``last`` of a block, as a group, from ``start`` to ``stop``.
 
-
-@inner
-def _record(samples, b, step, cells):  # type: ignore[no-untyped-def]
-    for number in range(samples[3]):
-        which = int64_at(samples[2] + 32 * number)
-        size, n = which[1], which[3]
-        values = int32_at(cells + 4 * which[2])
-        out = which[0] + (b * samples[8] + step) * n * size
-        if size == 1:
-            out8 = uint8_at(out)
-            for i in range(n):
-                out8[i] = values[i]
-        elif size == 2:
-            out16 = int16_at(out)
-            for i in range(n):
-                out16[i] = values[i]
-        else:
-            _copy(cells + 4 * which[2], out, n)
-
-
-@inner
-def _carry_out(commands, count, room, first_sample):  # type: ignore[no-untyped-def]
-    """Carry out a list of commands for the samples of a group."""
-    number = np.int64(0)
-    while number < count:
-        if int64_at(commands + 8 * COMMAND_WIDTH * number)[FOR_GROUP] != 0:
-            call_command(int64_at(commands + 8 * COMMAND_WIDTH * number), room)
-            number += 1
-            continue
-        stop = number
-        while stop < count and int64_at(commands + 8 * COMMAND_WIDTH * stop)[FOR_GROUP] == 0:
-            stop += 1
-        for row in range(room[ROWS]):
-            room[CELLS] = room[GROUP] + row * room[STRIDE]
-            room[SAMPLE] = first_sample + row
-            for k in range(number, stop):
-                call_command(int64_at(commands + 8 * COMMAND_WIDTH * k), room)
-        number = stop
-
-
-@compiled(7)
-def advance(code_at, samples_at, room_at, first, last, start, stop):  # type: ignore[no-untyped-def]
-    """Advance the group of samples ``first`` to ``last`` of a block from step ``start`` to ``stop``.
-
-    ``code`` and ``samples`` are the numbers of :class:`Code` and :class:`Samples`.
+    Addresses of the numbers of :class:`Code` and :class:`Samples` and of the room; those samples
+    and steps.
     """
-    code, samples, room = int64_at(code_at), int64_at(samples_at), int64_at(room_at)
-    summary, group, stride = samples[9], room[GROUP], room[STRIDE]
-    room[ROWS] = last - first
-    for b in range(first, last):
-        cells = group + (b - first) * stride
-        _copy(code[0], cells, code[1])
-        _copy(samples[0] + 4 * b * code[3], cells, code[3])
-    changed = True
-    for step in range(start, stop):
-        room[STEP] = samples[6] + step
-        is_final = step == samples[8] - 1
-        if not is_final and step % samples[7] == 0:
-            for b in range(first, last):
-                frame = step // samples[7] * samples[4] + b
-                _copy(samples[1] + 4 * frame * code[2], group + (b - first) * stride, code[2])
-            changed = True
+    network_at, samples_at, room_at, first, last, start, stop = arguments
+    network = Code(*(int64_at(network_at)[i] for i in range(len(Code._fields))))
+    samples = Samples(*(int64_at(samples_at)[i] for i in range(len(Samples._fields))))
+    room, rows = int64_at(room_at), last - first
+    group, stride = room[GROUP], room[STRIDE]
+    room[ROWS] = rows
+    with code.loop(rows) as row:
+        cells, state = group + row * stride, samples.state + 4 * (first + row) * network.state
+        _copy(code, network.cells, cells, network.size)
+        _copy(code, state, cells, network.state)
+    changed = code.variable(1)
+    with code.loop(start, stop) as step:
+        room[STEP] = samples.first_step + step
+        is_final = step == samples.steps - 1
+        with code.when((step % samples.iterations == 0) & (step != samples.steps - 1)):
+            frame = step // samples.iterations * samples.samples + first
+            with code.loop(rows) as row:
+                inputs = samples.inputs + 4 * (frame + row) * network.inputs
+                _copy(code, inputs, group + row * stride, network.inputs)
+            changed.set(1)
         # First what depends on inputs, where they changed; then the iteration, or the end.
-        for part in range(0 if changed else 1, 2):
-            which = (8 if is_final else 6) if part else 4
-            _carry_out(code[which], code[which + 1], room, samples[5] + first)
-        changed = False
-        for b in range(first, last):
-            room[CELLS] = group + (b - first) * stride
-            _record(samples, b, step, room[CELLS])
-            if summary != 0:
-                call(int64_at(summary)[0], summary, room_at, b, step, np.int64(is_final))
-    for b in range(first, last):
-        _copy(group + (b - first) * stride, samples[0] + 4 * b * code[3], code[3])
+        with code.loop(select(changed != 0, 0, code.value(1)), 2) as part:
+            at, count = (
+                select(is_final, network.final, network.iteration),
+                select(is_final, network.final_count, network.iteration_count),
+            )
+            _carry_out(
+                code,
+                select(part == 0, network.start, at),
+                select(part == 0, network.start_count, count),
+                room_at,
+                samples.first_sample + first,
+            )
+        changed.set(0)
+        with code.loop(rows) as row:
+            room[CELLS] = group + row * stride
+            _record(code, samples, first + row, step, group + row * stride)
+            with code.when(samples.summary != 0):
+                summarize = int64_at(samples.summary)[0]
+                code.call(summarize, samples.summary, room_at, first + row, step, is_final)
+    with code.loop(rows) as row:
+        state = samples.state + 4 * (first + row) * network.state
+        _copy(code, group + row * stride, state, network.state)
     return 0
+
+
+def _carry_out(code: Body, commands: Value, count: Value, room_at: Value, first: Value) -> None:
+    """Carry out a list of commands for the samples of a group, the first of this number."""
+    room, number, stop = int64_at(room_at), code.variable(0), code.variable(0)
+
+    def at(number: Value) -> Value:
+        return commands + 8 * COMMAND_WIDTH * number
+
+    def for_group(number: Value) -> Value:
+        # Behind the last command there is none of a sample.
+        last = smaller(number, count - 1)
+        return int64_at(at(last))[FOR_GROUP] != 0
+
+    with code.loop_while(lambda: number < count):
+        stop.set(number)
+        with code.loop_while(lambda: (stop < count) & ~for_group(stop)):
+            stop += 1
+        with code.loop(room[ROWS]) as row:
+            room[CELLS] = room[GROUP] + row * room[STRIDE]
+            room[SAMPLE] = first + row
+            with code.loop(number, stop) as k:
+                code.call_command(at(k), room_at)
+        with code.when(stop < count):
+            code.call_command(at(stop), room_at)
+        number.set(stop + 1)
+
+
+def _record(code: Body, samples: Samples, b: Value, step: Value, cells: Value) -> None:
+    """Write recorded variables of a sample, cut to their sizes."""
+    with code.loop(samples.record_count) as number:
+        which = int64_at(samples.records + 32 * number)
+        record, size, place, n = (which[i] for i in range(4))
+        source, target = cells + 4 * place, record + (b * samples.steps + step) * n * size
+        for bytes_, kind_at in ((1, int8_at), (2, int16_at), (4, int32_at)):
+            with code.when(size == bytes_):
+                _copy(code, source, target, n, kind_at)
+
+
+def _copy(
+    code: Body, source: Value, target: Value, n: Value, kind_at: Callable[[Value], Array] = int32_at
+) -> None:
+    """Copy int32 by their addresses, to numbers of another size."""
+    with code.loop(n) as i:
+        kind_at(target)[i] = int32_at(source)[i]

@@ -6,10 +6,10 @@ within 24 bits, and modulo 2**32 any order gives them.
 
 from __future__ import annotations
 
-import numpy as np
-
-from pvae_neuro.sim.fast.memory import CELLS, DIGIT, PART, command, inner, int8_at, int32_at
-from pvae_neuro.sim.fast.vectors import PAIR_LANES, add_pairs, pair_sums, store_pair_sums
+from pvae_neuro.sim.fast.language import Array, Body, Value, command, int8_at, int32_at, select
+from pvae_neuro.sim.fast.machine import I32
+from pvae_neuro.sim.fast.memory import CELLS, DIGIT, PART
+from pvae_neuro.sim.fast.vectors import PAIR_LANES, PAIR_SUMS, add_pairs
 
 DIGIT_BITS = 16
 # Two weights for each lane.
@@ -17,7 +17,7 @@ LINE = 2 * PAIR_LANES
 
 
 @command
-def multiply(command, room):  # type: ignore[no-untyped-def]
+def multiply(code: Body, command: Array, room: Array) -> None:
     """Place of the values; sources; digits; address of the weights; place of ``total``; width.
 
     ``total[k] = sum over m of values[m] * weight[k, m]``, digit by digit: one where all values fit
@@ -26,50 +26,52 @@ def multiply(command, room):  # type: ignore[no-untyped-def]
     ``PAIR_LANES``. Pairs of zeros are left out: rectifiers send many.
     """
     values, n, digits = int32_at(room[CELLS] + 4 * command[1]), command[2], command[3]
-    weights, width = int8_at(command[4]), command[6]
-    total, part = int32_at(room[CELLS] + 4 * command[5]), int32_at(room[PART])
-    count = (n + 1) // 2
+    weights, width, count = int8_at(command[4]), command[6], (n + 1) >> 1
+    total, part = room[CELLS] + 4 * command[5], room[PART]
     pairs, lines = int32_at(room[DIGIT]), int32_at(room[DIGIT] + 4 * count)
-    into = total
-    for place in range(digits - 1, -1, -1):
-        found = list_pairs(values, n, place * DIGIT_BITS, pairs, lines)
-        block = np.int64(0)
-        for first in range(0, width, PAIR_LANES):
-            sums = pair_sums()
-            for p in range(found):
-                sums = add_pairs(sums, weights, block + lines[p], pairs[p])
-            store_pair_sums(sums, into, first)
+    with code.loop(digits) as lower:
+        # The highest digit comes first.
+        shift = (digits - lower - 1) * DIGIT_BITS
+        found = _list_pairs(code, values, n, shift.to(I32), pairs, lines)
+        out, block = select(lower == 0, total, part), code.variable(0)
+        with code.loop(0, width, PAIR_LANES) as first:
+            sums = code.variable(0, PAIR_SUMS)
+            with code.loop(found) as p:
+                sums.set(add_pairs(sums, weights, block + lines[p], pairs[p]))
+            int32_at(out).set_line(first, sums)
             block += count * LINE
-        if place < digits - 1:
-            for k in range(width):
-                total[k] = (total[k] << DIGIT_BITS) + part[k]
-        into = part
+        with code.when(lower > 0), code.loop(width) as k:
+            high = int32_at(total)[k] << DIGIT_BITS
+            int32_at(total)[k] = high + int32_at(part)[k]
 
 
-@inner
-def list_pairs(values, n, shift, pairs, lines):  # type: ignore[no-untyped-def]
+def _list_pairs(
+    code: Body, values: Array, n: Value, shift: Value, pairs: Array, lines: Array
+) -> Value:
     """List a digit of all values, two side by side, where either is not zero; returns how many.
 
     ``lines`` says where the weights of a pair begin within a block.
     """
-    # The lowest digit is signed, so that the other one rounds.
-    half = np.int32((1 << shift) >> 1)
-    found, line = np.int64(0), np.int32(0)
-    for p in range(n // 2):
-        pair = join(values[2 * p], values[2 * p + 1], half, shift)
+    found, line = code.variable(0), code.variable(0, I32)
+    with code.loop(n >> 1) as p:
+        pair = join(values[2 * p], values[2 * p + 1], shift)
         pairs[found] = pair
         lines[found] = line
-        line += np.int32(LINE)
-        found += np.int64(pair != 0)
-    if n % 2:
-        pairs[found] = join(values[n - 1], np.int32(0), half, shift) & 0xFFFF
+        line += LINE
+        found += pair != 0
+    with code.when((n & 1) != 0):
+        pairs[found] = digit(values[n - 1], shift) & 0xFFFF
         lines[found] = line
         found += 1
     return found
 
 
-@inner
-def join(first, second, half, shift):  # type: ignore[no-untyped-def]
+def digit(value: Value, shift: Value) -> Value:
+    """A digit of 16 bits: the lowest one is signed, so that the other one rounds."""
+    half = (1 << shift) >> 1
+    return (value + half) >> shift
+
+
+def join(first: Value, second: Value, shift: Value) -> Value:
     """The same digit of two values, as two numbers of 16 bits in one."""
-    low, high = np.int32((first + half) >> shift), np.int32((second + half) >> shift)
-    return np.int32(low & 0xFFFF) | np.int32(high << DIGIT_BITS)
+    return digit(first, shift) & 0xFFFF | digit(second, shift) << DIGIT_BITS

@@ -1,4 +1,4 @@
-"""Figures of every iteration: sums of what is inferred, and the squared error of its reconstruction.
+"""Figures of every iteration: sums of what is inferred, and the squared error of its picture.
 
 The picture is a part of the cells: a variable of the network, sums that a connection delivers
 anyway, or those of a product that is carried out for these figures alone.
@@ -6,15 +6,32 @@ anyway, or those of a product that is carried out for these figures alone.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
+from llvmlite import ir
 
-from pvae_neuro.sim.fast.memory import CELLS, compiled, inner, int32_at, int64_at
+from pvae_neuro.sim.fast.language import (
+    Array,
+    Body,
+    Value,
+    Variable,
+    function,
+    int32_at,
+    int64_at,
+    larger,
+    select,
+    smaller,
+)
+from pvae_neuro.sim.fast.machine import I32, I64
+from pvae_neuro.sim.fast.memory import CELLS
+
+TOGETHER = 128
+"""Neurons whose figures are summed in 32 bits."""
+LINE = 16
 
 
 class Summary(NamedTuple):
-    """Numbers of a summary.
+    """Numbers of a summary: of Python's, or as the function reads them.
 
     Attributes
     ----------
@@ -33,57 +50,81 @@ class Summary(NamedTuple):
         Whether no difference can leave 32 bits, and none is shifted.
     """
 
-    function: int
-    code: int
-    neurons: int
-    most: int
-    image: int
-    last_image: int
-    pixels: int
-    target: int
-    figures: int
-    left: int
-    frames: int
-    iterations: int
-    steps: int
-    narrow: int
+    function: Any
+    code: Any
+    neurons: Any
+    most: Any
+    image: Any
+    last_image: Any
+    pixels: Any
+    target: Any
+    figures: Any
+    left: Any
+    frames: Any
+    iterations: Any
+    steps: Any
+    narrow: Any
 
 
-@compiled(5)
-def summarize(numbers_at, room_at, b, step, is_final):  # type: ignore[no-untyped-def]
-    """Figures of a step of sample ``b``; its error is compared with the frame of the iteration before.
+@function(5)
+def summarize(
+    code: Body, numbers_at: Value, room_at: Value, b: Value, step: Value, is_final: Value
+) -> int:
+    """Figures of a step of sample ``b``; its error is compared with the frame of the step before.
 
     The error is ``sum_m (target[m] - (image[m] << left))**2``.
     """
-    numbers, cells = int64_at(numbers_at), int64_at(room_at)[CELLS]
-    code, most = int32_at(cells + 4 * numbers[1]), np.int32(numbers[3])
-    spikes, active, saturated = np.int64(0), np.int64(0), np.int64(0)
-    for i in range(numbers[2]):
-        magnitude = np.int32(abs(code[i]))
-        spikes += magnitude
-        active += np.int64(magnitude != 0)
-        saturated += np.int64((magnitude == most) & (magnitude != 0))
-    sums = int64_at(numbers[8] + 32 * (b * numbers[12] + step))
-    sums[0], sums[1], sums[2] = spikes, active, saturated
-    if step > 0:
-        pixels = numbers[6]
-        frame = b * numbers[10] + (step - 1) // numbers[11]
-        target = int32_at(numbers[7] + 4 * frame * pixels)
-        image = int32_at(cells + 4 * numbers[5 if is_final else 4])
-        sums[3] = _squared_error(target, image, pixels, numbers[9], numbers[13])
+    cells = int64_at(room_at)[CELLS]
+    numbers = Summary(*(int64_at(numbers_at)[i] for i in range(len(Summary._fields))))
+    sums = int64_at(numbers.figures + 32 * (b * numbers.steps + step))
+    found = _sums(code, int32_at(cells + 4 * numbers.code), numbers.neurons, numbers.most.to(I32))
+    for place, figure in enumerate(found):
+        sums[place] = figure
+    with code.when(step > 0):
+        frame = b * numbers.frames + (step - 1) // numbers.iterations
+        target = int32_at(numbers.target + 4 * frame * numbers.pixels)
+        place = select(is_final != 0, numbers.last_image, numbers.image)
+        image = int32_at(cells + 4 * place)
+        with code.cases(numbers.narrow != 0) as (narrow, wide):
+            with narrow:
+                sums[3] = _narrow_error(code, target, image, numbers.pixels)
+            with wide:
+                total = code.variable(0)
+                with code.loop(numbers.pixels) as m:
+                    total += _square(target[m].to(I64) - (image[m].to(I64) << numbers.left))
+                sums[3] = total
     return 0
 
 
-@inner
-def _squared_error(target, image, pixels, left, narrow):  # type: ignore[no-untyped-def]
-    total = np.int64(0)
-    if narrow:
-        # Two 32-bit factors of a 64-bit product: one instruction.
-        for m in range(pixels):
-            small = np.int64(np.int32(target[m] - image[m]))
-            total += small * small
-    else:
-        for m in range(pixels):
-            difference = np.int64(target[m]) - (np.int64(image[m]) << left)
-            total += difference * difference
-    return total
+def _sums(code: Body, values: Array, n: Value, most: Value) -> list[Variable]:
+    """Sums of magnitudes, of those that are not zero, of those that are the largest.
+
+    Words have 24 bits, so that sums of ``TOGETHER`` fit 32: vectors then hold twice as many.
+    """
+    totals = [code.variable(0) for _ in range(3)]
+    with code.loop(0, n, TOGETHER) as first:
+        parts = [code.variable(0, I32) for _ in range(3)]
+        with code.loop(first, smaller(first + TOGETHER, n)) as i:
+            magnitude = larger(values[i], -values[i])
+            parts[0] += magnitude
+            parts[1] += magnitude != 0
+            parts[2] += (magnitude == most) & (magnitude != 0)
+        for total, part in zip(totals, parts, strict=True):
+            total.set(total + part)
+    return totals
+
+
+def _narrow_error(code: Body, target: Array, image: Array, n: Value) -> Value:
+    """Sum of squared differences of 32 bits, of two lanes of 32 bits in one of 64."""
+    total, whole = code.variable(0), n & -LINE
+    sums = code.variable(0, ir.VectorType(I64, LINE // 2))
+    with code.loop(0, whole, LINE) as m:
+        both = (target.line(m, LINE) - image.line(m, LINE)).read_as(sums.kind)
+        sums.set(sums + _square(both << 32 >> 32) + _square(both >> 32))
+    with code.loop(whole, n) as m:
+        total += _square((target[m] - image[m]).to(I64))
+    return total + sums.added_up()
+
+
+def _square(x: Value) -> Value:
+    return x * x
