@@ -16,22 +16,14 @@ def __getattr__(name: str) -> Any:
     if name != "FastEngine":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        from numba import config
-
         from pvae_neuro.sim.fast.engine import FastEngine
     except ImportError as error:
-        raise _unavailable(
-            f"expected numba, got {error}; pip install 'pvae-neuro[fast]'"
-        ) from error
-    # numba reads its variables when it is imported, and does not take every value.
-    except Exception as error:
-        raise _unavailable(f"numba cannot start: {error}; see its variables NUMBA_...") from error
-    if config.DISABLE_JIT:
-        raise _unavailable("numba's compiler is off; unset NUMBA_DISABLE_JIT")
+        raise _unavailable(error) from error
     return FastEngine
 
 
-def _unavailable(reason: str) -> EngineUnavailableError:
+def _unavailable(error: ImportError) -> EngineUnavailableError:
     return EngineUnavailableError(
-        f"engine fast: {reason}. The engine 'reference' gives the same integers"
+        f"engine fast: expected llvmlite, got {error}; pip install 'pvae-neuro[fast]'. The engine "
+        f"'reference' gives the same integers"
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,12 +21,12 @@ from pvae_neuro.sim.fast.choice import (
 from pvae_neuro.sim.fast.drive import encode
 from pvae_neuro.sim.fast.kernel import Samples, advance
 from pvae_neuro.sim.fast.layouts import CACHE_LINE
-from pvae_neuro.sim.fast.memory import SEED, STRIDE, address, compilation_told
+from pvae_neuro.sim.fast.memory import SEED, STRIDE, address
 from pvae_neuro.sim.fast.plan import Plan, Timeline, plan_for, readout_plan
 from pvae_neuro.sim.fast.team import Team, default_threads
 from pvae_neuro.sim.noise import check_whole
 from pvae_neuro.sim.readout import Summary
-from pvae_neuro.sim.recording import Record, variable_dtype
+from pvae_neuro.sim.recording import variable_dtype
 
 # Samples that share one call of the kernel, and the time a call may take before control returns to
 # Python for progress and Ctrl-C.
@@ -53,7 +52,7 @@ class FastEngine(Engine):
     """
 
     name: ClassVar[str] = "fast"
-    packages = ("numba", "llvmlite")
+    packages = ("llvmlite",)
 
     def __init__(self, threads: int | None = None, products: str = AUTO) -> None:
         if threads is not None:
@@ -73,16 +72,6 @@ class FastEngine(Engine):
             size = network.population_of[name.partition(".")[0]].size
             per_step += size * variable_dtype(network, name).itemsize
         return max(1, min(SAMPLES_PER_BLOCK, BLOCK_BYTES // (per_step * steps)))
-
-    def prepare(
-        self,
-        network: IntegerNetwork,
-        record: Record = "summary",
-        tell: Callable[[str], None] | None = None,
-    ) -> None:
-        """Compile; ``tell`` gets a line if that is not kept from an earlier process."""
-        with compilation_told(tell or (lambda _: None)):
-            super().prepare(network, record)
 
     def encode(self, network: IntegerNetwork, x: NDArray[np.int32]) -> dict[str, NDArray[np.int32]]:
         """Values of the inputs' variables; see :meth:`Engine.encode`."""
