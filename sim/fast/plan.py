@@ -212,9 +212,8 @@ def plan_for(network: IntegerNetwork, ways: Mapping[str, str] | None = None) -> 
 
     ``ways`` names the way of each of :func:`tasks_of`; by default the first that fits.
     """
-    tasks = tasks_of(network)
-    chosen = {name: (ways or {}).get(name, next(iter(ways_for(t)))) for name, t in tasks.items()}
     plans: dict[tuple[str, ...], Plan] = network.compiled.setdefault("fast", {})
+    chosen = ways or {name: next(iter(ways_for(t))) for name, t in tasks_of(network).items()}
     key = tuple(chosen.values())
     if key not in plans:
         plans[key] = _Planner(network, chosen).plan()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any, Protocol
 
@@ -71,12 +71,15 @@ class Task:
     weight : int8 or int16 [targets, sources]
     sent : Interval
         Proved bounds of the values.
+    ways : dict of str to Way
+        See :func:`ways_for`, which fills it.
     """
 
     name: str
     source: str
     weight: NDArray[Any]
     sent: Interval
+    ways: dict[str, Way] = field(default_factory=dict)
 
     @property
     def targets(self) -> int:
@@ -93,7 +96,7 @@ class Task:
         """Smallest and largest weight."""
         return int(self.weight.min(initial=0)), int(self.weight.max(initial=0))
 
-    @property
+    @cached_property
     def values(self) -> Bounds:
         """Smallest and largest value that is sent."""
         return self.sent.smallest, self.sent.largest
@@ -391,8 +394,8 @@ WAYS: tuple[Way, ...] = (Events(), WordEvents(), Pairs(), DOTS, TILES)
 
 def ways_for(task: Task) -> dict[str, Way]:
     """Ways that compute a product exactly, by name; of those with one name the first."""
-    found: dict[str, Way] = {}
-    for way in WAYS:
-        if way.name not in found and way.fits(task):
-            found[way.name] = way
-    return found
+    if not task.ways:
+        for way in WAYS:
+            if way.name not in task.ways and way.fits(task):
+                task.ways[way.name] = way
+    return task.ways
