@@ -32,7 +32,7 @@ from pvae_neuro.bench.timing import Rules
 from pvae_neuro.cli.shared.tables import bench_table
 from pvae_neuro.utils.files import atomic_path
 
-SHIPPED, FRAMEWORKS = contenders.CONTENDERS, framework_contenders.CONTENDERS
+SHIPPED, FRAMEWORKS = contenders.KNOWN, framework_contenders.CONTENDERS
 LAVA = lava_contenders.CONTENDERS
 CONTENDERS = {**SHIPPED, **FRAMEWORKS, **LAVA}
 BATCHES, ACTIVITIES = (1, 64, 256), (0.02, 0.12, 0.5)

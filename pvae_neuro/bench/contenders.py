@@ -5,6 +5,8 @@ A contender's ``prepare`` builds all that it needs; only the function that it re
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from typing import Any
 
 from pvae_neuro.bench.cases import LINEAR, Case
 from pvae_neuro.bench.timing import Entry
-from pvae_neuro.errors import EngineError
+from pvae_neuro.errors import EngineError, EngineUnavailableError
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.sim.engine import engine_options, get_engine
 from pvae_neuro.sim.recording import Record
@@ -59,6 +61,17 @@ def engine_contender(label: str, engine: str, record: Record, about: str) -> Con
 require_torch = partial(require, "torch", "train", "the PyTorch contenders")
 
 
+def require_compiler() -> None:
+    """Raise :class:`EngineUnavailableError` unless ``torch.compile`` finds a C++ compiler."""
+    require_torch()
+    wanted = os.environ.get("CXX", "g++")
+    if shutil.which(wanted) is None:
+        raise EngineUnavailableError(
+            f"torch.compile needs a C++ compiler: {wanted} is not installed; install it, or name "
+            f"another in CXX"
+        )
+
+
 def pytorch_step(case: Case, stack: ExitStack) -> Entry:
     """``IPVAE.step``, as linear models are evaluated; ``Model.iterate`` of other families."""
     saved = _float_model(case)
@@ -83,28 +96,70 @@ def pytorch_step(case: Case, stack: ExitStack) -> Entry:
     return Entry("pytorch", len(images), step if isinstance(model, IPVAE) else iterate)
 
 
-def pytorch_bare(case: Case, stack: ExitStack) -> Entry:
-    """The update of a linear model alone, with everything that stays the same computed before."""
+def pytorch_compiled(case: Case, stack: ExitStack) -> Entry:
+    """``IPVAE.step``, compiled."""
     saved = _float_model(case)
     if saved.config.family != LINEAR:
         raise EngineError(
-            f"pytorch-bare: expected a model of family {LINEAR}, whose update has a short form, "
-            f"got {saved.config.family}"
+            f"pytorch-compiled: expected a model of family {LINEAR}, got {saved.config.family}, "
+            f"whose iteration differentiates, which torch.compile does not take"
         )
-    torch, images, generator = _tensors(case, stack)
+    torch, images, _ = _tensors(case, stack)
     from pvae_neuro.models.poisson.ipvae import IPVAE
 
     model = IPVAE.from_saved(saved).eval()
+    # A generator ends the compiled part; the global one is drawn from.
+    step = _compiled(torch, stack, lambda u: model.step(u, images))
 
     def run(steps: int) -> None:
         with torch.no_grad():
-            drive = model.drive(images)
-            u = model.initial_state(len(images))
+            u = model.initial_state(len(images)).clone()
             for _ in range(steps):
-                z = torch.poisson(torch.exp(u), generator)
-                u = model.advance(u, drive.feedforward - z @ drive.lateral)
+                u = step(u).u
 
-    return Entry("pytorch-bare", len(images), run)
+    return Entry("pytorch-compiled", len(images), run)
+
+
+def pytorch_bare(case: Case, stack: ExitStack) -> Entry:
+    """The update alone, with everything that stays the same computed before."""
+    torch, images, _ = _tensors(case, stack)
+    return _bare_entry("pytorch-bare", case, torch, images, lambda update: update)
+
+
+def pytorch_bare_compiled(case: Case, stack: ExitStack) -> Entry:
+    """The update alone, compiled."""
+    torch, images, _ = _tensors(case, stack)
+    return _bare_entry(
+        "pytorch-bare-compiled", case, torch, images, partial(_compiled, torch, stack)
+    )
+
+
+def _bare_entry(
+    name: str, case: Case, torch: Any, images: Any, wrap: Callable[[Any], Any]
+) -> Entry:
+    saved = _float_model(case)
+    from pvae_neuro.bench.float_updates import float_update
+
+    latents = case.network.latents
+    lateral = any(
+        c.source == c.target == (latents and latents.name) for c in case.network.connections
+    )
+    start, _, plain = float_update(saved, images, lateral)
+    update = wrap(plain)
+
+    def run(steps: int) -> None:
+        with torch.no_grad():
+            u = start
+            for _ in range(steps):
+                u = update(u)
+
+    return Entry(name, len(images), run)
+
+
+def _compiled(torch: Any, stack: ExitStack, function: Any) -> Any:
+    """``torch.compile``, which forgets afterwards: it keeps few versions of the same lines."""
+    stack.callback(torch._dynamo.reset)
+    return torch.compile(function, dynamic=False, fullgraph=True)
 
 
 def _float_model(case: Case) -> SavedModel:
@@ -147,8 +202,22 @@ CONTENDERS: dict[str, Contender] = {
         require_torch, pytorch_step,
     ),
     "pytorch-bare": Contender(
-        "the float update of linear models with the fewest operations: one lateral product per "
-        "iteration, no record",
+        "the float update with the fewest operations, written by hand and without autograd: one "
+        "lateral product where the circuit has one, else through the decoder and back; no record",
         require_torch, pytorch_bare,
     ),
 }  # fmt: skip
+"""What is timed where nothing is chosen."""
+
+COMPILED: dict[str, Contender] = {
+    "pytorch-compiled": Contender(
+        "IPVAE.step of linear models, compiled by torch.compile", require_compiler, pytorch_compiled
+    ),
+    "pytorch-bare-compiled": Contender(
+        "the update of pytorch-bare, compiled by torch.compile",
+        require_compiler, pytorch_bare_compiled,
+    ),
+}  # fmt: skip
+"""Compiled for each case, which takes up to a minute."""
+
+KNOWN = {**CONTENDERS, **COMPILED}

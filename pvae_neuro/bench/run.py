@@ -30,7 +30,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from pvae_neuro.bench.cases import Case, available_cores
-from pvae_neuro.bench.contenders import CONTENDERS, Contender
+from pvae_neuro.bench.contenders import CONTENDERS, KNOWN, Contender
 from pvae_neuro.bench.timing import (
     Entry,
     Measurement,
@@ -183,7 +183,7 @@ def run_bench(
 
 
 def choose_contenders(
-    names: Iterable[str], known: Mapping[str, Contender] = CONTENDERS
+    names: Iterable[str], known: Mapping[str, Contender] = KNOWN
 ) -> dict[str, Contender]:
     """Contenders of these names; raise :class:`InputError` if one is unknown, or there is none."""
     chosen: dict[str, Contender] = {}

@@ -45,12 +45,16 @@ class Rules:
     limit_seconds : float
         A contender whose shortest sensible measurement takes longer is left out. One that would
         need more for all its turns takes fewer turns, but at least three.
+    cpu : bool
+        Whether the time is that of this process on its processors instead of the clock's: for
+        contenders of one thread, on a machine that others use too.
     """
 
     repeats: int = 7
     steps: int | None = None
     min_seconds: float = 0.05
     limit_seconds: float = 10.0
+    cpu: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,8 @@ class Entry:
         Measurements to take.
     seconds : list of float
         One per measurement.
+    clock : callable
+        Seconds, of which a measurement is a difference.
     """
 
     name: str
@@ -93,13 +99,14 @@ class Entry:
     calls: int = 1
     turns: int = 1
     seconds: list[float] = field(default_factory=list)
+    clock: Callable[[], float] = time.perf_counter
 
     def measure(self) -> float:
         """Seconds of one measurement."""
-        start = time.perf_counter()
+        start = self.clock()
         for _ in range(self.calls):
             self.run(self.steps)
-        return time.perf_counter() - start
+        return self.clock() - start
 
     def warm_up(self) -> None:
         """Run a little, untimed, to fill caches and start threads."""
@@ -119,6 +126,8 @@ def calibrate(entry: Entry, rules: Rules) -> None:
     TooSlowError
         If one measurement would take more than ``rules.limit_seconds``.
     """
+    if rules.cpu:
+        entry.clock = time.process_time
     entry.run(1)  # compiles, allocates, touches memory
     entry.steps = 1
     seconds = entry.measure()
