@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pvae_neuro.errors import InputError
 from pvae_neuro.network import Input
 from pvae_neuro.utils.arrays import real_array
+from pvae_neuro.utils.decoded import Decoded, Rows
 
 WINDOW = 16
 """Iterations over which an error that has settled falls by less than 1 %."""
@@ -122,7 +123,15 @@ def checked_frames(declared: Input, inputs: object) -> NDArray[np.float64]:
     InputError
         If shape, range or a value does not fit, or there is nothing.
     """
-    given = real_array("inputs", inputs)
+    return declared.clipped(accepted_frames(declared, inputs), np.float64)
+
+
+def accepted_frames(declared: Input, inputs: object) -> Rows:
+    """Images or frames that :func:`checked_frames` takes, [N, F, M], as they are stored.
+
+    Nothing is copied, and images that are decoded piece by piece stay so.
+    """
+    given = inputs if isinstance(inputs, Decoded) else real_array("inputs", inputs)
     own = declared.image_shape
     shapes = [(declared.size,), *([own] if own else [])]
     if given.ndim > 2 and given.shape[1:] != own and given.shape[2:] in shapes:
@@ -131,10 +140,11 @@ def checked_frames(declared: Input, inputs: object) -> NDArray[np.float64]:
             raise InputError(
                 f"inputs: expected at least one frame of one sample, got {list(given.shape)}"
             )
-        images = declared.check(given.reshape(-1, *shape))
+        images = declared.accept(given.reshape(-1, *shape))
         return images.reshape(samples, frames, declared.size)
     try:
-        return declared.check(given)[:, None]
+        images = declared.accept(given)
+        return images.reshape(len(images), 1, declared.size)
     except InputError as error:
         if given.ndim < 3 or given.shape[1:] in shapes:
             raise

@@ -80,7 +80,7 @@ def calls(folder: Path) -> dict[str, dict[str, Any]]:
         "import_official": {"folder": folder, "input_range": None},
         "infer": {
             "model": MODEL, "inputs": IMAGES, "steps": 2, "seed": 0, "restart": False,
-            "average": 1, "observe": None, "progress": False,
+            "average": 1, "first_sample": 0, "observe": None, "progress": False,
         },
         "listing": {"circuit": NETWORK},
         "load_artifact": {"path": artifact},

@@ -124,7 +124,7 @@ class ScheduledEngine(Engine):
         # One clear error before anything travels.
         samples, frames, _ = encode_frames(network, inputs).shape
         images = real_array("inputs", inputs)
-        size = self._block or self._part_size(network, samples, frames * steps, variables)
+        size = self._part_size(network, samples, frames * steps, variables)
         starts = range(0, samples, size)
         calls = (
             (images[first : first + size], steps, seed, record, first_sample + first, reset)
@@ -137,6 +137,22 @@ class ScheduledEngine(Engine):
                 gathered.take(first, part)
                 tell((min(first + size, samples) - first) * frames * steps)
         return gathered.recording()
+
+    @property
+    def remote(self) -> str | Engine:
+        """The engine that runs on the workers, or its name."""
+        return self._engine
+
+    def samples_at_once(self, samples: int | None, most: int) -> int:
+        """Of so many samples, or of unknown many, how many are to travel together, up to ``most``.
+
+        Those that the caller asked for, else fewer where there are few, so that several workers
+        have something to do. An engine that runs samples side by side gets as many.
+        """
+        if self._block is not None:
+            return self._block
+        least: int = getattr(self._engine, "batch", 1)
+        return max(least, min(most, most if samples is None else -(-samples // LEAST_PARTS)))
 
     def run_block(self, block: Block) -> BlockResult:
         """Run a block here; only whole runs are spread over workers."""
@@ -152,9 +168,7 @@ class ScheduledEngine(Engine):
         )
         # The figures of an iteration take 32 bytes.
         most = max(1, PART_BYTES // (steps * (recorded + 32)))
-        # An engine that runs samples side by side says how many.
-        least = getattr(self._engine, "batch", 1)
-        return max(least, min(SAMPLES_PER_PART, most, -(-samples // LEAST_PARTS)))
+        return self.samples_at_once(samples, min(SAMPLES_PER_PART, most))
 
     def map(
         self, function: Callable[..., Any], shared: object, calls: Iterable[tuple[Any, ...]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from functools import partial, reduce
 from operator import add
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -12,14 +12,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pvae_neuro.errors import InputError
+from pvae_neuro.evaluation.blocks import Found, Source, in_order, integer_block
 from pvae_neuro.evaluation.figures import (
+    CELL,
     Figures,
     ImageFigures,
     Images,
     Sums,
-    frame_variances,
+    Variances,
     of_circuit,
-    of_recording,
 )
 from pvae_neuro.evaluation.saturation import Saturation, SaturationCount
 from pvae_neuro.exporters.lowerings import float_circuit_of
@@ -28,12 +29,13 @@ from pvae_neuro.network import FloatCircuit, Input, IntegerNetwork
 from pvae_neuro.network.interpreter import Values
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.sim.engine import MOST_ITERATIONS, Engine, fastest_engine, get_engine
-from pvae_neuro.sim.frames import Frames, checked_frames
+from pvae_neuro.sim.frames import Frames
 from pvae_neuro.sim.noise import check_seed, check_whole, population_noise
 from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.progress import Advance, no_advance, shown_advance
 
-SAMPLES_PER_BLOCK = 250
+# Of a float model, and of an integer network.
+SAMPLES_PER_BLOCK, SAMPLES_AT_ONCE = 250, 512
 # Of an integer network, what is at its limits is counted on so many samples, or within so much.
 COUNTED_SAMPLES, COUNTED_BYTES = 64, 64 << 20
 
@@ -41,6 +43,13 @@ COUNTED_SAMPLES, COUNTED_BYTES = 64, 64 << 20
 @runtime_checkable
 class Workers(Protocol):
     """An engine that can run any function elsewhere, as a scheduled engine can."""
+
+    @property
+    def remote(self) -> str | Engine:
+        """The engine that runs there, or its name."""
+
+    def samples_at_once(self, samples: int | None, most: int) -> int:
+        """Of so many samples, or of unknown many, how many are to travel together."""
 
     def map(
         self, function: Callable[..., Any], shared: object, calls: Iterable[tuple[Any, ...]]
@@ -98,7 +107,7 @@ class Evaluation(Figures):
 @checked
 def evaluate(
     subject: SavedModel | IntegerNetwork,
-    inputs: ArrayLike,
+    inputs: ArrayLike | Iterator[ArrayLike],
     *,
     steps: int = 128,
     seed: int = 0,
@@ -116,9 +125,11 @@ def evaluate(
     Parameters
     ----------
     subject : SavedModel or IntegerNetwork
-    inputs : array_like [N, M], or [N, F, M]
+    inputs : array_like [N, M] or [N, F, M], or an iterator over such arrays
         Images in the declared range, or F frames for each sample; height and width, as declared,
-        may stand in place of M.
+        may stand in place of M. Some hundred samples are converted at a time: memory does not grow
+        with N, beyond the array itself, which may be a memory map. An iterator yields some of the
+        samples at a time, and is read once; it may be as long as it likes.
     steps : int
         Iterations that each image or frame is held for.
     seed : int
@@ -129,7 +140,7 @@ def evaluate(
         Make every frame a run of its own; otherwise the state carries over.
     progress : callable, True or False, optional
         Told image-iterations done since the last call; True shows a bar, False nothing. By default
-        a terminal shows a bar and a notebook a line now and then.
+        a terminal shows a bar and a notebook a line now and then. Of an iterator nothing is shown.
     dtype : {"float32", "float64"}
         What a model of a family that can be lowered computes in.
 
@@ -146,23 +157,24 @@ def evaluate(
     """
     steps = check_whole("steps", steps, 1, MOST_ITERATIONS)
     seed = check_seed(seed)
-    images = checked_frames(_declared(subject), inputs)
-    held = Frames(images.shape[1], steps, reset)
-    with shown_advance(progress, "evaluate", held.iterations * len(images)) as tell:
+    source = Source(_declared(subject), inputs)
+    held = Frames(source.frames, steps, reset)
+    count = SaturationCount(subject) if isinstance(subject, IntegerNetwork) else None
+    run = _Run(source, held, count)
+    # Of an iterator nobody knows how long it is.
+    shown = False if source.samples is None and not callable(progress) else progress
+    with shown_advance(shown, "evaluate", held.iterations * (source.samples or 0)) as tell:
         if isinstance(subject, IntegerNetwork):
             runner = _loaded(engine, subject)
-            count = SaturationCount(subject)
-            sums = _run_engine(runner, subject, images, held, seed, tell, count)
-            found = _summarized(sums, images, held, seed, runner.name)
-            return replace(found, saturations=count.found)
+            _run_engine(runner, subject, run, held, seed, tell)
+            return _summarized(run, held, seed, runner.name)
         circuit = float_circuit_of(subject, dtype)
         workers = _workers(subject, engine, circuit is not None)
-        floats = images.astype(np.float32)
         if circuit is None:
-            sums = _run_in_pytorch(subject, floats, held, seed, tell)
+            _run_in_pytorch(subject, run, held, seed, tell)
         else:
-            sums = _run_float(circuit, floats, held, seed, workers, tell)
-        return _summarized(sums, floats, held, seed, "float")
+            _run_float(circuit, run, held, seed, workers, tell)
+        return _summarized(run, held, seed, "float")
 
 
 def _declared(subject: SavedModel | IntegerNetwork) -> Input:
@@ -188,16 +200,47 @@ def _workers(model: SavedModel, engine: str | Engine | None, lowered: bool) -> W
     )
 
 
-def _summarized(sums: Sums, images: Images, held: Frames, seed: int, engine: str) -> Evaluation:
-    figures = sums.figures(frame_variances(images))
+def _summarized(run: _Run, held: Frames, seed: int, engine: str) -> Evaluation:
+    figures = run.sums.figures(run.variances.found)
     return Evaluation(
         **vars(figures),
-        samples=len(images),
+        samples=run.sums.images,
         steps=held.hold,
         seed=seed,
         engine=engine,
         reset=held.reset,
+        saturations=() if run.count is None else run.count.found,
     )
+
+
+class _Run:
+    """An evaluation while it goes on: blocks of images on their way, and what was found of them."""
+
+    def __init__(self, source: Source, held: Frames, count: SaturationCount | None = None) -> None:
+        self.source, self.held, self.count = source, held, count
+        self.variances = Variances()
+        self._sums: Sums | None = None
+
+    def blocks(self, size: int, first: int | None = None) -> Iterator[tuple[int, Images]]:
+        """Yield blocks of the images, each with the index of its first sample."""
+        place = 0
+        for images in self.source.blocks(size, first):
+            self.variances.add(images)
+            yield place, images
+            place += len(images)
+
+    def take(self, found: Found) -> None:
+        """Add what was found of the next block."""
+        self._sums = reduce(add, found.cells if self._sums is None else [self._sums, *found.cells])
+        if self.count is not None and found.counts is not None:
+            self.count.add_counts(found.counts)
+
+    @property
+    def sums(self) -> Sums:
+        """Sums over all blocks taken."""
+        if self._sums is None:
+            raise InputError("inputs: expected at least one image")
+        return self._sums
 
 
 class _Shown:
@@ -211,51 +254,100 @@ class _Shown:
 
 
 def _run_in_pytorch(
-    model: SavedModel, images: NDArray[np.float32], held: Frames, seed: int, progress: Advance
-) -> Sums:
+    model: SavedModel, run: _Run, held: Frames, seed: int, progress: Advance
+) -> None:
     # Built first: it says what to install where torch is missing.
     module = model_from_saved(model)
     from pvae_neuro.evaluation.infer import infer
 
-    shape = len(images), held.iterations
-    found = ImageFigures(np.zeros(shape), np.zeros(shape), np.full(shape, np.nan), np.zeros(shape))
+    for first, block in run.blocks(SAMPLES_PER_BLOCK):
+        images = block.astype(np.float32)
+        shape = len(images), held.iterations
+        found = ImageFigures(
+            np.zeros(shape), np.zeros(shape), np.full(shape, np.nan), np.zeros(shape)
+        )
+        infer(
+            module, _Shown(images, held.hold), held.iterations, seed, first_sample=first,
+            restart=held.reset, observe=partial(_observe, found, images, held), progress=progress,
+        )  # fmt: skip
+        run.take(Found([Sums.of(found, images, held)]))
 
-    def observe(step: int, block: slice, result: Any) -> None:
-        frame = images[block, step // held.hold]
-        residual = frame - result.reconstruction.cpu().numpy()
-        z = result.z.cpu().numpy()
-        found.error[block, step] = np.square(residual, dtype=np.float64).sum(axis=1)
-        found.zeros[block, step] = (z == 0).mean(axis=1)
-        found.spikes[block, step] = np.abs(z).sum(axis=1)
 
-    infer(
-        module, _Shown(images, held.hold), held.iterations, seed,
-        restart=held.reset, observe=observe, progress=progress,
-    )  # fmt: skip
-    return Sums.of(found, images, held)
+def _observe(
+    found: ImageFigures,
+    images: NDArray[np.float32],
+    held: Frames,
+    step: int,
+    block: slice,
+    result: Any,
+) -> None:
+    """Note the figures of an iteration in PyTorch."""
+    residual = images[block, step // held.hold] - result.reconstruction.cpu().numpy()
+    z = result.z.cpu().numpy()
+    found.error[block, step] = np.square(residual, dtype=np.float64).sum(axis=1)
+    found.zeros[block, step] = (z == 0).mean(axis=1)
+    found.spikes[block, step] = np.abs(z).sum(axis=1)
 
 
 def _run_float(
     circuit: FloatCircuit,
-    images: NDArray[np.float32],
+    run: _Run,
     held: Frames,
     seed: int,
     workers: Workers | None,
     progress: Advance,
-) -> Sums:
+) -> None:
     """Evaluate a float circuit, here or on workers."""
-    starts = range(0, len(images), SAMPLES_PER_BLOCK)
-    calls = ((images[first : first + SAMPLES_PER_BLOCK], first, held, seed) for first in starts)
-    found: dict[int, Sums] = {}
+    calls = (
+        (images.astype(np.float32), first, held, seed)
+        for first, images in run.blocks(SAMPLES_PER_BLOCK)
+    )
+    for found in _called(float_block, circuit, calls, held, workers, progress):
+        run.take(found)
+
+
+def _run_engine(
+    engine: Engine, network: IntegerNetwork, run: _Run, held: Frames, seed: int, progress: Advance
+) -> None:
+    """Evaluate an integer network on an engine, which may be one on workers."""
+    workers = engine if isinstance(engine, Workers) else None
+    # One clear error before anything travels.
+    engine.require()
+    engine.require_support(network)
+    counted = _counted(network, SaturationCount(network), held)
+    size = SAMPLES_AT_ONCE
+    if workers is not None:
+        size = CELL * -(-workers.samples_at_once(run.source.samples, SAMPLES_AT_ONCE) // CELL)
+    calls = (
+        # What is at a limit is counted on the first samples alone, so that recordings stay small.
+        (images, first, held, seed, first == 0)
+        for first, images in run.blocks(size, counted)
+    )
+    subject = (network, engine if workers is None else workers.remote)
+    for found in _called(integer_block, subject, calls, held, workers, progress):
+        run.take(found)
+
+
+def _called(
+    function: Callable[..., Found],
+    shared: object,
+    calls: Iterator[tuple[Any, ...]],
+    held: Frames,
+    workers: Workers | None,
+    progress: Advance,
+) -> Iterator[Found]:
+    """Yield what a function finds of each block, in order; it runs here, or on workers."""
     if workers is None:
-        run = partial(float_block, circuit, progress=progress)
-        found = {place: run(*call) for place, call in enumerate(calls)}
-    else:
-        for place, block in workers.map(float_block, circuit, calls):
-            found[place] = block
-            progress(held.iterations * min(SAMPLES_PER_BLOCK, len(images) - starts[place]))
-    # Added in the order of the samples, so that workers cannot change a bit of the sum.
-    return reduce(add, (found[place] for place in range(len(starts))))
+        for call in calls:
+            yield function(shared, *call, progress=progress)
+        return
+
+    def told() -> Iterator[tuple[int, Found]]:
+        for place, found in workers.map(function, shared, calls):
+            progress(held.iterations * sum(cell.images for cell in found.cells))
+            yield place, found
+
+    yield from in_order(told())
 
 
 def float_block(
@@ -265,7 +357,7 @@ def float_block(
     held: Frames,
     seed: int,
     progress: Advance = no_advance,
-) -> Sums:
+) -> Found:
     """Run a float circuit with a readout on some samples.
 
     Parameters
@@ -287,37 +379,8 @@ def float_block(
         if step not in ends:
             progress(len(images))
 
-    return Sums.of(of_circuit(circuit, images, words, held, observe=observe), images, held)
-
-
-def _run_engine(
-    engine: Engine,
-    network: IntegerNetwork,
-    images: Images,
-    held: Frames,
-    seed: int,
-    progress: Advance,
-    count: SaturationCount,
-) -> Sums:
-    # What is at a limit is counted on the first samples alone, so that recordings stay small.
-    part = _counted(network, count, held)
-    found = list[ImageFigures]()
-    for first, record in ((0, list(count.variables)), (part, "summary")):
-        rows = images[first : part if first == 0 else None]
-        if not len(rows):
-            continue
-        recording = engine.run(
-            network, rows, held.hold, seed,
-            record=record, first_sample=first, reset=held.reset, progress=progress,
-        )  # fmt: skip
-        figures = of_recording(recording)
-        if figures is None:
-            raise InputError(f"evaluate: the network {network.name!r} has no readout to evaluate")
-        found.append(figures)
-        count.add(recording.variables)
-    names = (field.name for field in fields(ImageFigures))
-    both = ImageFigures(*(np.concatenate([getattr(f, n) for f in found]) for n in names))
-    return Sums.of(both, images, held)
+    figures = of_circuit(circuit, images, words, held, observe=observe)
+    return Found([Sums.of(figures, images, held)])
 
 
 def _counted(network: IntegerNetwork, count: SaturationCount, held: Frames) -> int:

@@ -27,6 +27,8 @@ Images = NDArray[np.floating[Any]]
 
 # Variances are taken in parts: each makes a float64 copy.
 IMAGES_PER_PART = 4096
+CELL = 16
+"""Samples that are summed together, whatever runs at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,20 +231,15 @@ class Sums:
     @classmethod
     def of(cls, found: ImageFigures, images: Images, held: Frames) -> Sums:
         """Sum over the samples that the figures are of; their images are [B, F, M]."""
-        within = variance_within(images.reshape(-1, images.shape[-1])).reshape(images.shape[:2])
-        within = np.repeat(within, held.hold, axis=1)
-        textured = within > 0
-        share = np.divide(found.error, within, where=textured, out=np.ones_like(within))
-        return cls(
-            len(images),
-            textured.sum(axis=0, dtype=np.float64),
-            found.error.sum(axis=0),
-            (1.0 - share).sum(axis=0),
-            found.zeros.sum(axis=0),
-            found.capped.sum(axis=0),
-            held.by_frame(found.spikes).sum(axis=(0, 2)),
-            held.settling(found.error).sum(axis=0, dtype=np.float64),
-        )
+        return cls(len(images), *(term.sum(axis=0) for term in _terms(found, images, held)))
+
+    @classmethod
+    def cells(cls, found: ImageFigures, images: Images, held: Frames) -> list[Sums]:
+        """Sums over every :data:`CELL` samples; the last ones may be fewer."""
+        starts = np.arange(0, len(images), CELL)
+        sums = [np.add.reduceat(term, starts, axis=0) for term in _terms(found, images, held)]
+        sizes = np.minimum(CELL, len(images) - starts).tolist()
+        return [cls(size, *(each[cell] for each in sums)) for cell, size in enumerate(sizes)]
 
     def __add__(self, other: Sums) -> Sums:
         return Sums(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
@@ -262,6 +259,23 @@ class Sums:
         )
 
 
+def _terms(found: ImageFigures, images: Images, held: Frames) -> list[Floats]:
+    """What each sample adds to the arrays of :class:`Sums`, in their order."""
+    within = variance_within(images.reshape(-1, images.shape[-1])).reshape(images.shape[:2])
+    within = np.repeat(within, held.hold, axis=1)
+    textured = within > 0
+    share = np.divide(found.error, within, where=textured, out=np.ones_like(within))
+    return [
+        textured.astype(np.float64),
+        found.error,
+        1.0 - share,
+        found.zeros,
+        found.capped,
+        held.by_frame(found.spikes).sum(axis=2),
+        held.settling(found.error).astype(np.float64),
+    ]
+
+
 def _share(part: Floats, whole: Floats) -> Floats:
     """``part / whole``; NaN where the whole is nothing."""
     return part / np.where(whole > 0, whole, np.nan)
@@ -278,18 +292,45 @@ def variance_within(images: Images) -> Floats:
     return found
 
 
+class Variances:
+    """Squares of the pixels about the mean image of each frame, summed, of images block by block.
+
+    Deviations from the first image are summed, and their squares: what does not differ is exactly
+    0, and of 53 bits few are lost unless that image lies far outside all others.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._first = self._sum = self._squares = np.zeros(0)
+
+    def add(self, images: Images) -> None:
+        """Take images [B, F, M]."""
+        if not self._count:
+            self._first = images[0].astype(np.float64)
+            self._sum, self._squares = np.zeros_like(self._first), np.zeros(len(self._first))
+        self._count += len(images)
+        for part in _parts(len(images)):
+            deviation = images[part] - self._first
+            self._sum += deviation.sum(axis=0)
+            self._squares += np.einsum("bfm,bfm->f", deviation, deviation)
+
+    @property
+    def found(self) -> Floats:
+        """Variance of each frame, [F]."""
+        mean = self._sum / self._count
+        return np.maximum(self._squares / self._count - np.square(mean).sum(axis=1), 0.0)
+
+
 def frame_variances(images: Images) -> Floats:
-    """:func:`variance_about_mean_image` of each frame of images [N, F, M]: [F]."""
-    return np.array([variance_about_mean_image(frame) for frame in images.swapaxes(0, 1)])
+    """Variance of each frame of images [N, F, M] about its mean image: [F]."""
+    variances = Variances()
+    variances.add(images)
+    return variances.found
 
 
 def variance_about_mean_image(images: Images) -> float:
     """Squares of the pixels about the mean image, summed; exactly 0 where images do not differ."""
-    if (images == images[:1]).all():
-        return 0.0
-    mean = images.mean(axis=0, dtype=np.float64)
-    parts = (np.square(images[part] - mean).sum() for part in _parts(len(images)))
-    return float(sum(parts) / len(images))
+    return float(frame_variances(images[:, None])[0])
 
 
 def _parts(count: int) -> Iterator[slice]:

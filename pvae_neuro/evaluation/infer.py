@@ -18,7 +18,7 @@ from pvae_neuro.models.registry import model_from_saved
 from pvae_neuro.network import Input
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.sim.engine import MOST_ITERATIONS
-from pvae_neuro.sim.noise import check_seed, check_whole
+from pvae_neuro.sim.noise import LARGEST_INDEX, check_seed, check_whole
 from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.progress import Advance, shown_advance
 
@@ -116,6 +116,7 @@ def infer(
     *,
     restart: bool = False,
     average: int = 1,
+    first_sample: int = 0,
     observe: Observer | None = None,
     progress: Advance | bool | None = None,
 ) -> Trace:
@@ -135,6 +136,8 @@ def infer(
         Start inference afresh at each frame instead.
     average : int
         Over how many of the last iterations ``z_average`` goes; all where there are fewer.
+    first_sample : int
+        Index of the first input in the noise, a multiple of 250.
     observe : callable, optional
         Shown every iteration.
     progress : callable, True or False, optional
@@ -155,6 +158,12 @@ def infer(
     if isinstance(model, SavedModel):
         model = model_from_saved(model)
     average = check_whole("average", average, 1, MOST_ITERATIONS)
+    first_sample = check_whole("first_sample", first_sample, 0, LARGEST_INDEX)
+    if first_sample % SAMPLES_PER_BLOCK:
+        raise InputError(
+            f"first_sample: expected a multiple of {SAMPLES_PER_BLOCK}, since so many inputs share "
+            f"a stream of noise; got {first_sample}"
+        )
     frames = _frames(inputs, model.config.declared_input)
     first = frames.frame(0)
     device = next(model.parameters()).device
@@ -163,7 +172,7 @@ def infer(
         for start in range(0, len(first), SAMPLES_PER_BLOCK):
             block = slice(start, min(start + SAMPLES_PER_BLOCK, len(first)))
             noise = torch.Generator(device)
-            noise.manual_seed(_block_seed(seed, start))
+            noise.manual_seed(_block_seed(seed, first_sample + start))
             state: State = ()
             for step, x, fresh in _inputs(frames, block, steps, restart, device):
                 state = model.start(x) if fresh else state

@@ -91,6 +91,16 @@ class SaturationCount:
                 self._counts[limit.variable] += limit.reached(values), values.size
 
     @property
+    def counts(self) -> NDArray[np.int64]:
+        """Of each variable with limits: values at a limit, and values, int64 [L, 2]."""
+        return np.array([*self._counts.values()], np.int64).reshape(-1, 2)
+
+    def add_counts(self, counts: NDArray[np.int64]) -> None:
+        """Add :attr:`counts` of the same network."""
+        for name, more in zip(self.variables, counts, strict=True):
+            self._counts[name] += more
+
+    @property
     def found(self) -> tuple[Saturation, ...]:
         """Counts of every variable that was recorded."""
         counts = ((limit, *self._counts[limit.variable].tolist()) for limit in self._limits)

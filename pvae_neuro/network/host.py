@@ -19,6 +19,7 @@ from pvae_neuro.network.interval import Interval, Ints
 from pvae_neuro.network.operations import shift_right
 from pvae_neuro.network.population import LARGEST_SIZE, WORD_MAX
 from pvae_neuro.utils.arrays import real_array
+from pvae_neuro.utils.decoded import Decoded, Rows, pieces
 from pvae_neuro.utils.edges import advice, tolerance
 from pvae_neuro.utils.show import short_repr
 
@@ -85,22 +86,36 @@ class Input:
         """Images as float models are given them: as :meth:`check`, in float32."""
         return self._checked(images, np.float32, clip)
 
-    def _checked(self, images: object, dtype: type[_Float], clip: bool) -> NDArray[_Float]:
-        given = self._flat(real_array("inputs", images))
-        # Before the conversion, which may round a value onto the range or beyond it.
-        self._check_values(given, clip)
-        with np.errstate(over="ignore"):  # Clipped, as was asked for.
-            checked = given.astype(dtype)
-        return np.clip(checked, dtype(self.low), dtype(self.high), out=checked)
+    def accept(self, images: object, clip: bool = False) -> Rows:
+        """Images [N, M] that :meth:`check` takes, as they are stored: nothing is copied.
 
-    def _check_values(self, values: NDArray[Any], clip: bool) -> None:
-        bad = ~np.isfinite(values)
-        if bad.any():
+        Images that are decoded piece by piece stay so. Raises what :meth:`check` raises.
+        """
+        given = images if isinstance(images, Decoded) else real_array("inputs", images)
+        flat = self._flat(given)
+        self._check_values(flat, clip)
+        return flat
+
+    def _checked(self, images: object, dtype: type[_Float], clip: bool) -> NDArray[_Float]:
+        # Before the conversion, which may round a value onto the range or beyond it.
+        return self.clipped(self.accept(images, clip), dtype)
+
+    def clipped(self, accepted: Rows, dtype: type[_Float]) -> NDArray[_Float]:
+        """What :meth:`accept` returned, as floats within the declared range."""
+        with np.errstate(over="ignore"):  # Clipped, as was asked for.
+            floats = np.asarray(accepted).astype(dtype)
+        return np.clip(floats, dtype(self.low), dtype(self.high), out=floats)
+
+    def _check_values(self, values: Rows, clip: bool) -> None:
+        # A value that is not finite is, or makes, an end that is not.
+        ends = np.array([(piece.min(), piece.max()) for piece in pieces(values)], np.float64)
+        if not np.isfinite(ends).all():
+            bad = np.concatenate([(~np.isfinite(piece)).sum(axis=1) for piece in pieces(values)])
             raise InputError(
                 f"inputs: expected finite values, got {int(bad.sum()):,} that are NaN or infinite, "
-                f"the first in image {int(np.argmax(bad.any(axis=1)))}; clean the data"
+                f"the first in image {int(np.argmax(bad > 0))}; clean the data"
             )
-        low, high = float(values.min()), float(values.max())
+        low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
         slack = tolerance(self.low, self.high)
         if not clip and (low < self.low - slack or high > self.high + slack):
             text, remedy = advice(values, self.low, self.high)
@@ -110,7 +125,7 @@ class Input:
                 remedy,
             )
 
-    def _flat(self, images: NDArray[Any]) -> NDArray[Any]:
+    def _flat(self, images: Rows) -> Rows:
         """Images [N, M], which may share memory with the given ones."""
         shape, single = images.shape[1:], self.image_shape is not None and len(self.image_shape) < 3
         allowed = [(self.size,), *([self.image_shape] if self.image_shape else [])]
@@ -124,7 +139,7 @@ class Input:
             )
         return images.reshape(len(images), self.size)
 
-    def _hint(self, images: NDArray[Any]) -> str:
+    def _hint(self, images: Rows) -> str:
         """What images of another shape may be; begins with a semicolon, or is empty."""
         shape, own = images.shape, self.image_shape or (self.size,)
         hints = (

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+
+from pvae_neuro.utils.decoded import Rows, pieces
 
 EDGE_TOLERANCE = 2.0**-20
 """How far values may leave a range, relative to its largest magnitude: they are clipped then.
@@ -81,13 +82,15 @@ _LOOKS: tuple[tuple[Callable[[_Seen], bool], str, str], ...] = (
 )
 
 
-def advice(values: NDArray[Any], low: float, high: float) -> tuple[str, str | None]:
+def advice(values: Rows, low: float, high: float) -> tuple[str, str | None]:
     """What to do with finite values that leave [low, high], by what they look like.
 
     Returns a text, and the argument that helps (see :class:`~pvae_neuro.errors.InputError`).
     """
-    whole = bool((np.rint(values) == values).all())
-    seen = _Seen(float(values.min()), float(values.max()), whole, low, high)
+    whole = all(bool((np.rint(piece) == piece).all()) for piece in pieces(values))
+    lowest = min(float(piece.min()) for piece in pieces(values))
+    highest = max(float(piece.max()) for piece in pieces(values))
+    seen = _Seen(lowest, highest, whole, low, high)
     text, remedy = next((text, remedy) for fits, text, remedy in _LOOKS if fits(seen))
     excess = max(low - seen.lowest, seen.highest - high)
     return text.format(excess=excess), remedy or None
