@@ -6,12 +6,14 @@ Usage::
         [--batch 256] [--threads 2] [--repeats 7] [--input x.npy] [--cpu] [--json out.json]
 
 Models are names of shipped ones, or files. Both advance the digits that come with the package, or
-images of the input, repeated to fill the batch, by 128 iterations a call. *Bare*, nothing is recorded: beside ``fast`` stands the float update of the same circuit with
-the fewest operations, written by hand and without autograd, eager and by ``torch.compile``.
-*Recorded*, ``fast`` gives the squared error of every iteration and PyTorch the reconstruction,
-likelihood and divergence of its own, eager and compiled. Ratios are formed within a turn, against
-the faster of the two. ``--cpu`` takes the processor's time instead of the clock's, with one thread
-each, for a machine that others use too.
+images of the input, repeated to fill the batch, by 128 iterations a call.
+
+*Bare*, nothing is recorded: beside ``fast`` stands the float update of the same circuit with the
+fewest operations, written by hand and without autograd, eager and by ``torch.compile``. *Recorded*,
+``fast`` gives the squared error of every iteration and PyTorch the reconstruction, likelihood and
+divergence of its own, eager and compiled. Ratios are formed within a turn, against the faster of
+the two. ``--cpu`` takes the processor's time instead of the clock's, with one thread each, for a
+machine that others use too.
 """
 
 from __future__ import annotations
