@@ -106,6 +106,9 @@ class Value:
     def __or__(self, other: Any) -> Value:
         return self._with(other, "or_")
 
+    def __xor__(self, other: Any) -> Value:
+        return self._with(other, "xor")
+
     def __lshift__(self, places: Any) -> Value:
         return self._with(places, "shl")
 
