@@ -116,7 +116,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="number of the first structure")
     parser.add_argument("--per-structure", type=int, default=4)
-    parser.add_argument("--engines", nargs="+", default=["fast", "onnx"])
+    parser.add_argument("--engines", nargs="+", default=["fast", "onnx", "torch"])
     parser.add_argument("--out", type=Path, default=Path("differences"))
     return parser.parse_args()
 

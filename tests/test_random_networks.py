@@ -35,7 +35,7 @@ def compared(engine, trial):
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-@pytest.mark.parametrize("name", ["fast", "onnx"])
+@pytest.mark.parametrize("name", ["fast", "onnx", "torch"])
 def test_engine_equals_reference(name, part):
     engine = engine_that_works(name)
     size = STRUCTURES // PARTS
@@ -75,10 +75,18 @@ def operations_of_onnx():
     return operations.LOWERED
 
 
+def operations_of_torch():
+    pytest.importorskip("torch", reason="needs PyTorch")
+    from pvae_neuro.sim.tensors import operations
+
+    return operations.FORMULAS
+
+
 TABLES = {
     "reference": operations_of_reference,
     "fast": operations_of_fast,
     "onnx": operations_of_onnx,
+    "torch": operations_of_torch,
 }
 # One operation does what another should: differences that show in few words. Not `min` and `max`:
 # they keep log-rates within their range, and an engine may read a table at an unclipped place.

@@ -157,7 +157,7 @@ def test_bad_calls_are_named():
         run(network, image + 1, 1)
     with pytest.raises(InputError, match="engine: expected one of reference"):
         get_engine("nonesuch")
-    assert {"reference", "onnx", "lava", "loihi2"} <= set(engine_names())
+    assert {"reference", "onnx", "torch", "lava", "loihi2"} <= set(engine_names())
 
 
 def test_a_network_that_is_not_proved_runs_nowhere():

@@ -26,6 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from pvae_neuro.errors import InputError, NetworkError
 from pvae_neuro.network import Activation, Connection, IntegerNetwork, Population, readout_weight
 from pvae_neuro.network.connection import MANTISSA_BITS, resolve
+from pvae_neuro.network.interval import Interval
 from pvae_neuro.network.operations import LARGEST_SHIFT
 from pvae_neuro.network.population import WORD_MAX
 from pvae_neuro.network.program import Instruction
@@ -94,18 +95,25 @@ SLOPES: dict[str, Formula] = {
 }
 
 
-def _draw(population: Population, potential: Tensor, word: Tensor) -> Tensor:
+def _draw(population: Population, proved: Interval, potential: Tensor, word: Tensor) -> Tensor:
     """Counts of log-rates; their slope is (z + r) / 2 for each unit of the log-rate in nats."""
     sampler = population.sampler
     if sampler is None:
         raise ValueError(f"{population.name}: draws without a sampler")  # Networks exclude it.
-    low = LOWEST_POTENTIAL << sampler.frac_bits
-    high = max(largest_potential(sampler.max_count, sampler.frac_bits), 0)
     u = potential.detach()
-    if u.min() < low or u.max() > high:
+    reached = int(u.min()), int(u.max())
+    # With other constants log-rates may leave what was proved of the network.
+    limits = (
+        LOWEST_POTENTIAL << sampler.frac_bits,
+        max(largest_potential(sampler.max_count, sampler.frac_bits), 0),
+    )
+    for low, high in ((proved.smallest, proved.largest), limits):
+        if low <= reached[0] and reached[1] <= high:
+            break
+    else:
         raise NetworkError(
-            f"{population.name}: expected log-rates in [{low}, {high}], which its sampler draws "
-            f"of, got [{int(u.min())}, {int(u.max())}]; keep its constants within the range"
+            f"{population.name}: expected log-rates in {list(limits)}, which its sampler draws of, "
+            f"got {list(reached)}; keep its constants within the range"
         )
     rule = thresholds(low, high, sampler.max_count, sampler.frac_bits, u.device)
     counts = rule.draw(u.int(), word).double()
@@ -360,7 +368,7 @@ class _Made:
         for c in population.constants:
             given = self._constants.get(f"{population.name}.{c.name}")
             constants[c.name] = placed(c.values, device, "float64") if given is None else given
-        return act(network, activation, received, constants, partial(_formula, population))
+        return act(network, activation, received, constants, partial(_formula, network, population))
 
 
 def _delivered(connection: Connection, weight: Tensor, values: Tensor) -> Tensor:
@@ -371,7 +379,7 @@ def _exponent(unit: float, total: Tensor) -> Tensor:
     return rounded(total * unit)
 
 
-def _formula(population: Population, instruction: Instruction) -> Formula:
+def _formula(network: IntegerNetwork, population: Population, instruction: Instruction) -> Formula:
     if instruction.operation == "draw":
-        return partial(_draw, population)
+        return partial(_draw, population, network.ranges.log_rates[population.name])
     return SLOPES[instruction.operation]
