@@ -7,6 +7,7 @@ choice changes an integer.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,10 +43,16 @@ def note_activity(network: IntegerNetwork, values_of: Callable[[str], NDArray[np
 
 def chosen_ways(network: IntegerNetwork, rows: int, products: str) -> dict[str, str]:
     """The name of the way of each product, for groups of so many samples."""
-    return {
-        name: _choose(_costs(network, task, rows), products)
-        for name, task in tasks_of(network).items()
-    }
+    tasks = tasks_of(network)
+    # Activity in steps of 2 %: a choice is made once for each.
+    steps = tuple(round(50 * _activity(network, task)) for task in tasks.values())
+    made: dict[Any, dict[str, str]] = network.compiled.setdefault("fast choices", {})
+    key = rows, products, steps
+    if key not in made:
+        made[key] = {
+            name: _choose(_costs(network, task, rows), products) for name, task in tasks.items()
+        }
+    return made[key]
 
 
 def explained(network: IntegerNetwork, rows: int, products: str) -> list[str]:

@@ -18,11 +18,12 @@ from pvae_neuro.sim.fast.choice import (
     explained,
     note_activity,
 )
+from pvae_neuro.sim.fast.dense import ROWS_TOGETHER
 from pvae_neuro.sim.fast.drive import encode
 from pvae_neuro.sim.fast.kernel import Samples, advance
-from pvae_neuro.sim.fast.layouts import CACHE_LINE
+from pvae_neuro.sim.fast.layouts import CACHE_LINE, padded_size
 from pvae_neuro.sim.fast.memory import SEED, STRIDE, address
-from pvae_neuro.sim.fast.plan import Plan, Timeline, plan_for, readout_plan
+from pvae_neuro.sim.fast.plan import MOST_ROWS, READOUT, Plan, Timeline, plan_for, readout_plan
 from pvae_neuro.sim.fast.team import Team, default_threads
 from pvae_neuro.sim.noise import check_whole
 from pvae_neuro.sim.readout import Summary
@@ -84,20 +85,26 @@ class FastEngine(Engine):
 
     def run_block(self, block: Block) -> BlockResult:
         """Run a block; see :meth:`Engine.run_block`."""
-        return _Run(block, None, self.products).run(self._threads)
+        plan = self._plan(block.network)
+        return _Run(block, None, plan, self.products).run(self._threads)
+
+    def _plan(self, network: IntegerNetwork) -> Plan:
+        """The plan for full groups."""
+        return plan_for(network, chosen_ways(network, MOST_ROWS, self.products))
 
     def run_summarized(self, block: Block, x: NDArray[np.int32]) -> tuple[BlockResult, Summary]:
         """Run a block and make its figures as it goes; see :meth:`Engine.run_summarized`."""
-        if plan_for(block.network).summarizer is None:
+        if self._plan(block.network).summarizer is None:
             return super().run_summarized(block, x)
-        run = _Run(block, x, self.products)
+        run = _Run(block, x, self._plan(block.network), self.products)
         result = run.run(self._threads)
         spikes, active, saturated = (run.figures[:, :-1, i] for i in range(3))
         return result, Summary(spikes, active, saturated, run.figures[:, 1:, 3])
 
     def reconstruct(self, network: IntegerNetwork, values: NDArray[Any]) -> NDArray[np.float32]:
         """Read values out; see :meth:`Engine.reconstruct`."""
-        plan, source = readout_plan(network), network.readout
+        ways = chosen_ways(network, min(len(values), MOST_ROWS), self.products)
+        plan, source = readout_plan(network, ways.get(READOUT)), network.readout
         if plan is None or source is None:
             return super().reconstruct(network, values)
         state = np.zeros((len(values), len(plan.initial)), np.int32)
@@ -124,7 +131,7 @@ class FastEngine(Engine):
         lateral
         readout
         """
-        return explained(network, plan_for(network).rows, self.products)
+        return explained(network, self._plan(network).rows, self.products)
 
 
 class Work:
@@ -170,7 +177,9 @@ class Work:
 
     def kernel(self, first: int, last: int, start: int, stop: int) -> None:
         """Advance a group of samples."""
-        memory = room_for(self.plan.room_bytes)
+        # Products take samples in whole steps.
+        rows = padded_size(last - first, ROWS_TOGETHER)
+        memory = room_for(self.plan.room_bytes + rows * self.plan.stride)
         room = self.plan.room + address(memory)
         room[SEED], room[STRIDE] = self._seed, self.plan.stride
         advance(address(self.code), address(self._samples), address(room), first, last, start, stop)
@@ -179,11 +188,12 @@ class Work:
 class _Run:
     """One block: its state, what is recorded of it, and the plan that advances it."""
 
-    def __init__(self, block: Block, x: NDArray[np.int32] | None, products: str) -> None:
+    def __init__(
+        self, block: Block, x: NDArray[np.int32] | None, plan: Plan, products: str
+    ) -> None:
         count, steps, frames = len(block.samples), block.steps, block.frames
         self.block, self.products = block, products
-        plan = plan_for(block.network)
-        self.places = plan.places
+        self.places, self.most = plan.places, plan.rows
         self.state = np.empty((count, len(plan.initial)), np.int32)
         self.state[:] = plan.initial
         self.inputs = np.zeros((frames, count, plan.inputs), np.int32)
@@ -206,7 +216,7 @@ class _Run:
         # Seconds for a sample's step in an earlier run; without one a few steps are tried first.
         pace = network.compiled.get("fast pace", 0.0) * samples
         done, chunk = 0, int(SECONDS_PER_CALL / pace) if pace else FIRST_STEPS
-        with Team(samples, threads, plan_for(network).rows) as team:
+        with Team(samples, threads, self.most) as team:
             while done < steps:
                 start = time.perf_counter()
                 stop = min(done + max(1, chunk), steps)

@@ -31,7 +31,7 @@ from pvae_neuro.network.ranges import ProvedActivation, proved_activations
 from pvae_neuro.network.sampler import LARGEST_MAX_COUNT
 from pvae_neuro.sim.fast.convolutions import convolve, lay_out
 from pvae_neuro.sim.fast.cut import Draw, cut_program
-from pvae_neuro.sim.fast.dense import ROWS_TOGETHER, Packed
+from pvae_neuro.sim.fast.dense import Packed
 from pvae_neuro.sim.fast.events import list_cells, list_stride, list_values
 from pvae_neuro.sim.fast.kernel import COMMAND_WIDTH, Code
 from pvae_neuro.sim.fast.layouts import (
@@ -148,9 +148,9 @@ class Plan:
     room : int64
         Where each part of a group's room begins; see :mod:`memory`.
     room_bytes, stride : int
-        Size of the room; bytes from one sample's cells to the next.
+        Size of the room without cells; bytes from one sample's cells to the next.
     rows : int
-        Samples that may advance together.
+        Samples that should advance together.
     summarizer : Summarizer or None
         None where the kernel makes no figures.
     """
@@ -348,8 +348,8 @@ class _Commands:
                 ROW: 8 * LARGEST_MAX_COUNT,
                 DIGIT: 8 * ((self.sources + 1) // 2),
                 PART: 4 * self.sums,
-                # Products take samples in whole steps.
-                GROUP: stride * padded_size(rows, ROWS_TOGETHER),
+                # The end, of as many samples as there are.
+                GROUP: 0,
             }
         )
         initial = cells[: self.state].copy()
