@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 INK = "#2d3748"
 _COLORS = {
     "fast": "#dd6b20", "fast-bare": "#dd6b20", "reference": "#718096", "onnx": "#805ad5",
-    "pytorch": "#2b6cb0", "pytorch-bare": "#2b6cb0", "snntorch": "#319795", "norse": "#38a169",
+    "pytorch": "#2b6cb0", "pytorch-bare": "#2b6cb0", "pytorch-compiled": "#4299e1",
+    "pytorch-bare-compiled": "#4299e1", "snntorch": "#319795", "norse": "#38a169",
     "lava-stock": "#c53030", "lava": "#97266d", "lava-batch": "#d53f8c",
 }  # fmt: skip
-_DASHED = ("fast-bare", "pytorch-bare", "lava-stock")
+_DASHED = ("fast-bare", "pytorch-bare", "pytorch-bare-compiled", "lava-stock")
 _FIGURE_WIDTH, _ROW_HEIGHT, _LEGEND_WIDTH = 9.0, 3.4, 1.6
 _MIDDLE_ACTIVITY = 0.12
 # Of logarithmic axes, as a factor.

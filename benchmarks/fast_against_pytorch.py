@@ -41,7 +41,8 @@ KINDS = {
     "bare": ("fast-bare", ("pytorch-bare", "pytorch-bare-compiled")),
     "recorded": ("fast", ("pytorch", "pytorch-compiled")),
 }
-# How many times as fast, at least, at batch 256 and two threads.
+# How many times as fast, at least, at this batch.
+BAR_BATCH = 256
 BARS = {
     ("mnist", "lateral", "bare"): 12.0,
     ("mnist", "predictive", "bare"): 4.0,
@@ -90,6 +91,7 @@ def compared(name: str, circuit: str, kind: str, found: CaseResult) -> dict[str,
     timed = [m for other in others if (m := found.measurement(other)) is not None]
     if mine is None or not timed:
         return None
+    bar = BARS.get((name, circuit, kind)) if len(found.case.images) == BAR_BATCH else None
     faster = min(timed, key=lambda m: m.microseconds.median)
     # Measured as time of the engine over time of the contender.
     times = {k: 1.0 / getattr(faster.ratio, q) for k, q in _QUARTILES.items()}
@@ -103,7 +105,7 @@ def compared(name: str, circuit: str, kind: str, found: CaseResult) -> dict[str,
         "microseconds": {m.engine: asdict(m.microseconds) for m in (mine, *timed)},
         "faster": faster.engine,
         "times_as_fast": times,
-        "bar": BARS.get((name, circuit, kind)),
+        "bar": bar,
         "skipped": found.skipped,
     }
 

@@ -18,15 +18,18 @@ from peaks import L1_BYTES, Peak, compiled, peaks
 # Without the system's word on it: a size that fits any second-level cache, and one that fits none.
 DEFAULT_L2 = 1 << 18
 DRAM_BYTES = 1 << 28
+MOST_L3 = 1 << 24
 SECONDS = 0.02
 PAGE = 4096
-# Cycles that a loop on a small array takes beside its reads are not the array's.
-FEWEST_BYTES = L1_BYTES
 
 
 def aligned(size: int) -> Any:
-    """Zeros, uint8, from the beginning of a page on."""
-    memory = np.zeros(size + PAGE, np.uint8)
+    """Ones, uint8, from the beginning of a page on.
+
+    Pages that nobody has written to are one and the same in memory, and would be read from the
+    first-level cache.
+    """
+    memory = np.ones(size + PAGE, np.uint8)
     return memory[-memory.ctypes.data % PAGE :][:size]
 
 
@@ -81,7 +84,6 @@ class Machine:
         entries = L1_BYTES // 4
         table = room[:L1_BYTES].view(np.uint32)
         table[:] = np.random.default_rng(0).integers(0, entries, entries)
-        room[L1_BYTES:] = 1
         return room
 
     def bandwidth(self, size: int) -> float:
@@ -89,7 +91,7 @@ class Machine:
 
         Arrays that are smaller than the first-level cache are read at its rate.
         """
-        size = -(-max(FEWEST_BYTES, size) // PAGE) * PAGE
+        size = -(-max(L1_BYTES, size) // PAGE) * PAGE
         if size not in self._bandwidth:
             # Weights are shared: all threads read the same array.
             data = [aligned(size)] * self.threads
@@ -102,7 +104,7 @@ class Machine:
         found: dict[str, float | None] = {"L2": self.bandwidth(caches.get("L2", DEFAULT_L2) // 2)}
         # Of a last level that virtual machines share, a small part is likely ours.
         last = caches.get("L3")
-        found["L3"] = None if last is None else self.bandwidth(min(last // 4, 4 * DEFAULT_L2 * 16))
+        found["L3"] = None if last is None else self.bandwidth(min(last // 4, MOST_L3))
         found["DRAM"] = self.bandwidth(max(DRAM_BYTES, 2 * (last or 0)))
         return found
 
