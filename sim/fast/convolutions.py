@@ -34,7 +34,7 @@ from pvae_neuro.sim.fast.layouts import padded_size
 from pvae_neuro.sim.fast.machine import I32
 from pvae_neuro.sim.fast.memory import CELLS, PART
 from pvae_neuro.sim.fast.products import DIGIT_BITS, join
-from pvae_neuro.sim.fast.vectors import PAIR_LANES, PAIR_SUMS, add_word_pairs
+from pvae_neuro.sim.fast.vectors import PAIR_LANES, SUMS_AT_ONCE, PairSums
 
 
 class Shape(NamedTuple):
@@ -92,6 +92,8 @@ class Group(NamedTuple):
     weight: Any
 
 
+# Steps of positions that vectors take; lanes of these.
+STEPS, LINE = (1, 2), 16
 SHAPE, GROUP = len(Shape._fields), len(Group._fields)
 
 
@@ -109,7 +111,7 @@ class Layout:
     cells : int
         Of the planes, with what a vector reads beyond their end.
     sums : int
-        Of the largest plane of sums, in whole vectors.
+        Of the largest planes of sums that are made at once, in whole vectors.
     """
 
     numbers: NDArray[np.int64]
@@ -175,13 +177,14 @@ def lay_out(c: Convolution) -> Layout:
         ]
         first = p.row * target_width + p.column
         before = sum(part.size for part in offsets), sum(part.size for part in weights)
-        groups.append(Group(first, p.rows, p.columns, len(taken), *before))
-        offsets.append(np.array([offset for *_, offset in taken], np.int32))
-        weights.append(
-            np.stack([together[:, pair, i, j] for pair, i, j, _ in taken], 1)
-            if taken
-            else np.zeros((maps, 0), np.int32)
-        )
+        # Whole steps of the kernel: what is filled up has weight zero.
+        taps = padded_size(len(taken), SUMS_AT_ONCE)
+        groups.append(Group(first, p.rows, p.columns, taps, *before))
+        offsets.append(np.zeros(taps, np.int32))
+        weights.append(np.zeros((maps, taps), np.int32))
+        for number, (pair, i, j, offset) in enumerate(taken):
+            offsets[-1][number] = offset
+            weights[-1][:, number] = together[:, pair, i, j]
         most = max(most, (p.rows - 1) * pitch + p.columns)
     shape = Shape(
         channels, height, width, step, row, column, pitch, plane,
@@ -189,7 +192,7 @@ def lay_out(c: Convolution) -> Layout:
         len(groups),
     )  # fmt: skip
     sums = padded_size(most, PAIR_LANES)
-    reach = max((int(part.max()) for part in offsets if len(part)), default=0) + sums
+    reach = max((int(part.max(initial=0)) for part in offsets), default=0) + sums
     return Layout(
         np.array([*shape, *(n for group in groups for n in group)], np.int64),
         np.concatenate([np.zeros(0, np.int32), *offsets]).astype(np.int32),
@@ -197,7 +200,7 @@ def lay_out(c: Convolution) -> Layout:
             np.int32
         ),
         max(pairs * step * step * plane, reach),
-        sums,
+        SUMS_AT_ONCE * sums,
     )
 
 
@@ -254,48 +257,125 @@ def convolve(code: Body, command: Array, room: Array) -> None:
 
     Values that do not fit 16 bits are taken in two digits, the higher one first.
     """
-    values, planes, total = (int32_at(room[CELLS] + 4 * command[i]) for i in (1, 2, 3))
-    offsets, weights, digits = int32_at(command[5]), int32_at(command[6]), command[7]
-    shape = Shape(*(int64_at(command[4])[i] for i in range(SHAPE)))
-    part = int32_at(room[PART])
+    kernel, digits = _Kernel(code, command, room), command[7]
     with code.loop(digits) as lower:
         shift = ((digits - lower - 1) * DIGIT_BITS).to(I32)
-        _fill(code, shape, values, planes, shift)
-        with code.loop(shape.groups) as g:
-            at = int64_at(command[4] + 8 * SHAPE + 8 * GROUP * g)
-            group = Group(*(at[i] for i in range(GROUP)))
-            length = (group.rows - 1) * shape.pitch + group.columns
-            with code.loop(shape.target_channels) as o:
-                weight = group.weight + o * group.taps
-                with code.loop(0, length, PAIR_LANES) as first:
-                    sums = code.variable(0, PAIR_SUMS)
-                    with code.loop(group.taps) as k:
-                        source = offsets[group.offset + k] + first
-                        sums.set(add_word_pairs(sums, planes, source, weights[weight + k]))
-                    part.set_line(first, sums)
-                with code.loop(group.rows) as y:
-                    row = y * shape.target_step * shape.target_width
-                    to, line = o * shape.target_size + group.first + row, y * shape.pitch
-                    with code.cases(lower == 0) as (alone, more):
-                        with alone, code.loop(group.columns) as x:
-                            total[to + x * shape.target_step] = part[line + x] << shift
-                        with more, code.loop(group.columns) as x:
-                            total[to + x * shape.target_step] += part[line + x]
+        kernel.fill(shift)
+        with code.loop(kernel.shape.groups) as g:
+            kernel.add_group(g, shift, select(lower == 0, code.value(0, I32), -1))
 
 
-def _fill(code: Body, shape: Shape, values: Array, planes: Array, shift: Value) -> None:
-    """Write a digit of all values into the planes, two channels at a time; margins stay zero."""
-    channels, height, width, step = shape[:4]
-    with code.loop((channels + 1) >> 1) as pair:
-        # An odd number of channels has no second one in its last pair.
-        both = 2 * pair + 1 < channels
-        mask, other = select(both, code.value(-1, I32), 0xFFFF), select(both, height * width, 0)
-        with code.loop(height) as r, code.loop(step) as b:
-            row, line = r + shape.row, (2 * pair * height + r) * width
-            # The first position whose remainder is b.
-            q = (b + step - shape.column % step) % step
-            plane = (pair * step + row % step) * step + b
-            to = plane * shape.plane + row // step * shape.pitch + (q + shape.column) // step
-            with code.loop((width - q + step - 1) // step) as x:
-                one, two = (values[line + q + x * step + more] for more in (0, other))
-                planes[to + x] = join(one, two, shift) & mask
+class _Kernel:
+    """What :func:`convolve` does with a digit of all values."""
+
+    def __init__(self, code: Body, command: Array, room: Array) -> None:
+        self.code, self.part = code, int32_at(room[PART])
+        self.values, self.planes, self.total = (
+            int32_at(room[CELLS] + 4 * command[i]) for i in (1, 2, 3)
+        )
+        self.offsets, self.weights = int32_at(command[5]), int32_at(command[6])
+        self.shape = Shape(*(int64_at(command[4])[i] for i in range(SHAPE)))
+        self.groups = command[4] + 8 * SHAPE
+
+    def fill(self, shift: Value) -> None:
+        """Write the digit into the planes, two channels at a time; margins stay zero."""
+        code, shape = self.code, self.shape
+        channels, height, width, step = shape[:4]
+        with code.loop((channels + 1) >> 1) as pair:
+            # An odd number of channels has no second one in its last pair.
+            both = 2 * pair + 1 < channels
+            mask, other = select(both, code.value(-1, I32), 0xFFFF), select(both, height * width, 0)
+            with code.loop(height) as r, code.loop(step) as b:
+                row, line = r + shape.row, (2 * pair * height + r) * width
+                # The first position whose remainder is b.
+                q = (b + step - shape.column % step) % step
+                plane = (pair * step + row % step) * step + b
+                to = plane * shape.plane + row // step * shape.pitch + (q + shape.column) // step
+                for x, each, beside in _positions(code, (width - q + step - 1) // step, step):
+                    one, two = (
+                        each.read(self.values, line + q + x * step + more) for more in (0, other)
+                    )
+                    beside.write(self.planes, to + x, join(one, two, shift) & mask)
+
+    def add_group(self, g: Value, shift: Value, kept: Value) -> None:
+        """Make the sums of a group, shift them, and add them to those bits that are kept."""
+        code, shape, at = self.code, self.shape, int64_at(self.groups + 8 * GROUP * g)
+        group = Group(*(at[i] for i in range(GROUP)))
+        whole = shape.target_channels & -SUMS_AT_ONCE
+        # Some channels at once, then each that is left over, with some taps at once.
+        for first, last, channels in (
+            (0, whole, SUMS_AT_ONCE),
+            (whole, shape.target_channels, 1),
+        ):
+            with code.loop(first, last, channels) as o:
+                pitch = self._add_taps(group, o, channels)
+                with code.loop(channels) as number, code.loop(group.rows) as y:
+                    row = group.first + y * shape.target_step * shape.target_width
+                    to = (o + number) * shape.target_size + row
+                    line = number * pitch + y * shape.pitch
+                    for x, each, beside in _positions(code, group.columns, shape.target_step):
+                        place = to + x * shape.target_step
+                        sums = beside.read(self.part, line + x) << shift
+                        each.write(self.total, place, (each.read(self.total, place) & kept) + sums)
+
+    def _add_taps(self, group: Group, o: Value, channels: int) -> Value:
+        """Add up the taps of some channels from ``o`` on; returns the distance of their sums."""
+        code = self.code
+        length = (group.rows - 1) * self.shape.pitch + group.columns
+        pitch, together = (length + PAIR_LANES - 1) & -PAIR_LANES, SUMS_AT_ONCE // channels
+        with code.loop(0, length, PAIR_LANES) as first:
+            sums = [[PairSums(code) for _ in range(together)] for _ in range(channels)]
+            with code.loop(0, group.taps, together) as k:
+                for tap in range(together):
+                    source = self.offsets[group.offset + k + tap] + first
+                    for channel in range(channels):
+                        place = group.weight + (o + channel) * group.taps + k + tap
+                        sums[channel][tap].add_values(self.planes, source, self.weights[place])
+            for channel, (one, *others) in enumerate(sums):
+                for other in others:
+                    one.add(other)
+                one.store(self.part, channel * pitch + first)
+        return pitch
+
+
+def _positions(
+    code: Body, count: Value, step: Value
+) -> Iterator[tuple[Value, _Positions, _Positions]]:
+    """Yield loops over ``range(count)``, and access to numbers a step and one place apart.
+
+    Small steps have vectors, in a loop for each; what the caller writes for each of them runs where
+    it is that step.
+    """
+    for every in STEPS:
+        with code.when(step == every), code.loop(0, count, LINE) as x:
+            yield x, _Positions(code, every, count - x), _Positions(code, 1, count - x)
+    with code.when(step > STEPS[-1]), code.loop(count) as x:
+        yield x, _Positions(code), _Positions(code)
+
+
+class _Positions:
+    """Access to up to ``LINE`` numbers at a time that are a step apart, or to one number.
+
+    Rows are short: vectors whose lanes are masked cost less than a loop with an end of its own.
+    """
+
+    def __init__(self, code: Body, step: int = 1, left: Value | None = None) -> None:
+        self.step, self.mask = step, None
+        if left is not None:
+            numbers = code.lane_numbers(step * LINE)
+            self.mask = (numbers < (left * step).to(I32)) & (numbers % step == 0)
+
+    def read(self, array: Array, place: Value) -> Value:
+        """Numbers from a place on."""
+        if self.mask is None:
+            return array[place]
+        line = array.line(place, self.step * LINE, self.mask)
+        return line.picked(range(0, self.step * LINE, self.step))
+
+    def write(self, array: Array, place: Value, values: Value) -> None:
+        """Write numbers from a place on."""
+        if self.mask is None:
+            array[place] = values
+            return
+        lanes = [lane // self.step for lane in range(self.step * LINE)]
+        array.set_line(place, values.picked(lanes), self.mask)

@@ -20,16 +20,7 @@ from pvae_neuro.sim.fast.language import (
 from pvae_neuro.sim.fast.layouts import CELLS_PER_LINE, padded_size
 from pvae_neuro.sim.fast.machine import I32, I64
 from pvae_neuro.sim.fast.memory import CELLS, GROUP, PART, ROWS, STRIDE
-from pvae_neuro.sim.fast.vectors import (
-    BYTE_LANES,
-    BYTE_SUMS,
-    WORD_LANES,
-    WORD_SUMS,
-    add_byte_rows,
-    add_word_rows,
-    store_byte_sums,
-    store_word_sums,
-)
+from pvae_neuro.sim.fast.vectors import BYTE_LANES, WORD_LANES, ByteSums, WordSums
 
 INT16_MAX = (1 << 15) - 1
 HEAD_BYTES = 4 * CELLS_PER_LINE
@@ -103,11 +94,11 @@ def add_events(code: Body, command: Array, room: Array) -> None:
                 _add_two(code, (active, count), start, weights, int32_at(into), width)
                 stop += 2
             with fit, code.loop(0, width, BYTE_LANES) as first:
-                sums = code.variable(0, BYTE_SUMS)
+                sums = ByteSums(code)
                 with code.loop(start >> 1, (stop + 1) >> 1) as p:
                     places = [first + active[2 * p + i] * width for i in (0, 1)]
-                    sums.set(add_byte_rows(sums, weights, places, pair[p]))
-                store_byte_sums(sums, int32_at(into), first)
+                    sums.add(weights, places, pair[p])
+                sums.store(int32_at(into), first)
         with code.when(start > 0), code.loop(width) as i:
             int32_at(total)[i] += int32_at(part)[i]
         start.set(stop)
@@ -119,8 +110,9 @@ def _add_two(
 ) -> None:
     """Sums of two neurons whose counts alone exceed 16 bits."""
     active, count = listed
+    factors, rows = [count[at], count[at + 1]], [active[at] * width, active[at + 1] * width]
     with code.loop(width) as i:
-        products = [count[at + j] * weights[active[at + j] * width + i] for j in (0, 1)]
+        products = [x * weights[row + i] for x, row in zip(factors, rows, strict=True)]
         out[i] = products[0] + products[1]
 
 
@@ -135,8 +127,8 @@ def add_word_events(code: Body, command: Array, room: Array) -> None:
     with code.loop(0, command[5], WORD_LANES) as first, code.loop(room[ROWS]) as row:
         cells = room[GROUP] + row * room[STRIDE]
         active, _, pair = list_at(cells + lists, command[2])
-        sums = code.variable(0, WORD_SUMS)
+        sums = WordSums(code)
         with code.loop((int32_at(cells + lists)[0] + 1) >> 1) as p:
             places = [first * command[6] + active[2 * p + i] * WORD_LANES for i in (0, 1)]
-            sums.set(add_word_rows(sums, weights, places, pair[p]))
-        store_word_sums(sums, int32_at(cells + total), first)
+            sums.add(weights, places, pair[p])
+        sums.store(int32_at(cells + total), first)

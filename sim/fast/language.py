@@ -19,7 +19,7 @@ operands is widened, and what is stored is cut.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property, partial
 from typing import Any
@@ -67,6 +67,13 @@ class Value:
     def read_as(self, kind: Any) -> Value:
         """The same bits in another type."""
         return Value(self.b, self.b.bitcast(self.ir, kind))
+
+    def picked(self, places: Iterable[int], other: Value | None = None) -> Value:
+        """Some lanes of this vector, or of this and another one of the same kind."""
+        second = ir.Constant(self.kind, ir.Undefined) if other is None else other.ir
+        numbers = [ir.Constant(I32, place) for place in places]
+        mask = ir.Constant(ir.VectorType(I32, len(numbers)), numbers)
+        return Value(self.b, self.b.shuffle_vector(self.ir, second, mask))
 
     def added_up(self) -> Value:
         """Sum of the lanes of a vector."""
@@ -198,14 +205,33 @@ class Array:
     def __setitem__(self, place: Any, value: Any) -> None:
         self._b.store(_converted(self._b, _plain(value), self._kind), self._at(place))
 
-    def line(self, place: Any, lanes: int) -> Value:
-        """Numbers that follow each other, as a vector of their own type; aligned or not."""
-        at = self._at(place)
-        return Value(self._b, load(self._b, at, ir.VectorType(self._kind, lanes)))
+    def line(self, place: Any, lanes: int, mask: Value | None = None) -> Value:
+        """Numbers that follow each other, as a vector of their own type; aligned or not.
 
-    def set_line(self, place: Any, values: Value) -> None:
-        """Write a vector."""
-        store(self._b, _converted(self._b, values.ir, self._kind), self._at(place))
+        Where a mask has a lane that is false, nothing is read, and the number is zero.
+        """
+        at, kind = self._at(place), ir.VectorType(self._kind, lanes)
+        if mask is None:
+            return Value(self._b, load(self._b, at, kind))
+        at = self._b.bitcast(at, kind.as_pointer())
+        read = self._masked("load", kind, kind, [at.type, I32, mask.kind, kind])
+        given = [at, ir.Constant(I32, 1), mask.ir, ir.Constant(kind, None)]
+        return Value(self._b, self._b.call(read, given))
+
+    def set_line(self, place: Any, values: Value, mask: Value | None = None) -> None:
+        """Write a vector: all of it, or those lanes that are true in a mask."""
+        at, written = self._at(place), _converted(self._b, values.ir, self._kind)
+        if mask is None:
+            store(self._b, written, at)
+            return
+        at = self._b.bitcast(at, written.type.as_pointer())
+        kinds = [written.type, at.type, I32, mask.kind]
+        write = self._masked("store", written.type, ir.VoidType(), kinds)
+        self._b.call(write, [written, at, ir.Constant(I32, 1), mask.ir])
+
+    def _masked(self, name: str, kind: Any, result: Any, arguments: list[Any]) -> Any:
+        suffix = f"v{kind.count}{kind.element.intrinsic_name}.p0"
+        return intrinsic(self._b, f"llvm.masked.{name}.{suffix}", result, arguments)
 
 
 int8_at, int16_at, int32_at, int64_at, float64_at = (
@@ -283,6 +309,10 @@ class Body:
     def value(self, known: Any, kind: Any = I64) -> Value:
         """A constant."""
         return Value(self.b, _constant(known, kind))
+
+    def lane_numbers(self, lanes: int) -> Value:
+        """The vector 0, 1, 2 and so on, of 32 bits."""
+        return Value(self.b, ir.Constant(ir.VectorType(I32, lanes), list(range(lanes))))
 
     def variable(self, first: Any, kind: Any = None) -> Variable:
         """A variable with its first value; of 64 bits where that does not say it."""

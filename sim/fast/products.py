@@ -9,7 +9,7 @@ from __future__ import annotations
 from pvae_neuro.sim.fast.language import Array, Body, Value, command, int8_at, int32_at, select
 from pvae_neuro.sim.fast.machine import I32
 from pvae_neuro.sim.fast.memory import CELLS, DIGIT, PART
-from pvae_neuro.sim.fast.vectors import PAIR_LANES, PAIR_SUMS, add_pairs
+from pvae_neuro.sim.fast.vectors import PAIR_LANES, PairSums
 
 DIGIT_BITS = 16
 # Two weights for each lane.
@@ -35,10 +35,10 @@ def multiply(code: Body, command: Array, room: Array) -> None:
         found = _list_pairs(code, values, n, shift.to(I32), pairs, lines)
         out, block = select(lower == 0, total, part), code.variable(0)
         with code.loop(0, width, PAIR_LANES) as first:
-            sums = code.variable(0, PAIR_SUMS)
+            sums = PairSums(code)
             with code.loop(found) as p:
-                sums.set(add_pairs(sums, weights, block + lines[p], pairs[p]))
-            int32_at(out).set_line(first, sums)
+                sums.add_weights(weights, block + lines[p], pairs[p])
+            sums.store(int32_at(out), first)
             block += count * LINE
         with code.when(lower > 0), code.loop(width) as k:
             high = int32_at(total)[k] << DIGIT_BITS

@@ -1,187 +1,181 @@
 """Sums that stay in vector registers, and the instructions that multiply and add pairs.
 
-A kernel holds a block of sums in a variable and adds two products to each at a time; the compiler
-keeps the variable in registers. On x86 a pair of products is one instruction (``pmaddubsw`` for
-bytes, ``pmaddwd`` for 16 bits) of registers of 512 bits, or of 256 with AVX2; elsewhere it is plain
-vector arithmetic. All give the same integers, provided that the sums fit, which the callers see to.
+A kernel adds two products to each sum of a block at a time; the compiler keeps the block in
+registers. On x86 with AVX2 or AVX-512 a pair of products is one instruction (``pmaddubsw`` for
+bytes, ``pmaddwd`` for 16 bits, which LLVM joins with the sum where the processor can); elsewhere
+it is plain vector arithmetic. All give the same integers, provided that the sums fit, which the
+callers see to.
 
-While rows are added by these instructions, the sums stand in the order in which they leave them;
-the functions that store them put them in order.
+A ``pair`` below holds two numbers of 16 bits, the first one below.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from llvmlite import ir
 
-from pvae_neuro.sim.fast.language import Array, Value
-from pvae_neuro.sim.fast.machine import I8, I16, I32, intrinsic
-from pvae_neuro.sim.fast.processor import AVX512, has
+from pvae_neuro.sim.fast.language import Array, Body, Value
+from pvae_neuro.sim.fast.machine import I8, I16, I32, intrinsic, splat
+from pvae_neuro.sim.fast.processor import level
 
+# Bits of registers, and of their parts, within which the processor interleaves.
+WIDE, NARROW, PART = 512, 256, 128
+_BYTES = {WIDE: "llvm.x86.avx512.pmaddubs.w.512", NARROW: "llvm.x86.avx2.pmadd.ub.sw"}
+_WORDS = {WIDE: "llvm.x86.avx512.pmaddw.d.512", NARROW: "llvm.x86.avx2.pmadd.wd"}
+_BITS = {"amx": WIDE, "vnni": WIDE, "avx512": WIDE, "avx2": NARROW}.get(level(), 0)
 # Sums of a block. With AVX2 half of the registers hold those of rows of bytes and of pairs; a block
 # of 16-bit rows is small, so that all its weights stay in the first-level cache.
 BYTE_LANES = 128
-WORD_LANES = 16
+WORD_LANES = 32 if _BITS == WIDE else 16
 PAIR_LANES = 64
-BYTE_SUMS, WORD_SUMS, PAIR_SUMS = (
-    ir.VectorType(I16, BYTE_LANES),
-    ir.VectorType(I32, WORD_LANES),
-    ir.VectorType(I32, PAIR_LANES),
-)
-# Bits that the processor interleaves on their own.
-_LANE = 128
-_BYTES = {512: "llvm.x86.avx512.pmaddubs.w.512", 256: "llvm.x86.avx2.pmadd.ub.sw"}
-_WORDS = {512: "llvm.x86.avx512.pmaddw.d.512", 256: "llvm.x86.avx2.pmadd.wd"}
+SUMS_AT_ONCE = 4 if _BITS == WIDE else 1
+"""Blocks of sums of pairs that the registers hold; several hide how long an instruction takes."""
 
 
-def _register(bits: int) -> int:
-    """Bits of the registers that hold so many bits of sums; 0 where arithmetic is plain."""
-    if has(*AVX512) and bits >= 1024:
-        return 512
-    return 256 if has("avx2") else 0
+class Sums:
+    """A block of sums, zero at first: a variable for each register."""
+
+    lanes: ClassVar[int]
+    element: ClassVar[ir.IntType]
+
+    def __init__(self, code: Body) -> None:
+        self.bits = _BITS
+        count = self.lanes * self.element.width // self.bits if self.bits else 1
+        kind = ir.VectorType(self.element, self.lanes // count)
+        self.parts = [code.variable(0, kind) for _ in range(count)]
+
+    def _joined(self) -> Value:
+        vectors: list[Value] = list(self.parts)
+        while len(vectors) > 1:
+            both = range(2 * vectors[0].kind.count)
+            vectors = [vectors[i].picked(both, vectors[i + 1]) for i in range(0, len(vectors), 2)]
+        return vectors[0]
+
+    def _add_plainly(self, products: Iterable[tuple[Value, Value]]) -> None:
+        """Add products of vectors and numbers without special instructions."""
+        (sums,) = self.parts
+        for numbers, factor in products:
+            sums.set(sums + numbers.to(self.element) * factor.to(self.element))
 
 
-def add_byte_rows(sums: Value, weight: Array, places: Sequence[Value], pair: Value) -> Value:
-    """``sums[i] + z0 * weight[place0 + i] + z1 * weight[place1 + i]``: int8 rows, uint8 counts.
+class PairSums(Sums):
+    """``PAIR_LANES`` sums of 32 bits."""
 
-    Here and below ``pair`` holds two numbers of 16 bits, the first one below.
-    """
-    rows = [weight.line(place, BYTE_LANES).ir for place in places]
-    b, bits = sums.b, _register(16 * BYTE_LANES)
-    if not bits:
-        return _plain(sums, zip(rows, _parts(pair), strict=True))
-    # Counts of 8 bits each, unsigned.
-    packed = b.trunc(b.or_(pair.ir, b.lshr(pair.ir, ir.Constant(I32, 8))), I16)
-    factors = _repeated(b, packed, bits)
-    both = _interleave(b, *rows, bits)
-    return sums + _products(b, _BYTES[bits], [(factors, part) for part in both])
+    lanes, element = PAIR_LANES, I32
 
+    def add_weights(self, weight: Array, place: Value, pair: Value) -> None:
+        """Add ``x0 * weight[place + 2 i] + x1 * weight[place + 2 i + 1]``: int8 by int16."""
+        line = weight.line(place, 2 * PAIR_LANES)
+        if self.bits:
+            self._add(line.to(I16), pair)
+            return
+        halves = (line.picked(range(odd, 2 * PAIR_LANES, 2)) for odd in (0, 1))
+        self._add_plainly(zip(halves, _numbers(pair), strict=True))
 
-def add_word_rows(sums: Value, weight: Array, places: Sequence[Value], pair: Value) -> Value:
-    """``sums[i] + z0 * weight[place0 + i] + z1 * weight[place1 + i]``: int16 rows, int16 values."""
-    rows = [weight.line(place, WORD_LANES).ir for place in places]
-    b, bits = sums.b, _register(32 * WORD_LANES)
-    if not bits:
-        return _plain(sums, zip(rows, _parts(pair), strict=True))
-    factors = _repeated(b, pair.ir, bits, I16)
-    both = _interleave(b, *rows, bits)
-    return sums + _products(b, _WORDS[bits], [(part, factors) for part in both])
+    def add_values(self, values: Array, place: Value, pair: Value) -> None:
+        """Add ``x0 * w0 + x1 * w1`` where ``values[place + i]`` holds x0 and x1, int16."""
+        line = values.line(place, PAIR_LANES)
+        if self.bits:
+            self._add(line.read_as(ir.VectorType(I16, 2 * PAIR_LANES)), pair)
+            return
+        self._add_plainly(zip(_numbers(line), _numbers(pair), strict=True))
 
+    def _add(self, words: Value, pair: Value) -> None:
+        factors, lanes = _repeated(pair, self.bits, I16), self.bits // 16
+        for number, part in enumerate(self.parts):
+            taken = words.picked(range(number * lanes, (number + 1) * lanes))
+            part.set(part + _multiplied(_WORDS[self.bits], taken, factors))
 
-def add_pairs(sums: Value, weight: Array, place: Value, pair: Value) -> Value:
-    """``sums[i] + x0 * weight[place + 2 i] + x1 * weight[place + 2 i + 1]``: int8 by int16."""
-    line, b = weight.line(place, 2 * PAIR_LANES).ir, sums.b
-    if not _register(32 * PAIR_LANES):
-        halves = [_pick(b, line, range(odd, 2 * PAIR_LANES, 2)) for odd in (0, 1)]
-        return _plain(sums, zip(halves, _parts(pair), strict=True))
-    return _add_products(sums, b.sext(line, ir.VectorType(I16, 2 * PAIR_LANES)), pair)
+    def add(self, other: PairSums) -> None:
+        """Add the sums of another block."""
+        for part, more in zip(self.parts, other.parts, strict=True):
+            part.set(part + more)
 
-
-def add_word_pairs(sums: Value, values: Array, place: Value, pair: Value) -> Value:
-    """``sums[i] + x0 * w0 + x1 * w1`` where ``values[place + i]`` holds x0 and x1, int16."""
-    line, b = values.line(place, PAIR_LANES), sums.b
-    if not _register(32 * PAIR_LANES):
-        halves = [half.ir for half in (line << 16 >> 16, line >> 16)]
-        return _plain(sums, zip(halves, _parts(pair), strict=True))
-    return _add_products(sums, b.bitcast(line.ir, ir.VectorType(I16, 2 * PAIR_LANES)), pair)
+    def store(self, out: Array, place: Any) -> None:
+        """Write the sums to ``out[place : place + lanes]``, int32."""
+        out.set_line(place, self._joined())
 
 
-def store_byte_sums(sums: Value, out: Array, place: Any) -> None:
-    """Write sums to ``out[place : place + BYTE_LANES]``, int32."""
-    out.set_line(place, _in_order(sums))
+class RowSums(Sums):
+    """Sums over rows of weights, two of which are interleaved: as their registers leave them."""
+
+    def _interleaved(self, rows: Sequence[Value]) -> Iterable[Value]:
+        """Two rows within each part of a register: their first halves, then the second ones."""
+        width, length = rows[0].kind.element.width, rows[0].kind.count
+        half = PART // width // 2
+        for first in range(0, length, self.bits // width):
+            for start in (first, first + half):
+                places = [
+                    place
+                    for part in range(start, start + self.bits // width, 2 * half)
+                    for i in range(part, part + half)
+                    for place in (i, length + i)
+                ]
+                yield rows[0].picked(places, rows[1])
+
+    def store(self, out: Array, place: Any) -> None:
+        """Write the sums to ``out[place : place + lanes]``, int32, in order."""
+        joined = self._joined()
+        if self.bits:
+            # Sums of one part; those of the other half are a register further.
+            width, chunk = self.element.width, PART // self.element.width
+            order = [
+                first + half * (self.bits // width) + part + i
+                for first in range(0, self.lanes, 2 * self.bits // width)
+                for part in range(0, self.bits // width, chunk)
+                for half in (0, 1)
+                for i in range(chunk)
+            ]
+            joined = joined.picked(order)
+        out.set_line(place, joined)
 
 
-def store_word_sums(sums: Value, out: Array, place: Any) -> None:
-    """Write sums to ``out[place : place + WORD_LANES]``, int32."""
-    out.set_line(place, _in_order(sums))
+class ByteSums(RowSums):
+    """``BYTE_LANES`` sums of 16 bits: rows of int8 by counts of 0 .. 255."""
+
+    lanes, element = BYTE_LANES, I16
+
+    def add(self, weight: Array, places: Sequence[Value], pair: Value) -> None:
+        """Add ``z0 * weight[places[0] + i] + z1 * weight[places[1] + i]``."""
+        rows = [weight.line(place, BYTE_LANES) for place in places]
+        if not self.bits:
+            self._add_plainly(zip(rows, _numbers(pair), strict=True))
+            return
+        factors = _repeated((pair | pair >> 8).to(I16), self.bits, I8)
+        for part, both in zip(self.parts, self._interleaved(rows), strict=True):
+            part.set(part + _multiplied(_BYTES[self.bits], factors, both))
 
 
-def _plain(sums: Value, products: Iterable[tuple[Any, Value]]) -> Value:
-    """Add products of rows and numbers without special instructions."""
-    for row, factor in products:
-        sums = sums + Value(sums.b, row).to(sums.kind) * factor.to(sums.kind.element)
-    return sums
+class WordSums(RowSums):
+    """``WORD_LANES`` sums of 32 bits: rows of int16 by int16."""
+
+    lanes, element = WORD_LANES, I32
+
+    def add(self, weight: Array, places: Sequence[Value], pair: Value) -> None:
+        """Add ``z0 * weight[places[0] + i] + z1 * weight[places[1] + i]``."""
+        rows = [weight.line(place, WORD_LANES) for place in places]
+        if not self.bits:
+            self._add_plainly(zip(rows, _numbers(pair), strict=True))
+            return
+        factors = _repeated(pair, self.bits, I16)
+        for part, both in zip(self.parts, self._interleaved(rows), strict=True):
+            part.set(part + _multiplied(_WORDS[self.bits], both, factors))
 
 
-def _parts(pair: Value) -> tuple[Value, Value]:
-    """Both numbers of a pair: signed 16 bits each, the first one below."""
+def _multiplied(name: str, x: Value, y: Value) -> Value:
+    """Sums of two products each, side by side, by an instruction of registers."""
+    result = ir.VectorType(ir.IntType(2 * x.kind.element.width), x.kind.count // 2)
+    return Value(x.b, x.b.call(intrinsic(x.b, name, result, [x.kind, y.kind]), [x.ir, y.ir]))
+
+
+def _numbers(pair: Value) -> tuple[Value, Value]:
+    """Both numbers of a pair: signed 16 bits each."""
     return pair << 16 >> 16, pair >> 16
 
 
-def _repeated(b: ir.IRBuilder, value: Any, bits: int, element: ir.IntType = I8) -> Any:
+def _repeated(value: Value, bits: int, element: ir.IntType) -> Value:
     """A register that holds a number many times, read as smaller ones."""
-    lanes = bits // value.type.width
-    undefined = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
-    single = b.insert_element(undefined, value, ir.Constant(I32, 0))
-    filled = _pick(b, single, [0] * lanes)
-    return b.bitcast(filled, ir.VectorType(element, bits // element.width))
-
-
-def _products(b: ir.IRBuilder, name: str, pairs: Sequence[tuple[Any, Any]]) -> Value:
-    """Sums of two products each, side by side, by an instruction of registers."""
-    operand = pairs[0][0].type
-    result = ir.VectorType(ir.IntType(2 * operand.element.width), operand.count // 2)
-    multiply = intrinsic(b, name, result, [operand, operand])
-    return Value(b, _join(b, [b.call(multiply, pair) for pair in pairs]))
-
-
-def _add_products(sums: Value, words: Any, pair: Value) -> Value:
-    """Add the products of pairs of 16-bit words with a pair of factors."""
-    b, bits = sums.b, _register(32 * PAIR_LANES)
-    factors, lanes = _repeated(b, pair.ir, bits, I16), bits // 16
-    parts = [
-        _pick(b, words, range(first, first + lanes)) for first in range(0, words.type.count, lanes)
-    ]
-    return sums + _products(b, _WORDS[bits], [(part, factors) for part in parts])
-
-
-def _pick(b: ir.IRBuilder, vector: Any, places: Sequence[int], other: Any = None) -> Any:
-    """Shuffle one vector, or two."""
-    other = ir.Constant(vector.type, ir.Undefined) if other is None else other
-    mask = ir.Constant(ir.VectorType(I32, len(places)), [ir.Constant(I32, p) for p in places])
-    return b.shuffle_vector(vector, other, mask)
-
-
-def _join(b: ir.IRBuilder, vectors: Sequence[Any]) -> Any:
-    """Concatenate vectors, a power of two of them."""
-    while len(vectors) > 1:
-        both = range(2 * vectors[0].type.count)
-        vectors = [_pick(b, vectors[i], both, vectors[i + 1]) for i in range(0, len(vectors), 2)]
-    return vectors[0]
-
-
-def _interleave(b: ir.IRBuilder, row0: Any, row1: Any, bits: int) -> list[Any]:
-    """Interleave two rows within each lane of a register: the first halves, then the second."""
-    width, length = row0.type.element.width, row0.type.count
-    half = _LANE // width // 2
-    found = []
-    for first in range(0, length, bits // width):
-        for start in (first, first + half):
-            places = [
-                place
-                for lane in range(start, start + bits // width, 2 * half)
-                for i in range(lane, lane + half)
-                for place in (i, length + i)
-            ]
-            found.append(_pick(b, row0, places, row1))
-    return found
-
-
-def _in_order(sums: Value) -> Value:
-    """Undo the order that sums of :func:`_interleave` have."""
-    width, count = sums.kind.element.width, sums.kind.count
-    bits = _register(width * count)
-    if not bits:
-        return sums
-    # Sums of one lane of one register; those of the other half are a register further.
-    chunk = _LANE // width
-    order = [
-        first + half * (bits // width) + lane + i
-        for first in range(0, count, 2 * bits // width)
-        for lane in range(0, bits // width, chunk)
-        for half in (0, 1)
-        for i in range(chunk)
-    ]
-    return Value(sums.b, _pick(sums.b, sums.ir, order))
+    filled = Value(value.b, splat(value.b, value.ir, bits // value.kind.width))
+    return filled.read_as(ir.VectorType(element, bits // element.width))
