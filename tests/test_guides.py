@@ -58,6 +58,13 @@ def test_lowering(monkeypatch):
     assert errors[1] == pytest.approx(errors[0], rel=0.05)
 
 
+def test_tensors():
+    pytest.importorskip("torch", reason="the page trains")
+    names = run_page("tensors.md")
+    before, after = (names[n].connection_of["lateral"].weight for n in ("network", "trained"))
+    assert (before != after).any()
+
+
 def test_the_python_interface(capsys):
     run_page("api.md")
     assert capsys.readouterr().out.startswith("<Recording: 2 samples, iterations 8, MSE ")
