@@ -10,17 +10,35 @@ import json
 import platform
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numba as nb
 import numpy as np
-
-from pvae_neuro.sim.fast.philox import _wide_product
+from llvmlite import ir
+from numba.core import types
+from numba.core.types.containers import UniTuple
+from numba.extending import intrinsic
 
 STEPS = 200
 
 
 MULTIPLIERS = np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157)
 WEYL = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B)
+
+
+@intrinsic
+def _wide_product(typing_context: Any, a: Any, b: Any) -> Any:
+    """Both halves of a 64 by 64 bit product, high and low: one instruction."""
+    signature = UniTuple(types.uint64, 2)(types.uint64, types.uint64)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        wide, word = ir.IntType(128), ir.IntType(64)
+        product = builder.mul(*(builder.zext(value, wide) for value in arguments))
+        high = builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), word)
+        halves = [high, builder.trunc(product, word)]
+        return context.make_tuple(builder, signature.return_type, halves)
+
+    return signature, generate
 
 
 @nb.njit
