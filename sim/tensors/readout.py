@@ -30,13 +30,9 @@ class Host:
     """
 
     def __init__(self, network: IntegerNetwork, device: torch.device) -> None:
+        pixel = network.input.interval
         self._encodings = [
-            (
-                e,
-                None
-                if e.weight is None
-                else wide_product(e.weight, network.input.interval, device),
-            )
+            (e, None if e.weight is None else wide_product(e.weight, pixel, device))
             for e in network.encodings
         ]
         self.code = self.source = None

@@ -103,7 +103,9 @@ Scheduler = Annotated[
 EngineName = Annotated[
     str,
     typer.Option(
-        "--engine", "-e", help="auto, reference, fast, onnx, torch or lava; all give the same integers."
+        "--engine",
+        "-e",
+        help="auto, reference, fast, onnx, torch or lava; all give the same integers.",
     ),
 ]
 ArtifactFile = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="Exported network.")]
