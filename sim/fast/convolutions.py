@@ -34,7 +34,7 @@ from pvae_neuro.sim.fast.layouts import padded_size
 from pvae_neuro.sim.fast.machine import I32
 from pvae_neuro.sim.fast.memory import CELLS, PART
 from pvae_neuro.sim.fast.products import DIGIT_BITS, join
-from pvae_neuro.sim.fast.vectors import PAIR_LANES, SUMS_AT_ONCE, PairSums
+from pvae_neuro.sim.fast.vectors import PAIR_BLOCKS, PAIR_LANES, PairSums
 
 
 class Shape(NamedTuple):
@@ -178,7 +178,7 @@ def lay_out(c: Convolution) -> Layout:
         first = p.row * target_width + p.column
         before = sum(part.size for part in offsets), sum(part.size for part in weights)
         # Whole steps of the kernel: what is filled up has weight zero.
-        taps = padded_size(len(taken), SUMS_AT_ONCE)
+        taps = padded_size(len(taken), PAIR_BLOCKS)
         groups.append(Group(first, p.rows, p.columns, taps, *before))
         offsets.append(np.zeros(taps, np.int32))
         weights.append(np.zeros((maps, taps), np.int32))
@@ -200,7 +200,7 @@ def lay_out(c: Convolution) -> Layout:
             np.int32
         ),
         max(pairs * step * step * plane, reach),
-        SUMS_AT_ONCE * sums,
+        PAIR_BLOCKS * sums,
     )
 
 
@@ -301,10 +301,10 @@ class _Kernel:
         """Make the sums of a group, shift them, and add them to those bits that are kept."""
         code, shape, at = self.code, self.shape, int64_at(self.groups + 8 * GROUP * g)
         group = Group(*(at[i] for i in range(GROUP)))
-        whole = shape.target_channels & -SUMS_AT_ONCE
+        whole = shape.target_channels & -PAIR_BLOCKS
         # Some channels at once, then each that is left over, with some taps at once.
         for first, last, channels in (
-            (0, whole, SUMS_AT_ONCE),
+            (0, whole, PAIR_BLOCKS),
             (whole, shape.target_channels, 1),
         ):
             with code.loop(first, last, channels) as o:
@@ -322,7 +322,7 @@ class _Kernel:
         """Add up the taps of some channels from ``o`` on; returns the distance of their sums."""
         code = self.code
         length = (group.rows - 1) * self.shape.pitch + group.columns
-        pitch, together = (length + PAIR_LANES - 1) & -PAIR_LANES, SUMS_AT_ONCE // channels
+        pitch, together = (length + PAIR_LANES - 1) & -PAIR_LANES, PAIR_BLOCKS // channels
         with code.loop(0, length, PAIR_LANES) as first:
             sums = [[PairSums(code) for _ in range(together)] for _ in range(channels)]
             with code.loop(0, group.taps, together) as k:

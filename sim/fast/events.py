@@ -129,6 +129,6 @@ def add_word_events(code: Body, command: Array, room: Array) -> None:
         active, _, pair = list_at(cells + lists, command[2])
         sums = WordSums(code)
         with code.loop((int32_at(cells + lists)[0] + 1) >> 1) as p:
-            places = [first * command[6] + active[2 * p + i] * WORD_LANES for i in (0, 1)]
+            places = [first * command[6] + active[2 * p + i].to(I64) * WORD_LANES for i in (0, 1)]
             sums.add(weights, places, pair[p])
         sums.store(int32_at(cells + total), first)

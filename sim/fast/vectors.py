@@ -12,7 +12,7 @@ A ``pair`` below holds two numbers of 16 bits, the first one below.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from llvmlite import ir
 
@@ -20,18 +20,47 @@ from pvae_neuro.sim.fast.language import Array, Body, Value
 from pvae_neuro.sim.fast.machine import I8, I16, I32, intrinsic, splat
 from pvae_neuro.sim.fast.processor import level
 
-# Bits of registers, and of their parts, within which the processor interleaves.
-WIDE, NARROW, PART = 512, 256, 128
-_BYTES = {WIDE: "llvm.x86.avx512.pmaddubs.w.512", NARROW: "llvm.x86.avx2.pmadd.ub.sw"}
-_WORDS = {WIDE: "llvm.x86.avx512.pmaddw.d.512", NARROW: "llvm.x86.avx2.pmadd.wd"}
-_BITS = {"amx": WIDE, "vnni": WIDE, "avx512": WIDE, "avx2": NARROW}.get(level(), 0)
-# Sums of a block. With AVX2 half of the registers hold those of rows of bytes and of pairs; a block
-# of 16-bit rows is small, so that all its weights stay in the first-level cache.
-BYTE_LANES = 128
-WORD_LANES = 32 if _BITS == WIDE else 16
-PAIR_LANES = 64
-SUMS_AT_ONCE = 4 if _BITS == WIDE else 1
-"""Blocks of sums of pairs that the registers hold; several hide how long an instruction takes."""
+PART = 128
+"""Bits of a register within which the processor interleaves."""
+
+
+class Registers(NamedTuple):
+    """Registers of a processor, and the instructions that multiply and add pairs.
+
+    Attributes
+    ----------
+    bits : int
+    bytes, words : str
+        Instructions for unsigned by signed bytes, and for words.
+    byte_lanes, word_lanes, pair_lanes : int
+        Sums of a block, by what is multiplied: rows of bytes, rows of words, pairs of any. All of a
+        block fit the registers, with their factors; all weights of a block of words the first-level
+        cache.
+    pair_blocks : int
+        Blocks of sums of pairs that fit: several hide how long an instruction takes.
+    """
+
+    bits: int
+    bytes: str
+    words: str
+    byte_lanes: int = 128
+    word_lanes: int = 16
+    pair_lanes: int = 64
+    pair_blocks: int = 1
+
+
+_WIDE = Registers(
+    512, "llvm.x86.avx512.pmaddubs.w.512", "llvm.x86.avx512.pmaddw.d.512", word_lanes=32,
+    pair_blocks=4,
+)  # fmt: skip
+_REGISTERS = {
+    **dict.fromkeys(("amx", "vnni", "avx512"), _WIDE),
+    "avx2": Registers(256, "llvm.x86.avx2.pmadd.ub.sw", "llvm.x86.avx2.pmadd.wd"),
+    "sse4": Registers(128, "llvm.x86.ssse3.pmadd.ub.sw.128", "llvm.x86.sse2.pmadd.wd", 64, 8, 32),
+    "plain": Registers(0, "", ""),
+}
+REGISTERS = _REGISTERS[level()]
+BYTE_LANES, WORD_LANES, PAIR_LANES, PAIR_BLOCKS = REGISTERS[3:]
 
 
 class Sums:
@@ -41,7 +70,7 @@ class Sums:
     element: ClassVar[ir.IntType]
 
     def __init__(self, code: Body) -> None:
-        self.bits = _BITS
+        self.bits = REGISTERS.bits
         count = self.lanes * self.element.width // self.bits if self.bits else 1
         kind = ir.VectorType(self.element, self.lanes // count)
         self.parts = [code.variable(0, kind) for _ in range(count)]
@@ -86,7 +115,7 @@ class PairSums(Sums):
         factors, lanes = _repeated(pair, self.bits, I16), self.bits // 16
         for number, part in enumerate(self.parts):
             taken = words.picked(range(number * lanes, (number + 1) * lanes))
-            part.set(part + _multiplied(_WORDS[self.bits], taken, factors))
+            part.set(part + _multiplied(REGISTERS.words, taken, factors))
 
     def add(self, other: PairSums) -> None:
         """Add the sums of another block."""
@@ -145,7 +174,7 @@ class ByteSums(RowSums):
             return
         factors = _repeated((pair | pair >> 8).to(I16), self.bits, I8)
         for part, both in zip(self.parts, self._interleaved(rows), strict=True):
-            part.set(part + _multiplied(_BYTES[self.bits], factors, both))
+            part.set(part + _multiplied(REGISTERS.bytes, factors, both))
 
 
 class WordSums(RowSums):
@@ -161,7 +190,7 @@ class WordSums(RowSums):
             return
         factors = _repeated(pair, self.bits, I16)
         for part, both in zip(self.parts, self._interleaved(rows), strict=True):
-            part.set(part + _multiplied(_WORDS[self.bits], both, factors))
+            part.set(part + _multiplied(REGISTERS.words, both, factors))
 
 
 def _multiplied(name: str, x: Value, y: Value) -> Value:
