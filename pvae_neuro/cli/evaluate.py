@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -82,9 +83,9 @@ def evaluate(
         runner = choice.engine(subject)
         declared = subject.input
     images = read_inputs(
-        input, declared, data, hold, reset, clip=clip, samples=samples, quiet=quiet
+        input, declared, data, hold, reset, clip=clip, samples=samples, quiet=quiet, stream=True
     )
-    with single("evaluate", steps * images[..., 0].size, quiet) as advance:
+    with single("evaluate", steps * math.prod(images.shape[:-1]), quiet) as advance:
         result = measure(
             subject, images, steps=steps, seed=seed, engine=runner, reset=reset, progress=advance
         )

@@ -38,12 +38,17 @@ class Header(NamedTuple):
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def read_npy(path: Path) -> npt.NDArray[Any]:
-    """The array of an ``.npy`` file."""
+def read_npy(path: Path, mapped: bool = False) -> npt.NDArray[Any]:
+    """The array of an ``.npy`` file, in memory or as a memory map."""
     with _readable(path), path.open("rb") as file:
         length = os.fstat(file.fileno()).st_size
         header = _read_header(file)
-        return _read_values(file, header, length - file.tell(), str(path))
+        left = length - file.tell()
+        if not mapped or not header.size:
+            return _read_values(file, header, left, str(path))
+        _check_length(header, left)
+        order: Any = "F" if header.fortran else "C"
+        return np.memmap(file, header.dtype, "r", file.tell(), header.shape, order)
 
 
 class Archive:
@@ -105,8 +110,7 @@ def _read_values(file: IO[bytes], header: Header, left: int, what: str) -> npt.N
     shape, size = list(header.shape), header.size
     # As they are, and as float32.
     require_memory(size + 4 * math.prod(shape), f"{what}: {header.dtype} {_short(shape)}")
-    if size != left:
-        raise ValueError(f"{size} bytes of {header.dtype} {shape} were written, {left} are there")
+    _check_length(header, left)
     buffer = bytearray(size)
     done = 0
     while done < size:
@@ -118,6 +122,14 @@ def _read_values(file: IO[bytes], header: Header, left: int, what: str) -> npt.N
     file.read(1)  # The end of a member, where its checksum is compared.
     order: Any = "F" if header.fortran else "C"
     return np.frombuffer(buffer, header.dtype).reshape(header.shape, order=order)
+
+
+def _check_length(header: Header, left: int) -> None:
+    if header.size != left:
+        raise ValueError(
+            f"{header.size} bytes of {header.dtype} {list(header.shape)} were written, {left} are "
+            f"there"
+        )
 
 
 def _short(shape: list[int]) -> str:

@@ -66,5 +66,8 @@ class Request:
     colours: bool = False
     """Whether grey pictures are to have three equal channels, for a model that takes colours."""
 
+    stream: bool = False
+    """Whether the images are decoded piece by piece later, so that files can stay on the disk."""
+
     progress: StageProgress = no_stages
     """Told after each picture of a folder."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from pvae_neuro.errors import InputError
 from pvae_neuro.network.host import LARGEST_INPUT
 from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.arrays import real_array
+from pvae_neuro.utils.decoded import Decoded, pieces
 from pvae_neuro.utils.edges import tolerance
 from pvae_neuro.utils.show import show
 
@@ -36,7 +38,9 @@ class Images:
     """A set of images, flattened."""
 
     pixels: Float32
-    """[N, M], one image per row, within ``[low, high]``."""
+    """[N, M], one image per row, within ``[low, high]``. Where they are streamed, a
+    :class:`~pvae_neuro.utils.decoded.Decoded`, which has the part of an array's interface that
+    reading in order needs."""
 
     labels: Labels | None
     """[N], classes."""
@@ -75,8 +79,12 @@ class Images:
         """The first ``count`` images; all of them for None or where there are no more."""
         if count is None or count >= len(self.pixels):
             return self
-        # A copy, so that the memory of the whole set can be freed.
-        first = self.select(np.arange(count))
+        if isinstance(self.pixels, Decoded):
+            labels = None if self.labels is None else self.labels[:count]
+            first = replace(self, pixels=self.pixels.take(slice(count)), labels=labels)
+        else:
+            # A copy, so that the memory of the whole set can be freed.
+            first = self.select(np.arange(count))
         return replace(first, about=f"{self.about}; the first {count:,}") if self.about else first
 
     def planes(self) -> Float32:
@@ -137,10 +145,11 @@ def images_of(
     scale: float | None = None,
     layout: str | None = None,
     model: Input | None = None,
+    stream: bool = False,
 ) -> Images:
     """As :func:`make_images`, of what a reader returned, for a model where that is known.
 
-    What the user says comes before what a format says.
+    What the user says comes before what a format says. With ``stream`` no pixel is converted yet.
     """
     span, wanted = (None, None) if model is None else ((model.low, model.high), model.image_shape)
     values = real_array(name, contents.values)
@@ -155,11 +164,9 @@ def images_of(
         )
     shape = image_shape_of(values.shape, name)
     labels = _check_labels(contents.labels, len(values), name)
-    pixels = _to_float32(values.reshape(len(values), -1))
-    if values.dtype.kind == "f":
-        _check_finite(pixels, name)
+    rows = values.reshape(len(values), -1)
     declared = _declared(contents.declared, name)
-    found = pixels.min(), pixels.max()
+    found = _ends(rows, name)
     divided = divisor(
         values.dtype,
         (float(found[0]), float(found[1])),
@@ -168,8 +175,6 @@ def images_of(
         declared=declared,
         model_range=span,
     )
-    if divided != 1.0:
-        pixels /= np.float32(divided)
     # Rounded as the pixels are.
     lowest, highest = (float(value / np.float32(divided)) for value in found)
     low, high = declared or natural_range(lowest, highest)
@@ -184,8 +189,10 @@ def images_of(
             f"{name}: its array 'range' must be [low, high] around all values, here "
             f"[{lowest:.9g}, {highest:.9g}], got [{low:.9g}, {high:.9g}]"
         )
-    if not low <= lowest <= highest <= high:  # By no more than a few roundings.
-        np.clip(pixels, np.float32(low), np.float32(high), out=pixels)
+    # By no more than a few roundings.
+    clipped = None if low <= lowest <= highest <= high else (low, high)
+    decode = partial(_decoded, divided=divided, clipped=clipped)
+    pixels: Any = Decoded(rows, decode, rows.shape[1:]) if stream else decode(rows)
     meaning = contents.meaning or f"{values.dtype} {_divided(divided)}"
     parts = (
         f"{name}: {_described(shape, pixels)}",
@@ -258,14 +265,30 @@ def _to_float32(values: npt.NDArray[Any]) -> Float32:
         return np.array(values, dtype=np.float32, order="C")
 
 
-def _check_finite(values: Float32, name: str) -> None:
-    bad = ~np.isfinite(values)
-    if bad.any():
-        row = int(np.argmax(bad.any(axis=1)))
+def _decoded(
+    values: npt.NDArray[Any], divided: float, clipped: tuple[float, float] | None
+) -> Float32:
+    """Pixels of stored values."""
+    pixels = _to_float32(values)
+    if divided != 1.0:
+        pixels /= np.float32(divided)
+    if clipped is not None:
+        np.clip(pixels, *map(np.float32, clipped), out=pixels)
+    return pixels
+
+
+def _ends(rows: npt.NDArray[Any], name: str) -> tuple[np.float32, np.float32]:
+    """Lowest and highest of the values [N, M] as float32."""
+    ends = [(part.min(), part.max()) for part in map(_to_float32, pieces(rows))]
+    if rows.dtype.kind == "f" and not np.isfinite(ends).all():
+        bad = [(~np.isfinite(part)).sum(axis=1) for part in map(_to_float32, pieces(rows))]
+        count = np.concatenate(bad)
         raise InputError(
-            f"{name}: expected finite numbers within float32, got {int(bad.sum()):,} that are NaN "
-            f"or infinite, the first in image {row}; clean the data"
+            f"{name}: expected finite numbers within float32, got {int(count.sum()):,} that are "
+            f"NaN or infinite, the first in image {int(np.argmax(count > 0))}; clean the data"
         )
+    lowest, highest = zip(*ends, strict=True)
+    return min(lowest), max(highest)
 
 
 def _declared(values: npt.NDArray[Any] | None, name: str) -> tuple[float, float] | None:

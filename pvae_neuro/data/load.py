@@ -43,6 +43,7 @@ def load_images(
     layout: str | None = None,
     model: Input | None = None,
     max_memory: int | None = None,
+    stream: bool = False,
     progress: StageProgress | bool | None = None,
 ) -> Images:
     """Read a data set by name, or images from a file or a folder; ``about`` says what was taken.
@@ -81,6 +82,10 @@ def load_images(
         where the model takes colours.
     max_memory : int, optional
         Limit in bytes for what is read; by default half of what is available.
+    stream : bool
+        Leave the pixels as they are stored, and decode them where they are asked for: they are a
+        :class:`~pvae_neuro.utils.decoded.Decoded` then, which :func:`~pvae_neuro.evaluate` takes.
+        An ``.npy`` file stays on the disk, of other sources the stored numbers are in memory.
     progress : callable or bool, optional
         Of reading a folder of pictures: see :mod:`pvae_neuro.utils.progress`.
 
@@ -108,10 +113,12 @@ def load_images(
             # In three colours, as floats.
             require_memory(12 * wanted[0] * wanted[1], f"size {wanted[0]}x{wanted[1]}")
         colours = model is not None and len(model.image_shape or ()) == 3
-        request = Request(split, key, wanted, limit, scale, seed, colours, tell)
+        request = Request(split, key, wanted, limit, scale, seed, colours, stream, tell)
         contents = source.read(request)
         left = None if "scale" in source.heeds else scale
-        images = images_of(contents, source.name, scale=left, layout=layout, model=model)
+        images = images_of(
+            contents, source.name, scale=left, layout=layout, model=model, stream=stream
+        )
     if model is not None and wanted is None and "size" in source.heeds:
         check_fits(images, model)
     return images.take(limit)

@@ -22,7 +22,7 @@ _RANGE = "range"
 
 def read_npy_file(path: Path, request: Request) -> Contents:
     """Images of an ``.npy`` file, which has no parts."""
-    return Contents(read_npy(path))
+    return Contents(read_npy(path, mapped=request.stream))
 
 
 def read_npz_file(path: Path, request: Request) -> Contents:

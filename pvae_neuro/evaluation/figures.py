@@ -27,6 +27,7 @@ Images = NDArray[np.floating[Any]]
 
 # Variances are taken in parts: each makes a float64 copy.
 IMAGES_PER_PART = 4096
+# Divides IMAGES_PER_PART.
 CELL = 16
 """Samples that are summed together, whatever runs at once."""
 
@@ -236,10 +237,9 @@ class Sums:
     @classmethod
     def cells(cls, found: ImageFigures, images: Images, held: Frames) -> list[Sums]:
         """Sums over every :data:`CELL` samples; the last ones may be fewer."""
-        starts = np.arange(0, len(images), CELL)
-        sums = [np.add.reduceat(term, starts, axis=0) for term in _terms(found, images, held)]
-        sizes = np.minimum(CELL, len(images) - starts).tolist()
-        return [cls(size, *(each[cell] for each in sums)) for cell, size in enumerate(sizes)]
+        sizes = [min(CELL, len(images) - first) for first in range(0, len(images), CELL)]
+        sums = map(_cells, _terms(found, images, held))
+        return [cls(size, *each) for size, *each in zip(sizes, *sums, strict=True)]
 
     def __add__(self, other: Sums) -> Sums:
         return Sums(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
@@ -257,6 +257,12 @@ class Sums:
             spikes=self.spikes / self.images,
             settling=self.settling / self.images,
         )
+
+
+def _cells(values: Floats) -> Floats:
+    """Sums over every :data:`CELL` rows; the last ones may be fewer."""
+    found: Floats = np.add.reduceat(values, np.arange(0, len(values), CELL), axis=0)
+    return found
 
 
 def _terms(found: ImageFigures, images: Images, held: Frames) -> list[Floats]:
@@ -311,8 +317,10 @@ class Variances:
         self._count += len(images)
         for part in _parts(len(images)):
             deviation = images[part] - self._first
-            self._sum += deviation.sum(axis=0)
-            self._squares += np.einsum("bfm,bfm->f", deviation, deviation)
+            for cell in _cells(deviation):
+                self._sum += cell
+            for squares in _cells(np.square(deviation).sum(axis=2)):
+                self._squares += squares
 
     @property
     def found(self) -> Floats:

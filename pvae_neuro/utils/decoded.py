@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 
 Decode = Callable[[NDArray[Any]], NDArray[Any]]
 
-ROWS_PER_PIECE = 4096
+ROWS_PER_PIECE = 1024
 
 
 class Decoded:
@@ -42,6 +42,11 @@ class Decoded:
     def ndim(self) -> int:
         """Number of its axes."""
         return len(self.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of its values."""
+        return self[:0].dtype
 
     @property
     def size(self) -> int:

@@ -69,6 +69,7 @@ class DataOptions:
         limit: int | None = None,
         model: Input | None = None,
         quiet: bool = False,
+        stream: bool = False,
     ) -> Images:
         """Read images; ``split`` stands where the user gives none."""
         from pvae_neuro.data import load_images
@@ -83,6 +84,7 @@ class DataOptions:
             scale=self.scale,
             layout=self.layout,
             model=model,
+            stream=stream,
             progress=not quiet,
         )
 

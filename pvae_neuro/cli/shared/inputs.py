@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from pvae_neuro.cli.shared.endings import say_line
 from pvae_neuro.errors import InputError
 from pvae_neuro.network import Input, IntegerNetwork
+from pvae_neuro.utils.decoded import Decoded, pieces
 
 if TYPE_CHECKING:
     from pvae_neuro.artifact import Artifact
@@ -30,6 +32,7 @@ def read_images(
     clip: bool = False,
     samples: int | None = None,
     quiet: bool = False,
+    stream: bool = False,
 ) -> Float32:
     """Images for a model, checked against what it declares; what was read is said on stderr.
 
@@ -48,6 +51,8 @@ def read_images(
         Take the first ones only.
     quiet : bool
         Say nothing.
+    stream : bool
+        Decode them where they are asked for, see :func:`~pvae_neuro.data.load_images`.
 
     Returns
     -------
@@ -59,7 +64,8 @@ def read_images(
         If they are absent, unreadable or not what the model takes.
     """
     check_samples(samples)
-    return _checked(data.load(source, split, samples, declared, quiet), declared, clip, quiet)
+    images = data.load(source, split, samples, declared, quiet, stream)
+    return _checked(images, declared, clip, quiet)
 
 
 def read_inputs(
@@ -72,13 +78,16 @@ def read_inputs(
     clip: bool = False,
     samples: int | None = None,
     quiet: bool = False,
+    stream: bool = False,
 ) -> Float32:
     """Images [N, M]; with ``hold`` frames [N, F, M], held for so many iterations each.
 
     Otherwise as :func:`read_images`.
     """
     if hold is None:
-        return read_images(source, declared, data, clip=clip, samples=samples, quiet=quiet)
+        return read_images(
+            source, declared, data, clip=clip, samples=samples, quiet=quiet, stream=stream
+        )
     check_samples(samples)
     read = data.load_frames(source, declared, quiet).take(samples)
     checked = _checked(read.images, declared, clip, quiet)
@@ -97,11 +106,14 @@ def _checked(images: Images, declared: Input, clip: bool, quiet: bool) -> Float3
     shaped = images.image_shape is not None and declared.image_shape is not None
     given = images.planes() if shaped else images.pixels
     try:
-        checked = declared.floats(given, clip)
+        checked: Any = declared.accept(given, clip)
     except InputError as error:
         fault = str(error).removeprefix("inputs: ")
         raise InputError(f"{images.name}: {fault}", error.remedy) from error
-    stray = int((checked != images.pixels).sum()) if clip else 0
+    clipped_to = partial(declared.clipped, dtype=np.float32)
+    checked = checked.then(clipped_to) if isinstance(checked, Decoded) else clipped_to(checked)
+    both = zip(pieces(checked), pieces(images.pixels), strict=True) if clip else ()
+    stray = sum(int((taken != given).sum()) for taken, given in both)
     clipped = f"; {stray:,} of {images.pixels.size:,} values clipped to the range of the model"
     if not quiet:
         say_line(f"images: {images.about}{clipped if stray else ''}")
