@@ -12,11 +12,9 @@ block of weights is fetched once for them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pvae_neuro.sim.fast.language import (
-    Array,
     Body,
     Value,
     function,
@@ -108,8 +106,8 @@ def advance(code: Body, *arguments: Value) -> int:
     room[ROWS] = rows
     with code.loop(rows) as row:
         cells, state = group + row * stride, samples.state + 4 * (first + row) * network.state
-        _copy(code, network.cells, cells, network.size)
-        _copy(code, state, cells, network.state)
+        code.copy(network.cells, cells, 4 * network.size)
+        code.copy(state, cells, 4 * network.state)
     changed = code.variable(1)
     with code.loop(start, stop) as step:
         room[STEP] = samples.first_step + step
@@ -118,7 +116,7 @@ def advance(code: Body, *arguments: Value) -> int:
             frame = step // samples.iterations * samples.samples + first
             with code.loop(rows) as row:
                 inputs = samples.inputs + 4 * (frame + row) * network.inputs
-                _copy(code, inputs, group + row * stride, network.inputs)
+                code.copy(inputs, group + row * stride, 4 * network.inputs)
             changed.set(1)
         # First what depends on inputs, where they changed; then the iteration, or the end.
         with code.loop(select(changed != 0, 0, code.value(1)), 2) as part:
@@ -142,7 +140,7 @@ def advance(code: Body, *arguments: Value) -> int:
                 code.call(summarize, samples.summary, room_at, first + row, step, is_final)
     with code.loop(rows) as row:
         state = samples.state + 4 * (first + row) * network.state
-        _copy(code, group + row * stride, state, network.state)
+        code.copy(group + row * stride, state, 4 * network.state)
     return 0
 
 
@@ -178,14 +176,8 @@ def _record(code: Body, samples: Samples, b: Value, step: Value, cells: Value) -
         which = int64_at(samples.records + 32 * number)
         record, size, place, n = (which[i] for i in range(4))
         source, target = cells + 4 * place, record + (b * samples.steps + step) * n * size
-        for bytes_, kind_at in ((1, int8_at), (2, int16_at), (4, int32_at)):
-            with code.when(size == bytes_):
-                _copy(code, source, target, n, kind_at)
-
-
-def _copy(
-    code: Body, source: Value, target: Value, n: Value, kind_at: Callable[[Value], Array] = int32_at
-) -> None:
-    """Copy int32 by their addresses, to numbers of another size."""
-    with code.loop(n) as i:
-        kind_at(target)[i] = int32_at(source)[i]
+        with code.when(size == 4):
+            code.copy(source, target, 4 * n)
+        for bytes_, kind_at in ((1, int8_at), (2, int16_at)):
+            with code.when(size == bytes_), code.loop(n) as i:
+                kind_at(target)[i] = int32_at(source)[i]

@@ -32,6 +32,7 @@ from pvae_neuro.sim.fast.machine import (
     I16,
     I32,
     I64,
+    POINTER,
     Written,
     counted,
     intrinsic,
@@ -354,6 +355,13 @@ class Body:
         """``if condition:`` and ``else:``, two contexts."""
         with self.b.if_else(condition.ir) as both:
             yield both
+
+    def copy(self, source: Value, target: Value, size: Value) -> None:
+        """Copy so many bytes from an address to another one."""
+        kinds = [POINTER, POINTER, I64, I1]
+        copy = intrinsic(self.b, "llvm.memcpy.p0.p0.i64", ir.VoidType(), kinds)
+        given = [self.b.inttoptr(each.ir, POINTER) for each in (target, source)]
+        self.b.call(copy, [*given, size.ir, ir.Constant(I1, 0)])
 
     def call(self, address: Value, *arguments: Any) -> Value:
         """Call a :func:`function` by its address."""

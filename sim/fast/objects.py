@@ -28,14 +28,14 @@ _NO_FOLDER = (
 )
 
 
-def folder() -> Path:
-    """Where compiled code is kept."""
-    for variable in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME"):
+def folder() -> Path | None:
+    """Where compiled code is kept; None where no variable says it and there is no home."""
+    named = (os.environ.get(variable, "") for variable in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME"))
+    for base in (*named, os.path.expanduser("~/.cache")):  # noqa: PTH111 - Path's may fail.
         # A relative path would mean another folder in every process.
-        if Path(os.environ.get(variable, "")).is_absolute():
-            return Path(os.environ[variable], "pvae-neuro")
-    # ``Path.home`` fails where there is no home; this gives a path that nothing is found at.
-    return Path(os.path.expanduser("~"), ".cache", "pvae-neuro")  # noqa: PTH111
+        if Path(base).is_absolute():
+            return Path(base, "pvae-neuro")
+    return None
 
 
 def kept(key: str, make: Callable[[], bytes]) -> bytes:
@@ -48,18 +48,29 @@ def kept(key: str, make: Callable[[], bytes]) -> bytes:
     make : callable
         Compiles it.
     """
-    path = folder() / f"{key}.o"
-    with suppress(OSError):
-        content = path.read_bytes()
-        code = content[_CHECKSUM_BYTES:]
-        if sha256(code).digest() == content[:_CHECKSUM_BYTES]:
-            return code
-    code = make()
-    try:
-        _write(path, sha256(code).digest() + code)
-    except OSError:
+    where = folder()
+    if where is None:
         _warn_once()
+        return make()
+    path = where / f"{key}.o"
+    code = _read(path)
+    if code is None:
+        code = make()
+        try:
+            _write(path, sha256(code).digest() + code)
+        except OSError:
+            _warn_once()
     return code
+
+
+def _read(path: Path) -> bytes | None:
+    """Code of a file; None where there is none, or it is damaged."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    code = content[_CHECKSUM_BYTES:]
+    return code if sha256(code).digest() == content[:_CHECKSUM_BYTES] else None
 
 
 def _write(path: Path, content: bytes) -> None:
