@@ -404,11 +404,13 @@ def _rounds(
     count = lines("add i64 %r, %i")
     if lanes:
         one = lines(f"insertelement {kind} poison, i64 {count}, i32 0")
-        count = lines(f"shufflevector {kind} {one}, {kind} poison, <{lanes} x i32> zeroinitializer")
+        same = lines(f"shufflevector {kind} {one}, {kind} poison, <{lanes} x i32> zeroinitializer")
+        ramp = f"<{', '.join(f'i64 {lane}' for lane in range(lanes))}>"
+        count = lines(f"add {kind} {same}, {ramp}")
     blocks = []
     for n in range(len(old)):
-        first = lines(f"add {kind} {count}, {constant(n)}")
-        blocks.append([first, count, constant(7), constant(0)])
+        first, third = (lines(f"add {kind} {count}, {constant(n + more)}") for more in (0, 100))
+        blocks.append([first, constant(7), third, constant(0)])
     for r in range(PHILOX_ROUNDS):
         keys = [constant((weyl * r) % (1 << 64)) for weyl in _WEYL]
         for block in blocks:
@@ -491,12 +493,8 @@ def peaks() -> tuple[Peak, ...]:
     return tuple(peak for peak in _all() if peak.needs <= allowed())
 
 
-_engines: list[Any] = []
-
-
-@cache
-def compiled(peak: Peak) -> Run:
-    """Machine code of a loop; it runs without the interpreter's lock."""
+def _parsed(peak: Peak) -> tuple[Any, Any]:
+    """Module of a loop, and the machine that it is compiled for."""
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     target = binding.Target.from_default_triple()
@@ -506,7 +504,23 @@ def compiled(peak: Peak) -> Run:
     module = binding.parse_assembly(peak.text)
     module.triple = target.triple
     module.verify()
-    engine = binding.create_mcjit_compiler(module, machine)
+    return module, machine
+
+
+def assembly(peak: Peak) -> str:
+    """Instructions of a loop."""
+    module, machine = _parsed(peak)
+    found: str = machine.emit_assembly(module)
+    return found
+
+
+_engines: list[Any] = []
+
+
+@cache
+def compiled(peak: Peak) -> Run:
+    """Machine code of a loop; it runs without the interpreter's lock."""
+    engine = binding.create_mcjit_compiler(*_parsed(peak))
     engine.finalize_object()
     _engines.append(engine)
     kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from pvae_neuro.bench.cases import (
     measured_activity,
     synthetic_cases,
 )
-from pvae_neuro.bench.contenders import CONTENDERS, Contender
+from pvae_neuro.bench.contenders import COMPILED, CONTENDERS, Contender
 from pvae_neuro.bench.networks import (
     pinned_float_model,
     pinned_network,
@@ -214,8 +215,7 @@ def test_other_families_are_timed_against_their_own_model(tmp_path):
     )
     assert {m.engine for m in alone.measurements} == {"reference"}
     assert "that mlp.onnx was exported from" in alone.skipped["pytorch"]
-    assert {m.engine for m in beside.measurements} == {"reference", "pytorch"}
-    assert "short form" in beside.skipped["pytorch-bare"]
+    assert {m.engine for m in beside.measurements} == {"reference", "pytorch", "pytorch-bare"}
     linear = tmp_path / "linear.safetensors"
     save_model(pinned_float_model(12, 20, 0.3), linear)
     with pytest.raises(InputError, match=r"expected family ipvae-mlp .*got ipvae-linear"):
@@ -229,37 +229,216 @@ def run_script(name, *arguments):
 
 def test_the_page_of_figures_is_written_from_json(tmp_path):
     result = run_bench(tiny_cases("lateral"), REFERENCE, RULES)
-    (tmp_path / "bench.json").write_text(json.dumps(result.to_dict()))
+    machine = {"processor": "a processor", "cores": 1, "instruction_sets": ["avx2"]}
+    known = {"machine": machine, "versions": {"python": "3"}}
+    timed = {"this_s": 0.001, "other_s": 0.002, "ratio_of_best": 0.5, "median_ratio": 0.5}
+    case = {"network": "draws", "batch": 64, "record": "last", "threads": 1}
+    files = {
+        "bench": result.to_dict(),
+        "revision": {
+            **known,
+            "limit": "avx2",
+            "cases": [{**case, **timed, "bar": 0.4}, {**case, **timed, "bar": 0.6}],
+            "integers": [{"differing": 2}],
+        },
+    }
+    for name, content in files.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
     out = tmp_path / "figures.md"
-    done = run_script("performance_figures.py", "--bench", tmp_path / "bench.json", "--out", out)
+    words = [w for name in files for w in (f"--{name}", tmp_path / f"{name}.json")]
+    done = run_script("performance_figures.py", *words, "--out", out)
     assert done.returncode == 0, done.stderr
     text = out.read_text()
     assert "| lateral | 24 | 2 |" in text
+    assert "instruction sets: avx2" in text
     # Nothing of size 512 was measured, and nothing is made up.
     assert "not measured" in text
-    assert "reached |" not in text
+    verdicts = [line for line in text.splitlines() if "avx2 alone |" in line]
+    assert ["missed" in line for line in verdicts] == [True, False, True]
+    assert run_script("performance_figures.py", "--out", out).returncode != 0
 
 
-def test_the_roofline_counts_what_activity_and_size_say(monkeypatch):
+@pytest.fixture
+def benchmarks(monkeypatch):
+    """Lets a test import scripts."""
     pytest.importorskip("numba", reason="needs numba")
     monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+
+@pytest.mark.usefixtures("benchmarks")
+def test_the_roofline_counts_what_activity_and_size_say():
     import roofline_counts as counts
 
     def phases(topology, activity):
         network = pinned_network(topology, 64, 40, activity)
         images = random_images(network, 4)
-        recording = get_engine("reference").run(network, images, 32, 0, record="full")
-        return {p.name: p for p in counts.phases(network, recording, summary=True)}
+        found = counts.measured(network, images, 32, get_engine("reference"))
+        return {p.name: p for p in counts.phases(network, found, 4, summary=True)}
+
+    def work(phase, form, kind):
+        return next(f for f in phase.forms if f.name == f"{form}, {kind}").work[kind]
 
     quiet, busy = phases("predictive", 0.1), phases("predictive", 0.4)
-    # Products with error neurons, nearly all of which send, hardly depend on what fires; rows of
-    # active neurons grow with them.
-    assert busy["feedback: products"].pair_ops == pytest.approx(
-        quiet["feedback: products"].pair_ops, rel=0.05
+    # Dense products are the same whatever fires; messages of 11 bits are two planes of bytes.
+    for found in (quiet, busy):
+        assert work(found["prediction: products"], "dense", "byte_macs") == 64 * 40
+        assert work(found["feedback: products"], "dense", "byte_macs") == 2 * 64 * 40
+        assert work(found["feedback: products"], "dense", "word_macs") == 64 * 40
+        assert "readout" not in found
+    # Rows of active neurons grow with them.
+    rows = [work(found["prediction: products"], "events", "byte_rows") for found in (quiet, busy)]
+    assert rows[1] == pytest.approx(4 * rows[0], rel=0.2)
+    assert quiet["latents: noise"].forms[0].work == {"philox": 64 / 16}
+    lateral = phases("lateral", 0.2)
+    # Weights of 16 bits by counts of one byte.
+    assert work(lateral["readout"], "dense", "byte_macs") == 2 * 64 * 40
+    for phase in (*busy.values(), *lateral.values()):
+        assert all(units > 0 for form in phase.forms for units in form.work.values())
+
+
+@pytest.mark.usefixtures("benchmarks")
+def test_the_limit_takes_the_lesser_of_two_forms():
+    from types import SimpleNamespace
+
+    from roofline import phase_limit
+    from roofline_counts import Form, Phase
+
+    machine = SimpleNamespace(
+        rates={"rows": 1e9, "macs": 4e9, "bytes": 1e9}, bandwidth=lambda size: 1e9
     )
-    assert busy["prediction: rows"].byte_ops == pytest.approx(
-        4 * quiet["prediction: rows"].byte_ops, rel=0.2
+    forms = (
+        Form("events", {"rows": 2000}),
+        Form("dense", {"macs": 4000}, ((500, 8),)),
+        Form("absent", {"tiles": 1}),
     )
-    assert quiet["latents: noise"].wide == 64 / 16 * 10 * 2
-    for phase in (*busy.values(), *phases("lateral", 0.2).values()):
-        assert counts.operations(phase) > 0
+    found = phase_limit(Phase("p", forms, local=200), machine)
+    assert (found["form"], found["bound_by"]) == ("dense", "operations")
+    assert found["limit_us"] == pytest.approx(1.0)
+    assert set(found["forms"]) == {"events", "dense"}
+    slow = SimpleNamespace(**{**vars(machine), "bandwidth": lambda size: 1e8})
+    # Five microseconds of reading weights are more than two of rows.
+    assert phase_limit(Phase("p", forms, local=200), slow)["form"] == "events"
+
+
+@pytest.mark.usefixtures("benchmarks")
+def test_loops_of_peaks_hold_the_work_that_they_count():
+    import peaks
+    from roofline_machine import Machine
+
+    # What each is made of on x86, and how often at least; the compiler may take better ones.
+    expected = {
+        "tdpbusd": ("tdpbusd", 16), "vpdpbusd": ("vpdpbusd", 12), "vpdpwssd": ("vpdpwssd", 12),
+        "pmaddubsw": ("pmaddubsw", 12), "pmaddwd": ("pmaddwd|vpdpwssd", 12),
+        "pmuludq": ("pmuludq", 160), "gather": ("pgatherdd", 4),
+    }  # fmt: skip
+    if peaks.allowed():
+        for peak in peaks.peaks():
+            known = expected.get(peak.instructions.split()[0])
+            if known is not None:
+                pattern, least = known
+                assert len(re.findall(pattern, peaks.assembly(peak))) >= least, peak.instructions
+    found = Machine(1, repeats=1, seconds=1e-4)
+    assert {"word_macs", "byte_rows", "word_rows", "ops32", "lookups", "philox"} <= set(found.rates)
+    assert all(rate > 0 for rate in found.loops.values())
+    assert found.bandwidth(1 << 20) > 0
+
+
+@pytest.mark.usefixtures("benchmarks")
+def test_curves_state_slopes_and_where_fast_is_not_first():
+    import curves
+
+    def case(latents, costs):
+        place = {**asdict(curves.Place()), "latents": latents}
+        times = {name: {"median": cost} for name, cost in costs.items()}
+        limit = {"fast-bare": latents / 100, "fast": 1.0}
+        return {"circuit": "lateral", "place": place, "microseconds": times, "limit": limit}
+
+    cases = [
+        case(n, {"fast-bare": n * n / 1e4, "pytorch-bare": 10.0 * n, "fast": 3.0, "onnx": 2.0})
+        for n in (256, 512, 1024)
+    ]
+    found = {row["contender"]: row for row in curves.slopes(cases, ["latents", "batch"])}
+    assert found["fast-bare"]["slope"] == pytest.approx(2.0)
+    assert found["pytorch-bare"]["at_the_end"] == pytest.approx(1.0)
+    assert found["limit of fast-bare"]["slope"] == pytest.approx(1.0)
+    assert {row["axis"] for row in found.values()} == {"latents"}
+    behind = curves.behind(cases)
+    assert {(row["contender"], row["first"], row["ratio"]) for row in behind} == {
+        ("fast", "onnx", 1.5)
+    }
+    assert len(behind) == 3
+    keys = [point.key for point in curves.points(curves.AXES)]
+    assert len(keys) == len(set(keys))
+
+
+@pytest.mark.parametrize(
+    ("family", "lateral"),
+    [("ipvae-linear", True), ("ipvae-linear", False), ("ipvae-mlp", False), ("ipvae-conv", False)],
+)
+def test_updates_written_by_hand_are_those_of_the_model(family, lateral):
+    torch = pytest.importorskip("torch", reason="needs PyTorch")
+    from models import family_model
+
+    from pvae_neuro.bench.float_updates import float_update
+    from pvae_neuro.models.registry import model_from_saved
+
+    saved = family_model(family)
+    for name, array in saved.arrays.items():
+        # Quarters and whole numbers: products and sums of a few such are exact in any order.
+        array[...] = np.clip(np.rint(4 * array), -2, 2) / 4
+        if name.endswith(("log_sigma", "log_step_size")):
+            array[...] = 0.0
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(rng.integers(0, 5, (6, saved.config.pixels)).astype(np.float32) / 4)
+    z = torch.from_numpy(rng.integers(0, 4, (6, saved.config.latents)).astype(np.float32))
+    model = model_from_saved(saved)
+    level = getattr(model, "potentials", model)
+    start, change, update = float_update(saved, x, lateral)
+    with torch.no_grad():
+        back = model.pull_back(x, z) if family == "ipvae-linear" else model._pull_back_once(x, z)
+        # The leak alone is rounded, once on either side.
+        wanted = back - torch.exp(level.log_bias)
+        assert torch.allclose(change(z), wanted, rtol=2**-22, atol=2**-22)
+        torch.manual_seed(0)
+        after = update(start)
+        torch.manual_seed(0)
+        z = torch.poisson(torch.exp(level.initial_state(6)))
+        residual = (
+            model.pull_back(x, z) if family == "ipvae-linear" else model._pull_back_once(x, z)
+        )
+        wanted = level.advance(level.initial_state(6), residual)
+    assert torch.allclose(after, wanted, rtol=2**-21, atol=2**-21)
+
+
+def test_a_family_without_an_update_by_hand_says_so():
+    torch = pytest.importorskip("torch", reason="needs PyTorch")
+    from models import family_model
+
+    from pvae_neuro.bench.float_updates import float_update
+
+    saved = family_model("ipvae-hierarchical")
+    with pytest.raises(EngineError, match=r"no hand-written .*'ipvae-hierarchical'; expected"):
+        float_update(saved, torch.zeros(2, saved.config.pixels), False)
+
+
+def test_without_a_compiler_compiled_contenders_say_so(monkeypatch):
+    skip_if_missing("pytorch")
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    result = run_bench(tiny_cases("lateral"), {**REFERENCE, **COMPILED}, RULES)
+    assert set(result.skipped) == set(COMPILED)
+    assert all("no-such-compiler is not installed" in why for why in result.skipped.values())
+
+
+def test_another_revision_is_timed_in_turns(tmp_path):
+    pytest.importorskip("numba", reason="needs numba")
+    out = tmp_path / "revision.json"
+    words = ["--turns", "1", "--networks", "draws-settled", "--cpu", "--skip-starts"]
+    done = run_script("fast_against_revision.py", sys.executable, *words, "--json", out)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(out.read_text())
+    # A revision beside itself has the same integers and draws the same counts.
+    network = found["networks"]["draws-settled"]
+    assert (network["compared"], network["differing"]) == (["latents.leak"], [])
+    assert network["active"]["this"] == network["active"]["other"] > 0
+    (case,) = found["cases"]
+    assert case["median_ratio"] == case["this_s"] / case["other_s"] > 0
