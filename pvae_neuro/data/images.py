@@ -273,7 +273,7 @@ def _decoded(
     if divided != 1.0:
         pixels /= np.float32(divided)
     if clipped is not None:
-        np.clip(pixels, *map(np.float32, clipped), out=pixels)
+        np.clip(pixels, np.float32(clipped[0]), np.float32(clipped[1]), out=pixels)
     return pixels
 
 
