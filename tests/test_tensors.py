@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import family_images, family_model
 
-from pvae_neuro.errors import EngineUnavailableError, InputError
+from pvae_neuro.artifact import load_artifact, save_artifact
+from pvae_neuro.errors import EngineError, EngineUnavailableError, InputError
 from pvae_neuro.exporters.lowerings import LOWERINGS, topologies
 from pvae_neuro.exporters.quantize import QuantizeConfig, quantize
 from pvae_neuro.network import OPERATIONS
@@ -135,6 +136,15 @@ def test_blocks_do_not_change_a_number(monkeypatch):
     assert_equals_reference(network, toy.images(network, 8))
     TorchEngine("cpu").run(network, toy.images(network, 8), 3, 0, progress=done.append)
     assert sum(done) == 8 * 3
+
+
+def test_a_network_from_a_file(tmp_path):
+    """Its arrays cannot be written."""
+    path, network = tmp_path / "m.onnx", toy.predictive()
+    save_artifact(network, toy.images(network, 2), path)
+    loaded = load_artifact(path).network
+    assert not loaded.connection_of["prediction"].weight.flags.writeable
+    assert_equals_reference(loaded)
 
 
 # ------------------------------------------------------------------------------ the generator
@@ -346,6 +356,17 @@ def test_a_device_that_is_not_there_is_refused(name):
     network = toy.lateral()
     with pytest.raises(EngineUnavailableError, match=r"engine torch: expected .* got '"):
         get_engine("torch", device=name).run(network, toy.images(network, 1), 1, 0)
+
+
+def test_a_gpu_without_memory_is_an_error_of_the_engine(monkeypatch):
+    def full(*_):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(engine, "run", full)
+    network, threads = toy.lateral(), torch.get_num_threads()
+    with pytest.raises(EngineError, match="engine torch: expected memory for 256 samples at once"):
+        TorchEngine("cpu", 3).run(network, toy.images(network, 1), 1, 0)
+    assert torch.get_num_threads() == threads
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no GPU")

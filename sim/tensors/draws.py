@@ -59,20 +59,18 @@ class Thresholds:
     def draw(self, potential: Tensor, word: Tensor) -> Tensor:
         """Counts of log-rates and words, int32 of the words' shape."""
         torch = torch_library()
-        row = (potential - self._low).expand(word.shape).reshape(-1)
-        word = word.reshape(word.shape)
-        counts = torch.zeros_like(word)
+        row, words = (potential - self._low).expand(word.shape).reshape(-1), word.reshape(-1)
         # Most neurons are silent, which one comparison decides.
-        fires = (word.view(-1) >= self._first.index_select(0, row)).nonzero().view(-1)
+        fires = (words >= self._first.index_select(0, row)).nonzero().view(-1)
         row = row.index_select(0, fires).long()
-        key = (row << WORD_BITS) + word.view(-1).index_select(0, fires)
+        key = (row << WORD_BITS) + words.index_select(0, fires)
         start = self._start.index_select(0, row)
         found = start.clone()
         for stride in self._strides:
             met = self._keys.index_select(0, found + (stride - 1)) <= key
             found.add_(met, alpha=stride)
-        counts.view(-1).index_copy_(0, fires, (found - start).int())
-        return counts
+        counts = torch.zeros(words.shape, dtype=torch.int32, device=words.device)
+        return counts.index_copy_(0, fires, (found - start).int()).view(word.shape)
 
 
 @lru_cache(maxsize=16)

@@ -9,13 +9,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pvae_neuro.errors import EngineError
 from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.sim.engine import Block, BlockResult, Engine
 from pvae_neuro.sim.noise import check_whole
 from pvae_neuro.sim.readout import Summary
 from pvae_neuro.sim.recording import variable_dtype
 from pvae_neuro.sim.tensors.interpreter import run
-from pvae_neuro.sim.tensors.library import exact_arithmetic, torch_library, usable_device
+from pvae_neuro.sim.tensors.library import (
+    exact_arithmetic,
+    tensor_of,
+    torch_library,
+    usable_device,
+)
 from pvae_neuro.sim.tensors.noise import words_by_step
 from pvae_neuro.sim.tensors.plan import Plan, plan_for
 from pvae_neuro.sim.tensors.readout import Host, blocks
@@ -97,7 +103,7 @@ class TorchEngine(Engine):
     def encode(self, network: IntegerNetwork, x: NDArray[np.int32]) -> dict[str, NDArray[np.int32]]:
         """Values of the inputs' variables; see :meth:`Engine.encode`."""
         with self._ready(network) as plan:
-            pixels = _tensor(np.ascontiguousarray(x.swapaxes(0, 1)), plan.device)
+            pixels = tensor_of(x.swapaxes(0, 1), plan.device)
             return {name: _array(v) for name, v in plan.host.encoded(pixels).items()}
 
     def run_block(self, block: Block) -> BlockResult:
@@ -108,7 +114,7 @@ class TorchEngine(Engine):
     def run_summarized(self, block: Block, x: NDArray[np.int32]) -> tuple[BlockResult, Summary]:
         """Run a block and make its figures as it goes; see :meth:`Engine.run_summarized`."""
         with self._ready(block.network) as plan:
-            figures = _Figures(plan.host, block, _tensor(x, plan.device))
+            figures = _Figures(plan.host, block, tensor_of(x, plan.device))
             result = _run(plan, block, (figures,))
             return result, figures.summary()
 
@@ -117,7 +123,7 @@ class TorchEngine(Engine):
         found = np.empty((len(values), network.input.size), np.float32)
         with self._ready(network) as plan:
             for rows in blocks(len(values), LIMITS[plan.device.type].samples):
-                some = _tensor(values[rows].astype(np.int32), plan.device)
+                some = tensor_of(values[rows].astype(np.int32), plan.device)
                 found[rows] = _array(plan.host.floats(some))
         return found
 
@@ -130,6 +136,11 @@ class TorchEngine(Engine):
         try:
             with torch.inference_mode(), exact_arithmetic(device):
                 yield plan_for(network, device)
+        except torch.cuda.OutOfMemoryError as error:
+            raise EngineError(
+                f"engine torch: expected memory for {LIMITS[device.type].samples} samples at once "
+                f"on {device}, got none; free what else takes it, or use the device cpu"
+            ) from error
         finally:
             torch.set_num_threads(before)
 
@@ -149,7 +160,7 @@ def _run(plan: Plan, block: Block, watchers: tuple[Watcher, ...]) -> BlockResult
         for p in network.drawing
         if p.sampler is not None
     }  # fmt: skip
-    inputs = {name: _tensor(values, plan.device) for name, values in block.inputs.items()}
+    inputs = {name: tensor_of(values, plan.device) for name, values in block.inputs.items()}
     recorded = _recorded(plan, block)
     state = plan.initial_state(samples)
     for step in range(block.steps):
@@ -207,10 +218,6 @@ class _Figures:
         torch = torch_library()
         spikes, active, saturated = _array(torch.stack(self._activity[:-1], dim=-1))
         return Summary(spikes, active, saturated, _array(torch.stack(self._errors, dim=-1)))
-
-
-def _tensor(values: NDArray[Any], device: torch.device) -> Tensor:
-    return torch_library().from_numpy(np.ascontiguousarray(values)).to(device)
 
 
 def _array(values: Tensor) -> NDArray[Any]:

@@ -112,6 +112,11 @@ def _full_precision(torch: ModuleType) -> Callable[[], None]:
 
 def placed(values: NDArray[np.generic], device: torch.device, dtype: str) -> torch.Tensor:
     """An array as a tensor of its own."""
-    torch = torch_library()
-    tensor = torch.from_numpy(np.ascontiguousarray(values))
-    return tensor.to(device=device, dtype=getattr(torch, dtype), copy=True)
+    return tensor_of(values, device).to(dtype=getattr(torch_library(), dtype), copy=True)
+
+
+def tensor_of(values: NDArray[np.generic], device: torch.device) -> torch.Tensor:
+    """An array as a tensor, which may share its memory."""
+    # PyTorch has no tensors that cannot be written, as arrays of a file may be.
+    writable = np.require(values, requirements=["C", "W"])
+    return torch_library().from_numpy(writable).to(device)
