@@ -387,7 +387,7 @@ class Function(Written):
             b = ir.IRBuilder(made.append_basic_block())
             b.ret(_converted(b, _plain(write(Body(b), *(Value(b, a) for a in made.args))), I64))
 
-        super().__init__(add)
+        super().__init__(add, _known_as(write))
         self.__doc__, self._count = write.__doc__, count
 
     @cached_property
@@ -414,6 +414,12 @@ def command(write: Callable[[Body, Array, Array], None]) -> Written:
         write(Body(b), *numbers)
         b.ret_void()
 
-    made = Written(add)
+    made = Written(add, _known_as(write))
     made.__doc__ = write.__doc__
     return made
+
+
+def _known_as(write: Callable[..., Any]) -> str | None:
+    """Name of what a module of the engine defines; None for all others."""
+    name = f"{write.__module__}.{write.__qualname__}"
+    return name if name.startswith(f"{__package__}.") and "<locals>" not in name else None

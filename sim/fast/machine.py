@@ -12,14 +12,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
-from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import llvmlite
 from llvmlite import binding, ir
 
+from pvae_neuro import network
 from pvae_neuro.sim.fast.objects import kept
-from pvae_neuro.sim.fast.processor import AVX512, has, target_features, target_name
+from pvae_neuro.sim.fast.processor import AVX512, has, level, target_features, target_name
+from pvae_neuro.utils.digest import digest
 
 I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 POINTER = I8.as_pointer()
@@ -56,27 +58,55 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_lock)
 
 
-def compile_functions(writers: Sequence[Callable[[ir.Module, str], None]]) -> Machine:
-    """Compile functions; those of the same text are compiled once in a process.
+def compile_functions(
+    writers: Sequence[Callable[[ir.Module, str], None]], known_as: str | None = None
+) -> Machine:
+    """Compile functions; the same ones are compiled once in a process.
 
-    Each writer adds one function of the given name to a module.
+    Parameters
+    ----------
+    writers : sequence of callable
+        Each adds one function of the given name to a module.
+    known_as : str, optional
+        Name of functions whose text depends on the source files of the engine and on the processor
+        alone. They are not even written where their code is kept.
     """
     with _one_at_a_time:
-        module = ir.Module("pvae_neuro")
-        module.triple, module.data_layout = _target().triple, str(_target().target_data)
         names = [f"{_PREFIX}{number}_" for number in range(len(writers))]
-        for write, name in zip(writers, names, strict=True):
-            write(module, name)
-        for function in module.functions:
-            _use_wide_vectors(function)
-        text = str(module)
-        if text not in _machines:
-            known = text, target_name(), target_features(), llvmlite.__version__
-            key = sha256("\n".join((*known, str(binding.llvm_version_info))).encode()).hexdigest()
-            engine = _loaded(kept(key, lambda: _compiled(text)))
+        if known_as is None:
+            key = text = _text(writers, names)
+        else:
+            key, text = f"{known_as}\n{level()}\n{_sources()}", ""
+        if key not in _machines:
+            code = kept(_digest(key), lambda: _compiled(text or _text(writers, names)))
+            engine = _loaded(code)
             addresses = tuple(engine.get_function_address(name) for name in names)
-            _machines[text] = Machine(addresses, engine)
-        return _machines[text]
+            _machines[key] = Machine(addresses, engine)
+        return _machines[key]
+
+
+def _text(writers: Sequence[Callable[[ir.Module, str], None]], names: list[str]) -> str:
+    module = ir.Module("pvae_neuro")
+    module.triple, module.data_layout = _target().triple, str(_target().target_data)
+    for write, name in zip(writers, names, strict=True):
+        write(module, name)
+    for function in module.functions:
+        _use_wide_vectors(function)
+    return str(module)
+
+
+def _digest(key: str) -> str:
+    """Digest of all that code depends on."""
+    compiler = llvmlite.__version__, str(binding.llvm_version_info)
+    return digest("\n".join((key, target_name(), target_features(), _target().triple, *compiler)))
+
+
+@cache
+def _sources() -> str:
+    """Digest of the source files that functions are written by, and of those with their numbers."""
+    here = Path(__file__).parent
+    folders = here, here.parent, Path(*network.__path__)
+    return digest(*(f.read_text("utf-8") for where in folders for f in sorted(where.glob("*.py"))))
 
 
 @cache
@@ -117,16 +147,20 @@ class Written:
     ----------
     write : callable
         Adds the function, under a given name, to a module.
+    known_as : str, optional
+        See :func:`compile_functions`.
     """
 
-    def __init__(self, write: Callable[[ir.Module, str], None]) -> None:
-        self._write = write
+    def __init__(
+        self, write: Callable[[ir.Module, str], None], known_as: str | None = None
+    ) -> None:
+        self._write, self._known_as = write, known_as
         self.__doc__ = write.__doc__
 
     @cached_property
     def address(self) -> int:
         """Address of its code."""
-        return compile_functions([self._write]).addresses[0]
+        return compile_functions([self._write], self._known_as).addresses[0]
 
 
 def _use_wide_vectors(function: ir.Function) -> None:
