@@ -401,7 +401,17 @@ def page(chosen: argparse.Namespace) -> Iterator[str]:
             yield f"In brackets: `{content['baseline']}` over the contender.\n"
             yield from table((*COST_HEAD, *content["engines"]), costs(content))
     yield from machine_sections(files["roofline"])
+    if files["roofline"] is not None:
+        yield from picture(chosen, "roofline.svg", "The limit of each phase, and measured times")
     yield from curve_sections(files["curves"])
+    if files["curves"] is not None:
+        yield from picture(chosen, "curves.svg", "Time per image and iteration as work grows")
+
+
+def picture(chosen: argparse.Namespace, name: str, what: str) -> Iterator[str]:
+    """A figure, where it stands beside the page."""
+    if (chosen.out.parent / "figures" / name).exists():
+        yield f"![{what}](figures/{name})\n"
 
 
 def machine_sections(roofline: dict[str, Any] | None) -> Iterator[str]:
