@@ -325,7 +325,7 @@ def _start(options: ConnectionOptions) -> tuple[Client, Close]:
             cluster = LocalCluster(
                 n_workers=workers, threads_per_worker=threads, processes=True,
                 dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL,
-                local_directory=folder, env=dict.fromkeys(_THREAD_VARIABLES, str(threads)),
+                local_directory=folder, env=_environment(threads),
             )  # fmt: skip
         client = Client(cluster, timeout=options.timeout, set_as_default=False)
     except BaseException as error:
@@ -336,6 +336,17 @@ def _start(options: ConnectionOptions) -> tuple[Client, Close]:
             ) from error
         raise
     return client, partial(_shut, client, cluster, remove)
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """Variables of local workers: how many threads they have, and no statistics of what they run.
+
+    Those interrupt them a hundred times a second, and nobody looks at them.
+    """
+    return {
+        **dict.fromkeys(_THREAD_VARIABLES, str(threads)),
+        "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+    }
 
 
 def _end_if_imported_anew() -> None:

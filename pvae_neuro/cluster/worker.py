@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -20,6 +21,7 @@ from pvae_neuro.sim.recording import Record, Recording
 _one_at_a_time = threading.Lock()
 
 
+@cache
 def own_version() -> str:
     """Version of this package, as installed here."""
     return version("pvae-neuro")

@@ -8,7 +8,7 @@ So neither the size of blocks nor who runs them changes a bit of a figure.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +49,6 @@ class Source:
     """
 
     def __init__(self, declared: Input, inputs: object) -> None:
-        self._declared = declared
         self._parts: Iterator[Rows]
         if isinstance(inputs, Iterator):
             self.samples = None
@@ -64,18 +63,19 @@ class Source:
             self._parts = iter([first])
         self.frames = int(first.shape[1])
 
-    def blocks(self, size: int, first: int | None = None) -> Iterator[NDArray[np.float64]]:
+    def blocks(self, size: int, first: int | None = None) -> Iterator[NDArray[Any]]:
         """Yield blocks of so many samples, the first of ``first``, the last of what is left.
 
-        They are float64 [B, F, M], within the declared range.
+        They are [B, F, M], numbers as they were given; :meth:`Input.clipped` makes floats of them.
         """
-        wanted, kept = first or size, list[NDArray[np.float64]]()
+        wanted, kept = first or size, list[NDArray[Any]]()
         for part in self._parts:
             place = 0
             while place < len(part):
                 missing = wanted - sum(map(len, kept))
                 taken = part[place : place + missing]
-                kept.append(self._declared.clipped(taken, np.float64))
+                # No view of a memory map, which would travel with all that it can.
+                kept.append(np.array(taken))
                 place += len(taken)
                 if len(taken) == missing:
                     yield np.concatenate(kept) if len(kept) > 1 else kept[0]
@@ -138,7 +138,8 @@ def integer_block(
     Parameters
     ----------
     subject : tuple of (IntegerNetwork, str or Engine)
-    images : float [B, F, M]
+    images : array [B, F, M]
+        As they were given.
     first_sample : int
         Index of ``images[0]`` in the noise.
     held : Frames
@@ -156,6 +157,7 @@ def integer_block(
     network, engine = subject
     runner = get_engine(engine) if isinstance(engine, str) else engine
     count = SaturationCount(network)
+    images = network.input.clipped(images, np.float64)
     recording = runner.run(
         network, images, held.hold, seed,
         record=list(count.variables) if counting else "summary",

@@ -157,10 +157,11 @@ def evaluate(
     """
     steps = check_whole("steps", steps, 1, MOST_ITERATIONS)
     seed = check_seed(seed)
-    source = Source(_declared(subject), inputs)
+    declared = _declared(subject)
+    source = Source(declared, inputs)
     held = Frames(source.frames, steps, reset)
     count = SaturationCount(subject) if isinstance(subject, IntegerNetwork) else None
-    run = _Run(source, held, count)
+    run = _Run(declared, source, count)
     # Of an iterator nobody knows how long it is.
     shown = False if source.samples is None and not callable(progress) else progress
     with shown_advance(shown, "evaluate", held.iterations * (source.samples or 0)) as tell:
@@ -216,8 +217,10 @@ def _summarized(run: _Run, held: Frames, seed: int, engine: str) -> Evaluation:
 class _Run:
     """An evaluation while it goes on: blocks of images on their way, and what was found of them."""
 
-    def __init__(self, source: Source, held: Frames, count: SaturationCount | None = None) -> None:
-        self.source, self.held, self.count = source, held, count
+    def __init__(
+        self, declared: Input, source: Source, count: SaturationCount | None = None
+    ) -> None:
+        self._declared, self.source, self.count = declared, source, count
         self.variances = Variances()
         self._sums: Sums | None = None
 
@@ -225,7 +228,7 @@ class _Run:
         """Yield blocks of the images, each with the index of its first sample."""
         place = 0
         for images in self.source.blocks(size, first):
-            self.variances.add(images)
+            self.variances.add(self._declared.clipped(images, np.float64))
             yield place, images
             place += len(images)
 
@@ -241,6 +244,11 @@ class _Run:
         if self._sums is None:
             raise InputError("inputs: expected at least one image")
         return self._sums
+
+
+def _floats(declared: Input, images: Images) -> NDArray[np.float32]:
+    """Images as float models are given them."""
+    return declared.clipped(images, np.float64).astype(np.float32)
 
 
 class _Shown:
@@ -261,7 +269,7 @@ def _run_in_pytorch(
     from pvae_neuro.evaluation.infer import infer
 
     for first, block in run.blocks(SAMPLES_PER_BLOCK):
-        images = block.astype(np.float32)
+        images = _floats(model.config.declared_input, block)
         shape = len(images), held.iterations
         found = ImageFigures(
             np.zeros(shape), np.zeros(shape), np.full(shape, np.nan), np.zeros(shape)
@@ -299,7 +307,7 @@ def _run_float(
 ) -> None:
     """Evaluate a float circuit, here or on workers."""
     calls = (
-        (images.astype(np.float32), first, held, seed)
+        (_floats(circuit.input, images), first, held, seed)
         for first, images in run.blocks(SAMPLES_PER_BLOCK)
     )
     for found in _called(float_block, circuit, calls, held, workers, progress):
