@@ -79,7 +79,7 @@ class Product(NamedTuple):
 
 def byte_layout(weight: NDArray[np.int8]) -> NDArray[np.int8]:
     """Four sources side by side for each of ``TARGETS`` targets: int8 [n/16, k/4, 16, 4]."""
-    padded = pad(pad(weight, 0, TARGETS), 1, TILE_BYTES)
+    padded = pad(pad(weight.astype(np.int8, copy=False), 0, TARGETS), 1, TILE_BYTES)
     return np.ascontiguousarray(padded.reshape(-1, TARGETS, padded.shape[1] // 4, 4).swapaxes(1, 2))
 
 
