@@ -87,7 +87,7 @@ def test_an_engine_gives_what_frames_fed_by_hand_give(network, reset):
 @pytest.mark.parametrize("reset", [False, True])
 @pytest.mark.parametrize("name", ["fast", "onnx"])
 def test_engines_are_equal_on_frames(name, reset):
-    package = {"fast": "numba", "onnx": "onnxruntime"}[name]
+    package = {"fast": "llvmlite", "onnx": "onnxruntime"}[name]
     pytest.importorskip(package, reason=f"the engine {name} needs {package}")
     for network in NETWORKS:
         mine, right = (
@@ -425,7 +425,7 @@ def test_one_clear_error_each(verb, options, message, files, capsys, monkeypatch
 def test_the_page(tmp_path, monkeypatch, capsys):
     """The examples of docs/frames.md; the graph of the file gives the frames' integers."""
     pytest.importorskip("onnxruntime", reason="runs the graph in ONNX Runtime")
-    pytest.importorskip("numba", reason="runs the engine fast")
+    pytest.importorskip("llvmlite", reason="runs the engine fast")
     import pvae_neuro as pn
     from pvae_neuro.artifact import save_artifact
 

@@ -122,7 +122,7 @@ def test_integers_are_proved_and_near_float(family, sides, widths) -> None:
 @pytest.mark.parametrize(("family", "sides", "widths"), CASES)
 @pytest.mark.parametrize("engine", ["fast", "onnx"])
 def test_engines_are_equal(family, sides, widths, engine) -> None:
-    if find_spec({"fast": "numba", "onnx": "onnxruntime"}[engine]) is None:
+    if find_spec({"fast": "llvmlite", "onnx": "onnxruntime"}[engine]) is None:
         pytest.skip(f"the engine {engine} is not installed")
     assert_equal(pvae_model(family, sides, widths), engine, 16, STEPS)
 

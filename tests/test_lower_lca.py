@@ -136,7 +136,7 @@ def test_a_coefficient_is_0_within_the_threshold_alone(topology) -> None:
 )
 @pytest.mark.parametrize("nonnegative", [False, True])
 def test_engines_are_equal(topology, engine, samples, steps, nonnegative) -> None:
-    if find_spec({"fast": "numba", "onnx": "onnxruntime", "lava": "lava"}[engine]) is None:
+    if find_spec({"fast": "llvmlite", "onnx": "onnxruntime", "lava": "lava"}[engine]) is None:
         pytest.skip(f"the engine {engine} is not installed")
     network, x = integers(lca_model(nonnegative=nonnegative), topology), pictures(samples)
     wanted, found = (

@@ -90,7 +90,7 @@ def test_integers_are_near_float_and_within_24_bits() -> None:
     ("engine", "samples", "steps"), [("fast", 16, STEPS), ("onnx", 16, STEPS), ("lava", 2, 4)]
 )
 def test_engines_are_equal(engine, samples, steps) -> None:
-    if find_spec({"fast": "numba", "onnx": "onnxruntime", "lava": "lava"}[engine]) is None:
+    if find_spec({"fast": "llvmlite", "onnx": "onnxruntime", "lava": "lava"}[engine]) is None:
         pytest.skip(f"the engine {engine} is not installed")
     network, x = integers(pc_model()), pictures(samples)
     wanted, found = (

@@ -64,35 +64,18 @@ def test_compiling_is_told_and_is_not_the_engine_s_time(network, monkeypatch):
     assert told[:2] == [("engine compiler: compiling once", done, 1) for done in (0, 1)]
 
 
-def test_the_fast_engine_tells_before_it_compiles_and_not_otherwise():
-    pytest.importorskip("numba", reason="the engine fast")
-    from numba.core.event import trigger_event
-
-    from pvae_neuro.sim.fast.memory import compilation_told
-
-    told = []
-    with compilation_told(told.append):
-        assert told == []
-        for _ in range(3):
-            with trigger_event("numba:run_pass"):
-                assert told == ["engine fast: compiling once, some seconds"]
-    with trigger_event("numba:run_pass"):
-        pass
-    assert len(told) == 1
-
-
 @pytest.mark.parametrize("name", ["fast", "onnx"])
 def test_a_prepared_engine_has_nothing_left_to_compile(network, name, monkeypatch):
-    pytest.importorskip({"fast": "numba", "onnx": "onnxruntime"}[name], reason="the engine")
+    pytest.importorskip({"fast": "llvmlite", "onnx": "onnxruntime"}[name], reason="the engine")
     from pvae_neuro.sim import onnx_runtime
     from pvae_neuro.sim.engine import get_engine
 
     engine, images = get_engine(name), random_images(random_model(), 2)
     engine.prepare(network, "full")
     if name == "fast":
-        from pvae_neuro.sim.fast import memory
+        from pvae_neuro.sim.fast import machine
 
-        monkeypatch.setattr(memory.Compiled, "_compile", None)
+        monkeypatch.setattr(machine, "_loaded", None)
     else:
         monkeypatch.setattr(onnx_runtime, "_loaded", None)
     engine.run(network, images, 2, 0, record="full")

@@ -62,7 +62,7 @@ def operations_of_reference():
 
 
 def operations_of_fast():
-    pytest.importorskip("numba", reason="needs numba")
+    pytest.importorskip("llvmlite", reason="needs llvmlite")
     from pvae_neuro.sim.fast import programs
 
     return programs.OPERATIONS

@@ -105,7 +105,7 @@ def test_blocks_change_no_integer(address: str, block: int | None) -> None:
 
 
 def test_the_fast_engine_runs_on_workers(address: str) -> None:
-    pytest.importorskip("numba", reason="engine fast needs numba")
+    pytest.importorskip("llvmlite", reason="engine fast needs llvmlite")
     with scheduled(address, "fast", block=13) as engine:
         got = engine.run(NETWORK, IMAGES, STEPS, 3)
     assert_equal(got, ReferenceEngine().run(NETWORK, IMAGES, STEPS, 3))
