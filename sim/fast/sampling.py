@@ -169,17 +169,16 @@ def _decide(d: _Draw, found: Value, open_: Array) -> None:
     starts, gap = int32_at(sampler.start), uint16_at(sampler.gap).line(0, WINDOW)
     with code.loop(found) as a:
         i = d.candidates[a]
-        above = d.u[i] - sampler.u_min.to(I32)
-        # No proved potential is outside; a wrong one must not read memory that is not the table's.
-        above = select(_below(above, sampler.span.to(I32)), above, sampler.span.to(I32))
+        above = _above(d, i)
         row = above >> sampler.bits.to(I32)
         words = _all(d.words[i])
         bounds = _bounds(sampler, above, row)
-        perhaps = _reached(words, bounds)
-        surely = _reached(_less(words, gap), bounds)
+        # One word more than needed: a sum that saturates must not count as reached.
+        perhaps, surely = _reached(bounds, ">=", words), _reached(_sum(bounds, gap), ">", words)
         count = starts[2 * row] + Value(code.b, code.b.ctpop(perhaps.ir))
         d.z[i], d.counts[a] = count, count
-        # So does a window that begins above zero and is reached nowhere, or is reached everywhere.
+        # A window that is reached everywhere leaves it open, and one that begins above zero and is
+        # reached nowhere.
         outside = ~_below(starts[2 * row + 1], perhaps + 1)
         with code.b.if_then(((perhaps != surely) | outside).ir, likely=False):
             open_[opened] = a
@@ -187,8 +186,16 @@ def _decide(d: _Draw, found: Value, open_: Array) -> None:
     with code.loop(opened) as o:
         a = open_[o]
         i = d.candidates[a]
-        count = code.call(sampler.rule, d.u[i], d.words[i], sampler.rule_numbers)
+        u = sampler.u_min + _above(d, i)
+        count = code.call(sampler.rule, u, d.words[i], sampler.rule_numbers)
         d.z[i], d.counts[a] = count, count
+
+
+def _above(d: _Draw, i: Value) -> Value:
+    """How far the potential of a neuron is above the smallest one."""
+    above, span = d.u[i] - d.sampler.u_min.to(I32), d.sampler.span.to(I32)
+    # No proved potential is outside; a wrong one must not read memory that is not the table's.
+    return select(_below(above, span), above, span)
 
 
 def _bounds(sampler: _Numbers, above: Value, row: Value) -> Value:
@@ -212,12 +219,12 @@ def _below(x: Value, y: Value) -> Value:
     return Value(x.b, x.b.icmp_unsigned("<", x.ir, y.ir))
 
 
-def _less(x: Value, y: Value) -> Value:
-    """``max(x - y, 0)`` of numbers without a sign."""
-    name = f"llvm.usub.sat.v{WINDOW}i16"
+def _sum(x: Value, y: Value) -> Value:
+    """``min(x + y, LARGEST_WORD)`` of words."""
+    name = f"llvm.uadd.sat.v{WINDOW}i16"
     return Value(x.b, x.b.call(intrinsic(x.b, name, x.kind, [x.kind] * 2), [x.ir, y.ir]))
 
 
-def _reached(words: Value, bounds: Value) -> Value:
-    """Which bounds are reached: a bit each."""
-    return Value(words.b, words.b.icmp_unsigned(">=", words.ir, bounds.ir)).read_as(I32)
+def _reached(bounds: Value, sign: str, words: Value) -> Value:
+    """Which bounds the words reach, or exceed: a bit each."""
+    return Value(words.b, words.b.icmp_unsigned(sign, words.ir, bounds.ir)).read_as(I32)
