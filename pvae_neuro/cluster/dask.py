@@ -43,6 +43,13 @@ _THREAD_VARIABLES = (
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
 )
+_SETTINGS: dict[str, Any] = {
+    # Statistics of what workers run interrupt them a hundred times a second; nobody reads them.
+    "distributed.worker.profile.enabled": False,
+    # Dask would have workers give memory back as soon as it is free. Then every array of a block is
+    # fetched from the system page by page, which takes a tenth of a block's time.
+    "distributed.nanny.pre-spawn-environ": {},
+}
 
 Close = Callable[[], None]
 _SHARED_KEPT = 8
@@ -115,6 +122,7 @@ class Connection:
         self.options = options
         self._client: Client | None = None
         self._shared: dict[str, Future] = {}
+        self._threads, self._counted = 0, 0.0
         self._close: Callable[[], object] = lambda: None
 
     def client(self) -> Client:
@@ -194,14 +202,22 @@ class Connection:
         task: tuple[Callable[..., Any], Future],
     ) -> bool:
         """Keep every thread busy with the next block at hand; false when all is done."""
-        with self._lost_is_an_error():
-            room = 2 * sum(client.nthreads().values()) + 2 - len(pending)
+        room = 2 * self._workers_threads(client) + 2 - len(pending)
         while room > 0 and (item := next(waiting, None)) is not None:
             place, arguments = item
             future = client.submit(call, own_version(), *task, *arguments, pure=False)
             pending[future] = place
             room -= 1
         return bool(pending)
+
+    def _workers_threads(self, client: Client) -> int:
+        """Threads of all workers, asked for now and then: workers come and go."""
+        now = time.monotonic()
+        if not self._threads or now - self._counted > _POLL_SECONDS:
+            with self._lost_is_an_error():
+                self._threads = sum(client.nthreads().values())
+            self._counted = now
+        return self._threads
 
     def _finished(self, client: Client, pending: dict[Future, int]) -> list[Future]:
         """Wait until blocks are done; look now and then whether anyone still works on them."""
@@ -321,11 +337,11 @@ def _start(options: ConnectionOptions) -> tuple[Client, Close]:
     folder, remove = scratch_folder("pvae-neuro-dask-")
     cluster = None
     try:
-        with _interrupts_held(), config.set({"temporary-directory": folder}):
+        with _interrupts_held(), config.set(_SETTINGS | {"temporary-directory": folder}):
             cluster = LocalCluster(
                 n_workers=workers, threads_per_worker=threads, processes=True,
                 dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL,
-                local_directory=folder, env=_environment(threads),
+                local_directory=folder, env=dict.fromkeys(_THREAD_VARIABLES, str(threads)),
             )  # fmt: skip
         client = Client(cluster, timeout=options.timeout, set_as_default=False)
     except BaseException as error:
@@ -336,17 +352,6 @@ def _start(options: ConnectionOptions) -> tuple[Client, Close]:
             ) from error
         raise
     return client, partial(_shut, client, cluster, remove)
-
-
-def _environment(threads: int) -> dict[str, str]:
-    """Variables of local workers: how many threads they have, and no statistics of what they run.
-
-    Those interrupt them a hundred times a second, and nobody looks at them.
-    """
-    return {
-        **dict.fromkeys(_THREAD_VARIABLES, str(threads)),
-        "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
-    }
 
 
 def _end_if_imported_anew() -> None:

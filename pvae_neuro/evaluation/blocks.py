@@ -8,18 +8,18 @@ So neither the size of blocks nor who runs them changes a bit of a figure.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pvae_neuro.errors import InputError
-from pvae_neuro.evaluation.figures import Images, Sums, of_recording
+from pvae_neuro.evaluation.figures import Sums, of_recording
 from pvae_neuro.evaluation.saturation import SaturationCount
 from pvae_neuro.network import Input, IntegerNetwork
 from pvae_neuro.sim.engine import Engine, get_engine
 from pvae_neuro.sim.frames import Frames, accepted_frames
-from pvae_neuro.utils.decoded import Rows
+from pvae_neuro.utils.decoded import Rows, rows_of
 from pvae_neuro.utils.progress import Advance, no_advance
 
 _Result = TypeVar("_Result")
@@ -63,25 +63,27 @@ class Source:
             self._parts = iter([first])
         self.frames = int(first.shape[1])
 
-    def blocks(self, size: int, first: int | None = None) -> Iterator[NDArray[Any]]:
+    def blocks(self, size: int, first: int | None = None) -> Iterator[Rows]:
         """Yield blocks of so many samples, the first of ``first``, the last of what is left.
 
         They are [B, F, M], numbers as they were given; :meth:`Input.clipped` makes floats of them.
         """
-        wanted, kept = first or size, list[NDArray[Any]]()
+        wanted, kept = first or size, list[Rows]()
         for part in self._parts:
             place = 0
             while place < len(part):
                 missing = wanted - sum(map(len, kept))
-                taken = part[place : place + missing]
-                # No view of a memory map, which would travel with all that it can.
-                kept.append(np.array(taken))
-                place += len(taken)
-                if len(taken) == missing:
-                    yield np.concatenate(kept) if len(kept) > 1 else kept[0]
+                kept.append(rows_of(part, slice(place, place + missing)))
+                place += len(kept[-1])
+                if len(kept[-1]) == missing:
+                    yield _joined(kept)
                     wanted, kept = size, []
         if kept:
-            yield np.concatenate(kept)
+            yield _joined(kept)
+
+
+def _joined(kept: list[Rows]) -> Rows:
+    return kept[0] if len(kept) == 1 else np.concatenate([np.asarray(rows) for rows in kept])
 
 
 def _accepted(declared: Input, inputs: Iterator[object]) -> Iterator[Rows]:
@@ -114,19 +116,19 @@ class Found(NamedTuple):
 
     Attributes
     ----------
-    cells : list of Sums
-        Of each cell of the block.
+    cells : Sums
+        By cell, see :meth:`Sums.by_cell`.
     counts : int64 [L, 2] or None
         Of each variable with limits: values at a limit, and values; where they were counted.
     """
 
-    cells: list[Sums]
+    cells: Sums
     counts: NDArray[np.int64] | None = None
 
 
 def integer_block(
     subject: tuple[IntegerNetwork, str | Engine],
-    images: Images,
+    images: Rows,
     first_sample: int,
     held: Frames,
     seed: int,
@@ -157,9 +159,9 @@ def integer_block(
     network, engine = subject
     runner = get_engine(engine) if isinstance(engine, str) else engine
     count = SaturationCount(network)
-    images = network.input.clipped(images, np.float64)
+    floats = network.input.clipped(images, np.float64)
     recording = runner.run(
-        network, images, held.hold, seed,
+        network, floats, held.hold, seed,
         record=list(count.variables) if counting else "summary",
         first_sample=first_sample, reset=held.reset, progress=progress,
     )  # fmt: skip
@@ -168,7 +170,7 @@ def integer_block(
         raise InputError(f"evaluate: the network {network.name!r} has no readout to evaluate")
     if counting:
         count.add(recording.variables)
-    return Found(Sums.cells(figures, images, held), count.counts if counting else None)
+    return Found(Sums.by_cell(figures, floats, held), count.counts if counting else None)
 
 
 def in_order(results: Iterable[tuple[int, _Result]]) -> Iterator[_Result]:

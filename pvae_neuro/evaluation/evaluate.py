@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial, reduce
-from operator import add
+from functools import partial
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -17,7 +16,6 @@ from pvae_neuro.evaluation.figures import (
     CELL,
     Figures,
     ImageFigures,
-    Images,
     Sums,
     Variances,
     of_circuit,
@@ -32,6 +30,7 @@ from pvae_neuro.sim.engine import MOST_ITERATIONS, Engine, fastest_engine, get_e
 from pvae_neuro.sim.frames import Frames
 from pvae_neuro.sim.noise import check_seed, check_whole, population_noise
 from pvae_neuro.utils.arguments import checked
+from pvae_neuro.utils.decoded import Rows
 from pvae_neuro.utils.progress import Advance, no_advance, shown_advance
 
 # Of a float model, and of an integer network.
@@ -161,7 +160,7 @@ def evaluate(
     source = Source(declared, inputs)
     held = Frames(source.frames, steps, reset)
     count = SaturationCount(subject) if isinstance(subject, IntegerNetwork) else None
-    run = _Run(declared, source, count)
+    run = _Run(declared, source, held, count)
     # Of an iterator nobody knows how long it is.
     shown = False if source.samples is None and not callable(progress) else progress
     with shown_advance(shown, "evaluate", held.iterations * (source.samples or 0)) as tell:
@@ -218,13 +217,13 @@ class _Run:
     """An evaluation while it goes on: blocks of images on their way, and what was found of them."""
 
     def __init__(
-        self, declared: Input, source: Source, count: SaturationCount | None = None
+        self, declared: Input, source: Source, held: Frames, count: SaturationCount | None
     ) -> None:
         self._declared, self.source, self.count = declared, source, count
         self.variances = Variances()
-        self._sums: Sums | None = None
+        self.sums = Sums.nothing(held)
 
-    def blocks(self, size: int, first: int | None = None) -> Iterator[tuple[int, Images]]:
+    def blocks(self, size: int, first: int | None = None) -> Iterator[tuple[int, Rows]]:
         """Yield blocks of the images, each with the index of its first sample."""
         place = 0
         for images in self.source.blocks(size, first):
@@ -234,19 +233,12 @@ class _Run:
 
     def take(self, found: Found) -> None:
         """Add what was found of the next block."""
-        self._sums = reduce(add, found.cells if self._sums is None else [self._sums, *found.cells])
+        self.sums = self.sums.then(found.cells)
         if self.count is not None and found.counts is not None:
             self.count.add_counts(found.counts)
 
-    @property
-    def sums(self) -> Sums:
-        """Sums over all blocks taken."""
-        if self._sums is None:
-            raise InputError("inputs: expected at least one image")
-        return self._sums
 
-
-def _floats(declared: Input, images: Images) -> NDArray[np.float32]:
+def _floats(declared: Input, images: Rows) -> NDArray[np.float32]:
     """Images as float models are given them."""
     return declared.clipped(images, np.float64).astype(np.float32)
 
@@ -278,7 +270,7 @@ def _run_in_pytorch(
             module, _Shown(images, held.hold), held.iterations, seed, first_sample=first,
             restart=held.reset, observe=partial(_observe, found, images, held), progress=progress,
         )  # fmt: skip
-        run.take(Found([Sums.of(found, images, held)]))
+        run.take(Found(Sums.by_cell(found, images, held)))
 
 
 def _observe(
@@ -352,7 +344,7 @@ def _called(
 
     def told() -> Iterator[tuple[int, Found]]:
         for place, found in workers.map(function, shared, calls):
-            progress(held.iterations * sum(cell.images for cell in found.cells))
+            progress(held.iterations * found.cells.images)
             yield place, found
 
     yield from in_order(told())
@@ -388,7 +380,7 @@ def float_block(
             progress(len(images))
 
     figures = of_circuit(circuit, images, words, held, observe=observe)
-    return Found([Sums.of(figures, images, held)])
+    return Found(Sums.by_cell(figures, images, held))
 
 
 def _counted(network: IntegerNetwork, count: SaturationCount, held: Frames) -> int:

@@ -235,11 +235,22 @@ class Sums:
         return cls(len(images), *(term.sum(axis=0) for term in _terms(found, images, held)))
 
     @classmethod
-    def cells(cls, found: ImageFigures, images: Images, held: Frames) -> list[Sums]:
-        """Sums over every :data:`CELL` samples; the last ones may be fewer."""
-        sizes = [min(CELL, len(images) - first) for first in range(0, len(images), CELL)]
-        sums = map(_cells, _terms(found, images, held))
-        return [cls(size, *each) for size, *each in zip(sizes, *sums, strict=True)]
+    def by_cell(cls, found: ImageFigures, images: Images, held: Frames) -> Sums:
+        """Sums over every :data:`CELL` samples, [C, T] and [C, F]; the last ones may be fewer."""
+        return cls(len(images), *map(_cells, _terms(found, images, held)))
+
+    def then(self, cells: Sums) -> Sums:
+        """These sums, to which those of each cell are added one after the other."""
+        return Sums(
+            self.images + cells.images,
+            *(_in_turn(getattr(self, f.name), getattr(cells, f.name)) for f in fields(self)[1:]),
+        )
+
+    @classmethod
+    def nothing(cls, held: Frames) -> Sums:
+        """Sums over no samples."""
+        shapes = [held.iterations] * 5 + [held.frames] * 2
+        return cls(0, *map(np.zeros, shapes))
 
     def __add__(self, other: Sums) -> Sums:
         return Sums(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
@@ -261,8 +272,17 @@ class Sums:
 
 def _cells(values: Floats) -> Floats:
     """Sums over every :data:`CELL` rows; the last ones may be fewer."""
-    found: Floats = np.add.reduceat(values, np.arange(0, len(values), CELL), axis=0)
-    return found
+    whole = len(values) // CELL * CELL
+    found: Floats = values[:whole].reshape(-1, CELL, *values.shape[1:]).sum(axis=1)
+    rest = values[None, whole:].sum(axis=1)
+    return np.concatenate([found, rest]) if whole < len(values) else found
+
+
+def _in_turn(total: Floats, cells: Floats) -> Floats:
+    """Add cells [C, ...] to a total one after the other: sums over axes are free in their order."""
+    for cell in cells:
+        total = total + cell
+    return total
 
 
 def _terms(found: ImageFigures, images: Images, held: Frames) -> list[Floats]:
@@ -317,10 +337,9 @@ class Variances:
         self._count += len(images)
         for part in _parts(len(images)):
             deviation = images[part] - self._first
-            for cell in _cells(deviation):
-                self._sum += cell
-            for squares in _cells(np.square(deviation).sum(axis=2)):
-                self._squares += squares
+            self._sum = _in_turn(self._sum, _cells(deviation))
+            squares = np.square(deviation, out=deviation).sum(axis=2)
+            self._squares = _in_turn(self._squares, _cells(squares))
 
     @property
     def found(self) -> Floats:

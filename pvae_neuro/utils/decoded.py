@@ -72,7 +72,8 @@ class Decoded:
 
     def take(self, rows: slice) -> Decoded:
         """Some of the rows, still to be decoded."""
-        return Decoded(self._stored[rows], self._decode, self._row)
+        # No longer a memory map by type: what is sent elsewhere is its rows alone.
+        return Decoded(np.asarray(self._stored[rows]), self._decode, self._row)
 
     def then(self, function: Decode) -> Decoded:
         """What a function makes of the decoded rows, which keep their shape."""
@@ -81,6 +82,11 @@ class Decoded:
 
 Rows = NDArray[Any] | Decoded
 """An array, in memory or to be decoded."""
+
+
+def rows_of(rows: Rows, taken: slice) -> Rows:
+    """Some of the rows, as they are stored."""
+    return rows.take(taken) if isinstance(rows, Decoded) else np.asarray(rows[taken])
 
 
 def pieces(rows: Rows, size: int = ROWS_PER_PIECE) -> Iterator[NDArray[Any]]:
