@@ -126,6 +126,8 @@ def _compiled(text: str) -> bytes:
     module = binding.parse_assembly(text)
     options = binding.create_pipeline_tuning_options(speed_level=3)
     options.loop_vectorization = True
+    # Takes a fifth of the time to compile, and makes nothing faster.
+    options.loop_unrolling = False
     passes = binding.create_pass_builder(_target(), options)
     passes.getModulePassManager().run(module, passes)
     code: bytes = _target().emit_object(module)
