@@ -8,15 +8,14 @@ known, so that a rate follows from its time. Every instruction set that LLVM may
 from __future__ import annotations
 
 import ctypes
-import platform
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from llvmlite import binding
-from numba import config
+
+from pvae_neuro.sim.fast import processor
 
 # Bytes that loops on data read, unless they are about larger arrays: a part of a first-level cache.
 L1_BYTES = 1 << 14
@@ -26,8 +25,6 @@ PHILOX_ROUNDS = 10
 _MULTIPLIERS = 0xD2E7470EE14C6C93, 0xCA5A826395121157
 _WEYL = 0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B
 _MASK = 0xFFFFFFFF
-# Asks Linux for the tile registers.
-_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA = 158, 0x1023, 18
 
 Run = Callable[[int, int, int], object]
 
@@ -470,21 +467,9 @@ def _all() -> Iterator[Peak]:
 
 @cache
 def allowed() -> frozenset[str]:
-    """Features that may be used, as LLVM writes them; of other processors than x86 none."""
-    if platform.machine().lower() not in ("x86_64", "amd64"):
-        return frozenset()
-    if config.CPU_FEATURES is not None:
-        named = config.CPU_FEATURES.split(",")
-        return frozenset(name.strip()[1:] for name in named if name.strip().startswith("+"))
-    found = {name for name, there in binding.get_host_cpu_features().items() if there}
-    return frozenset(found if _tiles_granted() else found - {"amx-tile", "amx-int8"})
-
-
-def _tiles_granted() -> bool:
-    if not sys.platform.startswith("linux"):
-        return False
-    number = _ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA
-    return int(ctypes.CDLL(None, use_errno=True).syscall(*number)) == 0
+    """Features that may be used, as LLVM writes them: those that the engine may use."""
+    tiles = frozenset({"amx-tile", "amx-int8"})
+    return processor.features() - (frozenset() if processor.level() == "amx" else tiles)
 
 
 @cache
@@ -498,9 +483,9 @@ def _parsed(peak: Peak) -> tuple[Any, Any]:
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     target = binding.Target.from_default_triple()
-    name = config.CPU_NAME or binding.get_host_cpu_name()
-    features = ",".join(f"+{feature}" for feature in sorted(allowed()))
-    machine = target.create_target_machine(cpu=name, features=features, opt=2, jit=True)
+    machine = target.create_target_machine(
+        cpu=processor.target_name(), features=processor.target_features(), opt=2, jit=True
+    )
     module = binding.parse_assembly(peak.text)
     module.triple = target.triple
     module.verify()

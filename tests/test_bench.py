@@ -261,7 +261,7 @@ def test_the_page_of_figures_is_written_from_json(tmp_path):
 @pytest.fixture
 def benchmarks(monkeypatch):
     """Lets a test import scripts."""
-    pytest.importorskip("numba", reason="needs numba")
+    pytest.importorskip("llvmlite", reason="needs llvmlite")
     monkeypatch.syspath_prepend(str(BENCHMARKS))
 
 
@@ -430,7 +430,7 @@ def test_without_a_compiler_compiled_contenders_say_so(monkeypatch):
 
 
 def test_another_revision_is_timed_in_turns(tmp_path):
-    pytest.importorskip("numba", reason="needs numba")
+    pytest.importorskip("llvmlite", reason="needs llvmlite")
     out = tmp_path / "revision.json"
     words = ["--turns", "1", "--networks", "draws-settled", "--cpu", "--skip-starts"]
     done = run_script("fast_against_revision.py", sys.executable, *words, "--json", out)
