@@ -44,8 +44,12 @@ _THREAD_VARIABLES = (
     "MKL_NUM_THREADS",
 )
 _SETTINGS: dict[str, Any] = {
-    # Statistics of what workers run interrupt them a hundred times a second; nobody reads them.
+    # Statistics of what workers run and how busy they are take a share of the cores; nobody reads
+    # them.
     "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.tick.limit": "1h",
+    "distributed.admin.system-monitor.interval": "10s",
     # Dask would have workers give memory back as soon as it is free. Then every array of a block is
     # fetched from the system page by page, which takes a tenth of a block's time.
     "distributed.nanny.pre-spawn-environ": {},
