@@ -16,6 +16,7 @@ from pvae_neuro.sim.fast.language import (
     int8_at,
     int16_at,
     int32_at,
+    int64_at,
 )
 from pvae_neuro.sim.fast.layouts import CELLS_PER_LINE, padded_size
 from pvae_neuro.sim.fast.machine import I32, I64
@@ -48,8 +49,11 @@ def close_list(code: Body, at: Value, stride: Value, found: Value) -> None:
     int32_at(at)[0] = found
     active[found] = 0
     count[found] = 0
-    with code.loop((found + 1) >> 1) as p:
-        pair[p] = count[2 * p] & 0xFFFF | count[2 * p + 1] << 16
+    # Two values are one number of 64 bits. Arrays are whole cache lines, behind the end as well.
+    both = int64_at(at + HEAD_BYTES + 4 * stride)
+    with code.loop(0, (found + 1) >> 1, CELLS_PER_LINE // 2) as p:
+        values = both.line(p, CELLS_PER_LINE // 2)
+        pair.set_line(p, values & 0xFFFF | values >> 16 & 0xFFFF0000)
 
 
 @command
