@@ -101,16 +101,24 @@ def _digest(key: str) -> str:
     return digest("\n".join((key, target_name(), target_features(), _target().triple, *compiler)))
 
 
-@cache
-def _sources() -> str:
-    """Digest of the source files that functions are written by, and of those with their numbers."""
+def source_files() -> list[Path]:
+    """Source files that functions are written by, and those that their numbers come from."""
     here = Path(__file__).parent
     folders = here, here.parent, Path(*network.__path__)
-    return digest(*(f.read_text("utf-8") for where in folders for f in sorted(where.glob("*.py"))))
+    return [file for folder in folders for file in sorted(folder.glob("*.py"))]
+
+
+@cache
+def _sources() -> str:
+    return digest(*(file.read_text("utf-8") for file in source_files()))
 
 
 @cache
 def _target() -> binding.TargetMachine:
+    return _new_target()
+
+
+def _new_target() -> binding.TargetMachine:
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     target = binding.Target.from_default_triple()
@@ -136,7 +144,8 @@ def _compiled(text: str) -> bytes:
 
 def _loaded(code: bytes) -> binding.ExecutionEngine:
     """Object code in memory; calls of ``memcpy`` and ``memset`` find those of the process."""
-    engine = binding.create_mcjit_compiler(binding.parse_assembly(""), _target())
+    # An engine owns its target machine.
+    engine = binding.create_mcjit_compiler(binding.parse_assembly(""), _new_target())
     engine.add_object_file(binding.ObjectFileRef.from_data(code))
     engine.finalize_object()
     return engine
