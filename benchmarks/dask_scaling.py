@@ -2,7 +2,7 @@
 
 Usage::
 
-    python benchmarks/dask_scaling.py MODEL.onnx [--input x.npy | --dataset mnist --data-root data]
+    python benchmarks/dask_scaling.py MODEL.onnx [--input x.npy] [--data-root data]
         [--samples 10000] [--steps 128] [--turns 5] [--json scaling.json]
 
 Workers are processes of this machine, started once; each compiles, or finds compiled, what it
@@ -29,6 +29,7 @@ from machine import machine, versions
 
 import pvae_neuro as pn
 from pvae_neuro.cluster.engine import ScheduledEngine, engine_for
+from pvae_neuro.utils.decoded import rows_of
 
 WORKERS = (1, 2)
 
@@ -73,8 +74,9 @@ def main() -> None:
     os.environ["NUMBA_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
     network = pn.load_artifact(chosen.model).network
     images = pn.load_images(
-        chosen.input, chosen.data_root, None, limit=chosen.samples, model=network.input
-    )
+        chosen.input, chosen.data_root, None, limit=chosen.samples, model=network.input,
+        stream=True,
+    ).pixels  # fmt: skip
     with ExitStack() as stack:
         engines: dict[str, Any] = {"none": pn.get_engine(chosen.engine)}
         for count in WORKERS:
@@ -84,8 +86,8 @@ def main() -> None:
 
         def run(name: str, samples: int) -> None:
             results[name] = pn.evaluate(
-                network, images.pixels[:samples], steps=chosen.steps, engine=engines[name],
-                progress=False,
+                network, rows_of(images, slice(samples)), steps=chosen.steps,
+                engine=engines[name], progress=False,
             )  # fmt: skip
 
         for name in engines:
@@ -127,7 +129,7 @@ def main() -> None:
     if chosen.json:
         content = {
             "machine": machine(), "versions": versions(), "engine": chosen.engine,
-            "samples": len(images.pixels), "steps": chosen.steps, "rows": rows, "ratios": ratios,
+            "samples": len(images), "steps": chosen.steps, "rows": rows, "ratios": ratios,
         }  # fmt: skip
         chosen.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
