@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("llvmlite", reason="the fast engine needs llvmlite")
@@ -56,6 +56,7 @@ def wrapped(value, bits):
     return (value + (1 << bits - 1)) % (1 << bits) - (1 << bits - 1)
 
 
+@settings(deadline=None)
 @given(x=INT32, y=INT32)
 def test_numbers_behave_as_in_c(x, y):
     out = np.zeros(32, np.int64)
