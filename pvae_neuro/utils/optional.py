@@ -10,6 +10,7 @@ from pvae_neuro.errors import MissingDependencyError
 # The extra of this package that installs a module.
 EXTRAS = {
     "torch": "train",
+    "numba": "train",
     "torchvision": "train",
     "scipy": "train",
     "PIL": "train",
@@ -18,7 +19,7 @@ EXTRAS = {
     "jinja2": "report",
     "onnxruntime": "onnx-runtime",
     "lava": "lava",
-    "numba": "fast",
+    "llvmlite": "fast",
     "dask": "cluster",
     "distributed": "cluster",
     "sklearn": "experiments",
