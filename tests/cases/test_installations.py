@@ -29,7 +29,7 @@ sys.exit(run_command([*sys.argv[1:], "auto"]) or run_command([*sys.argv[1:], "fa
 @pytest.mark.skipif(find_spec("llvmlite") is None, reason="llvmlite is not installed")
 def test_no_place_for_compiled_code(tmp_path):
     """One process runs the command twice, and warns once."""
-    case_folder("no_place_for_compiled_code")
+    case_folder("numba_no_cache_place")
     network = toy.lateral()
     images = toy.images(network, 2)
     np.save(tmp_path / "x.npy", images)
@@ -39,7 +39,8 @@ def test_no_place_for_compiled_code(tmp_path):
     if subprocess.run([*isolated, "true"], capture_output=True, check=False).returncode:
         pytest.skip("needs unshare and the right to mount")
     assert subprocess.run([*isolated, "touch", str(sources / "new")], check=False).returncode
-    environment = {k: v for k, v in os.environ.items() if k not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")}
+    named = ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")
+    environment = {k: v for k, v in os.environ.items() if k not in named}
     command = [
         *(sys.executable, "-c", TWICE, "run", tmp_path / "toy.onnx"),
         *("-i", tmp_path / "x.npy", "--steps", "2", "-o", tmp_path / "o.npz", "-e"),
