@@ -88,8 +88,8 @@ def add_events(code: Body, command: Array, room: Array) -> None:
     with code.loop_while(lambda: (start < found) | (into == total)):
         reach = code.variable(0, I32)
         with code.loop_while(lambda: (stop < found) & (reach <= INT16_MAX)):
-            for i in (0, 1):
-                reach += count[stop + i] * largest[active[stop + i]]
+            for odd in (0, 1):
+                reach += count[stop + odd] * largest[active[stop + odd]]
             stop += 2
         with code.when(reach > INT16_MAX):
             stop -= 2
@@ -100,7 +100,7 @@ def add_events(code: Body, command: Array, room: Array) -> None:
             with fit, code.loop(0, width, BYTE_LANES) as first:
                 sums = ByteSums(code)
                 with code.loop(start >> 1, (stop + 1) >> 1) as p:
-                    places = [first + active[2 * p + i] * width for i in (0, 1)]
+                    places = [first + active[2 * p + odd] * width for odd in (0, 1)]
                     sums.add(weights, places, pair[p])
                 sums.store(int32_at(into), first)
         with code.when(start > 0), code.loop(width) as i:

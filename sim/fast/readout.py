@@ -83,8 +83,8 @@ def summarize(
     with code.when(step > 0):
         frame = b * numbers.frames + (step - 1) // numbers.iterations
         target = int32_at(numbers.target + 4 * frame * numbers.pixels)
-        place = select(is_final != 0, numbers.last_image, numbers.image)
-        image = int32_at(cells + 4 * place)
+        picture = select(is_final != 0, numbers.last_image, numbers.image)
+        image = int32_at(cells + 4 * picture)
         with code.cases(numbers.narrow != 0) as (narrow, wide):
             with narrow:
                 sums[3] = _narrow_error(code, target, image, numbers.pixels)
