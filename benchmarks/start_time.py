@@ -115,7 +115,7 @@ class Revision(NamedTuple):
     def make(self, cases: list[str]) -> None:
         """Export the models."""
         self.folder.mkdir()
-        subprocess.run([self.python, "-c", MAKE, self.folder, *cases], check=True)
+        subprocess.run([self.python, "-c", MAKE, self.folder, *cases], check=True, cwd=self.folder)
 
     def timed(self, case: str, kind: str) -> tuple[float, float]:
         """Seconds of a whole process, by the clock and by the processor."""
@@ -125,15 +125,17 @@ class Revision(NamedTuple):
         ]  # fmt: skip
         environment = self.environment(kind)
         used, start = _children(), time.perf_counter()
-        subprocess.run(words, check=True, env=environment, stderr=subprocess.PIPE)
+        # A package in the current folder would be imported in place of the interpreter's.
+        subprocess.run(words, check=True, env=environment, stderr=subprocess.PIPE, cwd=self.folder)
         return time.perf_counter() - start, _children() - used
 
     def phases(self, case: str, kind: str) -> dict[str, float]:
         """Processor seconds of each phase."""
         words = [self.python, "-c", PHASES, f"{self.folder}/{case}.onnx", f"{self.folder}/x.npy"]
         done = subprocess.run(
-            words, check=True, env=self.environment(kind), stdout=subprocess.PIPE, text=True
-        )
+            words, check=True, env=self.environment(kind), stdout=subprocess.PIPE, text=True,
+            cwd=self.folder,
+        )  # fmt: skip
         found: dict[str, float] = json.loads(done.stdout)
         return found
 
