@@ -354,6 +354,8 @@ def main() -> None:
         costs = ", ".join(f"{k} {v['median']:.2f}" for k, v in case["microseconds"].items())
         limits = ", ".join(f"of {k} {v:.2f}" for k, v in case["limit"].items())
         print(f"{case['circuit']:10} {written(case['place'])}: {costs} us; limit {limits}")
+        for other, why in case["skipped"].items():
+            print(f"    left out: {other}: {why}")
     for row in content["slopes"]:
         first, last = row["from_to"]
         print(
@@ -366,7 +368,7 @@ def main() -> None:
             f"{row['contender']} takes {row['ratio']:.2f} times as long"
         )
     if not content["behind"]:
-        print("fast is the first in every case")
+        print("fast is the first in every case, of the contenders that were timed")
     print(f"{time.perf_counter() - begin:.0f} s", file=sys.stderr)
 
 
