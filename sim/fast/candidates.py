@@ -1,37 +1,37 @@
 """Lists of neurons, made many at a time: those that may fire, and those that did.
 
 A neuron is a candidate if its word reaches a lower bound of its first threshold. The bounds of 64
-ranges of potentials fit into registers: with AVX-512 all of them are looked up at once, with AVX2
-their upper bytes, which leaves one candidate in 256 neurons more. Elsewhere neurons are taken one
-by one.
+ranges of potentials fit into registers. With AVX-512 all of them are looked up at once; with AVX2
+or SSE their upper bytes are, which leaves one candidate in 256 neurons more. Elsewhere neurons are
+taken one by one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial, reduce
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 from llvmlite import ir
 
-from pvae_neuro.sim.fast.language import Array, Body, Value, Variable
+from pvae_neuro.sim.fast.language import Array, Body, Value, Variable, select
 from pvae_neuro.sim.fast.machine import I1, I8, I16, I32, I64, intrinsic
 from pvae_neuro.sim.fast.processor import level
 from pvae_neuro.sim.fast.thresholds import FIRST_ROWS
 
-TOGETHER = 32
 _NIBBLE = 16
 
 
-class Bounds(NamedTuple):
-    """Bounds of the first threshold; see :class:`thresholds.Table`.
+class Ranges(NamedTuple):
+    """Potentials, and bounds of their first thresholds; see :class:`thresholds.Table`.
 
     Attributes
     ----------
-    u_min : Value
-        Smallest potential.
-    bits : Value
-        Binary logarithm of the potentials of a range.
+    u_min, span : Value
+        Smallest potential; how far the largest one is above it.
+    bits, row_bits : Value
+        Binary logarithms of the potentials of a range and of a row.
     words : Array
         Bounds, uint16 [FIRST_ROWS].
     bytes : Array
@@ -39,9 +39,30 @@ class Bounds(NamedTuple):
     """
 
     u_min: Value
+    span: Value
     bits: Value
+    row_bits: Value
     words: Array
     bytes: Array
+
+    def above(self, u: Value) -> Value:
+        """How far potentials are above the smallest one."""
+        above = u - self.u_min
+        span = above * 0 + self.span
+        # No proved potential is outside; a wrong one must not read memory that is not the table's.
+        inside = Value(u.b, u.b.icmp_unsigned("<", above.ir, span.ir))
+        return select(inside, above, span)
+
+    def place(self, above: Value) -> Value:
+        """Number of the row, and how far within it in 16 bits."""
+        return above << (16 - self.row_bits)
+
+
+class Lists(NamedTuple):
+    """What is written of each candidate: its number, and :meth:`Ranges.place`."""
+
+    neuron: Array
+    place: Array
 
 
 class _Way(NamedTuple):
@@ -49,39 +70,42 @@ class _Way(NamedTuple):
 
     Attributes
     ----------
+    together : int
     finder : callable
-        ``finder(bounds)`` loads the bounds. It returns a function that tells, a bit each, which of
-        ``TOGETHER`` words reach the bound of their range.
+        ``finder(ranges)`` loads the bounds. It returns a function that tells, a bit each, which of
+        ``together`` words reach the bound of their range.
     lanes : int
     pack : callable
         ``pack(values, bits)`` moves those of ``lanes`` values whose bits are set to the front.
     """
 
-    finder: Callable[[Bounds], Callable[[Value, Value], Value]]
+    together: int
+    finder: Callable[[Ranges], Callable[[Value, Value], Value]]
     lanes: int
     pack: Callable[[Value, Value], Value]
 
 
 def list_candidates(
-    code: Body, bounds: Bounds, u: Array, words: Array, neurons: Value, out: Array
+    code: Body, ranges: Ranges, u: Array, words: Array, neurons: Value, out: Lists
 ) -> Value:
     """List the neurons that may fire; returns how many."""
     way, found, whole = _WAYS.get(level()), code.variable(0), code.value(0)
-    last = FIRST_ROWS - 1
     if way is not None:
-        whole = neurons & -TOGETHER
-        find = way.finder(bounds)
-        with code.loop(0, whole, TOGETHER) as i:
-            ranges = (u.line(i, TOGETHER) - bounds.u_min) >> bounds.bits
-            bits = find(ranges, words.line(i, TOGETHER))
-            for first in range(0, TOGETHER, way.lanes):
-                part = Value(code.b, code.b.lshr(bits.ir, ir.Constant(I32, first)))
-                numbers = _counting(i + first, way.lanes)
-                _append(way, [out], [numbers], part.to(ir.IntType(way.lanes)), found)
+        whole = neurons & -way.together
+        find = way.finder(ranges)
+        with code.loop(0, whole, way.together) as i:
+            above = ranges.above(u.line(i, way.together))
+            bits = find(above >> ranges.bits, words.line(i, way.together))
+            places = ranges.place(above)
+            for first in range(0, way.together, way.lanes):
+                shift = ir.Constant(bits.kind, first)
+                part = Value(code.b, code.b.lshr(bits.ir, shift)).to(ir.IntType(way.lanes))
+                here = Value(code.b, _pick(places, range(first, first + way.lanes)))
+                _append(way, out, (_counting(i + first, way.lanes), here), part, found)
     with code.loop(whole, neurons) as i:
-        bound = bounds.words[((u[i] - bounds.u_min) >> bounds.bits) & last]
-        out[found] = i
-        found += words[i] >= bound
+        above = ranges.above(u[i])
+        out.neuron[found], out.place[found] = i, ranges.place(above)
+        found += words[i] >= ranges.words[above >> ranges.bits]
     return found
 
 
@@ -137,14 +161,14 @@ def _reached(b: ir.IRBuilder, words: Any, bound: Any) -> Value:
 # ----------------------------------------------------------------------------- instructions
 
 
-def _find_by_words(bounds: Bounds) -> Callable[[Value, Value], Value]:
+def _find_by_words(ranges: Ranges) -> Callable[[Value, Value], Value]:
     """AVX-512: a lookup among 64 numbers of 16 bits."""
-    table, kind = bounds.words.line(0, FIRST_ROWS), ir.VectorType(I16, TOGETHER)
-    low, high = (_pick(table, range(half, half + TOGETHER)) for half in (0, TOGETHER))
+    table, kind = ranges.words.line(0, FIRST_ROWS), ir.VectorType(I16, 32)
+    low, high = (_pick(table, range(half, half + 32)) for half in (0, 32))
 
-    def find(ranges: Value, words: Value) -> Value:
-        b = ranges.b
-        halves = [_pick(ranges, range(half, half + 16)) for half in (0, 16)]
+    def find(number: Value, words: Value) -> Value:
+        b = number.b
+        halves = [_pick(number, range(half, half + 16)) for half in (0, 16)]
         packed = Value(b, _call(b, "llvm.x86.avx512.packusdw.512", kind, *halves))
         # The instruction takes four of one half, then four of the other.
         turned = _pick(packed.read_as(ir.VectorType(I64, 8)), (0, 2, 4, 6, 1, 3, 5, 7))
@@ -162,49 +186,61 @@ def _compress(values: Value, bits: Value) -> Value:
     return Value(b, _call(b, name, kind, values.ir, ir.Constant(kind, None), mask))
 
 
-def _find_by_bytes(bounds: Bounds) -> Callable[[Value, Value], Value]:
-    """AVX2: four lookups among 16 bytes, which give zero for a place below zero."""
-    byte_lanes = ir.VectorType(I8, TOGETHER)
-    tables = [
-        Value(bounds.u_min.b, _pick(bounds.bytes.line(first, _NIBBLE), [*range(_NIBBLE)] * 2))
-        for first in range(0, FIRST_ROWS, _NIBBLE)
-    ]
+def _find_by_bytes(together: int, name: str, ranges: Ranges) -> Callable[[Value, Value], Value]:
+    """Four lookups among 16 bytes, which give zero for a place below zero."""
+    lines = [ranges.bytes.line(first, _NIBBLE) for first in range(0, FIRST_ROWS, _NIBBLE)]
+    repeated = [*range(_NIBBLE)] * (together // _NIBBLE)
+    tables = [Value(line.b, _pick(line, repeated)) for line in lines]
     # A place above a table finds something in it as well, which the next one takes away.
     changes = [tables[0], *(y ^ x for x, y in pairwise(tables))]
 
-    def find(ranges: Value, words: Value) -> Value:
-        b = ranges.b
-        places = (ranges & FIRST_ROWS - 1).to(I8)
-        bound = None
-        for number, table in enumerate(changes):
-            there = (places - _NIBBLE * number).ir
-            part = Value(b, _call(b, "llvm.x86.avx2.pshuf.b", byte_lanes, table.ir, there))
-            bound = part if bound is None else bound ^ part
-        upper = b.lshr(words.ir, _constant([8] * TOGETHER, I16))
-        return _reached(b, b.trunc(upper, byte_lanes), bound.ir)
+    def find(number: Value, words: Value) -> Value:
+        b, places = number.b, number.to(I8)
+        there = [(places - _NIBBLE * i).ir for i in range(len(tables))]
+        bound = reduce(
+            lambda x, y: x ^ y,
+            (
+                Value(b, _call(b, name, t.kind, t.ir, at))
+                for t, at in zip(changes, there, strict=True)
+            ),
+        )
+        upper = b.lshr(words.ir, _constant([8] * together, I16))
+        return _reached(b, b.trunc(upper, bound.kind), bound.ir)
 
     return find
 
 
-def _permute(values: Value, bits: Value) -> Value:
-    """Move values by a table: for each set of bits the places of those that are set."""
-    b, lanes = values.b, values.kind.count
-    rows = [[i for i in range(lanes) if which >> i & 1] for which in range(1 << lanes)]
-    name = "places_of_bits"
+def _places_of_bits(bits: Value, lanes: int, unit: int) -> Any:
+    """For each set of bits the places of those that are set, in units of so many bytes."""
+    b, name = bits.b, "places_of_bits"
     if name not in b.module.globals:
-        table = _constant([p for row in rows for p in (*row, *[0] * (lanes - len(row)))], I8)
+        rows = [[i for i in range(lanes) if which >> i & 1] for which in range(1 << lanes)]
+        rows = [row + [0] * (lanes - len(row)) for row in rows]
+        table = _constant([unit * p + i for row in rows for p in row for i in range(unit)], I8)
         made = ir.GlobalVariable(b.module, table.type, name)
         made.initializer, made.global_constant, made.linkage = table, True, "internal"
-    known = b.bitcast(b.module.globals[name], ir.VectorType(I8, lanes).as_pointer())
-    places = b.load(b.gep(known, [b.zext(bits.ir, I64)]), align=lanes)
-    wide = b.zext(places, values.kind)
-    return Value(b, _call(b, "llvm.x86.avx2.permd", values.kind, values.ir, wide))
+    known = b.bitcast(b.module.globals[name], ir.VectorType(I8, lanes * unit).as_pointer())
+    return b.load(b.gep(known, [b.zext(bits.ir, I64)]), align=lanes * unit)
 
 
-_WIDE = _Way(_find_by_words, 16, _compress)
+def _permute(values: Value, bits: Value) -> Value:
+    b, kind = values.b, values.kind
+    places = b.zext(_places_of_bits(bits, kind.count, 1), kind)
+    return Value(b, _call(b, "llvm.x86.avx2.permd", kind, values.ir, places))
+
+
+def _shuffle(values: Value, bits: Value) -> Value:
+    b, known = values.b, values.read_as(ir.VectorType(I8, 4 * values.kind.count))
+    places = _places_of_bits(bits, values.kind.count, 4)
+    moved = _call(b, "llvm.x86.ssse3.pshuf.b.128", known.kind, known.ir, places)
+    return Value(b, moved).read_as(values.kind)
+
+
+_WIDE = _Way(32, _find_by_words, 16, _compress)
 _WAYS = {
     "amx": _WIDE,
     "vnni": _WIDE,
     "avx512": _WIDE,
-    "avx2": _Way(_find_by_bytes, 8, _permute),
+    "avx2": _Way(32, partial(_find_by_bytes, 32, "llvm.x86.avx2.pshuf.b"), 8, _permute),
+    "sse4": _Way(16, partial(_find_by_bytes, 16, "llvm.x86.ssse3.pshuf.b.128"), 4, _shuffle),
 }

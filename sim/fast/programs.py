@@ -288,4 +288,9 @@ class _Writer:
 
 def compile_loops(loops: Sequence[Loop]) -> Machine:
     """Compile loops; those of the same text are compiled once in a process."""
-    return compile_functions([partial(_Writer, loop) for loop in loops])
+    return compile_functions([partial(_write, loop) for loop in loops])
+
+
+def _write(loop: Loop, module: ir.Module, name: str) -> None:
+    """Add the command of a loop to a module."""
+    _Writer(loop, module, name)

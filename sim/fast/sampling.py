@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pvae_neuro.network import Interval, Sampler
 from pvae_neuro.network import sampler as rule
-from pvae_neuro.sim.fast.candidates import Bounds, keep_active, list_candidates
+from pvae_neuro.sim.fast.candidates import Lists, Ranges, keep_active, list_candidates
 from pvae_neuro.sim.fast.events import HEAD_BYTES, close_list
 from pvae_neuro.sim.fast.language import (
     Array,
@@ -78,13 +78,13 @@ class Samplers:
         table = threshold_table(u_min, u_max, most, sampler.frac_bits)
         inverse = np.array([rule.inverse(n) for n in range(1, most + 1)], np.int64)
         of_rule = [most, sampler.frac_bits, rule.rate_bits(most), address(inverse)]
-        arrays = [table.rows, table.start, table.gap, table.first, table.first >> 8]
-        arrays[-1] = arrays[-1].astype(np.uint8)
+        first_bytes = (table.first >> 8).astype(np.uint8)
+        arrays: list[NDArray[Any]] = [table.rows, table.start, table.gap, table.first, first_bytes]
         kept = [aligned(a) for a in (*arrays, np.array(of_rule, np.int64))]
-        rows, start, gap, first, first_bytes, rule_numbers = (address(a) for a in kept)
+        rows, start, gap, first, upper, rule_numbers = (address(a) for a in kept)
         numbers = _Numbers(
             u_min, u_max - u_min, table.bits, rows, start, gap, table.first_bits, first,
-            first_bytes, count_by_rule.address, rule_numbers,
+            upper, count_by_rule.address, rule_numbers,
         )  # fmt: skip
         found = np.array(numbers, np.int64)
         self._kept.append((found, inverse, *kept))
@@ -92,8 +92,8 @@ class Samplers:
 
 
 def draw_bytes(neurons: int) -> int:
-    """Room that a draw needs: three arrays of int32."""
-    return 12 * neurons
+    """Room that a draw needs."""
+    return 16 * (neurons + CELLS_PER_LINE)
 
 
 class _Draw(NamedTuple):
@@ -103,8 +103,9 @@ class _Draw(NamedTuple):
     ----------
     u, z, words : Array
         Potentials, counts and words of all neurons.
-    candidates, counts : Array
-        Numbers of the candidates, and their counts.
+    candidates : Lists
+    counts : Array
+        Counts of the candidates.
     sampler : _Numbers
     """
 
@@ -112,7 +113,7 @@ class _Draw(NamedTuple):
     u: Array
     z: Array
     words: Array
-    candidates: Array
+    candidates: Lists
     counts: Array
     sampler: _Numbers
 
@@ -128,31 +129,36 @@ def draw_counts(code: Body, given: Array, room: Array) -> None:
     cells, neurons, stride = room[CELLS], given[3], given[8]
     bytes_at, listed_at = (cells + 4 * given[i] for i in (6, 7))
     wanted, numbers = given[7] >= 0, int64_at(given[5])
-    candidates, counts, open_ = (room[BUCKET] + 4 * part * neurons for part in range(3))
+    # Behind each of them a whole vector may be written.
+    candidates, counts, places, open_ = (
+        room[BUCKET] + 4 * part * (neurons + CELLS_PER_LINE) for part in range(4)
+    )
     active = listed_at + HEAD_BYTES
     d = _Draw(
         code,
         int32_at(cells + 4 * given[1]),
         int32_at(cells + 4 * given[2]),
         uint16_at(room[RAW] + 2 * given[4]),
-        int32_at(select(wanted, active, candidates)),
+        Lists(int32_at(select(wanted, active, candidates)), int32_at(places)),
         int32_at(select(wanted, active + 4 * stride, counts)),
         _Numbers(*(numbers[i] for i in range(len(_Numbers._fields)))),
     )
     sampler = d.sampler
-    bounds = Bounds(
+    ranges = Ranges(
         sampler.u_min.to(I32),
+        sampler.span.to(I32),
         sampler.first_bits.to(I32),
+        sampler.bits.to(I32),
         uint16_at(sampler.first),
         uint8_at(sampler.first_bytes),
     )
-    found = list_candidates(code, bounds, d.u, d.words, neurons, d.candidates)
+    found = list_candidates(code, ranges, d.u, d.words, neurons, d.candidates)
     _clear(code, d.z, neurons)
     _decide(d, found, int32_at(open_))
     with code.when(given[6] >= 0), code.loop(0, neurons, CELLS_PER_LINE) as i:
         uint8_at(bytes_at).set_line(i, d.z.line(i, CELLS_PER_LINE))
     with code.when(wanted):
-        kept = keep_active(code, d.candidates, d.counts, found)
+        kept = keep_active(code, d.candidates.neuron, d.counts, found)
         close_list(code, listed_at, stride, kept)
 
 
@@ -168,11 +174,9 @@ def _decide(d: _Draw, found: Value, open_: Array) -> None:
     code, sampler, opened = d.code, d.sampler, d.code.variable(0)
     starts, gap = int32_at(sampler.start), uint16_at(sampler.gap).line(0, WINDOW)
     with code.loop(found) as a:
-        i = d.candidates[a]
-        above = _above(d, i)
-        row = above >> sampler.bits.to(I32)
-        words = _all(d.words[i])
-        bounds = _bounds(sampler, above, row)
+        i, place = d.candidates.neuron[a], d.candidates.place[a]
+        row = (place >> 16).to(I64)
+        words, bounds = _all(d.words[i]), _bounds(sampler, row, place)
         # One word more than needed: a sum that saturates must not count as reached.
         perhaps, surely = _reached(bounds, ">=", words), _reached(_sum(bounds, gap), ">", words)
         count = starts[2 * row] + Value(code.b, code.b.ctpop(perhaps.ir))
@@ -185,26 +189,18 @@ def _decide(d: _Draw, found: Value, open_: Array) -> None:
             opened += 1
     with code.loop(opened) as o:
         a = open_[o]
-        i = d.candidates[a]
-        u = sampler.u_min + _above(d, i)
+        i, above = d.candidates.neuron[a], d.candidates.place[a].to(I64) >> (16 - sampler.bits)
+        u = sampler.u_min + above
         count = code.call(sampler.rule, u, d.words[i], sampler.rule_numbers)
         d.z[i], d.counts[a] = count, count
 
 
-def _above(d: _Draw, i: Value) -> Value:
-    """How far the potential of a neuron is above the smallest one."""
-    above, span = d.u[i] - d.sampler.u_min.to(I32), d.sampler.span.to(I32)
-    # No proved potential is outside; a wrong one must not read memory that is not the table's.
-    return select(_below(above, span), above, span)
-
-
-def _bounds(sampler: _Numbers, above: Value, row: Value) -> Value:
-    """Lower bounds of the thresholds of a row, at a potential's place between its ends."""
-    b, rows, wide = above.b, uint16_at(sampler.rows), ir.VectorType(I32, WINDOW)
-    left, fall = (rows.line((2 * row.to(I64) + i) * WINDOW, WINDOW) for i in (0, 1))
-    part = _all(above << (16 - sampler.bits.to(I32)))
+def _bounds(sampler: _Numbers, row: Value, place: Value) -> Value:
+    """Lower bounds of the thresholds of a row, at a place between its ends."""
+    b, rows, wide = row.b, uint16_at(sampler.rows), ir.VectorType(I32, WINDOW)
+    left, fall = (rows.line((2 * row + i) * WINDOW, WINDOW) for i in (0, 1))
     # The upper half of a product of 16 bits.
-    product = b.mul(b.zext(fall.ir, wide), b.zext(part.ir, wide))
+    product = b.mul(b.zext(fall.ir, wide), b.zext(_all(place).ir, wide))
     half = ir.Constant(wide, [ir.Constant(I32, 16)] * WINDOW)
     return left - Value(b, b.trunc(b.lshr(product, half), left.kind))
 

@@ -44,7 +44,7 @@ class Table:
     gap : uint16 [WINDOW]
         How far the exact threshold can be above the line, the same for all.
     first_bits : int
-        The same for ``first``.
+        Binary logarithm of the potentials in a range of ``first``.
     first : uint16 [FIRST_ROWS]
         Lower bounds of the first threshold: a neuron whose word is below does not fire.
     """
@@ -52,7 +52,7 @@ class Table:
     bits: int
     rows: NDArray[np.uint16]
     start: NDArray[np.int32]
-    gap: int
+    gap: NDArray[np.uint16]
     first_bits: int
     first: NDArray[np.uint16]
 
