@@ -11,10 +11,12 @@ from typing import Any
 from numpy.typing import NDArray
 
 _Nothing = ctypes.c_char * 0
-# Where the numbers of a command's room are; all but the last three are addresses.
-CELLS, RAW, BUCKET, FIRES, ROW, DIGIT, PART, RING, SEED, STEP, SAMPLE = range(11)
-GROUP, STRIDE, ROWS = range(11, 14)
-ROOM_SIZE = 14
+# Where the numbers of a command's room are. Addresses: of the cells of a sample and of the group; of
+# random words, of work space for draws, for digits of values, and for parts of sums.
+CELLS, GROUP, RAW, BUCKET, DIGIT, PART = range(6)
+# Bytes from one sample's cells to the next; samples; seed, step and sample of the noise.
+STRIDE, ROWS, SEED, STEP, SAMPLE = range(6, 11)
+ROOM_SIZE = 11
 
 
 def address(array: NDArray[Any]) -> int:

@@ -28,7 +28,6 @@ from pvae_neuro.network import (
 )
 from pvae_neuro.network.interval import hull
 from pvae_neuro.network.ranges import ProvedActivation, proved_activations
-from pvae_neuro.network.sampler import LARGEST_MAX_COUNT
 from pvae_neuro.sim.fast.convolutions import convolve, lay_out
 from pvae_neuro.sim.fast.cut import Draw, cut_program
 from pvae_neuro.sim.fast.dense import Packed
@@ -46,12 +45,10 @@ from pvae_neuro.sim.fast.layouts import (
 from pvae_neuro.sim.fast.memory import (
     BUCKET,
     DIGIT,
-    FIRES,
     GROUP,
     PART,
     RAW,
     ROOM_SIZE,
-    ROW,
     address,
 )
 from pvae_neuro.sim.fast.philox import fill_words
@@ -312,7 +309,7 @@ class _Commands:
         if source in self.lists and not drawn:
             found.append([list_values.address, place, size, *self.lists[source]])
         for (name, form), packed in self.packs.items():
-            if name == source:
+            if name == source and not (drawn and form == ONE_BYTE):
                 count = padded_size(size, CELLS_PER_LINE)
                 found.append([pack_address(form), place, packed, count, form.plane(size)])
         return found
@@ -344,8 +341,6 @@ class _Commands:
             {
                 RAW: 32 * self.blocks,
                 BUCKET: draw_bytes(self.widest),
-                FIRES: self.widest,
-                ROW: 8 * LARGEST_MAX_COUNT,
                 DIGIT: 8 * ((self.sources + 1) // 2),
                 PART: 4 * self.sums,
                 # The end, of as many samples as there are.
@@ -501,6 +496,7 @@ class _Planner(_Commands):
         if sampler is None:
             raise EngineError(f"{population.name}: draws without a sampler")
         name = f"{population.name}.{draw.variable}"
+        packed = self.packs.get((name, ONE_BYTE))
         return [
             draw_counts.address,
             draw.log_rate,
@@ -508,7 +504,7 @@ class _Planner(_Commands):
             population.size,
             skipped,
             self.samplers.address_of(draw.interval, sampler),
-            -1,
+            -1 if packed is None else packed // 4,
             *self.lists.get(name, (-1, 0)),
         ]
 
