@@ -21,7 +21,7 @@ _ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA = 158, 0x1023, 18
 AVX512 = frozenset({"avx512f", "avx512bw", "avx512vl", "avx512dq"})
 # Best first: what each level of products needs.
 LEVELS: dict[str, frozenset[str]] = {
-    "amx": AVX512 | {"amx-tile", "amx-int8"},
+    "amx": AVX512 | {"avx512vnni", "amx-tile", "amx-int8"},
     "vnni": AVX512 | {"avx512vnni"},
     "avx512": AVX512,
     "avx2": frozenset({"avx2"}),
