@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 _Nothing = ctypes.c_char * 0
-# Where the numbers of a command's room are. Addresses: of the cells of a sample and of the group, of
+# Where the numbers of a command's room are. Addresses: of a sample's cells and of the group's, of
 # random words, of work space for draws, for digits of values and for parts of sums.
 CELLS, GROUP, RAW, BUCKET, DIGIT, PART = range(6)
 # Bytes from one sample's cells to the next; samples; seed, step and sample of the noise.
