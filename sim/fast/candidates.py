@@ -126,6 +126,21 @@ def keep_active(code: Body, numbers: Array, counts: Array, listed: Value) -> Val
     return kept
 
 
+def list_nonzero(code: Body, values: Array, neurons: Value, numbers: Array, counts: Array) -> Value:
+    """List the neurons whose values are not zero, and those; returns how many."""
+    way, found, whole = _WAYS.get(level()), code.variable(0), code.value(0)
+    if way is not None:
+        whole = neurons & -way.lanes
+        with code.loop(0, whole, way.lanes) as i:
+            line = values.line(i, way.lanes)
+            bits = (line != 0).read_as(ir.IntType(way.lanes))
+            _append(way, [numbers, counts], [_counting(i, way.lanes), line], bits, found)
+    with code.loop(whole, neurons) as i:
+        numbers[found], counts[found] = i, values[i]
+        found += values[i] != 0
+    return found
+
+
 def _append(
     way: _Way, arrays: Sequence[Array], values: Sequence[Value], bits: Value, end: Variable
 ) -> None:

@@ -8,6 +8,7 @@ Behind the active neurons stands one entry of value zero, so that they can be ta
 
 from __future__ import annotations
 
+from pvae_neuro.sim.fast.candidates import list_nonzero
 from pvae_neuro.sim.fast.language import (
     Array,
     Body,
@@ -61,11 +62,7 @@ def list_values(code: Body, command: Array, room: Array) -> None:
     """Place of the values; neurons; place of the list, its stride: those that are not zero."""
     values, at = int32_at(room[CELLS] + 4 * command[1]), room[CELLS] + 4 * command[3]
     active, count, _ = list_at(at, command[4])
-    found = code.variable(0)
-    with code.loop(command[2]) as i:
-        active[found] = i
-        count[found] = values[i]
-        found += values[i] != 0
+    found = list_nonzero(code, values, command[2], active, count)
     close_list(code, at, command[4], found)
 
 
