@@ -330,6 +330,7 @@ from pvae_neuro.cli.main import VERBS, run_command
 
 assert run_command(sys.argv[1:]) == 0
 heavy = {"torch", "matplotlib", "onnxruntime", "dask", "distributed", "lava", "PIL", "sklearn"}
+heavy |= {"numba", "scipy"} | ({"rich"} if sys.argv[1] == "run" else set())
 print(*sorted(heavy & set(sys.modules)))
 print(*(name for name in VERBS if f"pvae_neuro.cli.{name}" in sys.modules))
 print("pvae_neuro.saved.model_file" in sys.modules)

@@ -33,9 +33,8 @@ from pvae_neuro.cli.shared.options import (
 )
 from pvae_neuro.cli.shared.support import (
     check_run,
-    console,
     guarded,
-    say,
+    say_alone,
     write_json,
 )
 
@@ -118,8 +117,9 @@ def run(
     write_json(json, summary)
     for line in summary.get("explained", ()):
         say_line(line)
-    say(
-        console(json, quiet),
+    say_alone(
+        json,
+        quiet,
         f"{output}: {shown_samples(len(images), recording.frames)}, {steps} iterations, "
         f"engine {runner.name}, {seconds:.2f} s; mse {summary['mse']:.3f}, "
         f"zeros {100 * summary['zeros']:.2f} %",

@@ -79,6 +79,13 @@ def say(screen: Console, text: str) -> None:
     screen.print(printable(text, keep="\n"), soft_wrap=True, markup=False, highlight=False)
 
 
+def say_alone(json_path: Path | None, quiet: bool, text: str) -> None:
+    """Print a line where a console would, without loading what tables need."""
+    if not quiet:
+        stream = sys.stderr if json_path == STANDARD_OUTPUT else sys.stdout
+        print(printable(text, keep="\n"), file=stream)
+
+
 def plain_table(title: str, *columns: str, right: tuple[int, ...] = ()) -> Table:
     """Table in the style of this command line; ``right`` names right-aligned columns.
 
