@@ -237,6 +237,10 @@ def test_thread_counts(monkeypatch):
     assert default_threads() >= 1
     monkeypatch.setenv("NUMBA_NUM_THREADS", "3")
     assert default_threads() == 3
+    for wrong in ("0", "two"):
+        monkeypatch.setenv("NUMBA_NUM_THREADS", wrong)
+        with pytest.raises(InputError, match=f"NUMBA_NUM_THREADS: .* got '{wrong}'"):
+            default_threads()
     with limited_threads(2):
         assert default_threads() == 2
 

@@ -330,13 +330,14 @@ class _Commands:
         shared = max(GROUP_BYTES, self.shared)
         rows = max(1, min(MOST_ROWS, shared // stride))
         tables = {part: _table(self.commands[part] + self.figures[part]) for part in PARTS}
-        codes = []
-        for summarized in (False, True):
+
+        def code(summarized: bool) -> NDArray[np.int64]:
             numbers = [address(cells), len(cells), self.inputs, self.state]
             for part in PARTS:
                 count = len(self.commands[part]) + summarized * len(self.figures[part])
                 numbers += [address(tables[part]), count]
-            codes.append(np.array(Code(*numbers), np.int64))
+            return np.array(Code(*numbers), np.int64)
+
         room, size = _room(
             {
                 RAW: 32 * self.blocks,
@@ -347,18 +348,18 @@ class _Commands:
                 GROUP: 0,
             }
         )
-        initial = cells[: self.state].copy()
         return Plan(
-            *codes,
-            (*kept, cells, tables, self.weights),
-            initial,
-            self.inputs,
-            places,
-            room,
-            size,
-            stride,
-            rows,
-            summarizer,
+            code=code(False),
+            summarized=code(True),
+            kept=(*kept, cells, tables, self.weights),
+            initial=cells[: self.state].copy(),
+            inputs=self.inputs,
+            places=places,
+            room=room,
+            room_bytes=size,
+            stride=stride,
+            rows=rows,
+            summarizer=summarizer,
         )
 
 
@@ -577,8 +578,8 @@ class _Planner(_Commands):
         machine = compile_loops([loop for loop, _ in self.loops])
         given = []
         for (loop, command), code in zip(self.loops, machine.addresses, strict=True):
-            places, exponents = loop.arguments()
-            given.append(np.array([*places, *exponents], np.int64))
+            arrays, exponents = loop.arguments()
+            given.append(np.array([*arrays, *exponents], np.int64))
             command[:2] = code, address(given[-1])
         places = {
             name: (place, size, variable_dtype(self.network, name))

@@ -14,6 +14,8 @@ from contextvars import ContextVar
 from itertools import pairwise
 from types import TracebackType
 
+from pvae_neuro.errors import InputError
+
 # Advances samples first to last from step start to stop.
 Kernel = Callable[[int, int, int, int], None]
 
@@ -36,7 +38,11 @@ def default_threads() -> int:
     if limit is not None:
         return limit
     variable = os.environ.get("NUMBA_NUM_THREADS", "")
-    return int(variable) if variable.isdigit() and int(variable) > 0 else _cores()
+    if not variable:
+        return _cores()
+    if not variable.isdecimal() or int(variable) < 1:
+        raise InputError(f"NUMBA_NUM_THREADS: expected a whole number from 1, got {variable!r}")
+    return int(variable)
 
 
 def _cores() -> int:

@@ -328,10 +328,11 @@ class DenseProduct(Way):
         if form is None:
             return float("inf")
         alone, together = DENSE_COSTS[form.level][form.packed.bytes]
-        planes = form.packed.planes * (2 if form.layout is two_byte_layout else 1)
+        weight_planes = 2 if form.layout is two_byte_layout else 1
         products = padded_size(task.targets, TARGETS) * padded_size(task.sources, TARGETS)
         share = rows if rows >= form.code.rows else 1
-        return 1e-6 * products * max(planes * together, alone / share)
+        each = max(form.packed.planes * together, alone / share)
+        return 1e-6 * products * weight_planes * each
 
     def command(self, task: Task, room: Room, total: int) -> Command:
         """See :class:`dense.Product`."""
@@ -362,27 +363,29 @@ def _for_group(numbers: Command) -> Command:
 # ------------------------------------------------------------------------------------- costs
 
 # Picoseconds for a product of a weight, by level and bytes of a packed value: of one sample alone,
-# in all planes, and at most, of each of many, in one plane.
+# and of each of many in one plane.
 DENSE_COSTS: dict[str, dict[int, tuple[float, float]]] = {
-    "amx": {1: (13.0, 0.8)},
-    "vnni": {1: (11.0, 3.7), 2: (22.0, 8.0)},
-    "avx512": {1: (20.0, 6.0), 2: (27.0, 9.0)},
-    "avx2": {1: (30.0, 11.0), 2: (50.0, 17.0)},
-    "sse4": {1: (60.0, 25.0), 2: (100.0, 36.0)},
+    "amx": {1: (12.0, 0.8)},
+    "vnni": {1: (9.5, 3.4), 2: (19.0, 6.5)},
+    "avx512": {1: (9.5, 6.5), 2: (19.0, 8.0)},
+    "avx2": {1: (14.0, 13.0), 2: (21.0, 16.5)},
+    "sse4": {1: (28.0, 28.0), 2: (40.0, 40.0)},
     "plain": {2: (160.0, 160.0)},
 }
-# Picoseconds for a weight of a row that is added.
+# Picoseconds for a weight of a row that is added, or of a pair, by level; other levels as "avx512".
 ROW_COSTS: dict[str, dict[str, float]] = {
-    "byte rows": {"sse4": 40.0, "plain": 40.0},
-    "word rows": {"sse4": 60.0, "plain": 60.0},
-    "pairs": {"sse4": 60.0, "plain": 60.0},
+    "byte rows": {"avx512": 17.0, "avx2": 24.0, "sse4": 47.0, "plain": 47.0},
+    "word rows": {"avx512": 35.0, "avx2": 36.0, "sse4": 76.0, "plain": 76.0},
+    "pairs": {"avx512": 21.0, "avx2": 29.0, "sse4": 55.0, "plain": 80.0},
 }
-ROW_COST = {"byte rows": 12.0, "word rows": 24.0, "pairs": 22.0}
+# Microseconds that a sum over rows takes whatever it adds.
+ROWS_BEGIN = 0.2
 
 
 def _rows_cost(kind: str, task: Task, share: float) -> float:
-    each = ROW_COSTS[kind].get(level(), ROW_COST[kind])
-    return each * share * task.sources * task.targets * 1e-6 + 0.02
+    costs = ROW_COSTS[kind]
+    each = costs.get(level(), costs["avx512"])
+    return ROWS_BEGIN + 1e-6 * each * share * task.sources * task.targets
 
 
 # On a processor with tiles, instructions on vectors are those of VNNI.
