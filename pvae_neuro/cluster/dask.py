@@ -347,7 +347,9 @@ def _start(options: ConnectionOptions) -> tuple[Client, Close]:
                 dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL,
                 local_directory=folder, env=dict.fromkeys(_THREAD_VARIABLES, str(threads)),
             )  # fmt: skip
-        client = Client(cluster, timeout=options.timeout, set_as_default=False)
+        client = Client(
+            cluster, timeout=options.timeout, set_as_default=False, direct_to_workers=True
+        )
     except BaseException as error:
         _shut(None, cluster, remove)
         if isinstance(error, Exception):

@@ -33,8 +33,9 @@ from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.decoded import Rows
 from pvae_neuro.utils.progress import Advance, no_advance, shown_advance
 
-# Of a float model, and of an integer network.
-SAMPLES_PER_BLOCK, SAMPLES_AT_ONCE = 250, 512
+# Of a float model, and of an integer network, here and on workers: each part costs a scheduler some
+# milliseconds.
+SAMPLES_PER_BLOCK, SAMPLES_AT_ONCE, SAMPLES_PER_PART = 250, 512, 1024
 # Of an integer network, what is at its limits is counted on so many samples, or within so much.
 COUNTED_SAMPLES, COUNTED_BYTES = 64, 64 << 20
 
@@ -317,7 +318,7 @@ def _run_engine(
     counted = _counted(network, SaturationCount(network), held)
     size = SAMPLES_AT_ONCE
     if workers is not None:
-        size = CELL * -(-workers.samples_at_once(run.source.samples, SAMPLES_AT_ONCE) // CELL)
+        size = CELL * -(-workers.samples_at_once(run.source.samples, SAMPLES_PER_PART) // CELL)
     calls = (
         # What is at a limit is counted on the first samples alone, so that recordings stay small.
         (images, first, held, seed, first == 0)
