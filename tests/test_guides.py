@@ -43,6 +43,12 @@ def test_engine(monkeypatch):
         engine.run(replace(network), digits[:1], 2, 0)
 
 
+def test_images_block_by_block(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = run_page("performance.md")
+    assert names["mapped"].samples == 300
+
+
 def test_lowering(monkeypatch):
     monkeypatch.setattr(lowerings, "LOWERINGS", list(lowerings.LOWERINGS))
     names = run_page("lowerings.md")
