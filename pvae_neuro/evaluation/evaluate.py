@@ -228,7 +228,8 @@ class _Run:
         """Yield blocks of the images, each with the index of its first sample."""
         place = 0
         for images in self.source.blocks(size, first):
-            self.variances.add(self._declared.clipped(images, np.float64))
+            floats: NDArray[np.float64] = self._declared.clipped(images, np.float64)
+            self.variances.add(floats)
             yield place, images
             place += len(images)
 
