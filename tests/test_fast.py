@@ -21,9 +21,10 @@ from pvae_neuro.network import OPERATIONS, Dense
 from pvae_neuro.network.ranges import proved_activations
 from pvae_neuro.sim.engine import get_engine
 from pvae_neuro.sim.fast import FastEngine
-from pvae_neuro.sim.fast.layouts import digits_of, sends_events
-from pvae_neuro.sim.fast.plan import plan_for
+from pvae_neuro.sim.fast.layouts import digits_of
+from pvae_neuro.sim.fast.plan import plan_for, tasks_of
 from pvae_neuro.sim.fast.team import default_threads, limited_threads
+from pvae_neuro.sim.fast.ways import ways_for
 from pvae_neuro.sim.reference import ReferenceEngine
 
 FIGURES = ("reconstruction", "spikes", "active", "saturated", "squared_error")
@@ -93,7 +94,7 @@ def test_everything_covers_the_language():
     for proved in proved_activations(network, network.ranges.variables):
         sent.update(proved.sent)
     dense = [c for c in network.connections if isinstance(c, Dense)]
-    assert {sends_events(c, sent[c.name]) for c in dense} == {True, False}
+    assert {next(iter(ways_for(tasks_of(network)[c.name]))) for c in dense} == {"events", "pairs"}
     assert {digits_of(sent[c.name]) for c in dense} == {1, 2}
 
 

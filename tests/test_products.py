@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +25,7 @@ from pvae_neuro.sim.engine import get_engine
 from pvae_neuro.sim.fast import FastEngine, choice, processor, ways
 from pvae_neuro.sim.fast.engine import Work
 from pvae_neuro.sim.fast.layouts import Weights
-from pvae_neuro.sim.fast.plan import product_plan, tasks_of
+from pvae_neuro.sim.fast.plan import READOUT, product_plan, tasks_of
 from pvae_neuro.sim.fast.ways import Task, ways_for
 from pvae_neuro.sim.reference import ReferenceEngine
 
@@ -127,6 +130,69 @@ def test_networks(products, build):
             assert np.array_equal(ours.variables[name], values), name
 
 
+def test_a_connection_may_be_called_readout():
+    network = toy.lateral()
+    renamed = {"lateral": "readout"}
+
+    def name(found):
+        return renamed.get(found, found)
+
+    network = replace(
+        network,
+        connections=tuple(replace(c, name=name(c.name)) for c in network.connections),
+        iteration=tuple(
+            replace(a, connections=tuple(map(name, a.connections))) for a in network.iteration
+        ),
+    )
+    images = toy.images(network, 5)
+    ours, exact = (
+        engine.run(network, images, 4, 5) for engine in (FastEngine(), ReferenceEngine())
+    )
+    assert np.array_equal(ours.squared_error, exact.squared_error)
+    assert np.array_equal(ours.spikes, exact.spikes)
+    assert len(FastEngine().explain(network)) == 3
+
+
+@pytest.mark.parametrize("value", [-1, 300, 1 << 20])
+def test_values_beyond_the_proof_are_read_out_as_well(value):
+    network = toy.lateral()
+    values = np.full((3, 12), value, np.int32)
+    ours, exact = (
+        engine.reconstruct(network, values) for engine in (FastEngine(), ReferenceEngine())
+    )
+    assert np.array_equal(ours, exact)
+    assert FastEngine().reconstruct(network, values[:0]).shape == exact[:0].shape
+
+
+def test_threads_share_laid_out_weights():
+    """What one thread has an address of stays in memory when another one lays out the same."""
+    weights, weight = Weights(), np.ones((3, 5), np.int8)
+    both = threading.Barrier(2)
+
+    def layout(weight):
+        both.wait(10)
+        return weight
+
+    with ThreadPoolExecutor(2) as pool:
+        found = [pool.submit(weights.address_of, weight, layout) for _ in range(2)]
+    assert found[0].result() == found[1].result()
+
+
+def test_weights_are_known_as_long_as_they_are_kept():
+    """An array that is gone leaves its address to the next one."""
+    weights = Weights()
+    found = {weights.address_of(np.full((64, 64), i, np.int8), np.copy) for i in range(20)}
+    assert len(found) == 20
+
+
+def test_choices_do_not_pile_up():
+    network = toy.lateral()
+    for share in range(100):
+        choice.note_activity(network, lambda name, n=share: np.arange(100) < n)
+        choice.chosen_ways(network, 32, "auto")
+    assert len(network.compiled["fast choices"]) == 1
+
+
 def test_the_choice_follows_activity(monkeypatch):
     monkeypatch.setattr(ways, "level", lambda: "avx2")
     network = toy.lateral(latents=200)
@@ -135,8 +201,8 @@ def test_the_choice_follows_activity(monkeypatch):
         assert choice.chosen_ways(network, 32, "auto")["lateral"] == expected
     assert choice.chosen_ways(network, 32, "events")["lateral"] == "events"
     # One that does not give the same integers is not taken.
-    assert "pairs" not in ways_for(tasks_of(network)["readout"])
-    assert choice.chosen_ways(network, 32, "pairs")["readout"] in ("events", "dense")
+    assert "pairs" not in ways_for(tasks_of(network)[READOUT])
+    assert choice.chosen_ways(network, 32, "pairs")[READOUT] in ("events", "dense")
 
 
 def test_explained():

@@ -44,15 +44,16 @@ def note_activity(network: IntegerNetwork, values_of: Callable[[str], NDArray[np
 def chosen_ways(network: IntegerNetwork, rows: int, products: str) -> dict[str, str]:
     """The name of the way of each product, for groups of so many samples."""
     tasks = tasks_of(network)
-    # Activity in steps of 2 %: a choice is made once for each.
+    # Activity in steps of 2 %: a choice is made anew where one of them changes.
     steps = tuple(round(50 * _activity(network, task)) for task in tasks.values())
-    made: dict[Any, dict[str, str]] = network.compiled.setdefault("fast choices", {})
-    key = rows, products, steps
-    if key not in made:
-        made[key] = {
+    made: dict[Any, tuple[Any, dict[str, str]]] = network.compiled.setdefault("fast choices", {})
+    known, choice = made.get((rows, products), (None, {}))
+    if known != steps:
+        choice = {
             name: _choose(_costs(network, task, rows), products) for name, task in tasks.items()
         }
-    return made[key]
+        made[rows, products] = steps, choice
+    return choice
 
 
 def explained(network: IntegerNetwork, rows: int, products: str) -> list[str]:

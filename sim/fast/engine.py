@@ -18,12 +18,19 @@ from pvae_neuro.sim.fast.choice import (
     explained,
     note_activity,
 )
-from pvae_neuro.sim.fast.dense import ROWS_TOGETHER
 from pvae_neuro.sim.fast.drive import encode
 from pvae_neuro.sim.fast.kernel import Samples, advance
-from pvae_neuro.sim.fast.layouts import CACHE_LINE, padded_size
+from pvae_neuro.sim.fast.layouts import CACHE_LINE
 from pvae_neuro.sim.fast.memory import SEED, STRIDE, address
-from pvae_neuro.sim.fast.plan import MOST_ROWS, READOUT, Plan, Timeline, plan_for, readout_plan
+from pvae_neuro.sim.fast.plan import (
+    MOST_ROWS,
+    READOUT,
+    Plan,
+    Timeline,
+    plan_for,
+    readout_plan,
+    tasks_of,
+)
 from pvae_neuro.sim.fast.team import Team, default_threads
 from pvae_neuro.sim.noise import check_whole
 from pvae_neuro.sim.readout import Summary
@@ -47,9 +54,10 @@ class FastEngine(Engine):
     ----------
     threads : int, optional
         By default ``NUMBA_NUM_THREADS``, else all cores.
-    products : {"auto", "dense", "events", "pairs"}
-        How dense products are computed: by default as the cost model says (:meth:`explain`);
-        otherwise in this way wherever it gives the same integers.
+    products : {"auto", "events", "pairs", "dense", "tiles"}
+        How dense products are computed: by default in the way whose estimated cost is least
+        (:meth:`explain`); otherwise in this way wherever it gives the same integers, elsewhere as
+        by default.
     """
 
     name: ClassVar[str] = "fast"
@@ -105,7 +113,7 @@ class FastEngine(Engine):
         """Read values out; see :meth:`Engine.reconstruct`."""
         ways = chosen_ways(network, min(len(values), MOST_ROWS), self.products)
         plan, source = readout_plan(network, ways.get(READOUT)), network.readout
-        if plan is None or source is None:
+        if plan is None or source is None or not tasks_of(network)[READOUT].takes(values):
             return super().reconstruct(network, values)
         state = np.zeros((len(values), len(plan.initial)), np.int32)
         state[:, : values.shape[1]] = values
@@ -129,7 +137,7 @@ class FastEngine(Engine):
         ...     print(line.partition(":")[0])
         engine fast
         lateral
-        readout
+        the readout
         """
         return explained(network, self._plan(network).rows, self.products)
 
@@ -177,9 +185,7 @@ class Work:
 
     def kernel(self, first: int, last: int, start: int, stop: int) -> None:
         """Advance a group of samples."""
-        # Products take samples in whole steps.
-        rows = padded_size(last - first, ROWS_TOGETHER)
-        memory = room_for(self.plan.room_bytes + rows * self.plan.stride)
+        memory = room_for(self.plan.room_bytes + (last - first) * self.plan.stride)
         room = self.plan.room + address(memory)
         room[SEED], room[STRIDE] = self._seed, self.plan.stride
         advance(address(self.code), address(self._samples), address(room), first, last, start, stop)

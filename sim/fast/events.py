@@ -19,12 +19,11 @@ from pvae_neuro.sim.fast.language import (
     int32_at,
     int64_at,
 )
-from pvae_neuro.sim.fast.layouts import CELLS_PER_LINE, padded_size
+from pvae_neuro.sim.fast.layouts import CELLS_PER_LINE, INT16_MAX, padded_size
 from pvae_neuro.sim.fast.machine import I32, I64
 from pvae_neuro.sim.fast.memory import CELLS, GROUP, PART, ROWS, STRIDE
 from pvae_neuro.sim.fast.vectors import BYTE_LANES, WORD_LANES, ByteSums, WordSums
 
-INT16_MAX = (1 << 15) - 1
 HEAD_BYTES = 4 * CELLS_PER_LINE
 
 

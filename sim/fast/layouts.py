@@ -1,7 +1,6 @@
-"""Weights as the kernel reads them.
+"""Weights as commands read them: laid out, padded to whole vectors, at the start of a cache line.
 
-A dense connection has two ways, chosen by the interval of what it sends: values of 0 .. 255 are
-events, of which only the active neurons' rows are read; others are multiplied in 16-bit digits.
+Layouts of dense products with all values are in :mod:`dense`.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.network import Connection, Dense, Interval
+from pvae_neuro.network import Interval
 from pvae_neuro.sim.fast.memory import address
 from pvae_neuro.sim.fast.vectors import BYTE_LANES, PAIR_LANES
 
@@ -24,28 +23,22 @@ INT16_MAX = (1 << 15) - 1
 SUMS_TOGETHER = max(BYTE_LANES, PAIR_LANES)
 
 
-def sends_events(connection: Connection, sent: Interval) -> bool:
-    """Whether a connection adds the rows of active neurons: a dense one, of small counts."""
-    small = sent.smallest >= 0 and sent.largest <= LARGEST_BYTE
-    return isinstance(connection, Dense) and small
-
-
 def digits_of(sent: Interval) -> int:
     """Number of 16-bit digits of a sent value."""
     return 1 if sent.smallest >= -INT16_MAX - 1 and sent.largest <= INT16_MAX else 2
 
 
-def event_rows(weight: NDArray[np.int8]) -> NDArray[np.int8]:
+def event_rows(weight: NDArray[Any]) -> NDArray[np.int8]:
     """One row for each source, padded to ``BYTE_LANES``: int8 [sources, width]."""
-    return pad(weight.T, 1, BYTE_LANES)
+    return pad(weight.T.astype(np.int8), 1, BYTE_LANES)
 
 
-def digit_blocks(weight: NDArray[np.int8]) -> NDArray[np.int8]:
+def digit_blocks(weight: NDArray[Any]) -> NDArray[np.int8]:
     """Blocks of targets; for each pair of sources their weights side by side.
 
     int8 [ceil(targets / PAIR_LANES), ceil(sources / 2), 2 PAIR_LANES]
     """
-    padded = pad(pad(weight, 0, PAIR_LANES), 1, 2)
+    padded = pad(pad(weight.astype(np.int8), 0, PAIR_LANES), 1, 2)
     blocks = padded.reshape(-1, PAIR_LANES, padded.shape[1] // 2, 2).swapaxes(1, 2)
     return blocks.reshape(len(blocks), blocks.shape[1], -1)
 
@@ -54,21 +47,24 @@ class Weights:
     """Weights as a network's commands read them; those that connections share are laid out once."""
 
     def __init__(self) -> None:
-        self._arrays: dict[Any, NDArray[np.int8]] = {}
+        # Each with what it was made of, whose address no other array gets as long as it is there.
+        self._arrays: dict[Any, tuple[NDArray[Any], NDArray[Any]]] = {}
         self._kept: list[NDArray[Any]] = []
 
-    def address_of(self, weight: NDArray[np.int8], layout: Callable[[Any], NDArray[Any]]) -> int:
+    def address_of(self, weight: NDArray[Any], layout: Callable[[Any], NDArray[Any]]) -> int:
         """Address of weights in some layout."""
         memory = weight.__array_interface__["data"]
         key = (layout, memory, weight.shape, weight.strides)
         if key not in self._arrays:
-            self._arrays[key] = aligned(layout(weight))
-        return address(self._arrays[key])
+            # Of two threads that lay out the same, the first one's array is kept.
+            self._arrays.setdefault(key, (weight, aligned(layout(weight))))
+        return address(self._arrays[key][1])
 
     def keep(self, values: NDArray[Any]) -> int:
         """Address of a copy of some array."""
-        self._kept.append(aligned(values))
-        return address(self._kept[-1])
+        kept = aligned(values)
+        self._kept.append(kept)
+        return address(kept)
 
 
 def padded_size(size: int, multiple: int) -> int:

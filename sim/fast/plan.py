@@ -64,8 +64,8 @@ INT32_MAX = (1 << 31) - 1
 # as the weights that they share, which then come from behind it.
 MOST_ROWS = 32
 GROUP_BYTES = 1 << 20
-# The task that reads the picture out, where the host does.
-READOUT = "readout"
+# The task that reads the picture out, where the host does; no connection can have this name.
+READOUT = "the readout"
 ONE_BYTE = Packed()
 PARTS = ("start", "iteration", "final")
 

@@ -65,7 +65,7 @@ class Task:
     Attributes
     ----------
     name : str
-        Of the connection, or ``readout``.
+        Of the connection, or :data:`plan.READOUT`.
     source : str
         What is sent, ``population.variable``.
     weight : int8 or int16 [targets, sources]
@@ -90,6 +90,10 @@ class Task:
     def sources(self) -> int:
         """Number of values."""
         return int(self.weight.shape[1])
+
+    def takes(self, values: NDArray[Any]) -> bool:
+        """Whether there are values, and all are within those bounds."""
+        return values.size > 0 and _inside((int(values.min()), int(values.max())), self.values)
 
     @cached_property
     def weights(self) -> Bounds:
@@ -160,12 +164,11 @@ class Events(Way):
 
     def command(self, task: Task, room: Room, total: int) -> Command:
         """See :func:`events.add_events`."""
-        weight = task.weight.astype(np.int8, copy=False)
         return [
             add_events.address,
             *room.list_of(task.source),
-            room.weights.address_of(weight, event_rows),
-            room.weights.address_of(weight, _largest_weights),
+            room.weights.address_of(task.weight, event_rows),
+            room.weights.address_of(task.weight, _largest_weights),
             total,
             padded_size(task.targets, BYTE_LANES),
         ]
@@ -221,14 +224,14 @@ class Pairs(Way):
             room.place_of(task.source),
             task.sources,
             digits_of(task.sent),
-            room.weights.address_of(task.weight.astype(np.int8, copy=False), digit_blocks),
+            room.weights.address_of(task.weight, digit_blocks),
             total,
             width,
         ]
 
 
-def _largest_weights(weight: NDArray[np.int8]) -> NDArray[np.int32]:
-    """Largest magnitude of each source's weights; one more for the entry that ends a list."""
+def _largest_weights(weight: NDArray[Any]) -> NDArray[np.int32]:
+    """Largest magnitude of each source's weights."""
     return np.abs(weight.astype(np.int32)).max(axis=0)
 
 
