@@ -87,7 +87,7 @@ def calls(folder: Path) -> dict[str, dict[str, Any]]:
         "load_images": {
             "dataset": folder / "x.npy", "data_root": folder, "split": None, "key": None,
             "size": None, "limit": None, "seed": 0, "scale": None, "layout": None, "model": None,
-            "max_memory": None, "progress": False,
+            "max_memory": None, "stream": False, "progress": False,
         },
         "load_model": {"path": folder / "m.safetensors"},
         "load_pretrained": {},
