@@ -22,9 +22,10 @@ pytest.importorskip("llvmlite", reason="the fast engine needs llvmlite")
 from pvae_neuro.errors import InputError
 from pvae_neuro.network import Interval
 from pvae_neuro.sim.engine import get_engine
-from pvae_neuro.sim.fast import FastEngine, choice, processor, ways
+from pvae_neuro.sim.fast import FastEngine, choice, engine, processor, ways
 from pvae_neuro.sim.fast.engine import Work
 from pvae_neuro.sim.fast.layouts import Weights
+from pvae_neuro.sim.fast.memory import address
 from pvae_neuro.sim.fast.plan import READOUT, product_plan, tasks_of
 from pvae_neuro.sim.fast.ways import Task, ways_for
 from pvae_neuro.sim.reference import ReferenceEngine
@@ -145,9 +146,7 @@ def test_a_connection_may_be_called_readout():
         ),
     )
     images = toy.images(network, 5)
-    ours, exact = (
-        engine.run(network, images, 4, 5) for engine in (FastEngine(), ReferenceEngine())
-    )
+    ours, exact = (each.run(network, images, 4, 5) for each in (FastEngine(), ReferenceEngine()))
     assert np.array_equal(ours.squared_error, exact.squared_error)
     assert np.array_equal(ours.spikes, exact.spikes)
     assert len(FastEngine().explain(network)) == 3
@@ -157,9 +156,7 @@ def test_a_connection_may_be_called_readout():
 def test_values_beyond_the_proof_are_read_out_as_well(value):
     network = toy.lateral()
     values = np.full((3, 12), value, np.int32)
-    ours, exact = (
-        engine.reconstruct(network, values) for engine in (FastEngine(), ReferenceEngine())
-    )
+    ours, exact = (each.reconstruct(network, values) for each in (FastEngine(), ReferenceEngine()))
     assert np.array_equal(ours, exact)
     assert FastEngine().reconstruct(network, values[:0]).shape == exact[:0].shape
 
@@ -178,11 +175,45 @@ def test_threads_share_laid_out_weights():
     assert found[0].result() == found[1].result()
 
 
+def test_a_thread_finds_all_ways_or_none(monkeypatch):
+    """Another one may be about to find out which there are."""
+    asked = task((-127, 127), (0, 3), 5, 7, 1)
+    first, resumed, last = ways.WAYS[0], threading.Event(), ways.WAYS[-1]
+    reached = threading.Event()
+
+    class Slow:
+        name = "slow"
+
+        def fits(self, task):
+            reached.set()
+            return resumed.wait(10)
+
+    monkeypatch.setattr(ways, "WAYS", (first, Slow(), last))
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(ways_for, asked)
+        assert reached.wait(10)
+        seen = dict(asked.ways)
+        resumed.set()
+        found = slow.result()
+    assert seen == {}
+    assert list(found)[:2] == [first.name, "slow"]
+
+
 def test_weights_are_known_as_long_as_they_are_kept():
     """An array that is gone leaves its address to the next one."""
     weights = Weights()
     found = {weights.address_of(np.full((64, 64), i, np.int8), np.copy) for i in range(20)}
     assert len(found) == 20
+
+
+def test_a_thread_keeps_no_large_room():
+    """Networks of any size come and go in a process."""
+    small = engine.room_for(1000)
+    assert np.shares_memory(small, engine.room_for(1000))
+    large = engine.room_for(engine.KEPT_BYTES)
+    assert len(large) >= engine.KEPT_BYTES
+    assert address(large) % 64 == 0
+    assert not np.shares_memory(large, engine.room_for(1000))
 
 
 def test_choices_do_not_pile_up():
@@ -207,10 +238,10 @@ def test_the_choice_follows_activity(monkeypatch):
 
 def test_explained():
     network = toy.lateral()
-    engine = FastEngine()
-    assert "not measured yet" in engine.explain(network)[0]
-    engine.run(network, toy.images(network, 3), 4, 0)
-    about, lateral, readout = engine.explain(network)
+    fast = FastEngine()
+    assert "not measured yet" in fast.explain(network)[0]
+    fast.run(network, toy.images(network, 3), 4, 0)
+    about, lateral, readout = fast.explain(network)
     assert "as of late" in about
     assert processor.level() in about
     assert lateral.startswith("lateral: ")

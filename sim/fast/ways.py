@@ -401,7 +401,10 @@ WAYS: tuple[Way, ...] = (Events(), WordEvents(), Pairs(), DOTS, TILES)
 def ways_for(task: Task) -> dict[str, Way]:
     """Ways that compute a product exactly, by name; of those with one name the first."""
     if not task.ways:
+        found: dict[str, Way] = {}
         for way in WAYS:
-            if way.name not in task.ways and way.fits(task):
-                task.ways[way.name] = way
+            if way.fits(task):
+                found.setdefault(way.name, way)
+        # All at once: another thread must not see some of them.
+        task.ways.update(found)
     return task.ways
