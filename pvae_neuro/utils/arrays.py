@@ -24,6 +24,8 @@ def real_array(name: str, values: object) -> NDArray[Any]:
     InputError
         If these are no real numbers, rows differ in length, or an entry is masked.
     """
+    if type(values) is np.ndarray and _is_plain(values.dtype):
+        return values
     try:
         array = _masked.asanyarray(_from_torch(values))
     except MemoryError:
@@ -47,6 +49,11 @@ def real_array(name: str, values: object) -> NDArray[Any]:
     kept = np.dtype(np.float64) if array.dtype.itemsize > 8 else array.dtype.newbyteorder("=")
     with np.errstate(over="ignore"):  # Infinity, which the check of values names.
         return np.asarray(array.data, kept)
+
+
+def _is_plain(kind: np.dtype[Any]) -> bool:
+    """Whether numbers of a type stay as they are."""
+    return kind.kind in "fiub" and kind.itemsize <= 8 and bool(kind.isnative)
 
 
 def _from_torch(values: object) -> object:
