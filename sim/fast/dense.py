@@ -497,8 +497,8 @@ def offset_sums(weight: NDArray[np.int8]) -> NDArray[np.int32]:
 
 
 _FOUR_BYTES = _accumulating("llvm.x86.avx512.vpdpbusd.512", I8)
-TWO_BYTES: dict[str, Dot] = {"vnni": Dot(16, 1, 2, _FOUR_BYTES, planes=2)}
-BYTES: dict[str, Dot] = {
+TWO_BYTE_DOTS: dict[str, Dot] = {"vnni": Dot(16, 1, 2, _FOUR_BYTES, planes=2)}
+BYTE_DOTS: dict[str, Dot] = {
     "vnni": Dot(16, 1, 4, _FOUR_BYTES),
     "avx512": Dot(
         16,
@@ -513,7 +513,7 @@ BYTES: dict[str, Dot] = {
         4, 1, 2, _bytes_in_two_steps("llvm.x86.ssse3.pmadd.ub.sw.128", "llvm.x86.sse2.pmadd.wd")
     ),
 }
-WORDS: dict[str, Dot] = {
+WORD_DOTS: dict[str, Dot] = {
     "vnni": Dot(16, 2, 4, _accumulating("llvm.x86.avx512.vpdpwssd.512", I16)),
     "avx512": Dot(16, 2, 4, _multiply_add("llvm.x86.avx512.pmaddw.d.512")),
     "avx2": Dot(8, 2, 2, _multiply_add("llvm.x86.avx2.pmadd.wd")),

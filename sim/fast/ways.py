@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pvae_neuro.network import Interval
-from pvae_neuro.sim.fast import dense
 from pvae_neuro.sim.fast.dense import (
-    BYTES,
+    BYTE_DOTS,
     OFFSET,
     TARGETS,
-    WORDS,
+    TWO_BYTE_DOTS,
+    WORD_DOTS,
     Dot,
     Packed,
     Product,
@@ -281,13 +281,13 @@ def _tile_forms() -> Iterator[Form]:
 
 
 def _dot_forms() -> Iterator[Form]:
-    for name, dot in BYTES.items():
+    for name, dot in BYTE_DOTS.items():
         # Without VNNI sums of two products have 16 bits.
         counts = COUNTS if name == "vnni" else (0, 127)
         yield Form(name, INT8, counts, Packed(1, 1), byte_layout, dot)
-    for name, dot in dense.TWO_BYTES.items():
+    for name, dot in TWO_BYTE_DOTS.items():
         yield Form(name, INT8, INT16, Packed(1, 2, OFFSET), byte_layout, dot)
-    for name, dot in WORDS.items():
+    for name, dot in WORD_DOTS.items():
         yield Form(name, INT16, INT16, Packed(2, 1), word_layout, dot)
 
 
