@@ -113,6 +113,24 @@ def test_run_writes_further_variables(cli, files, tmp_path, record):
     assert "'errors.q'" in err
 
 
+@pytest.mark.parametrize("verb", ["run", "evaluate"])
+def test_products_are_explained_and_chosen(cli, files, tmp_path, verb):
+    pytest.importorskip("llvmlite", reason="the fast engine needs llvmlite")
+    output = ["-o", tmp_path / "o.npz"] if verb == "run" else []
+    command = (verb, files / "lateral.onnx", "-i", files / "x.npy", *output, "--steps", 3)
+    code, _, said = cli(*command, "--engine", "fast", "--products", "events", "--explain")
+    assert code == 0
+    lines = [line for line in said.splitlines() if "active: " in line]
+    assert [line.partition(":")[0] for line in lines] == ["lateral", "the readout"]
+    assert all(line.endswith("takes events") for line in lines)
+    code, out, _ = cli(*command, "--engine", "fast", "--explain", "--json", "-")
+    assert code == 0
+    assert "activity as of late" in json.loads(out)["explained"][0]
+    code, _, said = cli(*command, "--engine", "reference", "--products", "events")
+    assert code == 2
+    assert "--products: not an option of the engine reference" in said
+
+
 def test_run_takes_images_with_two_axes_and_any_output_name(cli, files, tmp_path):
     np.save(tmp_path / "square.npy", np.load(files / "x.npy").reshape(-1, 6, 5))
     code, _, _ = cli(
