@@ -121,8 +121,7 @@ class FastEngine(Engine):
         state[:, : values.shape[1]] = values
         image = np.empty((len(values), 1, network.input.size), np.int32)
         work = Work(plan, plan.code, state, {"image": image}, steps=1)
-        with Team(len(values), self._threads, plan.rows) as team:
-            team.run(work.kernel, 0, 1)
+        Team(len(values), self._threads, plan.rows).run(work.kernel, 0, 1)
         return (image[:, 0] * 2.0**-source.frac_bits).astype(np.float32)
 
     def explain(self, network: IntegerNetwork) -> list[str]:
@@ -224,17 +223,17 @@ class _Run:
         # Seconds for a sample's step in an earlier run; without one a few steps are tried first.
         pace = network.compiled.get("fast pace", 0.0) * samples
         done, chunk = 0, int(SECONDS_PER_CALL / pace) if pace else FIRST_STEPS
-        with Team(samples, threads, self.most) as team:
-            while done < steps:
-                start = time.perf_counter()
-                stop = min(done + max(1, chunk), steps)
-                team.run(self._work(team.rows).kernel, done, stop)
-                self.block.advance(samples * (min(stop, steps - 1) - done))
-                pace = (time.perf_counter() - start) / (stop - done)
-                # Follow the measured speed, but grow gently: the first call may compile.
-                chunk = min(int(SECONDS_PER_CALL / pace), GROWTH * (stop - done))
-                done = stop
-                note_activity(network, self._values)
+        team = Team(samples, threads, self.most)
+        while done < steps:
+            start = time.perf_counter()
+            stop = min(done + max(1, chunk), steps)
+            team.run(self._work(team.rows).kernel, done, stop)
+            self.block.advance(samples * (min(stop, steps - 1) - done))
+            pace = (time.perf_counter() - start) / (stop - done)
+            # Follow the measured speed, but grow gently: the first call may compile.
+            chunk = min(int(SECONDS_PER_CALL / pace), GROWTH * (stop - done))
+            done = stop
+            note_activity(network, self._values)
         network.compiled["fast pace"] = pace / samples
         last = {name: self._values(name).astype(self.places[name][2]) for name in network.variables}
         return BlockResult(last, self.variables)

@@ -2,17 +2,18 @@
 
 Threads of Python run compiled code side by side, since kernels release the interpreter's lock. They
 wait without spinning, so that other libraries keep their cores, and may be started from any thread.
+They stay for the next run: to start them takes as long as some thousand iterations of an image.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import pairwise
-from types import TracebackType
 
 from pvae_neuro.errors import InputError
 
@@ -51,8 +52,31 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
+_pools: dict[int, ThreadPoolExecutor] = {}
+_one_at_a_time = threading.Lock()
+
+
+def _pool(members: int) -> ThreadPoolExecutor:
+    """So many threads, started once in a process."""
+    with _one_at_a_time:
+        if members not in _pools:
+            _pools[members] = ThreadPoolExecutor(members)
+        return _pools[members]
+
+
+def _forget_pools() -> None:
+    """A child process has none of its parent's threads, nor one that would release the lock."""
+    global _one_at_a_time  # noqa: PLW0603
+    _one_at_a_time = threading.Lock()
+    _pools.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pools)
+
+
 class Team:
-    """As many threads as may be used, for a block of samples; use with ``with``.
+    """As many threads as may be used, for a block of samples.
 
     Parameters
     ----------
@@ -75,29 +99,24 @@ class Team:
         edges = [samples * share // shares for share in range(shares + 1)]
         self.rows = -(-samples // shares)
         self._shares = list(pairwise(edges))
-        self._pool = ThreadPoolExecutor(members) if members > 1 else None
+        self._members = members
 
     def run(self, kernel: Kernel, start: int, stop: int) -> None:
         """Advance all samples from step ``start`` to ``stop``."""
-        if self._pool is None:
+        if self._members == 1:
             for share in self._shares:
                 kernel(*share, start, stop)
             return
-        futures = [self._pool.submit(kernel, *share, start, stop) for share in self._shares]
-        for future in futures:
-            future.result()
-
-    def __enter__(self) -> Team:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+        pool = _pool(self._members)
+        futures = [pool.submit(kernel, *share, start, stop) for share in self._shares]
+        try:
+            for future in futures:
+                future.result()
+        finally:
+            # After an error or Ctrl-C no thread works on arrays that go.
+            for future in futures:
+                future.cancel()
+            wait(futures)
 
 
 # Images differ in their number of dark pixels, so that equal shares do not take equal times.
@@ -107,5 +126,5 @@ SHARES_PER_THREAD = 8
 def share_out(work: Callable[[int, int], None], samples: int, threads: int | None) -> None:
     """Have threads do some work on samples ``first`` to ``last``, each on a share."""
     most = -(-samples // (SHARES_PER_THREAD * (threads or default_threads())))
-    with Team(samples, threads, max(1, most)) as team:
-        team.run(lambda first, last, start, stop: work(first, last), 0, 0)
+    team = Team(samples, threads, max(1, most))
+    team.run(lambda first, last, start, stop: work(first, last), 0, 0)
