@@ -17,9 +17,16 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pvae_neuro.errors import EngineError, EngineUnavailableError, InputError, PvaeNeuroError
+from pvae_neuro.errors import (
+    EngineError,
+    EngineUnavailableError,
+    InputError,
+    MissingDependencyError,
+    PvaeNeuroError,
+)
 from pvae_neuro.network import CONNECTION_KINDS, OPERATIONS, IntegerNetwork
 from pvae_neuro.sim import readout
+from pvae_neuro.sim.checks import Check, installed_version
 from pvae_neuro.sim.frames import Frames, checked_frames
 from pvae_neuro.sim.noise import LARGEST_INDEX, check_seed, check_whole
 from pvae_neuro.sim.recording import Record, Recorder, Recording, recorded_variables
@@ -126,6 +133,15 @@ class Engine(ABC):
 
     def require(self) -> None:  # noqa: B027 - most engines need nothing.
         """Raise :class:`EngineUnavailableError` if something that the engine needs is missing."""
+
+    def checks(self) -> list[Check]:
+        """What this engine needs of the machine, and whether it is there; runs nothing."""
+        try:
+            self.require()
+        except MissingDependencyError as error:
+            return [Check("installed", False, "no", str(error))]
+        versions = (f"{name} {installed_version(name)}" for name in self.packages)
+        return [Check("installed", True, ", ".join(versions) or "NumPy alone")]
 
     def prepare(
         self,
@@ -331,7 +347,7 @@ ENGINES: dict[str, str] = {
     "onnx": "pvae_neuro.sim.onnx_runtime:OnnxEngine",
     "torch": "pvae_neuro.sim.tensors.engine:TorchEngine",
     "lava": "pvae_neuro.sim.lava.engine:LavaEngine",
-    "loihi2": "pvae_neuro.sim.lava.engine:Loihi2Engine",
+    "loihi2": "pvae_neuro.sim.lava.board.engine:Loihi2Engine",
 }
 # Tried in this order where nobody named an engine.
 BY_SPEED = ("fast", "onnx", "reference")

@@ -31,6 +31,7 @@ COMMANDS: dict[str, list[str]] = {
     "plot": [MODEL, "-o", f"{MADE}.svg", "--dataset", INPUT, "-t", "2", "-n", "2"],
     "experiment": ["convergence", "--quick", "--out", MADE],
     "bench": [],
+    "doctor": ["reference"],
 }  # fmt: skip
 LONG = {"demo", "experiment", "bench"}
 """Verbs whose command takes minutes where it is right, or data that are not here."""

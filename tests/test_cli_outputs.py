@@ -40,6 +40,7 @@ COMMANDS: dict[str, tuple[object, ...]] = {
     "plot": ("model.safetensors", "--dataset", "x.npy", "-t", 2),
     "experiment": ("convergence", "--quick"),
     "bench": ("--model", "predictive.onnx"),
+    "doctor": ("reference",),
 }
 # Inputs of a command above by the parameters that name them, folders left out.
 INPUTS = {

@@ -27,7 +27,9 @@ BEHIND = {
     "experiment": (Context,),
 }
 # Compared elsewhere, or without a function of their own.
-WITHOUT = {"demo", "models", "samples", "train", "import", "inspect", "plot", "bench"}
+WITHOUT = {
+    *("demo", "models", "samples", "train", "import", "inspect", "plot", "bench", "doctor"),
+}
 # Paths and names that are typed; variables that go into a file of counts and potentials.
 OF_THEIR_OWN = {"model", "out", "models", "data_root", "record"}
 # In Python None stands for what the command line calls auto.

@@ -219,6 +219,7 @@ save_artifact(network, images, "toy.onnx")
         ["--help"],
         ["models"],
         ["samples", "-o", "digits.npy"],
+        ["doctor", "reference"],
         ["inspect", "toy.onnx"],
         ["inspect", "mnist"],
         ["run", "toy.onnx", "--input", "x.npy", "--steps", "4", "-o", "out.npz"],

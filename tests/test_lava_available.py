@@ -12,7 +12,8 @@ import toy
 import pvae_neuro.sim.lava as lava_package
 from pvae_neuro.errors import EngineUnavailableError
 from pvae_neuro.sim.lava import available
-from pvae_neuro.sim.lava.engine import LavaEngine, Loihi2Engine
+from pvae_neuro.sim.lava.board.engine import Loihi2Engine
+from pvae_neuro.sim.lava.engine import LavaEngine
 
 
 def test_looking_an_engine_up_does_not_import_lava():
@@ -27,13 +28,13 @@ def test_looking_an_engine_up_does_not_import_lava():
 @pytest.mark.parametrize("engine", [LavaEngine(), Loihi2Engine()])
 def test_without_lava(engine, monkeypatch):
     monkeypatch.setattr(sys, "version_info", (3, 10, 13))
-    monkeypatch.setattr(available, "find_spec", lambda name: None)
+    monkeypatch.setattr(available, "module_found", lambda name: False)
     with pytest.raises(EngineUnavailableError, match=r"pip install 'pvae-neuro\[lava\]'"):
         engine.run(toy.lateral(), np.zeros((1, 20)), 1, 0)
 
 
 def test_build_lava_without_lava(monkeypatch):
-    monkeypatch.setattr(available, "find_spec", lambda name: None)
+    monkeypatch.setattr(available, "module_found", lambda name: False)
     monkeypatch.setattr(sys, "version_info", (3, 10, 13))
     with pytest.raises(EngineUnavailableError, match="not installed"):
         _ = lava_package.build_lava
@@ -48,20 +49,3 @@ def test_on_a_newer_python(monkeypatch):
     with pytest.raises(EngineUnavailableError, match="reference") as caught:
         available.require_lava()
     assert "loihi2" not in str(caught.value)
-
-
-def test_hardware_is_refused_with_everything_that_is_missing(monkeypatch):
-    monkeypatch.setattr(sys, "version_info", (3, 10, 13))
-    for name in available._BOARD_VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(available, "_found", lambda module: module == "lava.magma")
-    with pytest.raises(EngineUnavailableError) as caught:
-        Loihi2Engine().run(toy.lateral(), np.zeros((1, 20)), 1, 0)
-    for part in ("lava-loihi", "no board", "NcProcessModel"):
-        assert part in str(caught.value)
-
-
-def test_hardware_with_driver_and_board_still_lacks_the_neurons(monkeypatch):
-    monkeypatch.setattr(available, "_found", lambda module: True)
-    monkeypatch.setenv("NXSDKHOST", "10.0.0.1")
-    assert ["NcProcessModel" in reason for reason in available.missing_for_loihi2()] == [True]

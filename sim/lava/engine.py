@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.errors import EngineUnavailableError, InputError
+from pvae_neuro.errors import InputError
 from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.sim.engine import Block, BlockResult, Engine
-from pvae_neuro.sim.lava.available import missing_for_loihi2, require_lava
+from pvae_neuro.sim.lava.available import require_lava
 from pvae_neuro.sim.lava.exchange import MOST_SAMPLES, Job, check_batch, check_stock
 from pvae_neuro.sim.lava.supervisor import Supervisor
 from pvae_neuro.sim.lava.supported import lacking
@@ -185,26 +185,3 @@ def even_width(samples: int, most: int) -> int:
     """Samples side by side, at most ``most``, such that the fewest passes are filled evenly."""
     passes = -(-samples // most)
     return -(-samples // passes)
-
-
-class Loihi2Engine(Engine):
-    """Loihi 2 hardware; refuses, with the reasons, where it is not there.
-
-    Nothing in this package has run on a chip. The network that
-    :func:`~pvae_neuro.sim.lava.build_lava` builds is the graph to run there, with Lava's
-    ``Loihi2HwCfg`` instead of ``Loihi2SimCfg``, once the populations have an NcProcessModel.
-    """
-
-    name = "loihi2"
-
-    def require(self) -> None:
-        """Raise :class:`EngineUnavailableError` with everything that is missing."""
-        require_lava()
-        reasons = "; ".join(missing_for_loihi2())
-        raise EngineUnavailableError(
-            f"loihi2: cannot run on hardware: {reasons}. Engine 'lava' simulates the same graph"
-        )
-
-    def run_block(self, block: Block) -> BlockResult:
-        """Never reached: :meth:`require` refuses first."""
-        raise EngineUnavailableError("loihi2: cannot run on hardware")
