@@ -28,6 +28,7 @@ COMMANDS: dict[str, list[str]] = {
     "run": [ARTIFACT, "-i", INPUT, "-o", f"{MADE}.npz", "-t", "2", "-e", "reference"],
     "verify": [ARTIFACT, "-i", INPUT, "-t", "32", "-e", "reference"],
     "evaluate": [ARTIFACT, "-i", INPUT, "-t", "2", "-e", "reference"],
+    "cost": [ARTIFACT, "-i", INPUT, "-t", "2", "-e", "reference"],
     "plot": [MODEL, "-o", f"{MADE}.svg", "--dataset", INPUT, "-t", "2", "-n", "2"],
     "experiment": ["convergence", "--quick", "--out", MADE],
     "bench": [],

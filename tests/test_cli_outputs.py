@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[object, ...]] = {
         *("-t", 2, "-e", "reference"),
     ),
     "evaluate": ("predictive.onnx", "-i", "x.npy", "-t", 2, "-e", "reference"),
+    "cost": ("predictive.onnx", "-i", "x.npy", "-t", 2, "-e", "reference"),
     "plot": ("model.safetensors", "--dataset", "x.npy", "-t", 2),
     "experiment": ("convergence", "--quick"),
     "bench": ("--model", "predictive.onnx"),

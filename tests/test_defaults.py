@@ -8,6 +8,7 @@ from dataclasses import fields, is_dataclass
 import pytest
 
 from pvae_neuro.cli.main import VERBS
+from pvae_neuro.cost import cost_of
 from pvae_neuro.data import PatchConfig, extract_patches
 from pvae_neuro.evaluation.evaluate import evaluate
 from pvae_neuro.experiments import Context
@@ -23,6 +24,7 @@ BEHIND = {
     "run": (Engine.run,),
     "verify": (verify, Tolerances),
     "evaluate": (evaluate,),
+    "cost": (cost_of,),
     "patches": (extract_patches, PatchConfig),
     "experiment": (Context,),
 }

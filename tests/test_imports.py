@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 # A folder imports from those to its left alone, at module level and inside functions.
 ORDER = [
     *("errors", "utils", "network", "neurons", "saved", "exporters", "sim", "artifact", "data"),
-    *("models", "training", "evaluation", "plots", "verification", "export", "zoo"),
+    *("models", "training", "evaluation", "plots", "verification", "cost", "export", "zoo"),
     *("experiments", "cluster", "bench", "cli"),
 ]
 OPTIONAL = sorted(EXTRAS)
