@@ -64,6 +64,10 @@ def calls(folder: Path) -> dict[str, dict[str, Any]]:
     return {
         "build_model": {"config": CONFIG, "generator": None, "init_scale": None},
         "certify": {"network": NETWORK},
+        "cost_of": {
+            "network": NETWORK, "inputs": IMAGES, "steps": 2, "seed": 0, "engine": "reference",
+            "cores": None, "progress": False,
+        },
         "engine_names": {},
         "evaluate": {
             "subject": NETWORK, "inputs": IMAGES, "steps": 2, "seed": 0, "engine": "reference",
@@ -118,6 +122,7 @@ def calls(folder: Path) -> dict[str, dict[str, Any]]:
             "network": NETWORK, "model": MODEL, "inputs": IMAGES, "steps": 2, "seed": 0,
             "engines": ("reference",), "tolerances": None, "reset": False, "progress": False,
         },
+        "with_dead_zone": {"network": toy.predictive(), "threshold": 3, "variables": None},
         "write_report": {
             "path": folder / "r.html", "reports": [], "title": "Parity report", "origin": None,
         },

@@ -45,6 +45,7 @@ def objects(tmp_path_factory) -> dict[str, Any]:
         "Certificate": result.certificate,
         "Constant": latents.constants[0],
         "Context": pn.Context(folder, folder, folder),
+        "Cost": pn.cost_of(network, digits, steps=2),
         "Convolution": pn.Convolution("c", "a", "z", "b", kernel, **shapes),
         "Dense": network.connection_of["prediction"],
         "Encoding": plain.encodings[0],

@@ -30,6 +30,7 @@ from pvae_neuro.sim.recording import Recording
 from pvae_neuro.sim.reference import State, initial_state
 from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.progress import Advance, shown_advance
+from pvae_neuro.utils.show import in_a_line
 
 PERCENTILES = (0, 5, 25, 50, 75, 95, 100)
 # Values that are worked on at once: rows times neurons, and rows times counts.
@@ -87,7 +88,7 @@ class Cost:
     def __repr__(self) -> str:
         means = self.means()
         shown = ", ".join(f"{means[name]:,.0f} {name}" for name in ("messages", "synops"))
-        return (
+        return in_a_line(
             f"<Cost of {self.network.name}: {self.samples} images, {self.steps} iterations; "
             f"{shown} an iteration>"
         )
@@ -231,6 +232,10 @@ def cost_of(
     steps = check_whole("steps", steps, 1, MOST_ITERATIONS)
     seed = check_seed(seed)
     network.require_proof()
+    for name, core in (cores or {}).items():
+        if name not in network.population_of or not isinstance(core, str):
+            known = ", ".join(network.population_of)
+            raise InputError(f"cores: expected names of cores for populations of {known}")
     images = network.input.check(inputs)
     if engine is None:
         engine = fastest_engine(network)
