@@ -19,6 +19,7 @@ from pvae_neuro.errors import InputError as InputError
 from pvae_neuro.errors import MissingDependencyError as MissingDependencyError
 from pvae_neuro.errors import ModelFileError as ModelFileError
 from pvae_neuro.errors import NetworkError as NetworkError
+from pvae_neuro.errors import PlacementError as PlacementError
 from pvae_neuro.errors import PvaeNeuroError as PvaeNeuroError
 from pvae_neuro.errors import PvaeNeuroWarning as PvaeNeuroWarning
 from pvae_neuro.errors import QualityError as QualityError
@@ -59,6 +60,9 @@ from pvae_neuro.network import listing as listing
 from pvae_neuro.network import shared as shared
 from pvae_neuro.network import trace as trace
 from pvae_neuro.network import transpose_of as transpose_of
+from pvae_neuro.placement.engine import PlacedEngine as PlacedEngine
+from pvae_neuro.placement.place import Placement as Placement
+from pvae_neuro.placement.place import place as place
 from pvae_neuro.plots.model import plot_model as plot_model
 from pvae_neuro.saved.iterative_vae import import_official as import_official
 from pvae_neuro.saved.model_file import ModelConfig as ModelConfig

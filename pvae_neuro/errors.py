@@ -103,3 +103,25 @@ class MissingDependencyError(PvaeNeuroError, ImportError):
 
 class EngineUnavailableError(MissingDependencyError):
     """An engine that cannot run here, because a dependency or a device is missing."""
+
+
+class PlacementError(PvaeNeuroError, ValueError):
+    """A network that does not fit on a board.
+
+    Attributes
+    ----------
+    reasons : tuple of str
+        What is short, each with the object and the limit.
+    remedies : tuple of str
+        What would make it fit.
+    remedy : str or None
+        ``board`` where there are some.
+    """
+
+    def __init__(
+        self, message: str, reasons: tuple[str, ...] = (), remedies: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(message)
+        self.reasons = reasons
+        self.remedies = remedies
+        self.remedy = "board" if remedies else None

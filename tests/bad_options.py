@@ -33,6 +33,7 @@ COMMANDS: dict[str, list[str]] = {
     "experiment": ["convergence", "--quick", "--out", MADE],
     "bench": [],
     "doctor": ["reference"],
+    "place": [ARTIFACT],
 }  # fmt: skip
 LONG = {"demo", "experiment", "bench"}
 """Verbs whose command takes minutes where it is right, or data that are not here."""

@@ -42,13 +42,14 @@ COMMANDS: dict[str, tuple[object, ...]] = {
     "experiment": ("convergence", "--quick"),
     "bench": ("--model", "predictive.onnx"),
     "doctor": ("reference",),
+    "place": ("predictive.onnx",),
 }
 # Inputs of a command above by the parameters that name them, folders left out.
 INPUTS = {
     "artifact": "predictive.onnx", "calibrate": "x.npy", "input": "x.npy",
     "start": "model.safetensors",
 }  # fmt: skip
-ENDINGS = {"plot": ".svg", "patches": ".npz", "samples": ".npy"}
+ENDINGS = {"plot": ".svg", "place": ".svg", "patches": ".npz", "samples": ".npy"}
 
 
 class Output(NamedTuple):

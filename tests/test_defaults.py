@@ -14,6 +14,7 @@ from pvae_neuro.evaluation.evaluate import evaluate
 from pvae_neuro.experiments import Context
 from pvae_neuro.export import export_model
 from pvae_neuro.exporters.quantize import QuantizeConfig
+from pvae_neuro.placement import place
 from pvae_neuro.sim.engine import Engine
 from pvae_neuro.verification.against_float import Tolerances
 from pvae_neuro.verification.verify import verify
@@ -25,6 +26,7 @@ BEHIND = {
     "verify": (verify, Tolerances),
     "evaluate": (evaluate,),
     "cost": (cost_of,),
+    "place": (place,),
     "patches": (extract_patches, PatchConfig),
     "experiment": (Context,),
 }

@@ -20,9 +20,9 @@ from pvae_neuro.utils.optional import EXTRAS
 ROOT = Path(__file__).parents[1]
 # A folder imports from those to its left alone, at module level and inside functions.
 ORDER = [
-    *("errors", "utils", "network", "neurons", "saved", "exporters", "sim", "artifact", "data"),
-    *("models", "training", "evaluation", "plots", "verification", "cost", "export", "zoo"),
-    *("experiments", "cluster", "bench", "cli"),
+    *("errors", "utils", "network", "neurons", "saved", "exporters", "sim", "artifact"),
+    *("placement", "data", "models", "training", "evaluation", "plots", "verification", "cost"),
+    *("export", "zoo", "experiments", "cluster", "bench", "cli"),
 ]
 OPTIONAL = sorted(EXTRAS)
 NEED_TORCH = {

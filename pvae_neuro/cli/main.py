@@ -31,7 +31,7 @@ class _Verbs(Mapping[str, Callable[..., None]]):
     # In the order of the help.
     names = (
         *("demo", "models", "samples", "patches", "train", "import", "export", "inspect", "run"),
-        *("verify", "evaluate", "cost", "plot", "experiment", "bench", "doctor"),
+        *("verify", "evaluate", "cost", "place", "plot", "experiment", "bench", "doctor"),
     )
 
     def __getitem__(self, name: str) -> Callable[..., None]:

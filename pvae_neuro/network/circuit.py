@@ -46,11 +46,11 @@ class Circuit:
 
     name: str = bounded(Name())
     input: Input = bounded(Part(Input))
-    encodings: tuple[Encoding, ...] = bounded(Items(Encoding, most=64))
-    populations: tuple[Population, ...] = bounded(Items(Population, most=256, least=1))
-    connections: tuple[Connection, ...] = bounded(Items(Connection, most=1024))
-    iteration: tuple[Activation, ...] = bounded(Items(Activation, most=1024, least=1))
-    final: tuple[Activation, ...] = bounded(Items(Activation, most=1024), default=())
+    encodings: tuple[Encoding, ...] = bounded(Items(Encoding, most=1024))
+    populations: tuple[Population, ...] = bounded(Items(Population, most=2048, least=1))
+    connections: tuple[Connection, ...] = bounded(Items(Connection, most=16384))
+    iteration: tuple[Activation, ...] = bounded(Items(Activation, most=8192, least=1))
+    final: tuple[Activation, ...] = bounded(Items(Activation, most=8192), default=())
     readout: Readout | None = bounded(Optional(Readout), default=None)
 
     def __repr__(self) -> str:

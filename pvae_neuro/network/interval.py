@@ -47,7 +47,7 @@ class Interval(NamedTuple):
 
 def signed_bits(low: int, high: int) -> int:
     """Width of a two's complement word that holds ``low`` and ``high``."""
-    return max(low.bit_length() if low >= 0 else (low + 1).bit_length(), high.bit_length()) + 1
+    return max((end if end >= 0 else end + 1).bit_length() for end in (low, high)) + 1
 
 
 def point(values: NDArray[np.integer] | int) -> Interval:  # type: ignore[type-arg]

@@ -1,5 +1,6 @@
 """The names of this package, listed once: ``__init__.py`` reads it too."""
 
+from pvae_neuro.plots.cores import core_grid as core_grid
 from pvae_neuro.plots.images import as_images as as_images
 from pvae_neuro.plots.images import dictionary as dictionary
 from pvae_neuro.plots.images import difference_grid as difference_grid

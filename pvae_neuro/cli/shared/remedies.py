@@ -4,6 +4,7 @@ from __future__ import annotations
 
 # By the ``remedy`` of an error; see the exceptions that have one.
 FLAGS = {
+    "board": "--board NAME, --limits largest",
     "narrower": "lower --max-count, --frac-bits or --weight-bits",
     "predictive": "--weight-bits 8, or --topology predictive",
     "counts": "a larger --max-count",

@@ -1,0 +1,235 @@
+"""The verb that places an export on a board: place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pvae_neuro.cli.shared.endings import EXIT_FAILED, say_line
+from pvae_neuro.cli.shared.options import ArtifactFile, Json, Quiet
+from pvae_neuro.cli.shared.paths import READS, WRITES
+from pvae_neuro.cli.shared.remedies import with_flags
+from pvae_neuro.cli.shared.support import console, guarded, plain_table, say, write_json
+from pvae_neuro.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from pvae_neuro.artifact import Artifact
+    from pvae_neuro.placement import Board, Placement
+
+FORMATS = (".svg", ".png", ".pdf")
+# Chips that the terminal shows.
+_MOST_CHIPS = 8
+
+
+@guarded
+def place(
+    model: ArtifactFile,
+    board: Annotated[
+        str,
+        typer.Option(
+            "--board",
+            "-b",
+            help="oheo-gulch, kapoho-point, spinnaker2, or a JSON file of your own.",
+        ),
+        READS,
+    ] = "oheo-gulch",
+    limits: Annotated[
+        str,
+        typer.Option("--limits", help="Where sources differ: cautious, or largest."),
+    ] = "cautious",
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--limit",
+            metavar="NAME=NUMBER",
+            help="A number in place of the sources', such as synapse=8 (bits); repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Picture of the cores: .svg, .png or .pdf.", show_default=False
+        ),
+        WRITES,
+    ] = None,
+    network: Annotated[
+        Path | None,
+        typer.Option(
+            "--network",
+            help="Write the network with a population for each core, as .onnx.",
+            show_default=False,
+        ),
+        WRITES,
+    ] = None,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Run the parts on the golden vector of the file."),
+    ] = False,
+    sources: Annotated[
+        bool, typer.Option("--sources", help="Show the source of every limit.")
+    ] = False,
+    json: Json = None,
+    quiet: Quiet = False,
+) -> None:
+    """Cut a network into the cores of a board, and say what is used; exit 1 if it does not fit."""
+    given = dict(_number(text) for text in limit or ())
+    if output is not None and output.suffix not in FORMATS:
+        raise InputError(f"{output}: expected a name ending in one of {', '.join(FORMATS)}")
+    from pvae_neuro.artifact import load_artifact
+    from pvae_neuro.errors import PlacementError
+    from pvae_neuro.placement import load_board
+    from pvae_neuro.placement import place as place_network
+
+    chosen = load_board(board, limits, given)
+    if output is not None:
+        from pvae_neuro.plots.style import require_matplotlib
+
+        require_matplotlib()
+    artifact = load_artifact(model)
+    origin = {"artifact": str(model), "sha256": artifact.sha256}
+    try:
+        placement = place_network(artifact.network, chosen)
+    except PlacementError as error:
+        content = {"fits": False, "network": artifact.network.name, "board": chosen.to_dict()}
+        said = {"reasons": list(error.reasons), "remedies": list(error.remedies)}
+        write_json(json, {**origin, **content, **said})
+        say_line(f"FAILED: {with_flags(error)}")
+        raise typer.Exit(EXIT_FAILED) from None
+    difference = _difference(artifact, placement) if check else None
+    checked = {"equal": difference is None, "difference": difference} if check else None
+    write_json(json, {**origin, **placement.to_dict(), "check": checked})
+    if output is not None:
+        _draw(placement, output)
+    if network is not None:
+        _write(artifact, placement, network)
+    out = console(json, quiet)
+    out.print(_population_table(placement))
+    for line in picture(placement):
+        say(out, line)
+    out.print(_traffic_table(placement))
+    if sources:
+        out.print(_source_table(placement.board))
+    say(out, _verified(placement.board))
+    if check and difference is None:
+        golden = artifact.golden
+        say(out, f"the parts give the same integers: {golden.iterations} iterations, all variables")
+    if difference is not None:
+        say_line(f"FAILED: the parts give other integers: {difference}")
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _number(text: str) -> tuple[str, int]:
+    name, equals, number = text.partition("=")
+    if not equals or not number.isascii() or not number.isdecimal() or len(number) > 15:
+        raise InputError(f"--limit: expected NAME=NUMBER, such as synapse=8, got {text!r}")
+    return name, int(number)
+
+
+def _difference(artifact: Artifact, placement: Placement) -> str | None:
+    from pvae_neuro.artifact import replay
+    from pvae_neuro.placement import PlacedEngine
+
+    return replay(artifact.network, artifact.golden, PlacedEngine(placement.split))
+
+
+def _draw(placement: Placement, output: Path) -> None:
+    from pvae_neuro.plots.cores import core_grid
+    from pvae_neuro.utils.files import atomic_path
+
+    figure: Any = core_grid(placement).figure
+    with atomic_path(output) as temporary:
+        figure.savefig(temporary, dpi=150)
+
+
+def _write(artifact: Artifact, placement: Placement, path: Path) -> None:
+    from pvae_neuro.artifact import save_artifact
+
+    unit = 2.0**-artifact.network.input.frac_bits
+    save_artifact(placement.network, artifact.golden.pixels * unit, path)
+
+
+def _population_table(placement: Placement) -> Table:
+    board = placement.board
+    title = (
+        f"{placement.source.name} on {board.title}: {len(placement.cores):,} of {board.cores:,} "
+        f"cores, {board.choice} limits"
+    )
+    names = list(board.limits)
+    headings = [f"{name.replace('_', ' ')} {board.limits[name].unit}".strip() for name in names]
+    columns = range(1, 4 + len(names))
+    table = plain_table(
+        title, "population", "neurons", "cores", "a core", *headings, right=tuple(columns)
+    )
+    for name, cores in placement.by_population.items():
+        most = {key: max(core.used[key] for core in cores) for key in names}
+        size = sum(core.size for core in cores)
+        each = max(core.size for core in cores)
+        used = (f"{most[key]:,}" for key in names)
+        table.add_row(name, f"{size:,}", f"{len(cores):,}", f"{each:,}", *used)
+    table.add_section()
+    maximum = (_maximum(value) for value in placement.maximum.values())
+    table.add_row("maximum", "", f"{board.cores:,}", "", *maximum)
+    return table
+
+
+def _maximum(value: int | None) -> str:
+    return "not public" if value is None else f"{value:,}"
+
+
+def picture(placement: Placement) -> list[str]:
+    """Chips as rows of letters, a letter for the population of each core; a dot is a free core."""
+    board = placement.board
+    letters = letters_of(placement)
+    lines: list[str] = []
+    used = 1 + placement.cores[-1].chip
+    for chip in range(min(used, _MOST_CHIPS)):
+        cells = [letters[c.population] for c in placement.cores if c.chip == chip]
+        cells += ["."] * (board.cores_per_chip - len(cells))
+        lines.append(f"  chip {chip}")
+        for first in range(0, len(cells), board.columns):
+            lines.append("    " + " ".join(cells[first : first + board.columns]))
+    if used > _MOST_CHIPS:
+        lines.append(f"  and {used - _MOST_CHIPS:,} more chips")
+    lines.append("  " + ", ".join(f"{letter} {name}" for name, letter in letters.items()))
+    return lines
+
+
+def letters_of(placement: Placement) -> dict[str, str]:
+    """A letter for each population."""
+    alphabet = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    return {
+        name: alphabet[number] if number < len(alphabet) else "#"
+        for number, name in enumerate(placement.slices)
+    }
+
+
+def _traffic_table(placement: Placement) -> Table:
+    table = plain_table(
+        "an iteration in which every neuron sends", "connection", "from", "to", "messages",
+        "packets", "between chips", right=(3, 4, 5),
+    )  # fmt: skip
+    for t in placement.traffic:
+        numbers = (f"{n:,}" for n in (t.messages, t.packets, t.between_chips))
+        table.add_row(t.connection, t.source, t.target, *numbers)
+    return table
+
+
+def _source_table(board: Board) -> Table:
+    table = plain_table("limits", "name", "value", "verified", "source", right=(1,))
+    for row in board.numbers():
+        table.add_row(*row)
+    return table
+
+
+def _verified(board: Board) -> str:
+    rows: list[tuple[Any, ...]] = board.numbers()
+    doubtful = [row[0] for row in rows if row[2] == "no"]
+    return (
+        f"{len(doubtful)} of {len(rows)} numbers of this board are derived or unconfirmed; "
+        f"--sources shows all"
+    )
