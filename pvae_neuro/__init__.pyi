@@ -60,7 +60,6 @@ from pvae_neuro.network import listing as listing
 from pvae_neuro.network import shared as shared
 from pvae_neuro.network import trace as trace
 from pvae_neuro.network import transpose_of as transpose_of
-from pvae_neuro.placement.engine import PlacedEngine as PlacedEngine
 from pvae_neuro.placement.place import Placement as Placement
 from pvae_neuro.placement.place import place as place
 from pvae_neuro.plots.model import plot_model as plot_model

@@ -98,6 +98,9 @@ def calls(folder: Path) -> dict[str, dict[str, Any]]:
         "make_feeder": {"name": "stationary", "images": make_images(IMAGES.reshape(-1, 4, 4))},
         "model_from_saved": {"saved": MODEL},
         "model_names": {},
+        "place": {
+            "network": NETWORK, "board": "oheo-gulch", "limits": "cautious", "given": None,
+        },
         "plot_model": {
             "model": MODEL, "images": IMAGES, "steps": 2, "seed": 0, "progress": False,
         },

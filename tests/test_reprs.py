@@ -62,6 +62,7 @@ def objects(tmp_path_factory) -> dict[str, Any]:
         "OneToOne": network.connection_of["pixels"],
         "ParityReport": result.report,
         "PatchConfig": pn.PatchConfig(),
+        "Placement": pn.place(network),
         "Population": latents,
         "Program": latents.programs[0],
         "QuantizeConfig": pn.QuantizeConfig(),

@@ -57,10 +57,10 @@ def place(
         ),
         WRITES,
     ] = None,
-    network: Annotated[
+    placed: Annotated[
         Path | None,
         typer.Option(
-            "--network",
+            "--placed",
             help="Write the network with a population for each core, as .onnx.",
             show_default=False,
         ),
@@ -105,8 +105,8 @@ def place(
     write_json(json, {**origin, **placement.to_dict(), "check": checked})
     if output is not None:
         _draw(placement, output)
-    if network is not None:
-        _write(artifact, placement, network)
+    if placed is not None:
+        _write(artifact, placement, placed)
     out = console(json, quiet)
     out.print(_population_table(placement))
     for line in picture(placement):
@@ -132,9 +132,8 @@ def _number(text: str) -> tuple[str, int]:
 
 def _difference(artifact: Artifact, placement: Placement) -> str | None:
     from pvae_neuro.artifact import replay
-    from pvae_neuro.placement import PlacedEngine
 
-    return replay(artifact.network, artifact.golden, PlacedEngine(placement.split))
+    return replay(artifact.network, artifact.golden, placement.engine())
 
 
 def _draw(placement: Placement, output: Path) -> None:

@@ -246,9 +246,11 @@ def _chosen(name: str, found: _Board, chip: _Chip, choice: str, given: dict[str,
         for size in limit.counts.values():
             if size is not None and size not in sizes:
                 raise InputError(f"{name}: limit {key!r} counts by {size!r}, which has no size")
-        counts = {n: None if size is None else sizes[size] for n, size in limit.counts.items()}
+        counts: dict[str, int | None] = {
+            n: None if size is None else sizes[size] for n, size in limit.counts.items()
+        }
         maximum = number(key, limit, cautious)
-        limits[key] = Limit(key, limit.unit, dict(counts), maximum)
+        limits[key] = Limit(key, limit.unit, counts, maximum)
     return Board(
         name=name,
         title=found.title,
@@ -276,8 +278,9 @@ def _read(kind: type[_Board], path: Path) -> _Board:
     try:
         return kind.model_validate_json(path.read_text("utf-8"))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise InputError(f"{path}: {where}: {first['msg']}") from error
+        # A chip may be a name too; what is wrong within an object says more.
+        deepest = max(error.errors(), key=lambda found: len(found["loc"]))
+        where = ".".join(map(str, deepest["loc"])) or "the file"
+        raise InputError(f"{path}: {where}: {deepest['msg']}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: expected JSON in UTF-8: {error}") from error

@@ -18,7 +18,7 @@ from pvae_neuro.sim.reference import ReferenceEngine
 class PlacedEngine(Engine):
     """Runs the parts of a network on another engine and puts their integers together.
 
-    So ``verify(network, ..., engines=["reference", PlacedEngine(placement.split)])`` compares
+    So ``verify(network, ..., engines=["reference", placement.engine()])`` compares
     every integer of a network with those of its parts.
 
     Parameters
@@ -41,9 +41,13 @@ class PlacedEngine(Engine):
 
     def unsupported(self, network: IntegerNetwork) -> list[str]:
         """What the parts need and the inner engine lacks, one sentence each."""
-        if network is not self.split.source:
+        if network is not self.split.source and network != self.split.source:
             return [f"engine {self.name} runs the network that was split, and no other"]
         return self.inner.unsupported(self.split.network)
+
+    def encode(self, network: IntegerNetwork, x: NDArray[np.int32]) -> dict[str, NDArray[np.int32]]:
+        """Values of the parts' inputs, as the inner engine takes them."""
+        return self.inner.encode(self.split.network, x)
 
     def block_size(self, network: IntegerNetwork, steps: int, record: tuple[str, ...]) -> int:
         """Samples that run at once."""
@@ -57,13 +61,6 @@ class PlacedEngine(Engine):
             replace(
                 block,
                 network=placed,
-                inputs={
-                    f"{part.name}.{variable}": np.ascontiguousarray(
-                        values[..., part.first : part.last]
-                    )
-                    for (population, variable), values in _by_place(block.inputs)
-                    for part in self.split.parts[population]
-                },
                 record=tuple(name for whole in block.record for name in self._names(whole)),
             )
         )
@@ -78,13 +75,3 @@ class PlacedEngine(Engine):
 
     def _whole(self, variable: str, found: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         return np.concatenate([found[name] for name in self._names(variable)], axis=-1)
-
-
-def _by_place(
-    inputs: Mapping[str, NDArray[np.int32]],
-) -> list[tuple[tuple[str, str], NDArray[np.int32]]]:
-    found = []
-    for name, values in inputs.items():
-        population, _, variable = name.partition(".")
-        found.append(((population, variable), values))
-    return found

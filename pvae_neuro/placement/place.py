@@ -22,7 +22,9 @@ from pvae_neuro.errors import PlacementError
 from pvae_neuro.network import IntegerNetwork, Population
 from pvae_neuro.placement.boards import CHOICES, DEFAULT_BOARD, Board, board_names, load_board
 from pvae_neuro.placement.counts import Counts, Demands
+from pvae_neuro.placement.engine import PlacedEngine
 from pvae_neuro.placement.split import Slice, Split, split
+from pvae_neuro.sim.engine import Engine
 from pvae_neuro.utils.arguments import checked
 
 Slices = dict[str, tuple[Slice, ...]]
@@ -118,6 +120,10 @@ class Placement:
     def network(self) -> IntegerNetwork:
         """The split network: it gives the same integers."""
         return self.split.network
+
+    def engine(self, inner: Engine | None = None) -> PlacedEngine:
+        """An engine that runs the parts, by default on ``reference``, and records ``source``."""
+        return PlacedEngine(self.split, inner)
 
     @property
     def maximum(self) -> dict[str, int | None]:

@@ -121,7 +121,9 @@ class _Names:
 class _Splitting:
     def __init__(self, network: IntegerNetwork, slices: Mapping[str, tuple[Slice, ...]]) -> None:
         self.network = network
-        self.slices = {p.name: ((0, p.size),) for p in network.populations}
+        self.slices: dict[str, tuple[Slice, ...]] = {
+            p.name: ((0, p.size),) for p in network.populations
+        }
         for name, given in slices.items():
             _check_slices(network, name, given)
             self.slices[name] = tuple(given)
