@@ -27,7 +27,7 @@ from pvae_neuro.sim.engine import Engine, engine_names, get_engine
 from pvae_neuro.sim.recording import Recording
 from pvae_neuro.zoo import sample_digits
 
-DEFAULT_TARGETS = ("reference", "fast", "onnx", "torch", "lava")
+DEFAULT_TARGETS = ("reference", "fast", "onnx", "torch", "c", "lava")
 SEEDS = (0, 1, 2)
 SAMPLES = 16
 # Engines that take long with more images.

@@ -3,6 +3,7 @@
 from pvae_neuro import plots as plots
 from pvae_neuro.artifact import Artifact as Artifact
 from pvae_neuro.artifact import load_artifact as load_artifact
+from pvae_neuro.artifact import write_c as write_c
 from pvae_neuro.cost import Cost as Cost
 from pvae_neuro.cost import cost_of as cost_of
 from pvae_neuro.cost import with_dead_zone as with_dead_zone

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from pvae_neuro.errors import (
     EngineUnavailableError,
     InputError,
 )
+from pvae_neuro.exporters.c import GoldenRun, write_library
 from pvae_neuro.exporters.onnx import Artifact, Golden, read_onnx, write_onnx
 from pvae_neuro.exporters.onnx.file import REBUILT
 from pvae_neuro.exporters.onnx.golden import hash_of
@@ -22,6 +24,7 @@ from pvae_neuro.exporters.onnx.program import program_hash
 from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.sim.compare import when
 from pvae_neuro.sim.engine import Engine, get_engine
+from pvae_neuro.sim.noise import population_noise
 from pvae_neuro.sim.recording import Recording
 from pvae_neuro.sim.reference import ReferenceEngine
 from pvae_neuro.utils.arguments import checked
@@ -36,6 +39,7 @@ __all__ = [
     "program_hash",
     "replay",
     "save_artifact",
+    "write_c",
 ]
 
 GOLDEN_ITERATIONS = 8
@@ -101,6 +105,54 @@ def save_artifact(
 
 
 @checked
+def write_c(
+    network: IntegerNetwork,
+    folder: str | os.PathLike[str],
+    golden: Golden | ArrayLike,
+    *,
+    name: str | None = None,
+) -> Path:
+    """Write a network as a C99 library with a test and a Makefile, whole or not at all.
+
+    Parameters
+    ----------
+    network : IntegerNetwork
+    folder : path-like
+        New, empty, or one that holds an earlier library and nothing else.
+    golden : Golden, or array_like [N, M]
+        What the test runs: the golden vector of an artifact, or images for :func:`make_golden`.
+    name : str, optional
+        Of the files, and of all that is global in them; by default the network's.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    NetworkError
+        If a word of the network could leave its width.
+    InputError
+        If the images do not fit, or the folder cannot be written or holds something else.
+    """
+    if not isinstance(golden, Golden):
+        golden = make_golden(network, golden)
+    run = _run(ReferenceEngine(), network, _images(network, golden), golden.iterations, golden.seed)
+    steps, samples = range(golden.iterations + 1), range(len(golden.pixels))
+    return write_library(
+        network,
+        folder,
+        GoldenRun(
+            {f"{e.population}.{e.variable}": e.apply(golden.pixels) for e in network.encodings},
+            {p.name: population_noise(p, golden.seed, steps, samples) for p in network.drawing},
+            run.variables,
+        ),
+        name,
+    )
+
+
+@checked
 def load_artifact(path: str | os.PathLike[str]) -> Artifact:
     """Read an artifact, check every byte of it, and replay its golden vector here.
 
@@ -160,14 +212,18 @@ def replay(network: IntegerNetwork, golden: Golden, engine: Engine) -> str | Non
     str or None
         The first difference, as :func:`first_divergence`; None if all integers are equal.
     """
-    # Exact: an encoded pixel is a small multiple of a power of two.
-    images = golden.pixels * 2.0**-network.input.frac_bits
+    images = _images(network, golden)
     recording = _run(engine, network, images, golden.iterations, golden.seed)
     if first_divergence(golden, recording) is None:
         return None
     # The reference engine says which neuron it is, where it still computes what the hashes say.
     expected = _run(ReferenceEngine(), network, images, golden.iterations, golden.seed)
     return first_divergence(golden, recording, expected)
+
+
+def _images(network: IntegerNetwork, golden: Golden) -> NDArray[np.float64]:
+    """Images of a golden vector; exact, as a pixel is a small multiple of a power of two."""
+    return golden.pixels * 2.0**-network.input.frac_bits
 
 
 def _run(

@@ -346,6 +346,7 @@ ENGINES: dict[str, str] = {
     "fast": "pvae_neuro.sim.fast:FastEngine",
     "onnx": "pvae_neuro.sim.onnx_runtime:OnnxEngine",
     "torch": "pvae_neuro.sim.tensors.engine:TorchEngine",
+    "c": "pvae_neuro.sim.c_kernel.engine:CEngine",
     "lava": "pvae_neuro.sim.lava.engine:LavaEngine",
     "loihi2": "pvae_neuro.sim.lava.board.engine:Loihi2Engine",
 }

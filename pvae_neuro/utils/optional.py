@@ -23,6 +23,7 @@ EXTRAS = {
     "dask": "cluster",
     "distributed": "cluster",
     "sklearn": "experiments",
+    "unicorn": "emulate",
 }
 
 

@@ -105,7 +105,7 @@ EngineName = Annotated[
     typer.Option(
         "--engine",
         "-e",
-        help="auto, reference, fast, onnx, torch or lava; all give the same integers.",
+        help="auto, reference, fast, onnx, torch, c or lava; all give the same integers.",
     ),
 ]
 ArtifactFile = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="Exported network.")]
