@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +25,22 @@ from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.saved.model_file import SavedModel, load_model
 from pvae_neuro.saved.shipped import SHIPPED
 from pvae_neuro.sim.engine import Engine, engine_names, get_engine
+from pvae_neuro.sim.lava.board.board import Board, Bounds
+from pvae_neuro.sim.lava.board.stand_in.board import StandIn
+from pvae_neuro.sim.lava.board.stand_in.delays import Delays
 from pvae_neuro.sim.recording import Recording
+from pvae_neuro.utils.files import atomic_path
+from pvae_neuro.utils.json_text import json_text
 from pvae_neuro.zoo import sample_digits
 
 DEFAULT_TARGETS = ("reference", "fast", "onnx", "torch", "c", "lava")
 SEEDS = (0, 1, 2)
 SAMPLES = 16
 # Engines that take long with more images.
-FEWER_SAMPLES = {"lava": 4}
+FEWER_SAMPLES = {"lava": 4, "loihi2": 1}
 # Fewer images do not tell the distance from float to within half of its tolerance.
 COMPARED = 32
-PARITY = "parity"
+PARITY, RESULT = "parity", "result"
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +100,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--images", help="images for the two (default: digits, or random numbers)")
     group.addoption("--samples", type=int, help=f"images per run (default: {SAMPLES}, of lava 4)")
     group.addoption("--steps", type=int, default=32, help="iterations (default: 32)")
+    board = parser.getgroup("board", "of the target loihi2")
+    board.addoption("--stage", default="S1", help="where neurons run: S1, S2 or S3 (default: S1)")
+    board.addoption("--ucode", help="your model of neurons on cores, module:Class, for S3")
+    board.addoption("--latency", help="fewest and most steps of a message, such as 3,11")
+    board.addoption(
+        "--fake-board", action="store_true", help="Lava's CPU simulation in place of a board"
+    )
+    board.addoption("--result", help="file of what ran, as JSON")
 
 
 def targets(config: pytest.Config) -> list[str]:
@@ -188,8 +202,24 @@ def rows(target: str, request: pytest.FixtureRequest) -> slice:
 
 
 @pytest.fixture
-def engine(target: str) -> Engine:
-    return get_engine(target)
+def engine(target: str, request: pytest.FixtureRequest) -> Engine:
+    options = _board_options(request.config) if target == "loihi2" else {}
+    return get_engine(target, **options)
+
+
+def _board_options(config: pytest.Config) -> dict[str, Any]:
+    """Of the engine ``loihi2``."""
+    given = config.getoption("--latency")
+    try:
+        latency = None if given is None else Bounds(*(int(n) for n in given.split(",")))
+        delays = Delays(1, 5)
+        fake = config.getoption("--fake-board")
+        board = StandIn(latency=latency, delays=delays) if fake else Board(latency=latency)
+        made = {"stage": config.getoption("--stage"), "ucode": config.getoption("--ucode")}
+        get_engine("loihi2", **made)
+    except (ValueError, TypeError) as error:
+        raise pytest.UsageError(f"--stage, --ucode, --latency: {error}") from error
+    return {**made, "board": board}
 
 
 @pytest.fixture
@@ -198,11 +228,14 @@ def steps(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
-def note(request: pytest.FixtureRequest) -> Any:
-    """Put a row into the parity table at the end of the run."""
+def note(request: pytest.FixtureRequest, case: Case, engine: Engine) -> Any:
+    """Put a row into the parity table at the end of the run, and into the file of results."""
 
     def add(**row: Any) -> None:
+        artifact, found = case.artifact, getattr(engine, "found", {})
+        hashes = {"sha256": artifact.sha256, "program_hash": artifact.program_hash}
         request.node.user_properties.append((PARITY, row))
+        request.node.user_properties.append((RESULT, {**row, **hashes, **found}))
 
     return add
 
@@ -216,17 +249,30 @@ def pytest_runtest_call() -> Iterator[None]:
         pytest.skip(str(error))
 
 
-def _parity_rows(terminalreporter: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    for outcome in ("passed", "failed"):
-        for report in terminalreporter.getreports(outcome):
-            if report.when == "call":
-                yield from (
-                    (outcome, row) for name, row in report.user_properties if name == PARITY
-                )
+def _write_result(path: Path, rows: list[tuple[str, dict[str, Any]]]) -> None:
+    """What ran, on what, and what came of it: the file that an owner of a board sends back."""
+    checks = [{**row, "outcome": outcome} for outcome, row in rows]
+    content = {"written": datetime.now(timezone.utc).isoformat(), "checks": checks}
+    with atomic_path(path) as temporary:
+        temporary.write_text(json_text(content), encoding="utf-8")
+
+
+def _rows(terminalreporter: Any, kind: str) -> list[tuple[str, dict[str, Any]]]:
+    found = [
+        (outcome, row)
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.getreports(outcome)
+        if report.when == "call"
+        for name, row in report.user_properties
+        if name == kind
+    ]
+    return sorted(found, key=lambda each: tuple(map(str, each[1].values())))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    rows = sorted(_parity_rows(terminalreporter), key=lambda r: tuple(map(str, r[1].values())))
+    rows, result = _rows(terminalreporter, PARITY), terminalreporter.config.getoption("--result")
+    if result:
+        _write_result(Path(result), _rows(terminalreporter, RESULT))
     if not rows:
         return
     terminalreporter.section("parity")

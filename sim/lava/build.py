@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from lava.magma.core.process.ports.ports import InPort
@@ -31,6 +31,8 @@ from pvae_neuro.sim.readout import reconstruct
 from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.arrays import real_array
 from pvae_neuro.utils.show import in_a_line
+
+Process = TypeVar("Process")
 
 # Lava carries the value of a Var as a float64.
 _LARGEST_INDEX = (1 << 53) - 1
@@ -106,13 +108,7 @@ class LavaNetwork:
     @property
     def parts(self) -> tuple[Neurons, ...]:
         """One process of each part of the network that no connection joins; run them all."""
-        joined = {name: {name} for name in self.populations}
-        for name in self.connections:
-            c = self.network.connection_of[name]
-            both = joined[c.source] | joined[c.target]
-            joined.update(dict.fromkeys(both, both))
-        firsts = {min(group) for group in joined.values()}
-        return tuple(process for name, process in self.populations.items() if name in firsts)
+        return separate_parts(self.network, self.populations, self.connections)
 
     @property
     def steps_per_iteration(self) -> int:
@@ -260,6 +256,19 @@ class LavaNetwork:
         return reconstruct(self.network, np.asarray(counts))
 
 
+def separate_parts(
+    network: IntegerNetwork, populations: Mapping[str, Process], connections: Iterable[str]
+) -> tuple[Process, ...]:
+    """One of the processes of populations for each part that no connection joins."""
+    joined = {name: {name} for name in populations}
+    for name in connections:
+        c = network.connection_of[name]
+        both = joined[c.source] | joined[c.target]
+        joined.update(dict.fromkeys(both, both))
+    firsts = {min(group) for group in joined.values()}
+    return tuple(process for name, process in populations.items() if name in firsts)
+
+
 @checked
 def build_lava(
     network: IntegerNetwork,
@@ -320,6 +329,7 @@ def build_lava(
             sample=sample,
             iterations=iterations,
             batch=batch,
+            first_step=0 if job is None else job.first_step,
             job=job,
         )
         for name, plan in plans.items()

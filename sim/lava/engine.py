@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.errors import InputError
+from pvae_neuro.errors import EngineError, InputError
 from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.sim.engine import Block, BlockResult, Engine
 from pvae_neuro.sim.lava.available import require_lava
@@ -54,6 +54,7 @@ class LavaEngine(Engine):
 
     name = "lava"
     packages = ("lava-nc",)
+    worker: ClassVar[str] = WORKER
 
     def __init__(
         self,
@@ -114,25 +115,16 @@ class LavaEngine(Engine):
     def run_block(self, block: Block) -> BlockResult:
         """Run all samples in a worker process; see :meth:`Engine.run_block`."""
         with Supervisor() as supervisor:
-            job = Job(
-                folder=str(supervisor.folder),
-                network=block.network,
-                seed=block.seed,
-                first_sample=block.samples.start,
-                first_step=block.first_step,
-                samples=len(block.samples),
-                frames=block.frames,
-                iterations=block.iterations,
-                record=block.record,
-                dtypes={
-                    name: variable_dtype(block.network, name).name
-                    for name in block.network.variables
-                },
-                width=even_width(len(block.samples), self.batch),
-                stock_convolutions=self.stock_convolutions,
-            )
+            job = self._job(str(supervisor.folder), block)
             job.write(block.inputs)
             return self._collect(supervisor, job, block)
+
+    def _job(self, folder: str, block: Block) -> Job:
+        return Job(
+            **job_of(folder, block),
+            width=even_width(len(block.samples), self.batch),
+            stock_convolutions=self.stock_convolutions,
+        )
 
     def _collect(self, supervisor: Supervisor, job: Job, block: Block) -> BlockResult:
         """Run a job and gather its pieces."""
@@ -155,26 +147,45 @@ class LavaEngine(Engine):
             name: trajectory_array((job.samples, block.steps, job.size(name)), job.dtypes[name])
             for name in job.record
         }
-        supervisor.start([*worker_command(), job.folder, supervisor.token])
+        supervisor.start([*worker_command(self.worker), job.folder, supervisor.token])
         for line in supervisor.reports(poll, self.timeout):
-            kind, _, number = line.partition(" ")
+            kind, _, text = line.partition(" ")
+            if kind == "error":
+                raise EngineError(text)
             if kind == "piece":
-                rows = job.rows(int(number))
-                for target, values in zip((last, variables), job.take(int(number)), strict=True):
+                rows = job.rows(int(text))
+                for target, values in zip((last, variables), job.take(int(text)), strict=True):
                     for name, array in values.items():
                         target[name][rows.start : rows.stop] = array
         poll()
         return BlockResult(last, variables)
 
 
-def worker_command() -> list[str]:
-    """Start the worker with the modules that this process finds.
+def job_of(folder: str, block: Block) -> dict[str, Any]:
+    """What a block says of its job."""
+    names = block.network.variables
+    return {
+        "folder": folder,
+        "network": block.network,
+        "seed": block.seed,
+        "first_sample": block.samples.start,
+        "first_step": block.first_step,
+        "samples": len(block.samples),
+        "frames": block.frames,
+        "iterations": block.iterations,
+        "record": block.record,
+        "dtypes": {name: variable_dtype(block.network, name).name for name in names},
+    }
+
+
+def worker_command(worker: str = WORKER) -> list[str]:
+    """Start a worker with the modules that this process finds.
 
     Not by ``-m``, which would look in the current folder first: a clone of this project, or a
     ``random.py`` of the user's, is not to be imported instead. Python 3.10 has no ``-P``.
     """
     places = [place for place in sys.path if place]
-    start = f"import sys; sys.path[:] = {places}; from {WORKER} import main; main(sys.argv[1:])"
+    start = f"import sys; sys.path[:] = {places}; from {worker} import main; main(sys.argv[1:])"
     # Isolated only where this process is: `-I` hides what is installed for one user by an import
     # hook, which no place on the path stands for.
     isolated = ["-I"] if sys.flags.isolated else []

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from multiprocessing import shared_memory
 from pathlib import Path
 from typing import Any
@@ -102,13 +103,18 @@ def run(job: Job, status: int) -> None:
         os.write(status, f"piece {piece}\n".encode())
 
 
-def main(arguments: list[str]) -> None:
-    """Run the job of a folder, then leave: the guardian ends Lava's own processes."""
+def start(arguments: list[str], task: Callable[[Any, int], None]) -> None:
+    """Do a task with the job of a folder, then leave: the guardian ends Lava's own processes."""
     folder, token, status = Path(arguments[0]), arguments[1], int(arguments[2])
     end_with_parent()
     mark_shared_memory(token)
     try:
-        run(read_job(folder), status)
+        task(read_job(folder), status)
     except BaseException:
         _fail(traceback.format_exc())
     os._exit(0)
+
+
+def main(arguments: list[str]) -> None:
+    """Run the job of a folder."""
+    start(arguments, run)

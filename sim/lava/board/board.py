@@ -60,6 +60,8 @@ class Board:
     latency : Bounds or None
         Declared bounds, for machines on which messages do not always take as long; None where the
         pulse tells.
+    accumulator : str or None
+        Model on cores of Lava's ``GradedVec``, ``module:Class``; None lets Lava look for it.
     """
 
     host: str | None = None
@@ -67,6 +69,7 @@ class Board:
     node: str | None = None
     generation: str = "N3B3"
     latency: Bounds | None = None
+    accumulator: str | None = None
 
     def __post_init__(self) -> None:
         if self.generation not in GENERATIONS:

@@ -1,25 +1,76 @@
-"""Engine that runs on Loihi 2, where there is one. Importing this module does not import Lava."""
+"""Engine that runs on Loihi 2, by stages. Importing this module does not import Lava."""
 
 from __future__ import annotations
 
-from pvae_neuro.errors import EngineUnavailableError
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pvae_neuro.errors import InputError
+from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.sim.checks import Check
-from pvae_neuro.sim.engine import Block, BlockResult, Engine
+from pvae_neuro.sim.engine import Block, BlockResult
 from pvae_neuro.sim.lava.available import require_lava
 from pvae_neuro.sim.lava.board.board import Board
+from pvae_neuro.sim.lava.board.job import BoardJob
+from pvae_neuro.sim.lava.board.readable import unreadable
+from pvae_neuro.sim.lava.board.stages import stage_of
+from pvae_neuro.sim.lava.engine import DEFAULT_TIMEOUT, LavaEngine, job_of
+from pvae_neuro.sim.lava.exchange import Job
+from pvae_neuro.sim.lava.supervisor import Supervisor
+from pvae_neuro.sim.noise import check_whole
 
 
-class Loihi2Engine(Engine):
+class Loihi2Engine(LavaEngine):
     """Loihi 2 hardware; refuses, with the reasons, where it is not there.
 
     Nothing in this package has run on a chip.
+
+    Parameters
+    ----------
+    stage : {"S1", "S2", "S3"}
+        Where the neurons run: on the host, on embedded processors, on cores. Connections are on
+        cores in all of them.
+    board : Board, optional
+        By default the one that the environment selects.
+    ucode : mapping of str to str, or str, optional
+        For S3: models of the process ``Neurons`` on cores, ``module:Class``, by population, or one
+        for all of them.
+    cost_steps : int
+        Lava steps of each of two readings of power after the samples; 0 reads none.
+    timeout : float
+        Seconds without any progress after which the run is given up.
+
+    Attributes
+    ----------
+    found : dict
+        What the last block left beside its integers: board, versions, latency, times, power.
+
+    Raises
+    ------
+    InputError
+        If an option is out of range.
     """
 
     name = "loihi2"
     packages = ("lava-nc", "lava-loihi")
+    has_frames = False
+    worker: ClassVar[str] = "pvae_neuro.sim.lava.board.worker"
 
-    def __init__(self) -> None:
-        self.board = Board()
+    def __init__(
+        self,
+        stage: str = "S1",
+        board: Board | None = None,
+        ucode: Mapping[str, str] | str | None = None,
+        cost_steps: int = 0,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> None:
+        super().__init__(timeout)
+        self.stage = stage_of(stage, ucode)
+        self.board = Board() if board is None else board
+        if not isinstance(self.board, Board):
+            raise InputError(f"board: expected a Board, got {type(self.board).__name__}")
+        self.cost_steps = check_whole("cost_steps", cost_steps, 0, 1 << 31)
+        self.found: dict[str, Any] = {}
 
     def checks(self) -> list[Check]:
         """What a run on the board needs."""
@@ -30,6 +81,18 @@ class Loihi2Engine(Engine):
         require_lava()
         self.board.require()
 
-    def run_block(self, block: Block) -> BlockResult:
-        """Never reached: :meth:`require` refuses first."""
-        raise EngineUnavailableError("loihi2: cannot run on hardware")
+    def unsupported(self, network: IntegerNetwork) -> list[str]:
+        """What a network needs and the stage cannot do exactly."""
+        found = super().unsupported(network)
+        return found or unreadable(network)
+
+    def _job(self, folder: str, block: Block) -> Job:
+        return BoardJob(
+            **job_of(folder, block), board=self.board, stage=self.stage, cost_steps=self.cost_steps
+        )
+
+    def _collect(self, supervisor: Supervisor, job: Job, block: Block) -> BlockResult:
+        result = super()._collect(supervisor, job, block)
+        if isinstance(job, BoardJob):
+            self.found = job.read_found()
+        return result

@@ -51,11 +51,8 @@ class _Event(NamedTuple):
     run: Callable[[int, Arrived], None]
 
 
-@implements(proc=Neurons, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
-class NeuronsModel(PyLoihiProcessModel, metaclass=_AnyPopulation):  # type: ignore[misc]
-    """Equal to ``sim/reference.py``, integer for integer."""
+class PopulationModel(PyLoihiProcessModel, metaclass=_AnyPopulation):  # type: ignore[misc]
+    """Of the process of a population; equal to ``sim/reference.py``, integer for integer."""
 
     # Lava adds to these; the metaclass must not answer for them.
     tags: ClassVar[list[str]] = []
@@ -66,6 +63,7 @@ class NeuronsModel(PyLoihiProcessModel, metaclass=_AnyPopulation):  # type: igno
         self._plan: Plan = proc_params["plan"]
         self._log_rate: Interval | None = proc_params["log_rate"]
         self._job: Job | None = proc_params["job"]
+        self._first_step = int(proc_params["first_step"])
         # Attributes of the variables, and of the held inputs by connection.
         self._names: dict[str, str] = proc_params["names"]
         self._held_names: dict[str, str] = proc_params["held"]
@@ -78,9 +76,16 @@ class NeuronsModel(PyLoihiProcessModel, metaclass=_AnyPopulation):  # type: igno
         """One Lava step."""
         if not self._ready:
             self._prepare()
-        arrived = {name: port.recv() for name, port in self._ports}
+        self._act(self._receive())
+
+    def _receive(self) -> Arrived:
+        """Take every message of this step."""
         for values, port in self._frames:
             values[...] = port.recv()
+        return {name: port.recv() for name, port in self._ports}
+
+    def _act(self, arrived: Arrived) -> None:
+        """Activations of this step, with what has arrived for them; then send."""
         step = int(self.step[0])
         if step == 0:
             self._begin()
@@ -237,7 +242,7 @@ class NeuronsModel(PyLoihiProcessModel, metaclass=_AnyPopulation):  # type: igno
             size = self._population.size
             self._noise = NoiseSource(key, size, sampler.stream, sampler.first)
         self._place = key, first, iteration
-        step = iteration + (0 if self._job is None else self._job.first_step)
+        step = iteration + self._first_step
         rows = self._word.reshape(self._width, -1)
         for row in range(self._width):
             rows[row] = self._noise.words(step, first + row)
@@ -264,3 +269,10 @@ class NeuronsModel(PyLoihiProcessModel, metaclass=_AnyPopulation):  # type: igno
                     self.sample[0], following = self._tape.first_sample, 0
         if following is not None:
             self._load_words(following)
+
+
+@implements(proc=Neurons, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class NeuronsModel(PopulationModel):
+    """Every step is one of the plan's."""

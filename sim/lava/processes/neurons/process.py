@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from lava.magma.core.model.py.model import PyLoihiProcessModel
 from lava.magma.core.process.ports.ports import InPort, OutPort
@@ -49,6 +51,8 @@ class Neurons(AbstractProcess):  # type: ignore[misc]
     batch : int
         Samples B side by side, ``sample`` to ``sample + B - 1`` in the noise. One: ports and
         variables have the shape [n]; more: [B, n].
+    first_step : int
+        Step number of the first iteration in the noise.
     job : Job, optional
         For the engine: samples to run through and to record without a word from outside.
 
@@ -72,6 +76,9 @@ class Neurons(AbstractProcess):  # type: ignore[misc]
         Setting ``step`` to 0 begins a sample.
     """
 
+    # Names that a subclass gives to Vars of its own.
+    kept: ClassVar[frozenset[str]] = frozenset()
+
     def __init__(
         self,
         population: Population,
@@ -82,6 +89,7 @@ class Neurons(AbstractProcess):  # type: ignore[misc]
         sample: int = 0,
         iterations: int = 0,
         batch: int = 1,
+        first_step: int = 0,
         job: Job | None = None,
     ) -> None:
         names: dict[str, str] = {}
@@ -93,6 +101,7 @@ class Neurons(AbstractProcess):  # type: ignore[misc]
             plan=plan,
             log_rate=log_rate,
             batch=batch,
+            first_step=first_step,
             job=job,
             names=names,
             held=held,
@@ -133,7 +142,8 @@ class Neurons(AbstractProcess):  # type: ignore[misc]
     def _add(self, name: str, var: Var) -> str:
         """Make a Var an attribute of that name, or of the first free one; return which."""
         free = name if name[0] != "_" else f"var{name}"
-        while free in _RESERVED or hasattr(self, free) or free.endswith(("_in", "_out")):
+        taken = _RESERVED | self.kept
+        while free in taken or hasattr(self, free) or free.endswith(("_in", "_out")):
             free += "_"
         setattr(self, free, var)
         return free

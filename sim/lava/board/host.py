@@ -1,0 +1,138 @@
+"""Neurons on the host whose messages go through the chip, and take some steps on the way.
+
+A message is sent every ``unit`` Lava steps, and silence between; what arrives until the next one is
+added up. So the timetable of a network (``sim/lava/timing.py``), in which a message takes one step,
+holds with ``unit`` in place of a step, whatever each path takes, if none takes longer.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from lava.magma.core.decorator import implements, requires, tag
+from lava.magma.core.process.variable import Var
+from lava.magma.core.resources import CPU
+from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
+from numpy.typing import NDArray
+
+from pvae_neuro.network import Interval, Population
+from pvae_neuro.network.operations import WORD_WIDTH
+from pvae_neuro.sim.lava.plan import Plan
+from pvae_neuro.sim.lava.processes.neurons.models import Ints, PopulationModel
+from pvae_neuro.sim.lava.processes.neurons.process import Neurons
+
+NOTHING = -1
+_SIGN = 1 << (WORD_WIDTH - 1)
+_PAYLOAD = (1 << WORD_WIDTH) - 1
+
+
+class HostNeurons(Neurons):  # type: ignore[misc]
+    """A population on the host, whose ports lead to the chip.
+
+    Attributes
+    ----------
+    unit : Var [1]
+        Lava steps from one message to the next; 0 listens: no program runs, and nothing is sent but
+        the pulse.
+    tick : Var [1]
+        Lava steps since it was set to 0, which forgets whatever was noted.
+    pulse : Var [2]
+        Variable, by its place in the population, and neuron whose message is 1 in step 0 while
+        listening; -1 for none.
+    least, most : Var [ports]
+        Fewest and most Lava steps after which a message arrives.
+    first, last : Var [ports]
+        While listening: the first and last tick in which something arrived; -1 where nothing did.
+    late : Var [ports]
+        First tick in which something arrived outside these bounds; -1 where nothing did.
+    """
+
+    kept: ClassVar[frozenset[str]] = frozenset(
+        ("unit", "tick", "pulse", "least", "most", "first", "last", "late")
+    )
+
+    def __init__(
+        self, population: Population, plan: Plan, log_rate: Interval | None, **options: Any
+    ) -> None:
+        super().__init__(population, plan, log_rate, **options)
+        ports = max(1, len(plan.ports))
+        self.unit = Var(shape=(1,), init=0)
+        self.tick = Var(shape=(1,), init=0)
+        self.pulse = Var(shape=(2,), init=NOTHING)
+        self.least = Var(shape=(ports,), init=1)
+        self.most = Var(shape=(ports,), init=1)
+        self.first = Var(shape=(ports,), init=NOTHING)
+        self.last = Var(shape=(ports,), init=NOTHING)
+        self.late = Var(shape=(ports,), init=NOTHING)
+
+
+@implements(proc=HostNeurons, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class HostNeuronsModel(PopulationModel):
+    """The programs as they are, on every ``unit``-th step."""
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        self._numbers = {port.name: number for number, port in enumerate(self._plan.ports)}
+        self._waiting: dict[str, Ints] = {
+            name: np.zeros(self._zeros.shape, np.int64) for name, _ in self._ports
+        }
+
+    def run_spk(self) -> None:
+        """One Lava step."""
+        if not self._ready:
+            self._prepare()
+        arrived = self._receive()
+        tick, unit = int(self.tick[0]), int(self.unit[0])
+        if tick == 0:
+            self._forget()
+        for name, values in arrived.items():
+            waiting = self._waiting[name]
+            message = signed(values)
+            if message.any():
+                self._note(self._numbers[name], tick, unit)
+                waiting += message
+        if unit and tick % unit == 0:
+            self._act(self._waiting)
+            self._clear()
+        else:
+            self._send_pulse(tick, unit)
+        self.tick[0] = tick + 1
+
+    def _forget(self) -> None:
+        self._clear()
+        for noted in (self.first, self.last, self.late):
+            noted[:] = NOTHING
+
+    def _clear(self) -> None:
+        for waiting in self._waiting.values():
+            waiting.fill(0)
+
+    def _note(self, port: int, tick: int, unit: int) -> None:
+        """Keep when something arrived: all of it while listening, else what is out of bounds."""
+        if unit == 0:
+            if self.first[port] == NOTHING:
+                self.first[port] = tick
+            self.last[port] = tick
+            return
+        after = (tick - 1) % unit + 1 if tick else 0
+        if self.late[port] == NOTHING and not self.least[port] <= after <= self.most[port]:
+            self.late[port] = tick
+
+    def _send_pulse(self, tick: int, unit: int) -> None:
+        variable, neuron = (int(place) for place in self.pulse)
+        names = list(self._state)
+        for port, state, _ in self._outputs:
+            if unit == tick == 0 and variable >= 0 and state is self._state[names[variable]]:
+                one = self._zeros.copy()
+                one[neuron] = 1
+                port.send(one)
+            else:
+                port.send(self._zeros)
+
+
+def signed(values: NDArray[Any]) -> Ints:
+    """A message of 24 bits as an integer, whether its sign was extended on the way or not."""
+    return ((values.astype(np.int64) & _PAYLOAD) ^ _SIGN) - _SIGN

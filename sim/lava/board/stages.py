@@ -1,0 +1,145 @@
+"""What runs where: one class a stage. Only the neurons, and their links to the cores, differ."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from inspect import signature
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pvae_neuro.errors import EngineUnavailableError, InputError
+from pvae_neuro.network import Population
+from pvae_neuro.sim.lava.board.board import Bounds
+from pvae_neuro.sim.lava.board.links import DelayedLinks, DirectLinks, Links
+from pvae_neuro.sim.lava.board.parts import CORES, HOST, Parts, named_class
+
+if TYPE_CHECKING:
+    from pvae_neuro.sim.lava.board.wiring import Wiring
+
+
+class Stage(ABC):
+    """How a network is laid out on a board.
+
+    Attributes
+    ----------
+    name : str
+    claim : str
+        What equal integers show, where it ran on silicon.
+    """
+
+    name: ClassVar[str]
+    claim: ClassVar[str]
+
+    @abstractmethod
+    def neurons(self, parts: Parts, population: Population, *given: Any, **options: Any) -> Any:
+        """Process of a population, entered with its parts."""
+
+    @abstractmethod
+    def to_cores(self, parts: Parts, sent: Any, name: str) -> Any:
+        """Port that drives a ``Dense`` with what a port of neurons sends."""
+
+    @abstractmethod
+    def from_cores(self, parts: Parts, received: Any, name: str) -> Any:
+        """Port that takes what a ``Dense`` delivers for a port of neurons."""
+
+    @abstractmethod
+    def links(self, wiring: Wiring, run: Callable[[int], None], declared: Bounds | None) -> Links:
+        """Links of the compiled network, measured where they delay messages."""
+
+
+class HostStage(Stage):
+    """S1: stock processes on cores, our neurons on the host, adapters between them."""
+
+    name = "S1"
+    claim = "weights, graded messages and phases are right on the cores"
+
+    def neurons(self, parts: Parts, population: Population, *given: Any, **options: Any) -> Any:
+        """A population on the host."""
+        from pvae_neuro.sim.lava.board.host import HostNeurons, HostNeuronsModel
+
+        made = HostNeurons(population, *given, **options)
+        return parts.add(made, HOST, HostNeuronsModel)
+
+    def to_cores(self, parts: Parts, sent: Any, name: str) -> Any:
+        """Through an adapter."""
+        adapter = parts.adapter("PyToNxAdapter", sent.shape, f"{name}_to_cores")
+        sent.connect(adapter.inp)
+        return adapter.out
+
+    def from_cores(self, parts: Parts, received: Any, name: str) -> Any:
+        """Through neurons that send their sum at once as a graded message, and an adapter."""
+        sums = parts.accumulator(received.shape, f"{name}_sum")
+        adapter = parts.adapter("NxToPyAdapter", received.shape, f"{name}_to_host")
+        sums.s_out.connect(adapter.inp)
+        adapter.out.connect(received)
+        return sums.a_in
+
+    def links(self, wiring: Wiring, run: Callable[[int], None], declared: Bounds | None) -> Links:
+        """Measured by pulses."""
+        return DelayedLinks(wiring, run, declared)
+
+
+class CoreStage(Stage):
+    """S3: neurons on cores too, by microcode of the owner.
+
+    Parameters
+    ----------
+    microcode : mapping of str to str, or str
+        Models ``module:Class`` of the process ``Neurons``, by population; that of ``*``, or a
+        single one, is for all others.
+    """
+
+    name = "S3"
+    claim = "the whole network is right on the cores, by the owner's microcode"
+
+    def __init__(self, microcode: Mapping[str, str] | str) -> None:
+        given = {"*": microcode} if isinstance(microcode, str) else dict(microcode)
+        for population, model in given.items():
+            if not re.fullmatch(r"[\w.]+:\w+", model):
+                raise InputError(f"ucode: expected module:Class for {population!r}, got {model!r}")
+        self.microcode = given
+
+    def neurons(self, parts: Parts, population: Population, *given: Any, **options: Any) -> Any:
+        """A population on cores."""
+        from pvae_neuro.sim.lava.processes.neurons.process import Neurons
+
+        named = self.microcode.get(population.name, self.microcode.get("*"))
+        if named is None:
+            raise EngineUnavailableError(
+                f"loihi2: stage S3 has no microcode for population {population.name!r}; name its "
+                f"model as module:Class"
+            )
+        return parts.add(Neurons(population, *given, **options), CORES, named_class(named))
+
+    def to_cores(self, parts: Parts, sent: Any, name: str) -> Any:
+        """It is there."""
+        return sent
+
+    def from_cores(self, parts: Parts, received: Any, name: str) -> Any:
+        """It is there."""
+        return received
+
+    def links(self, wiring: Wiring, run: Callable[[int], None], declared: Bounds | None) -> Links:
+        """One step."""
+        return DirectLinks(wiring, run)
+
+
+STAGES: dict[str, Callable[..., Stage]] = {"S1": HostStage, "S3": CoreStage}
+
+
+def stage_of(name: str, microcode: Mapping[str, str] | str | None) -> Stage:
+    """Stage of that name.
+
+    Raises
+    ------
+    InputError
+        If there is none, or microcode is given to one that takes none, or not to one that does.
+    """
+    if name not in STAGES:
+        raise InputError(f"stage: expected one of {', '.join(STAGES)}; got {name!r}")
+    takes = "microcode" in signature(STAGES[name]).parameters
+    if takes != (microcode is not None):
+        wanted = "expects the owner's models as module:Class" if takes else "takes no microcode"
+        raise InputError(f"ucode: stage {name} {wanted}; got {microcode!r}")
+    return STAGES[name](microcode) if takes else STAGES[name]()

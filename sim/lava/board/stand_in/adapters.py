@@ -1,0 +1,87 @@
+"""Adapters between host and cores, on the CPU; they keep a message for some steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from lava.magma.core.decorator import implements, requires, tag
+from lava.magma.core.model.py.model import PyLoihiProcessModel
+from lava.magma.core.model.py.ports import PyInPort, PyOutPort
+from lava.magma.core.model.py.type import LavaPyType
+from lava.magma.core.process.ports.ports import InPort, OutPort
+from lava.magma.core.process.process import AbstractProcess
+from lava.magma.core.resources import CPU
+from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
+
+from pvae_neuro.sim.lava.board.stand_in.delays import Delays
+
+DELAYS = [Delays()]
+"""What adapters draw from; the board replaces it."""
+
+_made: list[object] = []
+
+
+class _Adapter(AbstractProcess):  # type: ignore[misc]
+    def __init__(self, shape: tuple[int, ...], num_message_bits: int = 0) -> None:
+        delays = DELAYS[0].draw(len(_made))
+        super().__init__(shape=shape, bits=num_message_bits, delays=delays)
+        _made.append(self)
+        self.inp = InPort(shape=shape)
+        self.out = OutPort(shape=shape)
+
+
+class PyToNxAdapter(_Adapter):
+    """From the host to cores."""
+
+
+class NxToPyAdapter(_Adapter):
+    """From cores to the host."""
+
+
+class _AdapterModel(PyLoihiProcessModel):  # type: ignore[misc]
+    """Sends in a step what is due in it, then takes what is to be sent later."""
+
+    inp: Any = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
+    out: Any = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
+
+    def __init__(self, proc_params: Any) -> None:
+        super().__init__(proc_params)
+        self._delays = proc_params["delays"]
+        bits, shape = int(proc_params["bits"]), proc_params["shape"]
+        # Without a width a message is one bit, as Lava's Dense has it too.
+        self._mask = (1 << bits) - 1 if bits else 1
+        # Of messages that are due in one step, the chip adds up what cores receive.
+        self._due = np.zeros((int(self._delays.max()) + 1, *shape), np.int32)
+        self._now = 0
+
+    def run_spk(self) -> None:
+        """One Lava step."""
+        due = self._due[self._now % len(self._due)]
+        self.out.send(self.leaving(due))
+        due.fill(0)
+        delay = int(self._delays[self._now % len(self._delays)])
+        self._due[(self._now + delay) % len(self._due)] += self.inp.recv()
+        self._now += 1
+
+    def leaving(self, message: np.ndarray) -> np.ndarray:
+        """The message as the other side takes it."""
+        return message
+
+
+@implements(proc=PyToNxAdapter, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyToNxAdapterModel(_AdapterModel):
+    """From the host to cores."""
+
+
+@implements(proc=NxToPyAdapter, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class NxToPyAdapterModel(_AdapterModel):
+    """From cores to the host, which gets the bits of a message, without its sign extended."""
+
+    def leaving(self, message: np.ndarray) -> np.ndarray:
+        """The message without its sign."""
+        return message & self._mask

@@ -1,0 +1,38 @@
+"""What an owner of a board would bring: models on cores; and boards that are at fault."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pvae_neuro.sim.lava.board.stand_in.board import StandIn
+
+
+@dataclass(frozen=True)
+class BooleanMessages(StandIn):
+    """Adapters that make a count of 2 a spike, as ``Dense`` does without a width of messages."""
+
+    def select(self):
+        super().select()
+        from pvae_neuro.sim.lava.board.stand_in.adapters import PyToNxAdapterModel
+
+        PyToNxAdapterModel.leaving = lambda self, message: (message != 0) * 1
+
+
+def __getattr__(name):
+    """``Microcode``, whose bases need Lava."""
+    if name != "Microcode":
+        raise AttributeError(name)
+    from lava.magma.core.decorator import implements, requires, tag
+    from lava.magma.core.resources import Loihi2NeuroCore
+    from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
+
+    from pvae_neuro.sim.lava.processes.neurons.models import PopulationModel
+    from pvae_neuro.sim.lava.processes.neurons.process import Neurons
+
+    @implements(proc=Neurons, protocol=LoihiProtocol)
+    @requires(Loihi2NeuroCore)
+    @tag("ucoded")
+    class Microcode(PopulationModel):
+        """The programs as they are, said to need a core."""
+
+    return Microcode

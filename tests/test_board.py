@@ -1,0 +1,187 @@
+"""The path to Loihi 2, on Lava's own runtime with stand-ins for what is closed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import toy
+from stand_in_models import BooleanMessages
+
+from pvae_neuro.errors import EngineError, EngineUnavailableError, InputError
+from pvae_neuro.network import Activation
+from pvae_neuro.sim.engine import get_engine
+from pvae_neuro.sim.lava.board.board import Bounds
+from pvae_neuro.sim.lava.board.costs import Costs
+from pvae_neuro.sim.lava.board.engine import Loihi2Engine
+from pvae_neuro.sim.lava.board.readable import unreadable
+from pvae_neuro.sim.lava.board.stages import stage_of
+from pvae_neuro.sim.lava.board.stand_in.board import StandIn
+from pvae_neuro.sim.lava.board.stand_in.delays import Delays
+
+pytestmark = pytest.mark.skipif(find_spec("lava") is None, reason="lava-nc is not installed")
+FOLDER = Path(__file__).parent
+MICROCODE = "stand_in_models:Microcode"
+
+
+def differing(engine, network, samples=1, steps=3, **options):
+    """Integers of a run that differ from the definition."""
+    images = toy.images(network, samples)
+    options = {"record": "full", "progress": False, "first_sample": 3, **options}
+    runs = [e.run(network, images, steps, 9, **options) for e in (engine, get_engine("reference"))]
+    found, right = (run.variables for run in runs)
+    assert list(found) == list(right)
+    return sum(int((found[name] != right[name]).sum()) for name in right)
+
+
+@pytest.mark.parametrize("kind", ["lateral", "predictive"])
+def test_latencies_of_adapters_change_no_integer(kind):
+    command = [sys.executable, "-W", "ignore", "board_draws.py", kind, "10"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, cwd=FOLDER, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    draws = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [draw["wrong"] for draw in draws] == [0] * 10
+    latencies = {tuple(draw["latency"]) for draw in draws}
+    assert len(latencies) > 4 and {3 <= n <= 11 for each in latencies for n in each} == {True}
+
+
+def test_samples_follow_each_other_and_everything_is_told():
+    engine = Loihi2Engine(board=StandIn(delays=Delays(1, 3, seed=1)), cost_steps=50)
+    # With every frame a run of its own, the noise of the second one begins later.
+    assert differing(engine, toy.predictive(), samples=2) == 0
+    found = engine.found
+    assert found["board"] == "stand-in, no chip" and found["stage"] == "S1"
+    assert found["versions"]["lava-nc"] == "0.10.0"
+    assert found["steps_per_message"] == max(most for _, most in found["latency"].values())
+    assert (
+        found["models"]
+        | {
+            "latents": "HostNeuronsModel (HostNeurons, host)",
+            "feedback": "NcModelDense (Dense, cores)",
+            "errors_prediction_in_sum": "NcModelGradedVec (GradedVec, cores)",
+        }
+        == found["models"]
+    )
+    # Two populations, connections, sums and adapters of each direction.
+    assert len(found["models"]) == 10
+    assert found["costs"]["dynamic_watts"] == 0.0
+    assert found["costs"]["static_watts"] == found["costs"]["total_watts"] == 0.25
+
+
+def test_frames_that_begin_anew_have_words_of_their_own():
+    engine = Loihi2Engine(board=StandIn())
+    network = toy.lateral()
+    frames = toy.images(network, 2)[None]
+    runs = [
+        e.run(network, frames, 2, 1, record="full", reset=True, progress=False)
+        for e in (engine, get_engine("reference"))
+    ]
+    for name, right in runs[1].variables.items():
+        np.testing.assert_array_equal(runs[0].variables[name], right)
+    with pytest.raises(EngineError, match="does not run frames that change in time"):
+        engine.run(network, frames, 2, 1, progress=False)
+
+
+def test_messages_may_overtake_each_other_within_declared_bounds():
+    delays = Delays(1, 5, seed=2, jitter=True)
+    engine = Loihi2Engine(board=StandIn(delays=delays, latency=Bounds(3, 11)))
+    assert differing(engine, toy.predictive()) == 0
+
+
+@pytest.mark.parametrize("declared", [None, Bounds(3, 9)])
+def test_a_late_message_is_an_error(declared):
+    delays = Delays(1, 5, seed=5, jitter=True)
+    engine = Loihi2Engine(board=StandIn(delays=delays, latency=declared))
+    with pytest.raises(EngineError, match=r"of lateral reached 'latents' in Lava step \d+|took"):
+        differing(engine, toy.lateral(), steps=8)
+
+
+def test_a_pulse_that_does_not_come_back():
+    engine = Loihi2Engine(board=StandIn(delays=Delays(40, 40)))
+    with pytest.raises(EngineError, match="'lateral': a pulse of neuron 0 of 'latents' did not"):
+        differing(engine, toy.lateral())
+
+
+def test_no_model_falls_back_unseen():
+    engine = Loihi2Engine(board=StandIn(accumulator=None))
+    said = "GradedVec 'latents_lateral_in_sum' would run on the host by PyGradedVecModelFixed; "
+    with pytest.raises(EngineError, match=said + "expected a model for the cores"):
+        differing(engine, toy.lateral())
+
+
+def test_a_board_at_fault_is_found():
+    assert differing(Loihi2Engine(board=BooleanMessages()), toy.lateral(), steps=6) > 0
+
+
+def test_microcode_of_an_owner():
+    engine = Loihi2Engine("S3", StandIn(), MICROCODE)
+    assert differing(engine, toy.predictive(), samples=2) == 0
+    assert engine.found["models"] == {
+        "latents": "Microcode (Neurons, cores)",
+        "errors": "Microcode (Neurons, cores)",
+        "prediction": "NcModelDense (Dense, cores)",
+        "feedback": "NcModelDense (Dense, cores)",
+    }
+
+
+@pytest.mark.parametrize(
+    ("microcode", "said"),
+    [
+        ({"errors": MICROCODE}, "no microcode for population 'latents'"),
+        ("stand_in_models:Nothing", "expected a class as module:Class"),
+        ("pvae_neuro.sim.lava.processes.neurons.models:NeuronsModel", "expected a model for the c"),
+    ],
+)
+def test_microcode_that_cannot_be(microcode, said):
+    with pytest.raises(EngineError, match=said):
+        differing(Loihi2Engine("S3", StandIn(), microcode), toy.predictive())
+
+
+@pytest.mark.parametrize(
+    ("stage", "microcode", "said"),
+    [
+        ("S4", None, "expected one of S1, "),
+        ("S1", MICROCODE, "takes no microcode"),
+        ("S3", None, "expects the owner's models"),
+        ("S3", "module", "expected module:Class for"),
+    ],
+)
+def test_stages(stage, microcode, said):
+    with pytest.raises(InputError, match=said):
+        stage_of(stage, microcode)
+
+
+def test_options_and_what_is_missing():
+    with pytest.raises(InputError, match="board: expected a Board"):
+        Loihi2Engine(board="oheogulch")
+    with pytest.raises(InputError, match="cost_steps"):
+        Loihi2Engine(cost_steps=-1)
+    with pytest.raises(InputError, match="delays: expected"):
+        Delays(0, 3)
+    with pytest.raises(EngineUnavailableError, match="lava-loihi"):
+        Loihi2Engine().run(toy.lateral(), np.zeros((1, 20)), 1, 0)
+
+
+def test_what_two_iterations_set_in_one_step_cannot_be_read():
+    assert unreadable(toy.lateral()) == unreadable(toy.predictive()) == []
+    network = toy.lateral()
+    # The potential is set by the first activation of an iteration and by the last one.
+    twice = replace(network, iteration=(network.iteration[1], *network.iteration))
+    (said,) = unreadable(twice)
+    assert said == "engine loihi2 cannot read latents.u: two iterations set it in one step"
+    assert Activation("latents", "fire") in network.iteration
+
+
+def test_costs_without_a_meter():
+    assert Costs(10, None, 0.2, None).dynamic_watts is None
+    assert Costs(10, 0.28, 0.27, None).to_dict()["dynamic_watts"] == pytest.approx(-0.01)
