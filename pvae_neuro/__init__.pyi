@@ -82,6 +82,7 @@ from pvae_neuro.training.train import train as train
 from pvae_neuro.verification.against_float import Tolerances as Tolerances
 from pvae_neuro.verification.parity import ParityReport as ParityReport
 from pvae_neuro.verification.report import write_report as write_report
+from pvae_neuro.verification.vectors import write_listing as write_listing
 from pvae_neuro.verification.verify import verify as verify
 from pvae_neuro.zoo import load_pretrained as load_pretrained
 from pvae_neuro.zoo import pretrained_model_path as pretrained_model_path

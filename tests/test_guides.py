@@ -74,3 +74,9 @@ def test_tensors():
 def test_the_python_interface(capsys):
     run_page("api.md")
     assert capsys.readouterr().out.startswith("<Recording: 2 samples, iterations 8, MSE ")
+
+
+def test_listing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_page("listing.md")
+    assert (tmp_path / "words/listing.txt").exists()

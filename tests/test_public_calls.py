@@ -129,6 +129,10 @@ def calls(folder: Path) -> dict[str, dict[str, Any]]:
         "write_c": {
             "network": NETWORK, "folder": folder / "c", "golden": IMAGES[:1], "name": None,
         },
+        "write_listing": {
+            "network": NETWORK, "folder": folder / "words", "inputs": IMAGES, "iterations": 2,
+            "seed": 0,
+        },
         "write_report": {
             "path": folder / "r.html", "reports": [], "title": "Parity report", "origin": None,
         },
@@ -144,8 +148,8 @@ def functions() -> list[str]:
     return [name for name, value in found.items() if inspect.isfunction(value)]
 
 
-# Folders that `write_c` is given a good name of.
-LIBRARIES = {"c", "no such thing"}
+# Folders that `write_c` and `write_listing` are given a good name of.
+LIBRARIES = {"c", "words", "no such thing"}
 # Lava is installed on few machines; its page tells.
 ELSEWHERE = {"build_lava"}
 

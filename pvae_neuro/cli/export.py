@@ -10,7 +10,7 @@ import typer
 from pvae_neuro.cli.shared.data_options import DataOptions, reads_images
 from pvae_neuro.cli.shared.endings import say_line
 from pvae_neuro.cli.shared.options import Clip, Json, Output, Quiet
-from pvae_neuro.cli.shared.paths import READS
+from pvae_neuro.cli.shared.paths import FOLDER, READS
 from pvae_neuro.cli.shared.support import console, guarded, say, write_json
 from pvae_neuro.errors import QualityError
 
@@ -77,6 +77,16 @@ def export(
             "verify of it still fails.",
         ),
     ] = False,
+    listing: Annotated[
+        Path | None,
+        typer.Option(
+            "--listing",
+            help="Folder to write the word operations into, with the width of every register and "
+            "golden vectors of each operation.",
+            show_default=False,
+        ),
+        FOLDER,
+    ] = None,
     clip: Clip = False,
     json: Json = None,
     quiet: Quiet = False,
@@ -94,9 +104,13 @@ def export(
     from pvae_neuro.exporters.quantize import QuantizeConfig
     from pvae_neuro.sim.engine import MOST_ITERATIONS
     from pvae_neuro.sim.noise import check_whole
+    from pvae_neuro.utils.folders import check_folder_target
+    from pvae_neuro.verification.vectors import FILES, write_listing
 
     config = QuantizeConfig(topology, weight_bits, frac_bits, max_count, message_loss)
     check_whole("--stability-steps", stability_steps, 1, MOST_ITERATIONS)
+    if listing is not None:
+        check_folder_target(listing, FILES)
     saved = read_model(model, quiet)
     inputs = read_known(
         "--calibrate", calibrate, saved, data, split="train", clip=clip,
@@ -113,11 +127,13 @@ def export(
         if error.report is not None:
             out.print(parity_table(error.report, measured))
         raise
+    if listing is not None:
+        write_listing(result.network, listing, inputs)
     write_json(
         json,
         {
             "path": str(output), "sha256": result.sha256, "topology": result.network.name,
-            "program_hash": result.program_hash,
+            "program_hash": result.program_hash, "listing": listing and str(listing),
             "measured": result.report.to_dict(), "accepted": list(result.accepted),
             "warnings": list(result.warnings), "certificate": result.certificate.to_dict(),
             "unsupported_engines": result.unsupported, "held_out": result.held_out,
@@ -136,6 +152,8 @@ def export(
     for line in result.report.failures:
         say_line(f"by the default tolerances of verify: {line}")
     name = result.network.name
+    if listing is not None:
+        say(out, f"{listing}: word operations with their widths, and golden vectors")
     say(out, f"{output}: {name}, sha256 {result.sha256}, program_hash {result.program_hash}")
 
 

@@ -1,0 +1,100 @@
+"""Every shipped circuit as a written listing, read back and run with narrow registers.
+
+Each circuit is quantized, written as `pvae-neuro export --listing` writes it, read back from the
+files, and run by ``pvae_neuro/verification/words.py``: every operation checks that its word fits
+the width that the listing gives it, none of which exceeds 24 bits, and that products fit 48. All
+variables of all steps are compared with the engine ``reference``.
+
+Usage: python benchmarks/listing_words.py [--samples 4] [--steps 32] [--seed 0] [--json FILE]
+Exits with 1 if an integer differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import pvae_neuro as pn
+from pvae_neuro.exporters.lowerings import topologies
+from pvae_neuro.saved.shipped import SHIPPED
+from pvae_neuro.sim.noise import population_noise
+from pvae_neuro.utils.files import atomic_path
+from pvae_neuro.verification.words import read_listing, replay
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--samples", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=32)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    found = []
+    print(f"{options.samples} digits, {options.steps} iterations, seed {options.seed}")
+    for name, model in SHIPPED.items():
+        for topology in topologies(model.family):
+            found.append(measure(name, topology, options))
+            print(
+                "{model} {topology}: {differing} of {compared:,} integers differ; {vectors:,} "
+                "golden words equal; widest word {word} bits, sum {sum}, product {product}; of the "
+                "sampler word {draw_word}, product {draw_product}".format(**found[-1]),
+                flush=True,
+            )
+    if options.json is not None:
+        with atomic_path(options.json) as path:
+            path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    return int(any(each["differing"] for each in found))
+
+
+def measure(name: str, topology: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Compare one circuit; what differs and the widths of its listing."""
+    digits = pn.sample_digits()[0]
+    network = pn.quantize(pn.load_model(name), digits, pn.QuantizeConfig(topology=topology))
+    images = digits[: options.samples]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = pn.write_listing(network, Path(scratch, "listing"), images)
+        machine = read_listing(folder)
+        vectors = replay(machine, json.loads((folder / "vectors.json").read_text("utf-8")))
+        text = (folder / "listing.txt").read_text("utf-8")
+    words = {
+        p.name: population_noise(p, options.seed, range(options.steps + 1), range(len(images)))
+        for p in network.drawing
+    }
+    expected = pn.get_engine("reference").run(
+        network, images, options.steps, options.seed, record="full", progress=False
+    )
+    states = machine.run(len(images), machine.encode(images), words, options.steps)
+    differing = compared = 0
+    for step, state in enumerate(states):
+        for variable in network.variables:
+            values = expected[variable][:, step]
+            differing += int(np.count_nonzero(values != state[variable]))
+            compared += values.size
+    sampler, _, populations = text.partition("\npopulation ")
+    return {
+        "model": name,
+        "topology": topology,
+        "differing": differing,
+        "compared": compared,
+        "vectors": vectors,
+        "word": _widest(r"\) +(\d+) bits", populations),
+        "sum": _widest(r" sum (\d+) bits", populations),
+        "product": _widest(r", product (\d+) bits", populations),
+        "draw_word": _widest(r"\) +(\d+) bits", sampler),
+        "draw_product": _widest(r", product (\d+) bits", sampler),
+    }
+
+
+def _widest(pattern: str, text: str) -> int | None:
+    return max(map(int, re.findall(pattern, text)), default=None)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
