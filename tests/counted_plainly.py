@@ -94,6 +94,25 @@ _MEANINGS = {
 }  # fmt: skip
 
 
+class Synapses:
+    """Synapses of each source of a connection, found by sending a one from it."""
+
+    def __init__(self, connection):
+        ones = np.ones_like(connection.weight)
+        self.full = replace(connection, weight=ones, shared=None)
+        self.nonzero = replace(connection, weight=(connection.weight != 0) * ones, shared=None)
+        self.known = {}
+        self.all_of_them = int(self.full.apply(np.ones((1, connection.shape[1]), int)).sum())
+
+    def of(self, source):
+        """How many there are, and how many have a weight other than 0."""
+        if source not in self.known:
+            one = np.zeros((1, self.full.shape[1]), np.int64)
+            one[0, source] = 1
+            self.known[source] = tuple(int(c.apply(one).sum()) for c in (self.full, self.nonzero))
+        return self.known[source]
+
+
 def activated(network, activation, state, words):
     """Run an activation; return the log-rates that it draws counts of."""
     drawn = []
@@ -119,10 +138,7 @@ def counted(network, images, steps, seed):
     found: Counter[tuple] = Counter()
     kinds: Counter[tuple] = Counter()
     ranges = network.ranges.variables
-    matrices = {}
-    for c in network.connections:
-        there = replace(c, weight=np.ones_like(c.weight), shared=None).matrix() != 0
-        matrices[c.name] = there, (c.matrix() != 0) & there
+    synapses = {c.name: Synapses(c) for c in network.connections}
     x = network.input.encode(network.input.check(images))
     for sample in range(len(images)):
         state = initial_state(network, 1)
@@ -151,7 +167,6 @@ def counted(network, images, steps, seed):
                     if held:
                         continue
                     values = state[f"{c.source}.{c.variable}"][0]
-                    all_of_them, nonzero = matrices[name]
                     bounds = ranges[f"{c.source}.{c.variable}"]
                     bits = next(
                         b for b in range(40)
@@ -162,11 +177,13 @@ def counted(network, images, steps, seed):
                     for j in np.flatnonzero(values):
                         add(c.source, "messages", 1)
                         add(c.source, "message_bits", bits)
-                        add(c.target, "synops", all_of_them[:, j].sum())
-                        add(c.target, "synops_nonzero", nonzero[:, j].sum())
+                        there, nonzero = synapses[name].of(j)
+                        add(c.source, "packets", there > 0)
+                        add(c.target, "synops", there)
+                        add(c.target, "synops_nonzero", nonzero)
                         kind = "acs" if values[j] in (1, -1) else "macs"
-                        add(c.target, kind, nonzero[:, j].sum())
-                    add(c.target, "synops_dense", all_of_them.sum())
+                        add(c.target, kind, nonzero)
+                    add(c.target, "synops_dense", synapses[name].all_of_them)
                 program = population.program(activation.program)
                 drawn = activated(network, activation, state, now)
                 n = population.size

@@ -136,28 +136,76 @@ def test_a_draw_takes_the_path_of_the_rule(max_count):
     u = rng.integers(-9 << bits, largest_potential(max_count, bits) + 1, (4, 200))
     word = rng.integers(0, 1 << 16, u.shape)
     word[0, :20], word[0, 20:40] = 65535, 0
-    counts, seen = traced(u, word, max_count, bits)
+    part = rng.integers(0, 3, u.shape[1])
+    counts, seen = traced(u, word, max_count, bits, part)
     assert np.array_equal(counts, sample_counts(u, word, max_count, bits))
     for row in range(len(u)):
-        core = Core()
-        drawn = [core.draw(int(a), int(b), max_count, bits) for a, b in zip(u[row], word[row])]  # noqa: B905
-        assert drawn == counts[row].tolist()
-        ours: Counter[str] = Counter()
-        for times, operations in zip(seen[row].tolist(), PARTS.values(), strict=True):
-            ours.update({kind: times * n for kind, n in operations.items()})
-        assert ours == core.operations
+        for number in range(3):
+            core, own = Core(), part == number
+            pairs = zip(u[row, own].tolist(), word[row, own].tolist(), strict=True)
+            drawn = [core.draw(a, b, max_count, bits) for a, b in pairs]
+            assert drawn == counts[row, own].tolist()
+            ours: Counter[str] = Counter()
+            for times, operations in zip(seen[row, number].tolist(), PARTS.values(), strict=True):
+                ours.update({kind: times * n for kind, n in operations.items()})
+            assert ours == core.operations
 
 
-def test_populations_on_one_core_add_up():
-    network = toy.predictive()
+SPLIT = {
+    "latents": [("a", 0, 5), ("b", 5, 12)],
+    "errors": [("c", 0, 4), ("b", 4, 11), ("d", 11, 20)],
+}
+
+
+def test_parts_on_cores_hold_what_is_theirs():
+    network, steps = toy.predictive(), 6
     images = pixels(network)
-    apart = cost_of(network, images, steps=4, engine="reference", progress=False)
-    cores = {"latents": "core 0", "errors": "core 0"}
-    joined = cost_of(network, images, steps=4, engine="reference", cores=cores, progress=False)
-    assert joined.cores == ("core 0",)
-    total = sum(apart.of_core(core) for core in apart.cores)
-    assert np.array_equal(joined.of_core("core 0"), total)
-    assert np.array_equal(joined.by_iteration, apart.by_iteration)
+    whole, split = (
+        cost_of(network, images, steps=steps, engine="reference", cores=cores, progress=False)
+        for cores in (None, SPLIT)
+    )
+    assert set(split.cores) == set("abcd")
+    names = list(QUANTITIES)
+    for name in names:
+        total = sum(split.of_core(core) for core in split.cores)[:, names.index(name)]
+        assert np.array_equal(total, split[name].sum(axis=1))
+        if name != "packets":
+            assert np.array_equal(split[name], whole[name]), name
+    assert split.kinds_of() == whole.kinds_of() and split.draws == whole.draws
+    run = ReferenceEngine().run(network, images, steps, 0, record="full")
+    z, m = run["latents.z"][:, :steps], run["errors.m"][:, :steps]
+    weight = network.connection_of["prediction"].weight != 0
+
+    def of(core, name):
+        return split.of_core(core)[:, names.index(name)]
+
+    # Counts go to all three parts of the errors, errors to both parts of the latents.
+    assert np.array_equal(of("a", "packets"), 3 * (z[..., :5] != 0).sum(axis=(1, 2)))
+    assert np.array_equal(of("c", "packets"), 2 * (m[..., :4] != 0).sum(axis=(1, 2)))
+    assert np.array_equal(of("a", "spikes"), z[..., :5].sum(axis=(1, 2)))
+    to_c = ((z != 0) @ weight[:4].T.astype(int)).sum(axis=(1, 2))
+    assert np.array_equal(of("c", "synops_nonzero"), to_c)
+    to_b = ((z != 0) @ weight[4:11].T.astype(int)).sum(axis=(1, 2))
+    to_b = to_b + ((m != 0) @ weight[:, 5:].astype(int)).sum(axis=(1, 2))
+    assert np.array_equal(of("b", "synops_nonzero"), to_b)
+    assert (of("d", "synops") == 9 * (z != 0).sum(axis=(1, 2))).all()
+    assert (of("b", "updates") == steps * (2 * 7 + 7)).all()
+
+
+@pytest.mark.parametrize(
+    "cores",
+    [
+        {"nobody": [("a", 0, 1)]},
+        {"latents": [("a", 0, 5), ("b", 6, 12)]},
+        {"latents": [("a", 0, 5), ("b", 5, 13)]},
+        {"latents": [("a", 5, 12), ("b", 0, 5)]},
+        {"latents": "ab"},
+    ],
+)
+def test_parts_that_do_not_make_a_population_are_refused(cores):
+    network = toy.predictive()
+    with pytest.raises(InputError, match=r"^cores: "):
+        cost_of(network, pixels(network), steps=2, engine="reference", cores=cores)
 
 
 # -------------------------------------------------------------------------------- time and energy

@@ -8,14 +8,14 @@ noise, and do not depend on the engine.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pvae_neuro.cost.counts import KINDS, QUANTITIES, Counted, Counting, Ints, Load
+from pvae_neuro.cost.counts import KINDS, QUANTITIES, Cores, Counted, Counting, Ints, Load, Part
 from pvae_neuro.cost.neurobench import neurobench
 from pvae_neuro.cost.prices import CHIPS, Band, Clock, prices
 from pvae_neuro.cost.replay import Words
@@ -30,11 +30,11 @@ from pvae_neuro.sim.recording import Recording
 from pvae_neuro.sim.reference import State, initial_state
 from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.progress import Advance, shown_advance
-from pvae_neuro.utils.show import in_a_line
+from pvae_neuro.utils.show import in_a_line, show
 
 PERCENTILES = (0, 5, 25, 50, 75, 95, 100)
 # Values that are worked on at once: rows times neurons, and rows times counts.
-VALUES_AT_ONCE = 1 << 22
+VALUES_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,7 +197,7 @@ def cost_of(
     steps: int = 128,
     seed: int = 0,
     engine: str | Engine | None = None,
-    cores: Mapping[str, str] | None = None,
+    cores: Mapping[str, Sequence[tuple[str, int, int]]] | None = None,
     progress: Advance | bool | None = None,
 ) -> Cost:
     """Count what a network does on images.
@@ -205,7 +205,6 @@ def cost_of(
     Parameters
     ----------
     network : IntegerNetwork
-        One that is split over cores has a population for each part.
     inputs : array_like [N, M] or [N, H, W]
         Images in the declared range.
     steps : int
@@ -214,8 +213,9 @@ def cost_of(
         Of the random words.
     engine : str or Engine, optional
         By default the fastest that works here. Counts are the same with all of them.
-    cores : mapping of str to str, optional
-        The core that holds each population; by default each is one of its own.
+    cores : mapping of str to sequence of (str, int, int), optional
+        The parts of each population: name of a core, first neuron, and last + 1. A population that
+        is not named is a core of its own.
     progress : callable, True or False, optional
         Told image-iterations done since the last call; True shows a bar, False nothing. By default
         a terminal shows a bar and a notebook a line now and then.
@@ -232,17 +232,41 @@ def cost_of(
     steps = check_whole("steps", steps, 1, MOST_ITERATIONS)
     seed = check_seed(seed)
     network.require_proof()
-    for name, core in (cores or {}).items():
-        if name not in network.population_of or not isinstance(core, str):
-            known = ", ".join(network.population_of)
-            raise InputError(f"cores: expected names of cores for populations of {known}")
+    parts = _checked_parts(network, cores or {})
     images = network.input.check(inputs)
     if engine is None:
         engine = fastest_engine(network)
     runner = get_engine(engine) if isinstance(engine, str) else engine
     title = f"cost on {runner.name}"
     with shown_advance(progress, title, 2 * len(images) * steps) as advance:
-        return _Run(network, steps, seed, runner, cores or {}, advance).cost(images)
+        return _Run(network, steps, seed, runner, parts, advance).cost(images)
+
+
+def _checked_parts(
+    network: IntegerNetwork, cores: Mapping[str, Sequence[tuple[str, int, int]]]
+) -> Cores:
+    """Parts of populations; raise :class:`InputError` unless they hold each neuron once."""
+    found: dict[str, tuple[Part, ...]] = {}
+    for name, given in cores.items():
+        if name not in network.population_of:
+            known = ", ".join(network.population_of)
+            raise InputError(f"cores: expected populations of {known}; got {show(name)}")
+        try:
+            parts = tuple(Part(str(core), int(first), int(last)) for core, first, last in given)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"cores: {name}: expected a core's name, the first neuron and the last + 1 of each "
+                f"part, got {show(given)}"
+            ) from error
+        size = network.population_of[name].size
+        ends = [0, *(part.last for part in parts)]
+        begins = [*(part.first for part in parts), size]
+        if ends != begins or any(part.first >= part.last for part in parts):
+            raise InputError(
+                f"cores: {name}: expected parts that hold each of {size} neurons once, in order"
+            )
+        found[name] = parts
+    return found
 
 
 class _Run:
@@ -254,7 +278,7 @@ class _Run:
         steps: int,
         seed: int,
         engine: Engine,
-        cores: Mapping[str, str],
+        cores: Cores,
         advance: Advance,
     ) -> None:
         self.network, self.steps, self.seed, self.engine = network, steps, seed, engine
@@ -380,12 +404,17 @@ class _Run:
                 )
 
 
+def active_share(network: IntegerNetwork, recording: Recording) -> NDArray[np.float64] | None:
+    """Share of the latents that fire: float64 [N, T]; None without figures of iterations."""
+    active, latents = recording.active, network.latents
+    return None if active is None or latents is None else active / latents.size
+
+
 def _figures(
     network: IntegerNetwork, recording: Recording
 ) -> tuple[NDArray[Any] | None, NDArray[Any] | None, Ints | None]:
     """Share of the latents that fire, squared error, and iterations to settle."""
-    active, latents = recording.active, network.latents
-    share = None if active is None or latents is None else active / latents.size
+    share = active_share(network, recording)
     if recording.squared_error is None:
         return share, None, None
     held = Frames(1, recording.hold)

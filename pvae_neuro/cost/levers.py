@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pvae_neuro.cost.activity import check_target, reach_activity
-from pvae_neuro.cost.cost import Cost, cost_of
+from pvae_neuro.cost.cost import Cost, active_share, cost_of
 from pvae_neuro.cost.counts import QUANTITIES
 from pvae_neuro.cost.dead_zone import with_dead_zone
 from pvae_neuro.errors import InputError
 from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.network.partly_rounded import percent_above
-from pvae_neuro.sim.engine import Engine
+from pvae_neuro.sim.engine import Engine, fastest_engine, get_engine
 from pvae_neuro.sim.frames import WINDOW
 from pvae_neuro.utils.progress import Advance
 
@@ -129,23 +129,29 @@ class Levers:
     ) -> list[Lever]:
         """Try each by itself, on the images and with the seed of ``cost``."""
         images = cost.network.input.check(inputs)
+        named = get_engine(engine) if isinstance(engine, str) else engine
+        runner = named or fastest_engine(cost.network)
 
-        def run(network: IntegerNetwork, some: NDArray[Any], shown: Any = progress) -> Cost:
+        def run(network: IntegerNetwork) -> Cost:
             return cost_of(
-                network, some, steps=cost.steps, seed=cost.seed, engine=engine, progress=shown
-            )
+                network, images, steps=cost.steps, seed=cost.seed, engine=runner,
+                progress=progress,
+            )  # fmt: skip
 
         def share(network: IntegerNetwork) -> float:
-            found = run(network, images[:SEARCH_IMAGES], False).active
+            some = images[:SEARCH_IMAGES]
+            found = active_share(
+                network, runner.run(network, some, cost.steps, cost.seed, progress=False)
+            )
             return float("nan") if found is None else float(found.mean())
 
         found = [until_settled(cost)] if self.until else []
         for threshold in self.dead_zone:
             network = with_dead_zone(cost.network, threshold)
-            found.append(_compared("dead_zone", threshold, run(network, images), cost))
+            found.append(_compared("dead_zone", threshold, run(network), cost))
         for target in self.activity:
             network, factor = reach_activity(cost.network, target, share)
-            found.append(_compared("activity", target, run(network, images), cost, factor))
+            found.append(_compared("activity", target, run(network), cost, factor))
         return found
 
 

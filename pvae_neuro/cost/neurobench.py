@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from pvae_neuro.cost.counts import carrying
 from pvae_neuro.cost.sampler_path import table_bytes
 from pvae_neuro.cost.synapses import fan_out
@@ -43,11 +45,15 @@ def neurobench(network: IntegerNetwork, means: Mapping[str, float], steps: int) 
         Iterations of an image.
     """
     sending = carrying(network)
-    stored = sum(fan_out(c).sum(axis=0) for c in sending)
+    stored, nonzero = np.sum(
+        [[each.sum() for each in fan_out(c, np.ones((1, c.shape[0])))] for c in sending]
+        or [(0, 0)],
+        axis=0,
+    )
     values = sum(c.shape[1] for c in sending)
     return {
         "Footprint": sum(footprint(network).values()),
-        "ConnectionSparsity": float(1 - stored[1] / stored[0]) if sending else None,
+        "ConnectionSparsity": float(1 - nonzero / stored) if sending else None,
         "ActivationSparsity": 1 - means["messages"] / values if sending else None,
         "SynapticOperations": {
             "Effective_MACs": steps * means["macs"],

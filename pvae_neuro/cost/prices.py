@@ -20,9 +20,10 @@ from pvae_neuro.cost.counts import Load
 
 Floats = NDArray[np.float64]
 FILE = Path(__file__).with_name("coefficients.json")
+# Loihi 1 cannot run these programs: its constants are there for comparison.
 CHIPS = {
     "loihi2": "Loihi 2",
-    "loihi1": "Loihi 1 constants, for comparison; that chip cannot run these programs",
+    "loihi1": "Loihi 1 constants",
 }
 NO_SOURCE = "no source"
 
@@ -132,7 +133,7 @@ def dynamic_energy(chip: str, counts: Mapping[str, float]) -> Band | None:
     events = {
         "synop": (counts["synops_nonzero"], counts["synops"]),
         "update": (counts["updates"],) * 2,
-        "message": (counts["messages"],) * 2,
+        "message": (counts["packets"],) * 2,
     }
     total = Band(0.0, 0.0)
     for event, (least, most) in events.items():

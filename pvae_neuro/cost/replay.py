@@ -7,7 +7,7 @@ to BLAS. The results must be what the engine recorded.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,8 +34,9 @@ class Acted:
     activation : Activation
     sent : dict of str to int64 [R, n]
         Values that each of its connections delivered.
-    drawn : tuple of (int64 [R, n], int64 [R, parts])
-        For each ``draw`` the counts, and how often it came through the parts of the sampler.
+    drawn : tuple of (int64 [R, n], int64 [R, parts, parts of the sampler])
+        For each ``draw`` the counts, and how often each part of the population came through the
+        parts of the sampler.
     """
 
     number: int
@@ -45,7 +46,11 @@ class Acted:
 
 
 def replay(
-    network: IntegerNetwork, activations: Iterable[Activation], state: State, words: Words
+    network: IntegerNetwork,
+    activations: Iterable[Activation],
+    state: State,
+    words: Words,
+    parts: Mapping[str, NDArray[np.int64]],
 ) -> Iterator[Acted]:
     """Run activations on rows of states; ``state`` holds the last values when it ends.
 
@@ -57,6 +62,8 @@ def replay(
         Every variable before, inputs included.
     words : dict of str to uint16 [R, n]
         Random words of each population that draws.
+    parts : mapping of str to int64 [n]
+        The part that each neuron of a population belongs to.
     """
     weights = network.compiled.setdefault("weights in floats", {})
     for number, activation in enumerate(activations):
@@ -73,14 +80,16 @@ def replay(
                 total = total + c.product(sent[c.name].astype(np.float32), weights[c.name])
             values[name] = shift_right(total.astype(np.int64), -connections[0].exponent)
         drawn: list[Draw] = []
-        random = _random(population, words, drawn)
+        random = _random(population, words, parts[population.name], drawn)
         program = population.program(activation.program)
         outputs = run_program(population, program, values, FORMULAS, random)
         state.update({f"{population.name}.{name}": value for name, value in outputs.items()})
         yield Acted(number, activation, sent, tuple(drawn))
 
 
-def _random(population: Population, words: Words, drawn: list[Draw]) -> dict[str, Formula]:
+def _random(
+    population: Population, words: Words, part: NDArray[np.int64], drawn: list[Draw]
+) -> dict[str, Formula]:
     """Meaning of ``word`` and ``draw``; what is drawn is added to ``drawn``."""
     sampler = population.sampler
     if sampler is None or population.name not in words:
@@ -88,7 +97,7 @@ def _random(population: Population, words: Words, drawn: list[Draw]) -> dict[str
     word = words[population.name].astype(np.int64)
 
     def draw(u: Any) -> Any:
-        drawn.append(traced(u, word, sampler.max_count, sampler.frac_bits))
+        drawn.append(traced(u, word, sampler.max_count, sampler.frac_bits, part))
         return drawn[-1][0]
 
     return {"word": lambda: word, "draw": draw}

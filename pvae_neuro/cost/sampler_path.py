@@ -57,35 +57,38 @@ def table_bytes(max_count: int) -> int:
 
 
 def traced(
-    u: NDArray[Any], word: NDArray[Any], max_count: int, frac_bits: int
+    u: NDArray[Any], word: NDArray[Any], max_count: int, frac_bits: int, part: Ints
 ) -> tuple[Ints, Ints]:
-    """Draw counts, and count how often each part runs.
+    """Draw counts, and count how often each part of the sampler runs.
 
     Parameters
     ----------
     u, word : int [R, n]
         Log-rates and random words.
     max_count, frac_bits : int
+    part : int64 [n]
+        Which part of the population each neuron belongs to, from 0.
 
     Returns
     -------
     counts : int64 [R, n]
         As :func:`~pvae_neuro.network.sampler.sample_counts` draws them.
-    visits : int64 [R, parts]
-        Summed over the neurons, in the order of :data:`PARTS`.
+    visits : int64 [R, parts of the population, parts of the sampler]
+        Summed over neurons; the last axis in the order of :data:`PARTS`.
     """
-    rows, neurons = word.shape
+    rows, parts = len(word), int(part.max()) + 1
+    place = (np.arange(rows)[:, None] * parts + part).ravel()
     u = np.broadcast_to(np.asarray(u, np.int64), word.shape).ravel()
     w = np.asarray(word, np.int64).ravel()
     counts = np.zeros(len(u), np.int64)
-    found = dict.fromkeys(PARTS, np.zeros(rows, np.int64))
+    found = dict.fromkeys(PARTS, np.zeros(rows * parts, np.int64))
 
-    def seen(part: str, index: Ints) -> None:
-        found[part] = found[part] + np.bincount(index // neurons, minlength=rows)
+    def seen(name: str, index: Any) -> None:
+        found[name] = found[name] + np.bincount(place[index], minlength=rows * parts)
 
     q = sampler.rate_bits(max_count)
     f, i = sampler._split(u, frac_bits)
-    found["split"] = np.full(rows, neurons)
+    seen("split", slice(None))
     small = i < -1
     index = np.flatnonzero(small)
     seen("first exit", index)
@@ -121,4 +124,5 @@ def traced(
                 break
             seen("normalize", index[again])
             shift, s = shift + again, s - again
-    return counts.reshape(rows, neurons), np.stack(list(found.values()), axis=1)
+    visits = np.stack(list(found.values()), axis=1)
+    return counts.reshape(word.shape), visits.reshape(rows, parts, len(PARTS))

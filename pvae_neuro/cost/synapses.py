@@ -9,23 +9,23 @@ from numpy.typing import NDArray
 
 from pvae_neuro.network import Connection
 
-Counts = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 
-def _by_transpose(connection: Connection, all_of_them: bool) -> Counts:
-    """Each target passes a one back through the synapses."""
+def _by_transpose(connection: Connection, targets: Floats, all_of_them: bool) -> Floats:
+    """Targets pass ones back through the synapses."""
     back = connection.transposed(
         name="back", source=connection.target, variable="x", target=connection.source
     )
     there = np.ones_like(back.weight) if all_of_them else back.weight != 0
-    return back.product(np.ones((1, connection.shape[0])), there.astype(np.float64))[0]
+    return back.product(targets, there.astype(np.float64))
 
 
-def _one_to_one(connection: Connection, all_of_them: bool) -> Counts:
-    return np.ones(connection.shape[1]) if all_of_them else (connection.weight != 0) * 1.0
+def _one_to_one(connection: Connection, targets: Floats, all_of_them: bool) -> Floats:
+    return targets if all_of_them else targets * (connection.weight != 0)
 
 
-_KINDS: dict[str, Callable[[Connection, bool], Counts]] = {
+_KINDS: dict[str, Callable[[Connection, Floats, bool], Floats]] = {
     "dense": _by_transpose,
     "one_to_one": _one_to_one,
     "convolution": _by_transpose,
@@ -33,11 +33,20 @@ _KINDS: dict[str, Callable[[Connection, bool], Counts]] = {
 }
 
 
-def fan_out(connection: Connection) -> Counts:
-    """Synapses of each source neuron: float64 [source, 2].
+def fan_out(connection: Connection, targets: Floats) -> tuple[Floats, Floats]:
+    """Synapses of each source neuron that end in each part of the targets.
 
-    All of them, and those whose weight is not 0. A convolution's are those that end within the
-    picture.
+    Parameters
+    ----------
+    connection : Connection
+    targets : float64 [P, target]
+        1 for the neurons of a part, else 0.
+
+    Returns
+    -------
+    all_of_them, nonzero : float64 [source, P]
+        All synapses, and those whose weight is not 0. A convolution's are those that end within
+        the picture.
     """
     count = _KINDS[connection.kind]
-    return np.stack([count(connection, True), count(connection, False)], axis=1)
+    return count(connection, targets, True).T, count(connection, targets, False).T
