@@ -23,6 +23,7 @@ from pvae_neuro.cost.counts import QUANTITIES
 from pvae_neuro.cost.levers import Levers
 from pvae_neuro.exporters.lowerings import topologies
 from pvae_neuro.network import IntegerNetwork
+from pvae_neuro.placement import place
 from pvae_neuro.saved.shipped import SHIPPED
 from pvae_neuro.utils.files import atomic_path
 from pvae_neuro.utils.json_text import json_text
@@ -32,6 +33,7 @@ PAGE, FIGURES = ROOT / "docs/cost.md", ROOT / "docs/figures/cost.json"
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 # Iterations of the comparison, and of the figures.
 PLAIN_STEPS, SHORT, LONG = 8, 32, 128
+BOARD = "oheo-gulch"
 ZONES, SHARES, SEEDS = (64, 128, 256), (0.1,), (0, 1, 2)
 Row = dict[str, Any]
 
@@ -73,6 +75,16 @@ def measured(network: IntegerNetwork, digits: np.ndarray, until: bool) -> Row:
         row["chips"] = {chip: _bands(figures) for chip, figures in row["chips"].items()}
         left_out = ("by_iteration", "quantities", "engine")
         found[str(steps)] = {name: row[name] for name in row if name not in left_out}
+    placed = cost_of(
+        network, digits, steps=SHORT, cores=place(network, BOARD), progress=False
+    ).to_dict()
+    found["placed"] = {
+        "board": BOARD,
+        "cores": len(placed["cores"]),
+        "iteration": placed["iteration"],
+        "chips": {chip: _bands(figures) for chip, figures in placed["chips"].items()},
+        "busiest": max(core["synops"]["mean"] for core in placed["cores"].values()),
+    }
     late = cost_of(network, digits, steps=LONG, progress=False)
     found["late"] = {q: float(late[q][:, LONG // 2 :].mean()) for q in QUANTITIES}
     rows: dict[tuple[str, float], list[Row]] = {}
@@ -152,12 +164,36 @@ def tables(result: Row) -> str:
         ),
     ):
         lines.append(f"| {title} | " + " | ".join(value(row) for row in short) + " |")
+    lines += ["", f"| 32 iterations on {BOARD}, per iteration | lateral | predictive |",
+              "|---|---:|---:|"]  # fmt: skip
+    placed = [row["placed"] for row in both]
+    for title, value in (
+        ("cores", lambda r: f"{r['cores']}"),
+        ("packets", lambda r: f"{r['iteration']['packets']['mean']:,.0f}"),
+        ("synops of the busiest core", lambda r: f"{r['busiest']:,.0f}"),
+        ("Loihi 2, time", lambda r: _band(r["chips"]["loihi2"]["seconds"], "µs")),
+        ("Loihi 2, dynamic energy", lambda r: _band(r["chips"]["loihi2"]["dynamic_joules"], "µJ")),
+        ("Loihi 2, static energy", lambda r: _band(r["chips"]["loihi2"]["static_joules"], "µJ")),
+        (
+            "Loihi 1 constants, dynamic energy",
+            lambda r: _band(r["chips"]["loihi1"]["dynamic_joules"], "µJ"),
+        ),
+    ):
+        lines.append(f"| {title} | " + " | ".join(value(row) for row in placed) + " |")
     lines += ["", "| lever, 128 iterations | iterations | spikes | messages | synops | operations "
               "| MSE |", "|---|---:|---:|---:|---:|---:|---:|"]  # fmt: skip
     for topology in ("lateral", "predictive"):
         for lever in result["mnist"][topology]["levers"]:
             lines.append(_lever(topology, lever))
     return "\n".join(lines)
+
+
+def _band(band: dict[str, float] | None, unit: str) -> str:
+    return (
+        "no source"
+        if band is None
+        else f"{1e6 * band['low']:.3g} to {1e6 * band['high']:.3g} {unit}"
+    )
 
 
 def _range(row: Row, quantity: str) -> str:

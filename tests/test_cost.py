@@ -25,6 +25,7 @@ from pvae_neuro.exporters.quantize import QuantizeConfig, quantize
 from pvae_neuro.network import CONNECTION_KINDS
 from pvae_neuro.network.random import random_networks
 from pvae_neuro.network.sampler import largest_potential, sample_counts
+from pvae_neuro.placement import place
 from pvae_neuro.sim.engine import Engine, get_engine
 from pvae_neuro.sim.frames import Frames
 from pvae_neuro.sim.reference import ReferenceEngine
@@ -334,14 +335,21 @@ def test_the_verb_prints_tables_and_json(files, capsys):
     found = json.loads((files / "cost.json").read_text())
     network, images = exported("predictive")
     cost = cost_of(network, images, steps=20, engine="reference", progress=False)
-    assert {**found, "levers": []} == json.loads(json.dumps({**cost.to_dict(), "levers": []}))
+    own = {"levers": [], "board": None}
+    assert {**found, **own} == json.loads(json.dumps({**cost.to_dict(), **own}))
     assert [each["name"] for each in found["levers"]] == [
         "until", "dead_zone", "dead_zone", "activity",
     ]  # fmt: skip
     assert found["chips"]["loihi2"]["dynamic_joules"] is None
     assert found["neurobench"]["Footprint"] > network.connection_of["prediction"].weight.nbytes
-    code, out, err = run_cli(capsys, *command, "reference", "--json", "-")
-    assert code == 0 and json.loads(out)["levers"] == []
+    board = ("--board", "oheo-gulch", "--json", "-")
+    code, out, err = run_cli(capsys, *command, "reference", *board)
+    placed = json.loads(out)
+    assert code == 0 and placed["levers"] == [] and placed["board"] == "oheo-gulch"
+    assert set(placed["cores"]) == {"core 0", "core 1"}
+    placement = place(network, "oheo-gulch")
+    again = cost_of(network, images, steps=20, engine="reference", cores=placement, progress=False)
+    assert placed["cores"] == json.loads(json.dumps(again.to_dict()["cores"]))
 
 
 @pytest.mark.parametrize(
@@ -355,6 +363,7 @@ def test_the_verb_prints_tables_and_json(files, capsys):
         ("predictive", ["--until"], "more iterations than the window"),
         ("predictive", ["--dead-zone", "3,3"], "each number once"),
         ("missing", [], "missing.onnx"),
+        ("predictive", ["--board", "oheo"], "oheo-gulch"),
     ],
 )
 def test_bad_input_is_one_line(files, capsys, model, options, message):

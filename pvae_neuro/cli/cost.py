@@ -18,6 +18,7 @@ from pvae_neuro.cli.shared.options import (
     Seed,
     Steps,
 )
+from pvae_neuro.cli.shared.paths import READS
 from pvae_neuro.cli.shared.support import check_run, console, guarded, say, write_json
 from pvae_neuro.errors import InputError
 
@@ -32,6 +33,16 @@ def cost(
     steps: Steps = 128,
     seed: Seed = 0,
     engine: EngineName = "auto",
+    board: Annotated[
+        str | None,
+        typer.Option(
+            "--board",
+            "-b",
+            help="Place it, and count by core: a name such as oheo-gulch, or a JSON file.",
+            show_default=False,
+        ),
+        READS,
+    ] = None,
     until: Annotated[
         bool,
         typer.Option(
@@ -69,15 +80,20 @@ def cost(
     from pvae_neuro.cli.shared.inputs import read_images
     from pvae_neuro.cost.cost import cost_of
     from pvae_neuro.cost.levers import Levers
+    from pvae_neuro.placement import place
 
     choice = choose_engine(engine)
     network = load_artifact(model).network
     levers = Levers(network, steps, until, zones, shares)
+    placement = None if board is None else place(network, board)
     images = read_images(input, network.input, data, clip=clip, samples=samples, quiet=quiet)
     runner, shown = choice.engine(network), not quiet
-    found = cost_of(network, images, steps=steps, seed=seed, engine=runner, progress=shown)
+    found = cost_of(
+        network, images, steps=steps, seed=seed, engine=runner, cores=placement, progress=shown
+    )
     pulled = levers.pull(found, images, runner, shown)
-    result = {**found.to_dict(), "levers": [lever.to_dict() for lever in pulled]}
+    placed = None if placement is None else placement.board.name
+    result = {**found.to_dict(), "board": placed, "levers": [lever.to_dict() for lever in pulled]}
     write_json(json, result)
     screen = console(json, quiet)
     for table in cost_tables(result):

@@ -22,6 +22,7 @@ from pvae_neuro.cost.replay import Words
 from pvae_neuro.cost.sampler_path import PARTS
 from pvae_neuro.errors import EngineError, InputError
 from pvae_neuro.network import IntegerNetwork
+from pvae_neuro.placement import Placement
 from pvae_neuro.sim.engine import MOST_ITERATIONS, Engine, encode_frames, fastest_engine, get_engine
 from pvae_neuro.sim.frames import Frames
 from pvae_neuro.sim.lava.timing import network_timing
@@ -197,7 +198,7 @@ def cost_of(
     steps: int = 128,
     seed: int = 0,
     engine: str | Engine | None = None,
-    cores: Mapping[str, Sequence[tuple[str, int, int]]] | None = None,
+    cores: Placement | Mapping[str, Sequence[tuple[str, int, int]]] | None = None,
     progress: Advance | bool | None = None,
 ) -> Cost:
     """Count what a network does on images.
@@ -213,9 +214,10 @@ def cost_of(
         Of the random words.
     engine : str or Engine, optional
         By default the fastest that works here. Counts are the same with all of them.
-    cores : mapping of str to sequence of (str, int, int), optional
-        The parts of each population: name of a core, first neuron, and last + 1. A population that
-        is not named is a core of its own.
+    cores : Placement, or mapping of str to sequence of (str, int, int), optional
+        Where the network lies, as :func:`~pvae_neuro.placement.place` returns it; or the parts of
+        each population: name of a core, first neuron, and last + 1. A population that is not
+        named is a core of its own.
     progress : callable, True or False, optional
         Told image-iterations done since the last call; True shows a bar, False nothing. By default
         a terminal shows a bar and a notebook a line now and then.
@@ -232,6 +234,8 @@ def cost_of(
     steps = check_whole("steps", steps, 1, MOST_ITERATIONS)
     seed = check_seed(seed)
     network.require_proof()
+    if isinstance(cores, Placement):
+        cores = _placed(cores)
     parts = _checked_parts(network, cores or {})
     images = network.input.check(inputs)
     if engine is None:
@@ -240,6 +244,15 @@ def cost_of(
     title = f"cost on {runner.name}"
     with shown_advance(progress, title, 2 * len(images) * steps) as advance:
         return _Run(network, steps, seed, runner, parts, advance).cost(images)
+
+
+def _placed(placement: Placement) -> dict[str, list[tuple[str, int, int]]]:
+    """Parts of a placement, each core by its number."""
+    return {
+        name: [(f"core {core.number}", core.first, core.last) for core in cores]
+        for name, cores in placement.by_population.items()
+        if cores
+    }
 
 
 def _checked_parts(

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 # Cores that a table shows; JSON has all.
 _MOST_CORES = 20
-_SHOWN = ("messages", "synops", "synops_nonzero", "updates", "operations", "state_reads")
+_SHOWN = ("messages", "packets", "synops", "synops_nonzero", "updates", "operations", "state_reads")
 
 
 def cost_tables(result: Mapping[str, Any]) -> Iterator[Table]:
@@ -42,8 +42,9 @@ def _counts(result: Mapping[str, Any]) -> Table:
 
 def _cores(result: Mapping[str, Any]) -> Table:
     cores = result["cores"]
+    where = "each population, not placed" if result["board"] is None else result["board"]
     table = plain_table(
-        "by core, means per iteration; a population that nothing places is a core",
+        f"by core, means per iteration: {where}",
         "core", *_SHOWN, right=tuple(range(1, len(_SHOWN) + 1)),
     )  # fmt: skip
     busiest = sorted(cores, key=lambda core: -cores[core]["synops"]["mean"])
