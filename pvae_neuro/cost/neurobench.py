@@ -45,15 +45,12 @@ def neurobench(network: IntegerNetwork, means: Mapping[str, float], steps: int) 
         Iterations of an image.
     """
     sending = carrying(network)
-    stored, nonzero = np.sum(
-        [[each.sum() for each in fan_out(c, np.ones((1, c.shape[0])))] for c in sending]
-        or [(0, 0)],
-        axis=0,
-    )
+    fans = [fan_out(c, np.ones((1, c.shape[0]))) for c in sending]
+    stored, nonzero = (float(sum(fan[kind].sum() for fan in fans)) for kind in (0, 1))
     values = sum(c.shape[1] for c in sending)
     return {
         "Footprint": sum(footprint(network).values()),
-        "ConnectionSparsity": float(1 - nonzero / stored) if sending else None,
+        "ConnectionSparsity": 1 - nonzero / stored if stored else None,
         "ActivationSparsity": 1 - means["messages"] / values if sending else None,
         "SynapticOperations": {
             "Effective_MACs": steps * means["macs"],
