@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -257,7 +258,9 @@ def test_too_many_cores_are_refused_with_what_would_help():
         place(network, given=given)
     error = raised.value
     assert "256 cores (latents 256), and the board has 120" in error.reasons[0]
-    assert "synaptic memory decides: 1 neurons of latents take 512 B of 512 B" in error.reasons[0]
+    assert (
+        "2 neurons of latents on a core would need 1,024 B of synaptic memory" in error.reasons[0]
+    )
     assert "kapoho-point" in error.remedies[0]
     assert "memory above K = 2M" in str(error)
     assert "51,200 synapses" in str(error)
@@ -375,7 +378,21 @@ def test_a_board_that_is_not_known_is_refused(arguments, words):
         load_board(*arguments)
 
 
-# -------------------------------------------------------------------------------- the command line
+# --------------------------------------------------------------------------- page and command line
+
+
+def test_the_example_of_the_page_runs_on_the_shipped_model():
+    text = (ROOT / "docs/placement.md").read_text("utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    exec(compile(block, "placement.md", "exec"), {})
+
+
+def test_the_board_of_the_page_is_one(tmp_path):
+    text = (ROOT / "docs/placement.md").read_text("utf-8")
+    (block,) = re.findall(r"^```json\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    path = tmp_path / "board.json"
+    path.write_text(block)
+    assert load_board(path).cores == 128
 
 
 @pytest.fixture(scope="module")

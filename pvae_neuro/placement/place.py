@@ -304,19 +304,21 @@ def _all_counts(demands: Demands, population: Population, slices: Slices) -> Cou
 
 
 def _too_many(demands: Demands, board: Board, slices: Slices, needed: int) -> str:
-    """That a board has too few cores, and what decides how many there must be."""
+    """That a board has too few cores, and which limit asks for the most of them."""
     most = max(demands.populations, key=lambda p: len(slices[p.name]))
     each = ", ".join(f"{name} {len(cut)}" for name, cut in slices.items())
-    counted = _all_counts(demands, most, slices)
-    fullest = max(
-        (name for name, limit in board.limits.items() if limit.maximum is not None),
-        key=lambda name: _share(board, name, counted),
-    )
-    neurons = max(last - first for first, last in slices[most.name])
-    used, there_is = _amount(board, fullest, counted), _maximum(board, fullest)
-    return (
-        f"it needs {needed:,} cores ({each}), and the board has {board.cores:,}; {_words(fullest)} "
-        f"decides: {neurons:,} neurons of {most.name} take {used} of {there_is} of a core"
+    said = f"it needs {needed:,} cores ({each}), and the board has {board.cores:,}"
+    parts = len(slices[most.name])
+    if parts == 1:
+        return said
+    fewer = balanced(most.size, parts - 1)
+    counted = _all_counts(demands, most, {**slices, most.name: fewer})
+    neurons = max(last - first for first, last in fewer)
+    return said + "".join(
+        f"; {neurons:,} neurons of {most.name} on a core would need "
+        f"{_amount(board, name, counted)} of {_words(name)}, and a core has "
+        f"{_maximum(board, name)}"
+        for name in _short(counted, board)
     )
 
 
@@ -366,11 +368,6 @@ def _without_lateral(demands: Demands) -> list[str]:
                 f"where the lateral ones are {lateral:,}"
             )
     return found
-
-
-def _share(board: Board, name: str, counted: Counts) -> float:
-    limit = board.limits[name]
-    return float(np.max(limit.used(counted))) / float(limit.maximum or 1)
 
 
 def _amount(board: Board, name: str, counted: Counts) -> str:
