@@ -218,8 +218,8 @@ def load_board(
         found = _read(_Board, user_path(name))
     else:
         raise InputError(
-            f"board {show(name)}: there is no such board{suggest(name, board_names())}; a board "
-            f"of your own is a file that ends in .json"
+            f"board {show(name)}: expected the name of a board, or a file that ends in .json"
+            f"{suggest(name, board_names())}"
         )
     chip = found.chip if isinstance(found.chip, _Chip) else _known().chips.get(found.chip)
     if chip is None:
