@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import toy
 
@@ -33,12 +34,12 @@ def run_draw(network, board, expected, values):
     from pvae_neuro.sim.lava.board.wiring import wire
 
     board.select()
-    parts = Parts(board.accumulator)
-    wiring = wire(network, HostStage(), parts, seed=SEED, first_step=0)
+    parts = Parts(network, Path(), board.accumulator)
+    wiring = wire(HostStage(), parts, seed=SEED, first_step=0)
     (process,) = wiring.firsts
     process.run(RunSteps(num_steps=1), BoardConfig(parts, []))
     links = DelayedLinks(wiring, lambda n: process.run(RunSteps(num_steps=n)), None)
-    recorder = Recorder(links, network.variables)
+    recorder = Recorder(links, network.variables, SEED)
     found = recorder.sample(0, values, STEPS)
     wrong = sum(int((got != expected[variable][0, row]).sum()) for variable, row, got in found)
     process.stop()

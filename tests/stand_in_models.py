@@ -26,13 +26,16 @@ def __getattr__(name):
     from lava.magma.core.resources import Loihi2NeuroCore
     from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
+    from pvae_neuro.sim.lava.board.cores import CoreNeurons
     from pvae_neuro.sim.lava.processes.neurons.models import PopulationModel
-    from pvae_neuro.sim.lava.processes.neurons.process import Neurons
 
-    @implements(proc=Neurons, protocol=LoihiProtocol)
+    @implements(proc=CoreNeurons, protocol=LoihiProtocol)
     @requires(Loihi2NeuroCore)
     @tag("ucoded")
     class Microcode(PopulationModel):
-        """The programs as they are, said to need a core."""
+        """The programs as they are, said to need a core; words are those that are set."""
+
+        def _load_words(self, iteration):
+            self._word[:] = self.words
 
     return Microcode

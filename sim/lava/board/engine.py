@@ -11,9 +11,9 @@ from pvae_neuro.sim.checks import Check
 from pvae_neuro.sim.engine import Block, BlockResult
 from pvae_neuro.sim.lava.available import require_lava
 from pvae_neuro.sim.lava.board.board import Board
-from pvae_neuro.sim.lava.board.job import BoardJob
+from pvae_neuro.sim.lava.board.job import CHIP, INJECTED, NOISE, BoardJob
 from pvae_neuro.sim.lava.board.readable import unreadable
-from pvae_neuro.sim.lava.board.stages import stage_of
+from pvae_neuro.sim.lava.board.stages import CoreStage, stage_of
 from pvae_neuro.sim.lava.engine import DEFAULT_TIMEOUT, LavaEngine, job_of
 from pvae_neuro.sim.lava.exchange import Job
 from pvae_neuro.sim.lava.supervisor import Supervisor
@@ -35,6 +35,9 @@ class Loihi2Engine(LavaEngine):
     ucode : mapping of str to str, or str, optional
         For S3: models of the process ``Neurons`` on cores, ``module:Class``, by population, or one
         for all of them.
+    noise : {"injected", "chip"}
+        Whose random words are drawn with: those of the definition, which gives equal integers; or,
+        in S3, those of the chip's own generator, which gives an equal distribution at best.
     cost_steps : int
         Lava steps of each of two readings of power after the samples; 0 reads none.
     timeout : float
@@ -61,6 +64,7 @@ class Loihi2Engine(LavaEngine):
         stage: str = "S1",
         board: Board | None = None,
         ucode: Mapping[str, str] | str | None = None,
+        noise: str = INJECTED,
         cost_steps: int = 0,
         timeout: float = DEFAULT_TIMEOUT,
     ) -> None:
@@ -69,6 +73,12 @@ class Loihi2Engine(LavaEngine):
         self.board = Board() if board is None else board
         if not isinstance(self.board, Board):
             raise InputError(f"board: expected a Board, got {type(self.board).__name__}")
+        if noise not in NOISE or (noise == CHIP and not isinstance(self.stage, CoreStage)):
+            raise InputError(
+                f"noise: expected injected, or chip where neurons are on cores (S3); got {noise!r} "
+                f"in {stage}"
+            )
+        self.noise = noise
         self.cost_steps = check_whole("cost_steps", cost_steps, 0, 1 << 31)
         self.found: dict[str, Any] = {}
 
@@ -88,7 +98,11 @@ class Loihi2Engine(LavaEngine):
 
     def _job(self, folder: str, block: Block) -> Job:
         return BoardJob(
-            **job_of(folder, block), board=self.board, stage=self.stage, cost_steps=self.cost_steps
+            **job_of(folder, block),
+            board=self.board,
+            stage=self.stage,
+            noise=self.noise,
+            cost_steps=self.cost_steps,
         )
 
     def _collect(self, supervisor: Supervisor, job: Job, block: Block) -> BlockResult:

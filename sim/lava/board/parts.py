@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from pvae_neuro.errors import EngineUnavailableError
-from pvae_neuro.network import Connection, Dense
+from pvae_neuro.network import Connection, Dense, IntegerNetwork
 from pvae_neuro.network.operations import WORD_WIDTH
 from pvae_neuro.sim.lava.board.board import ADAPTERS, DENSE_ON_CORES
 
@@ -20,6 +21,9 @@ class Parts:
 
     Attributes
     ----------
+    network : IntegerNetwork
+    folder : Path
+        Of files that models need.
     accumulator_model : str or None
         Model on cores, ``module:Class``, of the neurons that send sums on; None leaves it to Lava,
         which looks beside the process.
@@ -29,6 +33,8 @@ class Parts:
         Of those whose model is known; Lava looks for the others.
     """
 
+    network: IntegerNetwork
+    folder: Path
     accumulator_model: str | None = None
     places: dict[Any, str] = field(default_factory=dict)
     models: dict[Any, type] = field(default_factory=dict)

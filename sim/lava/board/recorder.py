@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pvae_neuro.network import Population
 from pvae_neuro.sim.lava.board.links import Links
 from pvae_neuro.sim.lava.board.readable import last_set
+from pvae_neuro.sim.noise import NoiseSource
 
 Values = NDArray[np.int64]
 
@@ -23,10 +25,17 @@ class Recorder:
     links : Links
     record : tuple of str
         Variables to read after every iteration.
+    seed, first_step : int
+        Place of the iterations in the noise.
+    injects : bool
+        Whether to give the populations their random words, where the stage takes them.
     """
 
     links: Links
     record: tuple[str, ...]
+    seed: int = 0
+    first_step: int = 0
+    injects: bool = True
 
     def sample(
         self, sample: int, inputs: dict[str, Values], iterations: int
@@ -54,13 +63,16 @@ class Recorder:
         self._set_inputs(inputs)
         self.begin(sample, iterations)
         network, unit = self.links.wiring.network, self.links.unit
-        due = self._due(iterations)
+        due, words = self._due(iterations), self._words_due(iterations)
         done = 0
-        for step in sorted(due):
-            self.links.run(step * unit + 1 - done)
-            done = step * unit + 1
+        for step in sorted(due.keys() | words.keys()):
+            if step in words:
+                done += self._run(step * unit - done)
+                for population, row in words[step]:
+                    self._set_words(population, row, sample)
+            done += self._run(step * unit + 1 - done)
             self.links.check()
-            for variable, row in due[step]:
+            for variable, row in due.get(step, ()):
                 yield variable, row, self._get(variable)
         for variable in network.variables:
             yield variable, iterations, self._get(variable)
@@ -85,6 +97,34 @@ class Recorder:
                     step = timing.lead + row * timing.period + phase
                     due.setdefault(step, []).append((variable, row))
         return due
+
+    def _run(self, steps: int) -> int:
+        if steps:
+            self.links.run(steps)
+        return steps
+
+    def _words_due(self, iterations: int) -> dict[int, list[tuple[Population, int]]]:
+        """Which populations need which iteration's words before which of the plan's steps."""
+        wiring, found = self.links.wiring, dict[int, list[tuple[Population, int]]]()
+        if not (self.injects and wiring.stage.takes_words):
+            return found
+        for population in wiring.network.drawing:
+            plan = wiring.plans[population.name]
+            timing = plan.timing
+            drawing = {p.name for p in population.programs if p.operations & {"word", "draw"}}
+            for row in range(iterations + 1):
+                for action in plan.iteration if row < iterations else plan.final:
+                    if action.program in drawing:
+                        step = timing.lead + row * timing.period + action.phase
+                        found.setdefault(step, []).append((population, row))
+        return found
+
+    def _set_words(self, population: Population, row: int, sample: int) -> None:
+        sampler = population.sampler
+        assert sampler is not None  # It draws.
+        noise = NoiseSource(self.seed, population.size, sampler.stream, sampler.first)
+        words = noise.words(self.first_step + row, sample).astype(np.int64)
+        self.links.wiring.populations[population.name].words.set(words)
 
     def _set_inputs(self, inputs: dict[str, Values]) -> None:
         wiring = self.links.wiring

@@ -12,10 +12,11 @@ from pvae_neuro.errors import EngineUnavailableError, InputError
 from pvae_neuro.network import Population
 from pvae_neuro.sim.lava.board.board import Bounds
 from pvae_neuro.sim.lava.board.links import DelayedLinks, DirectLinks, Links
-from pvae_neuro.sim.lava.board.parts import CORES, HOST, Parts, named_class
+from pvae_neuro.sim.lava.board.parts import CORES, EMBEDDED, HOST, Parts, named_class
 
 if TYPE_CHECKING:
     from pvae_neuro.sim.lava.board.wiring import Wiring
+    from pvae_neuro.sim.lava.plan import Plan
 
 
 class Stage(ABC):
@@ -26,10 +27,13 @@ class Stage(ABC):
     name : str
     claim : str
         What equal integers show, where it ran on silicon.
+    takes_words : bool
+        Whether the host gives the random words.
     """
 
     name: ClassVar[str]
     claim: ClassVar[str]
+    takes_words: ClassVar[bool] = False
 
     @abstractmethod
     def neurons(self, parts: Parts, population: Population, *given: Any, **options: Any) -> Any:
@@ -80,18 +84,51 @@ class HostStage(Stage):
         return DelayedLinks(wiring, run, declared)
 
 
+class EmbeddedStage(Stage):
+    """S2: neurons in C on the embedded processors."""
+
+    name = "S2"
+    claim = "the whole loop is right on the board, neurons in C on embedded processors"
+    takes_words = True
+
+    def neurons(
+        self, parts: Parts, population: Population, plan: Plan, *given: Any, **_: Any
+    ) -> Any:
+        """A population on an embedded processor."""
+        from pvae_neuro.sim.lava.board.embedded.process import EmbeddedNeurons, embedded_model
+        from pvae_neuro.sim.lava.board.embedded.source import Embedded
+
+        made = EmbeddedNeurons(Embedded(parts.network, population, plan))
+        return parts.add(made, EMBEDDED, embedded_model(made, parts.folder / "embedded"))
+
+    def to_cores(self, parts: Parts, sent: Any, name: str) -> Any:
+        """Embedded processors send to cores."""
+        return sent
+
+    def from_cores(self, parts: Parts, received: Any, name: str) -> Any:
+        """Through neurons that send their sum at once as a graded message."""
+        sums = parts.accumulator(received.shape, f"{name}_sum")
+        sums.s_out.connect(received)
+        return sums.a_in
+
+    def links(self, wiring: Wiring, run: Callable[[int], None], declared: Bounds | None) -> Links:
+        """Measured by pulses."""
+        return DelayedLinks(wiring, run, declared)
+
+
 class CoreStage(Stage):
     """S3: neurons on cores too, by microcode of the owner.
 
     Parameters
     ----------
     microcode : mapping of str to str, or str
-        Models ``module:Class`` of the process ``Neurons``, by population; that of ``*``, or a
+        Models ``module:Class`` of the process ``CoreNeurons``, by population; that of ``*``, or a
         single one, is for all others.
     """
 
     name = "S3"
     claim = "the whole network is right on the cores, by the owner's microcode"
+    takes_words = True
 
     def __init__(self, microcode: Mapping[str, str] | str) -> None:
         given = {"*": microcode} if isinstance(microcode, str) else dict(microcode)
@@ -102,7 +139,7 @@ class CoreStage(Stage):
 
     def neurons(self, parts: Parts, population: Population, *given: Any, **options: Any) -> Any:
         """A population on cores."""
-        from pvae_neuro.sim.lava.processes.neurons.process import Neurons
+        from pvae_neuro.sim.lava.board.cores import CoreNeurons
 
         named = self.microcode.get(population.name, self.microcode.get("*"))
         if named is None:
@@ -110,7 +147,7 @@ class CoreStage(Stage):
                 f"loihi2: stage S3 has no microcode for population {population.name!r}; name its "
                 f"model as module:Class"
             )
-        return parts.add(Neurons(population, *given, **options), CORES, named_class(named))
+        return parts.add(CoreNeurons(population, *given, **options), CORES, named_class(named))
 
     def to_cores(self, parts: Parts, sent: Any, name: str) -> Any:
         """It is there."""
@@ -125,7 +162,7 @@ class CoreStage(Stage):
         return DirectLinks(wiring, run)
 
 
-STAGES: dict[str, Callable[..., Stage]] = {"S1": HostStage, "S3": CoreStage}
+STAGES: dict[str, Callable[..., Stage]] = {"S1": HostStage, "S2": EmbeddedStage, "S3": CoreStage}
 
 
 def stage_of(name: str, microcode: Mapping[str, str] | str | None) -> Stage:

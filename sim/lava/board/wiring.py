@@ -69,9 +69,7 @@ class Wiring:
         return separate_parts(self.network, self.populations, carried)
 
 
-def wire(
-    network: IntegerNetwork, stage: Stage, parts: Parts, *, seed: int, first_step: int
-) -> Wiring:
+def wire(stage: Stage, parts: Parts, *, seed: int, first_step: int) -> Wiring:
     """Build the graph of a network.
 
     Raises
@@ -79,6 +77,7 @@ def wire(
     NetworkError
         If ``Dense`` would not hold its mantissas exactly; names the connection.
     """
+    network = parts.network
     plans = plan_network(network)
     populations = {
         name: stage.neurons(

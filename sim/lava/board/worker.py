@@ -10,13 +10,14 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pvae_neuro.errors import PvaeNeuroError
 from pvae_neuro.sim.lava.board.costs import Costs, Profilers
-from pvae_neuro.sim.lava.board.job import BoardJob
+from pvae_neuro.sim.lava.board.job import INJECTED, BoardJob
 from pvae_neuro.sim.lava.worker import CHANNEL_SLOTS, start, watch_actors
 
 
@@ -48,9 +49,9 @@ def _run(job: BoardJob, report: Callable[[str], Any]) -> None:
     from pvae_neuro.sim.lava.board.wiring import wire
 
     began = time.monotonic()
-    parts = Parts(job.board.accumulator)
+    parts = Parts(job.network, Path(job.folder), job.board.accumulator)
     stage = job.stage
-    wiring = wire(job.network, stage, parts, seed=job.seed, first_step=job.first_step)
+    wiring = wire(stage, parts, seed=job.seed, first_step=job.first_step)
     profilers = Profilers(job.cost_steps)
     actors: list[Any] = []
     chosen: dict[str, str] = {}
@@ -71,7 +72,7 @@ def _run(job: BoardJob, report: Callable[[str], Any]) -> None:
     compiled = time.monotonic()
     links = stage.links(wiring, steps, job.board.latency)
     measured = time.monotonic()
-    recorder = Recorder(links, job.record)
+    recorder = Recorder(links, job.record, job.seed, job.first_step, job.noise == INJECTED)
     progress = job.open_progress()
     for piece in range(job.pieces):
         for row in job.rows(piece):
@@ -84,6 +85,7 @@ def _run(job: BoardJob, report: Callable[[str], Any]) -> None:
         "board": job.board.name,
         "versions": job.board.versions(),
         "stage": stage.name,
+        "noise": job.noise,
         "claim": stage.claim,
         "latency": {name: [b.least, b.most] for name, b in links.bounds.items()},
         "steps_per_message": links.unit,

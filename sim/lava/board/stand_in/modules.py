@@ -12,10 +12,6 @@ class AbstractCProcessModel:
     """Base of models on embedded processors."""
 
 
-class CLoihiProcessModel(AbstractCProcessModel):
-    """Base of models in C."""
-
-
 class AbstractNcProcessModel:
     """Base of models on cores."""
 
@@ -38,7 +34,7 @@ _BASES: dict[str, dict[str, Any]] = {
     "lava.magma.core.model.c": {},
     "lava.magma.core.model.c.model": {
         "AbstractCProcessModel": AbstractCProcessModel,
-        "CLoihiProcessModel": CLoihiProcessModel,
+        "CLoihiProcessModel": AbstractCProcessModel,
     },
     "lava.magma.core.model.nc": {},
     "lava.magma.core.model.nc.model": {"AbstractNcProcessModel": AbstractNcProcessModel},
@@ -49,6 +45,8 @@ _BASES: dict[str, dict[str, Any]] = {
 }
 _HERE = "pvae_neuro.sim.lava.board.stand_in"
 _ALIASES = {
+    "lava.magma.core.model.c.ports": f"{_HERE}.embedded",
+    "lava.magma.core.model.c.type": f"{_HERE}.embedded",
     "lava.proc.dense.ncmodels": f"{_HERE}.cores",
     "lava.proc.embedded_io.spike": f"{_HERE}.adapters",
 }
@@ -63,3 +61,7 @@ def enter_modules() -> None:
     sys.modules["lava.proc.embedded_io"] = ModuleType("lava.proc.embedded_io")
     for name, ours in _ALIASES.items():
         sys.modules[name] = import_module(ours)
+    # This one is a class of Lava's, which looks for the names above when it is imported.
+    embedded: Any = sys.modules["lava.magma.core.model.c.type"]
+    module: Any = sys.modules["lava.magma.core.model.c.model"]
+    module.CLoihiProcessModel = embedded.CLoihiProcessModel
