@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from pvae_neuro.sim.lava.board.stand_in.board import StandIn
 
 
@@ -36,6 +38,7 @@ def __getattr__(name):
         """The programs as they are, said to need a core; words are those that are set."""
 
         def _load_words(self, iteration):
-            self._word[:] = self.words
+            self._word[:] = self.words if self.injected else generator.integers(0, 1 << 16, 64)
 
+    generator = np.random.default_rng(1)
     return Microcode

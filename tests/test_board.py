@@ -20,11 +20,14 @@ from pvae_neuro.network import Activation
 from pvae_neuro.sim.engine import get_engine
 from pvae_neuro.sim.lava.board.board import Bounds
 from pvae_neuro.sim.lava.board.costs import Costs
+from pvae_neuro.sim.lava.board.embedded.source import Embedded
 from pvae_neuro.sim.lava.board.engine import Loihi2Engine
 from pvae_neuro.sim.lava.board.readable import unreadable
 from pvae_neuro.sim.lava.board.stages import stage_of
 from pvae_neuro.sim.lava.board.stand_in.board import StandIn
 from pvae_neuro.sim.lava.board.stand_in.delays import Delays
+from pvae_neuro.sim.lava.plan import plan_network
+from pvae_neuro.verification.draws import check_draws
 
 pytestmark = pytest.mark.skipif(find_spec("lava") is None, reason="lava-nc is not installed")
 FOLDER = Path(__file__).parent
@@ -123,15 +126,42 @@ def test_a_board_at_fault_is_found():
     assert differing(Loihi2Engine(board=BooleanMessages()), toy.lateral(), steps=6) > 0
 
 
+@pytest.mark.parametrize("network", [toy.lateral(), toy.predictive()], ids=lambda n: n.name)
+def test_neurons_in_c_on_embedded_processors(network):
+    engine = Loihi2Engine("S2", StandIn())
+    assert differing(engine, network, samples=2) == 0
+    model = "Model_latents (EmbeddedNeurons, embedded processors)"
+    assert engine.found["models"]["latents"] == model and engine.found["stage"] == "S2"
+
+
+def test_the_program_of_an_embedded_processor_has_no_floats_heap_or_weights():
+    network = toy.predictive()
+    for name, plan in plan_network(network).items():
+        text = Embedded(network, network.population_of[name], plan).text("predefs_Model.h")
+        assert "float" not in text and "double" not in text and "malloc" not in text
+        assert "int8_t array" not in text
+        assert text.startswith('#include "nxsdk.h"\n#include "predefs_Model.h"\n')
+
+
 def test_microcode_of_an_owner():
     engine = Loihi2Engine("S3", StandIn(), MICROCODE)
     assert differing(engine, toy.predictive(), samples=2) == 0
     assert engine.found["models"] == {
-        "latents": "Microcode (Neurons, cores)",
-        "errors": "Microcode (Neurons, cores)",
+        "latents": "Microcode (CoreNeurons, cores)",
+        "errors": "Microcode (CoreNeurons, cores)",
         "prediction": "NcModelDense (Dense, cores)",
         "feedback": "NcModelDense (Dense, cores)",
     }
+
+
+def test_words_of_the_chip_itself_give_the_same_distribution():
+    network = toy.lateral(latents=64)
+    engine = Loihi2Engine("S3", StandIn(), MICROCODE, noise="chip")
+    images = toy.images(network, 1)
+    run = engine.run(network, images, 64, 0, record="full", progress=False)
+    (found,) = check_draws(network, run)
+    assert found.passed and found.draws == 64 * 64
+    assert engine.found["noise"] == "chip"
 
 
 @pytest.mark.parametrize(
@@ -148,17 +178,19 @@ def test_microcode_that_cannot_be(microcode, said):
 
 
 @pytest.mark.parametrize(
-    ("stage", "microcode", "said"),
+    ("stage", "microcode", "noise", "said"),
     [
-        ("S4", None, "expected one of S1, "),
-        ("S1", MICROCODE, "takes no microcode"),
-        ("S3", None, "expects the owner's models"),
-        ("S3", "module", "expected module:Class for"),
+        ("S4", None, "injected", "expected one of S1, S2, S3"),
+        ("S1", MICROCODE, "injected", "expects no microcode"),
+        ("S3", None, "injected", "expects the owner's models"),
+        ("S3", "module", "injected", "expected module:Class for"),
+        ("S1", None, "chip", "noise: expected injected, or chip where neurons are on cores"),
+        ("S3", MICROCODE, "philox", "noise: expected injected, or chip"),
     ],
 )
-def test_stages(stage, microcode, said):
+def test_stages(stage, microcode, noise, said):
     with pytest.raises(InputError, match=said):
-        stage_of(stage, microcode)
+        stage_of(stage, microcode, noise)
 
 
 def test_options_and_what_is_missing():

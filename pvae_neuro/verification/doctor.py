@@ -115,14 +115,14 @@ def _checks(name: str) -> list[Check]:
 def ping(engine: Engine) -> Check:
     """Run a network of one neuron and one weight, and compare it with the definition."""
     network, image = ping_network(), np.array([[0.5]])
-    runs = []
     try:
-        for one in (engine, get_engine("reference")):
-            run = one.run(network, image, PING_ITERATIONS, record="full", progress=False)
-            runs.append(run.variables)
+        ours, defined = (
+            one.run(network, image, PING_ITERATIONS, record="full", progress=False).variables
+            for one in (engine, get_engine("reference"))
+        )
     except PvaeNeuroError as error:
         return Check("ping", False, "failed", str(error))
-    found = compare(network, *runs)
+    found = compare(network, ours, defined)
     result = f"{found.differing} of {found.compared} integers differ, one neuron and one weight"
     if found.differing == 0:
         return Check("ping", True, result)

@@ -53,7 +53,7 @@ class LavaEngine(Engine):
     """
 
     name = "lava"
-    packages = ("lava-nc",)
+    packages: ClassVar[tuple[str, ...]] = ("lava-nc",)
     worker: ClassVar[str] = WORKER
 
     def __init__(

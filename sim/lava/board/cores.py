@@ -11,7 +11,7 @@ from pvae_neuro.sim.lava.plan import Plan
 from pvae_neuro.sim.lava.processes.neurons.process import Neurons
 
 
-class CoreNeurons(Neurons):  # type: ignore[misc]
+class CoreNeurons(Neurons):
     """Neurons as they are in the simulation, with words from outside.
 
     Attributes
@@ -25,8 +25,14 @@ class CoreNeurons(Neurons):  # type: ignore[misc]
     kept: ClassVar[frozenset[str]] = frozenset(("words", "injected"))
 
     def __init__(
-        self, population: Population, plan: Plan, log_rate: Interval | None, **options: Any
+        self,
+        population: Population,
+        plan: Plan,
+        log_rate: Interval | None,
+        *,
+        injected: bool,
+        **options: Any,
     ) -> None:
         super().__init__(population, plan, log_rate, **options)
         self.words = Var(shape=(population.size,), init=0)
-        self.injected = Var(shape=(1,), init=1)
+        self.injected = Var(shape=(1,), init=int(injected))

@@ -11,9 +11,9 @@ from pvae_neuro.sim.checks import Check
 from pvae_neuro.sim.engine import Block, BlockResult
 from pvae_neuro.sim.lava.available import require_lava
 from pvae_neuro.sim.lava.board.board import Board
-from pvae_neuro.sim.lava.board.job import CHIP, INJECTED, NOISE, BoardJob
+from pvae_neuro.sim.lava.board.job import BoardJob
 from pvae_neuro.sim.lava.board.readable import unreadable
-from pvae_neuro.sim.lava.board.stages import CoreStage, stage_of
+from pvae_neuro.sim.lava.board.stages import INJECTED, stage_of
 from pvae_neuro.sim.lava.engine import DEFAULT_TIMEOUT, LavaEngine, job_of
 from pvae_neuro.sim.lava.exchange import Job
 from pvae_neuro.sim.lava.supervisor import Supervisor
@@ -69,16 +69,10 @@ class Loihi2Engine(LavaEngine):
         timeout: float = DEFAULT_TIMEOUT,
     ) -> None:
         super().__init__(timeout)
-        self.stage = stage_of(stage, ucode)
+        self.stage = stage_of(stage, ucode, noise)
         self.board = Board() if board is None else board
         if not isinstance(self.board, Board):
             raise InputError(f"board: expected a Board, got {type(self.board).__name__}")
-        if noise not in NOISE or (noise == CHIP and not isinstance(self.stage, CoreStage)):
-            raise InputError(
-                f"noise: expected injected, or chip where neurons are on cores (S3); got {noise!r} "
-                f"in {stage}"
-            )
-        self.noise = noise
         self.cost_steps = check_whole("cost_steps", cost_steps, 0, 1 << 31)
         self.found: dict[str, Any] = {}
 
@@ -101,7 +95,6 @@ class Loihi2Engine(LavaEngine):
             **job_of(folder, block),
             board=self.board,
             stage=self.stage,
-            noise=self.noise,
             cost_steps=self.cost_steps,
         )
 

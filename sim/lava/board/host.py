@@ -27,7 +27,7 @@ _SIGN = 1 << (WORD_WIDTH - 1)
 _PAYLOAD = (1 << WORD_WIDTH) - 1
 
 
-class HostNeurons(Neurons):  # type: ignore[misc]
+class HostNeurons(Neurons):
     """A population on the host, whose ports lead to the chip.
 
     Attributes

@@ -12,8 +12,6 @@ from pvae_neuro.sim.lava.board.stages import HostStage, Stage
 from pvae_neuro.sim.lava.exchange import Job
 
 _FOUND = "found.json"
-INJECTED, CHIP = "injected", "chip"
-NOISE = (INJECTED, CHIP)
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,15 +22,12 @@ class BoardJob(Job):
     ----------
     board : Board
     stage : Stage
-    noise : str
-        Whose random words: those of the definition, or of the chip's own generator.
     cost_steps : int
         Lava steps of each reading of power; 0 reads none.
     """
 
     board: Board = field(default_factory=Board)
     stage: Stage = field(default_factory=HostStage)
-    noise: str = INJECTED
     cost_steps: int = 0
 
     def write_found(self, found: dict[str, Any]) -> None:

@@ -27,15 +27,12 @@ class Recorder:
         Variables to read after every iteration.
     seed, first_step : int
         Place of the iterations in the noise.
-    injects : bool
-        Whether to give the populations their random words, where the stage takes them.
     """
 
     links: Links
     record: tuple[str, ...]
     seed: int = 0
     first_step: int = 0
-    injects: bool = True
 
     def sample(
         self, sample: int, inputs: dict[str, Values], iterations: int
@@ -106,7 +103,7 @@ class Recorder:
     def _words_due(self, iterations: int) -> dict[int, list[tuple[Population, int]]]:
         """Which populations need which iteration's words before which of the plan's steps."""
         wiring, found = self.links.wiring, dict[int, list[tuple[Population, int]]]()
-        if not (self.injects and wiring.stage.takes_words):
+        if not wiring.stage.takes_words:
             return found
         for population in wiring.network.drawing:
             plan = wiring.plans[population.name]

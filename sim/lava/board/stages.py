@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from pvae_neuro.sim.lava.plan import Plan
 
 
+INJECTED, CHIP = "injected", "chip"
+
+
 class Stage(ABC):
     """How a network is laid out on a board.
 
@@ -29,11 +32,14 @@ class Stage(ABC):
         What equal integers show, where it ran on silicon.
     takes_words : bool
         Whether the host gives the random words.
+    noise : str
+        Whose random words: those of the definition, or of the chip's own generator.
     """
 
     name: ClassVar[str]
     claim: ClassVar[str]
-    takes_words: ClassVar[bool] = False
+    takes_words: bool = False
+    noise: str = INJECTED
 
     @abstractmethod
     def neurons(self, parts: Parts, population: Population, *given: Any, **options: Any) -> Any:
@@ -124,18 +130,19 @@ class CoreStage(Stage):
     microcode : mapping of str to str, or str
         Models ``module:Class`` of the process ``CoreNeurons``, by population; that of ``*``, or a
         single one, is for all others.
+    noise : str
     """
 
     name = "S3"
     claim = "the whole network is right on the cores, by the owner's microcode"
-    takes_words = True
 
-    def __init__(self, microcode: Mapping[str, str] | str) -> None:
+    def __init__(self, microcode: Mapping[str, str] | str, noise: str = INJECTED) -> None:
         given = {"*": microcode} if isinstance(microcode, str) else dict(microcode)
         for population, model in given.items():
             if not re.fullmatch(r"[\w.]+:\w+", model):
                 raise InputError(f"ucode: expected module:Class for {population!r}, got {model!r}")
-        self.microcode = given
+        self.microcode, self.noise = given, noise
+        self.takes_words = noise == INJECTED
 
     def neurons(self, parts: Parts, population: Population, *given: Any, **options: Any) -> Any:
         """A population on cores."""
@@ -147,7 +154,11 @@ class CoreStage(Stage):
                 f"loihi2: stage S3 has no microcode for population {population.name!r}; name its "
                 f"model as module:Class"
             )
-        return parts.add(CoreNeurons(population, *given, **options), CORES, named_class(named))
+        return parts.add(
+            CoreNeurons(population, *given, injected=self.takes_words, **options),
+            CORES,
+            named_class(named),
+        )
 
     def to_cores(self, parts: Parts, sent: Any, name: str) -> Any:
         """It is there."""
@@ -165,18 +176,23 @@ class CoreStage(Stage):
 STAGES: dict[str, Callable[..., Stage]] = {"S1": HostStage, "S2": EmbeddedStage, "S3": CoreStage}
 
 
-def stage_of(name: str, microcode: Mapping[str, str] | str | None) -> Stage:
+def stage_of(name: str, microcode: Mapping[str, str] | str | None, noise: str) -> Stage:
     """Stage of that name.
 
     Raises
     ------
     InputError
-        If there is none, or microcode is given to one that takes none, or not to one that does.
+        If there is none, or what it is given does not go with it.
     """
     if name not in STAGES:
         raise InputError(f"stage: expected one of {', '.join(STAGES)}; got {name!r}")
-    takes = "microcode" in signature(STAGES[name]).parameters
-    if takes != (microcode is not None):
-        wanted = "expects the owner's models as module:Class" if takes else "takes no microcode"
-        raise InputError(f"ucode: stage {name} {wanted}; got {microcode!r}")
-    return STAGES[name](microcode) if takes else STAGES[name]()
+    takes = signature(STAGES[name]).parameters
+    if ("microcode" in takes) != (microcode is not None):
+        wanted = "the owner's models as module:Class" if takes else "no microcode"
+        raise InputError(f"ucode: stage {name} expects {wanted}; got {microcode!r}")
+    if noise not in (INJECTED, CHIP) or (noise == CHIP and "noise" not in takes):
+        raise InputError(
+            f"noise: expected injected, or chip where neurons are on cores (S3); got {noise!r} in "
+            f"{name}"
+        )
+    return STAGES[name](microcode, noise) if takes else STAGES[name]()

@@ -17,7 +17,7 @@ import numpy as np
 
 from pvae_neuro.errors import PvaeNeuroError
 from pvae_neuro.sim.lava.board.costs import Costs, Profilers
-from pvae_neuro.sim.lava.board.job import INJECTED, BoardJob
+from pvae_neuro.sim.lava.board.job import BoardJob
 from pvae_neuro.sim.lava.worker import CHANNEL_SLOTS, start, watch_actors
 
 
@@ -72,7 +72,7 @@ def _run(job: BoardJob, report: Callable[[str], Any]) -> None:
     compiled = time.monotonic()
     links = stage.links(wiring, steps, job.board.latency)
     measured = time.monotonic()
-    recorder = Recorder(links, job.record, job.seed, job.first_step, job.noise == INJECTED)
+    recorder = Recorder(links, job.record, job.seed, job.first_step)
     progress = job.open_progress()
     for piece in range(job.pieces):
         for row in job.rows(piece):
@@ -85,7 +85,7 @@ def _run(job: BoardJob, report: Callable[[str], Any]) -> None:
         "board": job.board.name,
         "versions": job.board.versions(),
         "stage": stage.name,
-        "noise": job.noise,
+        "noise": stage.noise,
         "claim": stage.claim,
         "latency": {name: [b.least, b.most] for name, b in links.bounds.items()},
         "steps_per_message": links.unit,

@@ -44,8 +44,8 @@ class EmbeddedNeurons(AbstractProcess):  # type: ignore[misc]
         for variable in embedded.sent:
             setattr(self, f"{variable}_out", OutPort(shape=(size,)))
         for v in embedded.population.variables:
-            initial = np.broadcast_to(v.initial, size)
-            setattr(self, embedded.value(v.name), Var(shape=(size,), init=initial))
+            values = np.broadcast_to(v.initial, size)
+            setattr(self, embedded.value(v.name), Var(shape=(size,), init=values))
         for connection in plan.held:
             setattr(self, embedded.held(connection), Var(shape=(size,), init=0))
 

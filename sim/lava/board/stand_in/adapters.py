@@ -13,8 +13,11 @@ from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
+from numpy.typing import NDArray
 
 from pvae_neuro.sim.lava.board.stand_in.delays import Delays
+
+Message = NDArray[np.int32]
 
 DELAYS = [Delays()]
 """What adapters draw from; the board replaces it."""
@@ -64,7 +67,7 @@ class _AdapterModel(PyLoihiProcessModel):  # type: ignore[misc]
         self._due[(self._now + delay) % len(self._due)] += self.inp.recv()
         self._now += 1
 
-    def leaving(self, message: np.ndarray) -> np.ndarray:
+    def leaving(self, message: Message) -> Message:
         """The message as the other side takes it."""
         return message
 
@@ -82,6 +85,6 @@ class PyToNxAdapterModel(_AdapterModel):
 class NxToPyAdapterModel(_AdapterModel):
     """From cores to the host, which gets the bits of a message, without its sign extended."""
 
-    def leaving(self, message: np.ndarray) -> np.ndarray:
+    def leaving(self, message: Message) -> Message:
         """The message without its sign."""
         return message & self._mask

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pvae_neuro.errors import InputError
 
@@ -34,7 +35,7 @@ class Delays:
                 f"delays: expected 1 <= least <= most steps, got {self.least} to {self.most}"
             )
 
-    def draw(self, adapter: int) -> np.ndarray:
+    def draw(self, adapter: int) -> NDArray[np.int64]:
         """Delays of an adapter's messages, int64: one for all, or a list to go round in."""
         drawn = np.random.default_rng((self.seed, adapter))
         return drawn.integers(self.least, self.most + 1, 4096 if self.jitter else 1)

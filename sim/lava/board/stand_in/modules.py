@@ -63,5 +63,5 @@ def enter_modules() -> None:
         sys.modules[name] = import_module(ours)
     # This one is a class of Lava's, which looks for the names above when it is imported.
     embedded: Any = sys.modules["lava.magma.core.model.c.type"]
-    module: Any = sys.modules["lava.magma.core.model.c.model"]
-    module.CLoihiProcessModel = embedded.CLoihiProcessModel
+    models: Any = sys.modules["lava.magma.core.model.c.model"]
+    models.CLoihiProcessModel = embedded.CLoihiProcessModel
