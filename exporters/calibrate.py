@@ -14,6 +14,7 @@ from pvae_neuro.network.sampler import WORDS
 from pvae_neuro.utils.arrays import real_array
 
 MAX_CALIBRATION_IMAGES = 64
+MAX_MOMENT_IMAGES = 256
 CALIBRATION_STEPS = 64
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -39,6 +40,8 @@ class Calibration:
         the iterations.
     mean : dict of str to float64 [n]
         Mean of each neuron's variable over images and iterations, by ``population.variable``.
+    moments : float64 [K, K] or None
+        Of what was inferred, by :func:`moments_of` where it was asked for.
     """
 
     potential: float
@@ -49,6 +52,7 @@ class Calibration:
     largest: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     active: float = 0.0
     mean: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    moments: NDArray[np.float64] | None = None
 
 
 def calibrate(
@@ -80,11 +84,7 @@ def calibrate(
     except InputError as error:
         raise InputError(f"calibration {error}", error.remedy) from error
     _check_variety(images)
-    rng = np.random.Generator(np.random.Philox(seed))
-    words = {
-        p.name: rng.integers(0, WORDS, (len(images), steps + 1, p.size), dtype=np.uint16)
-        for p in circuit.drawing
-    }
+    words = _words(circuit, len(images), steps, seed)
     # What overflows is reported below, once.
     with np.errstate(over="ignore", invalid="ignore"):
         found = _extremes(circuit, images, words, steps)
@@ -97,6 +97,48 @@ def calibrate(
             f"rate"
         )
     return found
+
+
+def moments_of(circuit: FloatCircuit, inputs: ArrayLike, steps: int) -> NDArray[np.float64]:
+    """Mean products of what is inferred, over images and the second half of the iterations.
+
+    Parameters
+    ----------
+    circuit : FloatCircuit
+        With a code of K numbers.
+    inputs : array_like [N, M] or [N, H, W]
+        Images in the model's declared range. The first 64 are used and, of those after the next 64,
+        on which ranges are checked, up to 192 more.
+    steps : int
+        Iterations.
+
+    Returns
+    -------
+    float64 [K, K]
+    """
+    images = circuit.input.check(inputs).astype(circuit.dtype)
+    skipped = slice(MAX_CALIBRATION_IMAGES, 2 * MAX_CALIBRATION_IMAGES)
+    images = np.delete(images, skipped, axis=0)[:MAX_MOMENT_IMAGES]
+    code, total, late = circuit.code or "", 0.0, range(steps // 2, steps)
+    for first in range(0, len(images), MAX_CALIBRATION_IMAGES):
+        part = images[first : first + MAX_CALIBRATION_IMAGES]
+        words = _words(circuit, len(part), steps, first)
+        for step, state in enumerate(circuit.run(part, words, steps)):
+            if step in late:
+                now = state[code].astype(np.float64)
+                total = total + now.T @ now
+    found: NDArray[np.float64] = np.asarray(total) / (len(images) * len(late))
+    return found
+
+
+def _words(
+    circuit: FloatCircuit, images: int, steps: int, seed: int
+) -> dict[str, NDArray[np.uint16]]:
+    rng = np.random.Generator(np.random.Philox(seed))
+    return {
+        p.name: rng.integers(0, WORDS, (images, steps + 1, p.size), dtype=np.uint16)
+        for p in circuit.drawing
+    }
 
 
 def _largest(circuit: FloatCircuit) -> tuple[float, str]:

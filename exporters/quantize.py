@@ -9,14 +9,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from pvae_neuro.errors import InputError
-from pvae_neuro.exporters.calibrate import MAX_CALIBRATION_IMAGES, Calibration, calibrate
-from pvae_neuro.exporters.lowerings import lowering_of, topologies
+from pvae_neuro.exporters.calibrate import (
+    MAX_CALIBRATION_IMAGES,
+    Calibration,
+    calibrate,
+    moments_of,
+)
+from pvae_neuro.exporters.lowerings import Lowering, lowering_of, topologies
 from pvae_neuro.exporters.scales import LEAST_FRAC_BITS, MOST_FRAC_BITS, Scales
+from pvae_neuro.exporters.search import best_exponents
 from pvae_neuro.exporters.widths import narrowest_widths
 from pvae_neuro.network import Choice, FloatCircuit, IntegerNetwork
+from pvae_neuro.network.connection import MANTISSA_BITS
 from pvae_neuro.network.sampler import largest_potential
 from pvae_neuro.saved.activity import trained_share
 from pvae_neuro.saved.model_file import SavedModel
@@ -25,6 +33,8 @@ from pvae_neuro.utils.show import show
 
 # The sampler's accuracy is certified up to this count (docs/decisions.md).
 LARGEST_COUNT = 255
+# Two synapses of 8 bits.
+MOST_WEIGHT_BITS = 16
 # Larger ones are taken where they are asked for: their sums leave 24 bits sooner.
 STANDARD_COUNTS = (15, 31, 63)
 # Fixed-point position of the input; 8-bit images lose nothing that a weight could resolve.
@@ -48,7 +58,8 @@ class QuantizeConfig:
     topology : str or None
         Circuit, such as ``lateral`` or ``predictive``; None takes the family's first.
     weight_bits : int
-        Width of a mantissa, sign included, 2 to 8.
+        Width of a weight, sign included, 2 to 16. Beyond 8 it takes two synapses; of the linear
+        model alone.
     frac_bits : int
         Fixed-point position of the membrane potential, 4 to 16.
     max_count : int or None
@@ -57,6 +68,15 @@ class QuantizeConfig:
     message_loss : float or None
         Graded spikes take the narrowest widths at which the mean squared error on the calibration
         inputs rises by at most so many percent; None takes the widest that can be proved.
+    latent_units : bool
+        Give the weights of each latent a power of two of their own, where the circuit has shifts
+        for it; not for weights beyond 8 bits.
+    compensate : bool
+        Round the weights of a neuron together, so that the error of what it receives is least on
+        the calibration inputs; up to 192 beyond the first 128 count too.
+    search : bool
+        Try the exponents beside that of the rule, and take the one at which the mean squared error
+        on the calibration inputs is least.
     """
 
     topology: str | None = None
@@ -64,6 +84,9 @@ class QuantizeConfig:
     frac_bits: int = 14
     max_count: int | None = None
     message_loss: float | None = None
+    latent_units: bool = False
+    compensate: bool = False
+    search: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -71,7 +94,7 @@ class QuantizeConfig:
             raise InputError(
                 f"topology: expected one of {', '.join(topologies())}; got {self.topology!r}"
             )
-        _check_between("weight_bits", self.weight_bits, 2, 8)
+        _check_between("weight_bits", self.weight_bits, 2, MOST_WEIGHT_BITS)
         _check_between("frac_bits", self.frac_bits, LEAST_FRAC_BITS, MOST_FRAC_BITS)
         if self.max_count is not None:
             _check_between("max_count", self.max_count, 1, LARGEST_COUNT)
@@ -120,8 +143,12 @@ def quantize(
     lowering = lowering_of(config.topology, model.config.family)
     # In float64: the scales must not hang on how a processor rounds.
     circuit = lowering.circuit(model, "float64")
+    _check_taken(config, lowering)
     _check_counts(config, circuit)
-    calibration = calibrate(circuit, inputs, steps=lowering.calibration_steps(model))
+    steps = lowering.calibration_steps(model)
+    calibration = calibrate(circuit, inputs, steps=steps)
+    if config.compensate:
+        calibration = replace(calibration, moments=moments_of(circuit, inputs, steps // 2))
     max_count, choices = _max_count(config, calibration) if circuit.drawing else (1, ())
     scales = Scales(
         config.weight_bits,
@@ -129,19 +156,52 @@ def quantize(
         INPUT_FRAC_BITS,
         max_count,
         choices=(*choices, *_activity(model, calibration)),
+        latent_units=config.latent_units,
+        compensate=config.compensate,
     )
-    if config.message_loss is None:
-        return lowering.integers(model, scales, calibration)
-
-    def lower(widths: Mapping[str, int], choices: tuple[Choice, ...] = ()) -> IntegerNetwork:
-        found = replace(scales, message_bits=widths, choices=(*scales.choices, *choices))
-        return lowering.integers(model, found, calibration)
-
     # They have passed the check of calibration.
     images = circuit.input.check(inputs)[:MAX_CALIBRATION_IMAGES]
-    sent = lowering.hops(model)
-    _check_widths(circuit, sent, len(images))
-    return lower(*narrowest_widths(lower, sent, images, config.message_loss))
+    if config.search:
+        _check_pairs("search", images)
+
+        def moved(steps: Mapping[str, int]) -> IntegerNetwork:
+            return lowering.integers(model, replace(scales, exponent_steps=steps), calibration)
+
+        found, choices = best_exponents(moved, lowering.searched, images)
+        scales = replace(scales, exponent_steps=found, choices=(*scales.choices, *choices))
+    if config.message_loss is not None:
+        sent = lowering.hops(model)
+        _check_widths(circuit, sent)
+        _check_pairs("message_loss", images)
+
+        def narrowed(widths: Mapping[str, int]) -> IntegerNetwork:
+            return lowering.integers(model, replace(scales, message_bits=widths), calibration)
+
+        widths, choices = narrowest_widths(narrowed, sent, images, config.message_loss)
+        scales = replace(scales, message_bits=widths, choices=(*scales.choices, *choices))
+    return lowering.integers(model, scales, calibration)
+
+
+def _check_taken(config: QuantizeConfig, lowering: Lowering) -> None:
+    """Raise :class:`InputError` for an option that a circuit does not have."""
+    of = f"the circuit {lowering.name!r} of {' and '.join(lowering.families)}"
+    if config.weight_bits > lowering.most_weight_bits:
+        raise InputError(
+            f"weight_bits: expected at most {lowering.most_weight_bits} for {of}, got "
+            f"{config.weight_bits}"
+        )
+    for name, taken in (
+        ("latent_units", lowering.latent_units),
+        ("compensate", lowering.compensates),
+        ("search", bool(lowering.searched)),
+    ):
+        if getattr(config, name) and not taken:
+            raise InputError(f"{name}: {of} does not have it; leave it out")
+    if config.latent_units and config.weight_bits > MANTISSA_BITS:
+        raise InputError(
+            f"latent_units: expected weights of at most {MANTISSA_BITS} bits, got "
+            f"{config.weight_bits}, which need no units of their own; leave it out"
+        )
 
 
 def _check_counts(config: QuantizeConfig, circuit: FloatCircuit) -> None:
@@ -152,16 +212,19 @@ def _check_counts(config: QuantizeConfig, circuit: FloatCircuit) -> None:
         )
 
 
-def _check_widths(circuit: FloatCircuit, sent: tuple[str, ...], images: int) -> None:
+def _check_widths(circuit: FloatCircuit, sent: tuple[str, ...]) -> None:
     if not sent:
         raise InputError(
             f"message_loss: the circuit {circuit.name!r} sends no graded spikes whose width could "
             f"be chosen; leave it out"
         )
-    if images < 2:
+
+
+def _check_pairs(name: str, images: NDArray[np.float64]) -> None:
+    if len(images) < 2:
         raise InputError(
-            "message_loss: expected at least 2 calibration inputs to take a standard error of, "
-            "got 1; give some tens"
+            f"{name}: expected at least 2 calibration inputs to take a standard error of, got 1; "
+            f"give some tens"
         )
 
 

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from pvae_neuro.exporters.remedies import refused
 from pvae_neuro.network import Choice
+from pvae_neuro.network.connection import MANTISSA_BITS
 from pvae_neuro.network.operations import LARGEST_SHIFT
 from pvae_neuro.network.population import WORD_MAX
 
 SATURATED_FRACTION = 1 / 2000
+LARGEST_MANTISSA = (1 << (MANTISSA_BITS - 1)) - 1
 LEAST_FRAC_BITS, MOST_FRAC_BITS = 4, 16
 FACTOR_BITS = 16
 # A rounded shift adds half a unit of its result first; the proof shows that it fits.
@@ -41,6 +43,12 @@ class Scales:
     message_bits : mapping of str to int
         Widths of graded spikes, sign included, by the ``population.variable`` that is sent; as wide
         as can be proved where there is none.
+    latent_units : bool
+        Whether the weights of each latent have a power of two of their own.
+    compensate : bool
+        Whether weights are rounded together, so that their errors cancel.
+    exponent_steps : mapping of str to int
+        How far the exponent of a connection is from what the rule says, by its name.
     """
 
     weight_bits: int
@@ -49,6 +57,9 @@ class Scales:
     max_count: int
     choices: tuple[Choice, ...] = ()
     message_bits: Mapping[str, int] = field(default_factory=dict)
+    latent_units: bool = False
+    compensate: bool = False
+    exponent_steps: Mapping[str, int] = field(default_factory=dict)
 
     def message_limit(self, sent: str, provable: int) -> int:
         """Largest magnitude of a graded spike: what can be proved, and what its width holds."""
@@ -56,9 +67,20 @@ class Scales:
         return provable if bits is None else min(provable, (1 << (bits - 1)) - 1)
 
     @property
+    def fine_bits(self) -> int:
+        """Bits of a weight below those of one mantissa of a synapse."""
+        return max(0, self.weight_bits - MANTISSA_BITS)
+
+    @property
     def mantissa_max(self) -> int:
-        """Largest mantissa of a weight."""
-        return (1 << (self.weight_bits - 1)) - 1
+        """Largest mantissa of a weight; of two synapses together where it is wider than one."""
+        one = min(self.weight_bits, MANTISSA_BITS)
+        fine = min((1 << self.fine_bits) >> 1, LARGEST_MANTISSA)
+        return ((1 << (one - 1)) - 1 << self.fine_bits) + fine
+
+    def exponent(self, connection: str, by_rule: int) -> int:
+        """Exponent of a connection's weights: that of the rule, or of a search around it."""
+        return by_rule + self.exponent_steps.get(connection, 0)
 
     @property
     def spare_frac_bits(self) -> int:
@@ -100,6 +122,31 @@ def best_exponent(values: NDArray[np.float64], mantissa_max: int, least: int) ->
     return exponent
 
 
+def column_exponents(
+    values: NDArray[np.float64], mantissa_max: int, least: int
+) -> NDArray[np.int64]:
+    """Exponent of each column at which its squared rounding error is least.
+
+    Of equal ones the coarsest, so that a column of exact mantissas keeps them. A column of zeros
+    takes the finest exponent of the others.
+    """
+    live = np.abs(values).max(axis=0) > 0.0
+    found = np.full(values.shape[1], least)
+    for place in np.flatnonzero(live):
+        column = values[:, place]
+        # A unit finer by three bits would saturate all but an eighth of the range.
+        coarsest = max(least, fit_exponent(column, mantissa_max))
+        candidates = range(coarsest, max(least, coarsest - 3) - 1, -1)
+        errors = [_squared_error(column, exponent, mantissa_max) for exponent in candidates]
+        found[place] = candidates[int(np.argmin(errors))]
+    return np.where(live, found, found.min(where=live, initial=0) if live.any() else least)
+
+
+def _squared_error(values: NDArray[np.float64], exponent: int, mantissa_max: int) -> float:
+    error = np.ldexp(mantissas(values, exponent, mantissa_max), exponent) - values
+    return float(np.square(error).sum())
+
+
 def mantissas(
     values: NDArray[np.float64], exponent: int, mantissa_max: int | None = None
 ) -> NDArray[np.float64]:
@@ -107,6 +154,19 @@ def mantissas(
     with np.errstate(over="ignore"):
         rounded: NDArray[np.float64] = np.rint(np.ldexp(values, -exponent))
     return rounded if mantissa_max is None else np.clip(rounded, -mantissa_max, mantissa_max)
+
+
+def halves(
+    mantissa: NDArray[np.floating[Any]], fine_bits: int
+) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+    """Two mantissas of a synapse each: ``coarse * 2**fine_bits + fine``.
+
+    With 8 fine bits a rest of 128 is one unit more than a mantissa holds, and loses it.
+    """
+    coarse = np.clip(np.rint(np.ldexp(mantissa, -fine_bits)), -LARGEST_MANTISSA, LARGEST_MANTISSA)
+    rest = mantissa - np.ldexp(coarse, fine_bits)
+    fine = np.clip(rest, -LARGEST_MANTISSA, LARGEST_MANTISSA)
+    return coarse.astype(np.int8), fine.astype(np.int8)
 
 
 def saturated(values: NDArray[np.float64], exponent: int, mantissa_max: int) -> int:

@@ -56,12 +56,14 @@ def narrowest_widths(
     tuple of Choice
         What was measured.
     """
-    widest = _errors(lower({}), images)
+    widest = squared_errors(lower({}), images)
     found, choices = Widths(), list[Choice]()
     for name in sent:
         loss = refused = "not tried"
         for bits in range(WIDEST, NARROWEST - 1, -1):
-            above, error = percent_above(_errors(lower({**found, name: bits}), images), widest)
+            above, error = percent_above(
+                squared_errors(lower({**found, name: bits}), images), widest
+            )
             measured = f"{above:+.2f} ± {error:.2f} %"
             # Not-a-number is within nothing.
             if not above + error <= percent:
@@ -77,8 +79,10 @@ def narrowest_widths(
     return found, tuple(choices)
 
 
-def _errors(network: IntegerNetwork, images: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Squared error of each image: float64 [B]."""
+def squared_errors(
+    network: IntegerNetwork, images: NDArray[np.floating[Any]]
+) -> NDArray[np.float64]:
+    """Squared error of each image over the second half of a short run: float64 [B]."""
     rng = np.random.Generator(np.random.Philox(_SEED))
     words = {
         p.name: rng.integers(0, WORDS, (len(images), ITERATIONS + 1, p.size), dtype=np.uint16)

@@ -205,7 +205,7 @@ def test_the_smallest_of_all_numbers_has_an_exponent():
     [
         {"topology": "circular"},
         {"weight_bits": 1},
-        {"weight_bits": 9},
+        {"weight_bits": 17},
         {"frac_bits": 2},
         {"max_count": 0},
         {"max_count": 256},

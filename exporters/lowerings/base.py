@@ -9,6 +9,7 @@ from pvae_neuro.errors import ModelFileError
 from pvae_neuro.exporters.calibrate import CALIBRATION_STEPS, Calibration
 from pvae_neuro.exporters.scales import Scales
 from pvae_neuro.network import FloatCircuit, IntegerNetwork
+from pvae_neuro.network.connection import MANTISSA_BITS
 from pvae_neuro.saved.model_file import SavedModel, check_model
 
 
@@ -24,11 +25,21 @@ class Lowering(ABC):
     multiplied_out : bool
         Whether products of the model's arrays become weights, so that float rounding differs from
         that of the model's own formulas.
+    most_weight_bits : int
+        Widest weights that it lowers to; beyond 8 bits they are two synapses.
+    latent_units, compensates : bool
+        Whether it takes :attr:`Scales.latent_units` and :attr:`Scales.compensate`.
+    searched : tuple of str
+        Connections whose exponents :attr:`Scales.exponent_steps` may move.
     """
 
     name: ClassVar[str]
     families: ClassVar[tuple[str, ...]]
     multiplied_out: ClassVar[bool] = False
+    most_weight_bits: ClassVar[int] = MANTISSA_BITS
+    latent_units: ClassVar[bool] = False
+    compensates: ClassVar[bool] = False
+    searched: ClassVar[tuple[str, ...]] = ()
 
     def takes(self, model: SavedModel) -> bool:
         """Whether an iteration of this circuit is one time step of the model.

@@ -7,6 +7,7 @@ mantissas with one exponent. Source: arXiv 2410.19315, eq. 7, and the Loihi 2 on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +25,7 @@ from pvae_neuro.exporters.lowerings.linear import (
     step_over_variance,
     wide_readout,
 )
+from pvae_neuro.exporters.lowerings.wide import parts, summed
 from pvae_neuro.exporters.scales import (
     Scales,
     best_exponent,
@@ -37,6 +39,7 @@ from pvae_neuro.exporters.spectrum import eigenvalues, inhibition_matrix, smalle
 from pvae_neuro.network import (
     Activation,
     Choice,
+    Connection,
     Constant,
     Dense,
     Encoding,
@@ -69,6 +72,8 @@ class Lateral(LinearLowering):
 
     name = "lateral"
     multiplied_out = True
+    most_weight_bits = 16
+    searched = ("lateral",)
 
     def circuit(self, model: SavedModel, dtype: str = "float32") -> FloatCircuit:
         """The model in real numbers."""
@@ -76,6 +81,7 @@ class Lateral(LinearLowering):
         weights = lateral_weights(model)
         diagonal = np.diag(weights).copy()
         drive = step_over_variance(model) * model.dictionary.T.astype(np.float64)
+        lateral = _lateral(np.diag(diagonal) - weights)
         return FloatCircuit(
             name=self.name,
             input=input_of(model),
@@ -84,8 +90,8 @@ class Lateral(LinearLowering):
                 _drive_population(model, 0.0),
                 float_latents(model, _rule(model), diagonal),
             ),
-            connections=(_drive_connection(model), _lateral(np.diag(diagonal) - weights)),
-            iteration=_ITERATION,
+            connections=(_drive_connection(model), lateral),
+            iteration=_iteration((lateral,)),
             final=_FINAL,
             readout=Readout(LATENTS, "z", model.dictionary.astype(np.float64)),
             soft=model.config.clamp == "soft",
@@ -103,27 +109,29 @@ class Lateral(LinearLowering):
         )
         off_diagonal = inhibition - np.diag(np.diag(inhibition))
         # A left shift alone reaches the neuron: finer weights than one unit of u would be lost.
-        exponent = best_exponent(off_diagonal, scales.mantissa_max, least=0)
-        check_exponent(exponent, "lateral weights")
+        # A fine part's sum is shifted as a whole, so that its weights may be that much finer.
+        least = -scales.fine_bits
+        exponent = best_exponent(off_diagonal, scales.mantissa_max, least)
+        exponent = max(least, scales.exponent("lateral", exponent))
+        check_exponent(exponent + scales.fine_bits, "lateral weights")
         weight = -mantissas(off_diagonal, exponent, scales.mantissa_max)
         encoding, drive_choice = _drive(model, scales)
         image = input_of(model, scales.input_frac_bits)
         # Spikes may excite where the dictionary's elements oppose each other.
         excitation = np.maximum(weight, 0).sum(axis=1) * scales.max_count * 2.0**exponent
         received = encoding.interval(image.interval).high + excitation.astype(np.int64)
+        lateral = parts(_lateral(weight, exponent), scales.fine_bits)
+        rule = summed(_rule(model), "lateral", scales.fine_bits)
         network = IntegerNetwork(
             name=self.name,
             input=image,
             encodings=(encoding,),
             populations=(
                 _drive_population(model, 0),
-                integer_latents(model, scales, _rule(model), received, diagonal),
+                integer_latents(model, scales, rule, received, diagonal),
             ),
-            connections=(
-                _drive_connection(model),
-                _lateral(weight.astype(np.int8), exponent),
-            ),
-            iteration=_ITERATION,
+            connections=(_drive_connection(model), *lateral),
+            iteration=_iteration(lateral),
             final=_FINAL,
             readout=wide_readout(model, scales),
             choices=(
@@ -145,11 +153,12 @@ class Lateral(LinearLowering):
         return replace(network, measurements=inhibition_eigenvalues(network, inhibition))
 
 
-_ITERATION = (
-    Activation(LATENTS, "fire"),
-    Activation(LATENTS, "integrate", ("drive", "lateral")),
-)
 _FINAL = (Activation(LATENTS, "fire"),)
+
+
+def _iteration(lateral: Sequence[Connection]) -> tuple[Activation, ...]:
+    received = ("drive", *(each.name for each in lateral))
+    return (*_FINAL, Activation(LATENTS, "integrate", received))
 
 
 def _rule(model: SavedModel) -> Program:

@@ -8,12 +8,14 @@ predictive coding.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pvae_neuro.exporters.calibrate import Calibration
+from pvae_neuro.exporters.lowerings.dictionary import rounded
 from pvae_neuro.exporters.lowerings.linear import (
     LATENTS,
     LinearLowering,
@@ -24,16 +26,17 @@ from pvae_neuro.exporters.lowerings.linear import (
     integration,
     step_over_variance,
 )
+from pvae_neuro.exporters.lowerings.rectifiers import names_of
+from pvae_neuro.exporters.lowerings.wide import parts, summed
 from pvae_neuro.exporters.remedies import refused
 from pvae_neuro.exporters.scales import (
     LARGEST_SUM,
     Scales,
-    best_exponent,
     check_exponent,
     fit_exponent,
+    halves,
     mantissas,
     row_reach,
-    saturated,
     words,
 )
 from pvae_neuro.network import (
@@ -55,15 +58,13 @@ from pvae_neuro.network import (
 )
 from pvae_neuro.network.operations import LARGEST_SHIFT
 from pvae_neuro.network.population import WORD_MAX
-from pvae_neuro.network.program import Program
+from pvae_neuro.network.program import Program, reading
 from pvae_neuro.neurons.error import COMPARE
-from pvae_neuro.neurons.poisson import INTEGRATE, INTEGRATE_INNER
+from pvae_neuro.neurons.poisson import FIRE, FIRE_IN_UNITS, INTEGRATE, INTEGRATE_INNER
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.utils.reproducible import power_below
 
 GAIN_BITS = 16
-# Far below any dictionary entry that matters.
-LEAST_EXPONENT = -31
 INPUT, ERRORS = "pixels", "errors"
 
 
@@ -71,6 +72,10 @@ class Predictive(LinearLowering):
     """Error neurons per pixel; the dictionary is used both ways."""
 
     name = "predictive"
+    most_weight_bits = 16
+    latent_units = True
+    compensates = True
+    searched = ("prediction",)
 
     def hops(self, model: SavedModel) -> tuple[str, ...]:
         """The errors."""
@@ -83,14 +88,14 @@ class Predictive(LinearLowering):
         errors = error_population(
             model, step_over_variance(model), shared(0.0), infinite, shared(0.0)
         )
-        dictionary = model.dictionary.astype(np.float64)
+        connections = pixel_connections(model, model.dictionary.astype(np.float64), 0, 0)
         return FloatCircuit(
             name=self.name,
             input=input_of(model),
             encodings=(Encoding(INPUT, "x"),),
             populations=(_input_population(model, 0.0), float_latents(model, _rule(model)), errors),
-            connections=pixel_connections(model, dictionary, 0, 0),
-            iteration=_ITERATION,
+            connections=connections,
+            iteration=_iteration(connections),
             final=_FINAL,
             readout=Readout(LATENTS, "z", None, "prediction"),
             soft=model.config.clamp == "soft",
@@ -102,58 +107,100 @@ class Predictive(LinearLowering):
     ) -> IntegerNetwork:
         """The model in integers; the largest errors of calibration fix the unit of messages."""
         self.check(model)
-        dictionary = model.dictionary.astype(np.float64)
-        weight_exponent = best_exponent(dictionary, scales.mantissa_max, least=LEAST_EXPONENT)
-        weight = mantissas(dictionary, weight_exponent, scales.mantissa_max).astype(np.int8)
+        dictionary = rounded(model, scales, calibration)
+        fine = scales.fine_bits
+        # Of the weights that one synapse holds; the fine parts of wider ones come below.
+        exponent = dictionary.exponent + fine
         # The error lives in the finer unit of input and weights.
-        input_bits = max(scales.input_frac_bits, -weight_exponent)
-        prediction_exponent = check_exponent(input_bits + weight_exponent, "prediction")
+        input_bits = max(scales.input_frac_bits, -exponent)
+        prediction_exponent = check_exponent(input_bits + exponent, "prediction")
         image = input_of(model, input_bits)
         _check_pixels(image)
-        largest_error = _largest_error(image, weight, prediction_exponent, scales.max_count)
-        found = _messages(
-            model, scales, calibration, weight, weight_exponent, input_bits, largest_error
+        sent = np.ldexp(scales.max_count, dictionary.spread)
+        largest_error = _largest_error(
+            image, dictionary.mantissas, prediction_exponent - fine, sent
         )
-        connections = pixel_connections(model, weight, prediction_exponent, -found.message_bits)
-        received = sent_back(connections[-1], found.limit)
+        held = halves(dictionary.mantissas, fine)
+        found = _messages(model, scales, calibration, held, exponent, input_bits, largest_error)
+        exponents = prediction_exponent - fine, -found.message_bits - fine
+        units = _Units.of(dictionary.spread, found.message_bits) if scales.latent_units else None
+        connections = pixel_connections(
+            model, dictionary.mantissas, exponents[0], 0 if units else exponents[1],
+            sent="sent" if units else "z", fine_bits=fine,
+        )  # fmt: skip
+        received = sum(
+            sent_back(each, found.limit) for each in connections if each.target == LATENTS
+        )
+        if units:
+            received = np.ceil(np.ldexp(received, -units.shift)).astype(np.int64)
         errors = error_population(
             model, found.gain, shared(found.gain_shift), found.limit, shared(0)
         )
+        errors = replace(errors, programs=(summed(COMPARE, "prediction", fine),))
+        rule = summed(_rule(model), "feedback", fine)
+        latents = integer_latents(model, scales, rule, received)
+        readout = Readout(LATENTS, "z", None, "prediction", -exponent)
+        if fine:
+            whole = dictionary.mantissas.astype(np.int16)
+            readout = Readout(LATENTS, "z", whole, None, fine - exponent)
+        if units:
+            latents = units.given_to(latents)
+            readout = replace(readout, variable="sent")
         return IntegerNetwork(
             name=self.name,
             input=image,
             encodings=(Encoding(INPUT, "x"),),
-            populations=(
-                _input_population(model, 0),
-                integer_latents(model, scales, _rule(model), received),
-                errors,
-            ),
+            populations=(_input_population(model, 0), latents, errors),
             connections=connections,
-            iteration=_ITERATION,
+            iteration=_iteration(connections),
             final=_FINAL,
-            readout=Readout(LATENTS, "z", None, "prediction", -weight_exponent),
+            readout=readout,
             choices=(
                 *scales.choices,
                 *inner_choices(model),
-                Choice(
-                    "dictionary exponent",
-                    weight_exponent,
-                    f"finest unit of {scales.weight_bits} bits with few saturated, for entries up "
-                    f"to {np.abs(dictionary).max():.4g}; "
-                    f"{saturated(dictionary, weight_exponent, scales.mantissa_max)} saturate",
-                ),
+                *dictionary.choices,
                 *found.choices,
             ),
             family=model.config.family,
         )
 
 
-_ITERATION = (
-    Activation(LATENTS, "fire"),
-    Activation(ERRORS, "compare", ("pixels", "prediction")),
-    Activation(LATENTS, "integrate", ("feedback",)),
-)
 _FINAL = (Activation(LATENTS, "fire"),)
+
+
+def _iteration(connections: Sequence[Connection]) -> tuple[Activation, ...]:
+    return (
+        *_FINAL,
+        Activation(ERRORS, "compare", names_of(connections, ERRORS)),
+        Activation(LATENTS, "integrate", names_of(connections, LATENTS)),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Units:
+    """What latents with units of their own shift by: counts to the left, sums to the right."""
+
+    spread: NDArray[np.int32]
+    shift: NDArray[np.int32]
+
+    @staticmethod
+    def of(spread: NDArray[np.int64], message_bits: int) -> _Units:
+        return _Units(spread.astype(np.int32), (message_bits - spread).astype(np.int32))
+
+    def given_to(self, latents: Population) -> Population:
+        """Latents that send their counts in the unit of their weights."""
+        constants = Constant("spread", self.spread), Constant("feedback_shift", self.shift)
+        programs = (FIRE_IN_UNITS, *(_shifted(p) for p in latents.programs if p is not FIRE))
+        return replace(
+            latents,
+            variables=(*latents.variables, Variable("sent", shared(0))),
+            constants=(*latents.constants, *constants),
+            programs=programs,
+        )
+
+
+def _shifted(program: Program) -> Program:
+    return reading(program, "feedback", lambda n: n.shr(n.feedback, n.feedback_shift))
 
 
 def _rule(model: SavedModel) -> Program:
@@ -192,18 +239,25 @@ def pixel_connections(
     prediction_exponent: int,
     feedback_exponent: int,
     sent: str = "z",
+    fine_bits: int | None = None,
 ) -> tuple[Connection, ...]:
-    """From the pixels and from the latents' variable ``sent`` to the errors, and back."""
+    """From the pixels and from the latents' variable ``sent`` to the errors, and back.
+
+    Exponents are of the weights as they are; ``fine_bits`` are those that integers have beyond 8.
+    """
     ones = np.ones(model.config.pixels, np.int8)
-    prediction = Dense(
-        "prediction", LATENTS, sent, ERRORS, weight, prediction_exponent, "prediction"
-    )
-    feedback = transpose_of(
-        prediction, "feedback", ERRORS, "m", LATENTS,
-        exponent=feedback_exponent, received_as="feedback",
-    )  # fmt: skip
     pixels = OneToOne("pixels", INPUT, "x", ERRORS, ones, received_as="pixel")
-    return pixels, prediction, feedback
+    whole = Dense("prediction", LATENTS, sent, ERRORS, weight, prediction_exponent, "prediction")
+    predictions = (whole,) if fine_bits is None else parts(whole, fine_bits)
+    feedback = (
+        transpose_of(
+            each, each.name.replace("prediction", "feedback"), ERRORS, "m", LATENTS,
+            exponent=feedback_exponent + each.exponent - prediction_exponent,
+            received_as=each.received_as.replace("prediction", "feedback"),
+        )
+        for each in predictions
+    )  # fmt: skip
+    return (pixels, *predictions, *feedback)
 
 
 def sent_back(feedback: Connection, limit: int) -> NDArray[np.int64]:
@@ -236,12 +290,11 @@ def _check_pixels(image: Input) -> None:
 
 
 def _largest_error(
-    image: Input, weight: NDArray[np.int8], exponent: int, max_count: int
+    image: Input, weight: NDArray[np.float64], exponent: int, sent: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Largest error that a pixel can show, over all images and counts: float64 [M]."""
-    wide = weight.astype(np.float64)
-    above = np.ldexp(np.maximum(wide, 0.0).sum(axis=1) * max_count, exponent)
-    below = np.ldexp(np.minimum(wide, 0.0).sum(axis=1) * max_count, exponent)
+    """Largest error that a pixel can show, over all images and what is sent: float64 [M]."""
+    above = np.ldexp((np.maximum(weight, 0.0) * sent).sum(axis=1), exponent)
+    below = np.ldexp((np.minimum(weight, 0.0) * sent).sum(axis=1), exponent)
     pixel = image.interval
     return np.maximum(above - pixel.smallest, pixel.largest - below)
 
@@ -250,17 +303,17 @@ def _messages(
     model: SavedModel,
     scales: Scales,
     calibration: Calibration,
-    weight: NDArray[np.int8],
+    weights: tuple[NDArray[np.int8], ...],
     weight_exponent: int,
     input_bits: int,
     largest_error: NDArray[np.float64],
 ) -> _Messages:
     # A pixel that no mantissa reaches can neither be predicted nor change a potential.
-    live = np.any(weight != 0, axis=1)
+    live = np.any([weight.any(axis=1) for weight in weights], axis=0)
     # Potential units per unit of input error and unit of weight.
     push = step_over_variance(model) * 2.0 ** (scales.frac_bits + weight_exponent) * live
     # Largest message for which no row of the feedback can overflow 24 bits.
-    provable = LARGEST_SUM // max(1, row_reach(weight.T))
+    provable = LARGEST_SUM // max(1, *(row_reach(weight.T) for weight in weights))
     limit = scales.message_limit(f"{ERRORS}.m", provable)
     largest = float((push * calibration.error).max())
     # The largest message of all, before its clamp, must be a word too.

@@ -33,7 +33,9 @@ def export(
             show_default=False,
         ),
     ] = None,
-    weight_bits: Annotated[int, typer.Option("--weight-bits", help="2 to 8.")] = 8,
+    weight_bits: Annotated[
+        int, typer.Option("--weight-bits", help="2 to 16; beyond 8 a weight takes two synapses.")
+    ] = 8,
     frac_bits: Annotated[int, typer.Option("--frac-bits", help="Of the potential, 4 to 16.")] = 14,
     max_count: Annotated[
         int | None,
@@ -52,12 +54,32 @@ def export(
             show_default=False,
         ),
     ] = None,
+    latent_units: Annotated[
+        bool,
+        typer.Option(
+            "--latent-units", help="Give the weights of each latent a power of two of their own."
+        ),
+    ] = False,
+    compensate: Annotated[
+        bool,
+        typer.Option(
+            "--compensate",
+            help="Round weights together, so that their errors cancel on the calibration inputs.",
+        ),
+    ] = False,
+    search: Annotated[
+        bool,
+        typer.Option(
+            "--search", help="Take the exponents with the least MSE on the calibration inputs."
+        ),
+    ] = False,
     calibrate: Annotated[
         str | None,
         typer.Option(
             "--calibrate",
             help="Training inputs: a file, a folder, or a data set by name; 64 set the scales, "
-            "the next 64 check them.  "
+            "the next 64 check them, and "
+            "192 more are for --compensate.  "
             "[default: the shipped digits]",
             show_default=False,
         ),
@@ -100,21 +122,24 @@ def export(
     from pvae_neuro.cli.shared.progress import stages
     from pvae_neuro.cli.shared.tables import certificate_table, parity_table
     from pvae_neuro.export import HELD_OUT_IMAGES, export_model
-    from pvae_neuro.exporters.calibrate import MAX_CALIBRATION_IMAGES
+    from pvae_neuro.exporters.calibrate import MAX_CALIBRATION_IMAGES, MAX_MOMENT_IMAGES
     from pvae_neuro.exporters.quantize import QuantizeConfig
     from pvae_neuro.sim.engine import MOST_ITERATIONS
     from pvae_neuro.sim.noise import check_whole
     from pvae_neuro.utils.folders import check_folder_target
     from pvae_neuro.verification.vectors import FILES, write_listing
 
-    config = QuantizeConfig(topology, weight_bits, frac_bits, max_count, message_loss)
+    config = QuantizeConfig(
+        topology, weight_bits, frac_bits, max_count, message_loss, latent_units, compensate, search
+    )
     check_whole("--stability-steps", stability_steps, 1, MOST_ITERATIONS)
     if listing is not None:
         check_folder_target(listing, FILES)
     saved = read_model(model, quiet)
     inputs = read_known(
         "--calibrate", calibrate, saved, data, split="train", clip=clip,
-        samples=MAX_CALIBRATION_IMAGES + HELD_OUT_IMAGES, quiet=quiet,
+        samples=HELD_OUT_IMAGES + (MAX_MOMENT_IMAGES if compensate else MAX_CALIBRATION_IMAGES),
+        quiet=quiet,
     )  # fmt: skip
     out, measured = console(json, quiet), "on the calibration inputs"
     try:

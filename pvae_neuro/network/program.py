@@ -409,3 +409,43 @@ def trace(rule: Callable[[Any], None], name: str | None = None) -> Program:
         raise NetworkError(f"rule {name!r}: {error}; the operations are {known}") from error
     outputs = tuple(Output(variable, value.name) for variable, value in neuron._assigned.items())
     return Program(name, tuple(neuron._instructions), outputs, tuple(neuron._composites))
+
+
+@checked
+def reading(program: Program, name: str, rule: Callable[[Any], Value]) -> Program:
+    """The program that reads what a rule makes of a name where it read the name itself.
+
+    Such as the sum of two names that are received, ``lambda n: n.lateral + n.lateral_fine``.
+
+    Parameters
+    ----------
+    program : Program
+    name : str
+        Of a variable, a constant or a received sum.
+    rule : callable
+        Takes a neuron and returns a value; it may read the name.
+    """
+    neuron = Neuron()
+    value = rule(neuron)
+    before = len(neuron._instructions)
+    renamed = {i.result: f"t{n}" for n, i in enumerate(program.instructions, before)}
+    renamed[name] = value.name
+
+    def names(given: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(renamed.get(each, each) for each in given)
+
+    after = (
+        Instruction(i.operation, names(i.arguments), *names((i.result,)))
+        for i in program.instructions
+    )
+    composites = (
+        Composite(c.function, names(c.arguments), c.first + before, c.last + before)
+        for c in program.composites
+    )
+    outputs = (Output(o.variable, renamed.get(o.value, o.value)) for o in program.outputs)
+    return Program(
+        program.name,
+        (*neuron._instructions, *after),
+        tuple(outputs),
+        (*neuron._composites, *composites),
+    )

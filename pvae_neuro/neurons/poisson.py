@@ -16,6 +16,12 @@ def fire(n: Neuron) -> None:
     n.z = n.draw(n.u)
 
 
+def fire_in_units(n: Neuron) -> None:
+    """Draw spike counts, and send them in units of the latent's own weights."""
+    n.z = n.draw(n.u)
+    n.sent = n.shl(n.z, n.spread)
+
+
 def integrate(n: Neuron) -> None:
     """Integrate what the error neurons send back (the predictive circuit)."""
     n.u = integrated(n, _sent_back(n))
@@ -58,6 +64,7 @@ def integrated(n: Neuron, change: Value) -> Value:
 
 
 FIRE = trace(fire)
+FIRE_IN_UNITS = trace(fire_in_units, "fire")
 INTEGRATE = trace(integrate)
 INTEGRATE_LATERAL = trace(integrate_lateral, "integrate")
 INTEGRATE_INNER = trace(integrate_inner, "integrate")

@@ -1,0 +1,193 @@
+"""Weights of two mantissas, units by latent, rounding that compensates, search of exponents."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from models import random_images, random_model, sound_images, sound_model
+
+from pvae_neuro import QuantizeConfig, certify, get_engine, load_artifact, quantize, verify
+from pvae_neuro.errors import InputError
+from pvae_neuro.export import export_model
+from pvae_neuro.exporters.compensation import compensated
+from pvae_neuro.exporters.lowerings.lateral import lateral_weights
+from pvae_neuro.exporters.scales import column_exponents, halves, mantissas
+from pvae_neuro.network import Population, Sampler, Variable, shared, trace
+from pvae_neuro.network.interpreter import run_program
+from pvae_neuro.network.program import reading
+from pvae_neuro.sim.reference import FORMULAS
+
+MODEL = random_model()
+IMAGES = random_images(MODEL, 16)
+ENGINES = ["reference", "fast", "onnx"]
+OPTIONS = [
+    QuantizeConfig("lateral", 9),
+    QuantizeConfig("lateral", 16),
+    QuantizeConfig("predictive", 11),
+    QuantizeConfig("predictive", 16),
+    QuantizeConfig("predictive", 8, latent_units=True, compensate=True),
+    QuantizeConfig("predictive", 3, latent_units=True, search=True),
+]
+
+
+def spread_model(factor=7.0):
+    """Latents whose weights differ in size, as trained ones do."""
+    sizes = np.geomspace(1 / factor, 1.0, MODEL.config.latents).astype(np.float32)
+    return replace(MODEL, arrays={**MODEL.arrays, "dictionary": MODEL.dictionary * sizes})
+
+
+@pytest.mark.parametrize("place, options", list(enumerate(OPTIONS)), ids=str)
+def test_engines_compute_equal_integers(place, options):
+    config = MODEL.config.model_copy(update={"inner_updates": 1 + place % 2})
+    network = quantize(replace(spread_model(), config=config), IMAGES, options)
+    certify(network)
+    report = verify(network, None, IMAGES[:4], steps=6, engines=ENGINES, progress=False)
+    assert not any(pair.differing_integers for pair in report.pairs), report.failures
+    assert all(pair.compared_integers for pair in report.pairs)
+
+
+@pytest.mark.parametrize("bits", [9, 12, 16])
+def test_two_mantissas_are_one_weight(bits):
+    network = quantize(MODEL, IMAGES, QuantizeConfig("lateral", bits))
+    parts = [network.connection_of[name] for name in ("lateral", "lateral_fine")]
+    assert parts[0].exponent - parts[1].exponent == bits - 8
+    held = sum(c.weight.astype(float) * 2.0**c.exponent for c in parts)
+    exact = -lateral_weights(MODEL) * 2.0**14
+    np.fill_diagonal(exact, 0)
+    assert np.abs(held - exact).max() <= 2.0 ** parts[1].exponent
+
+
+def test_halves_keep_every_mantissa_but_one_rest():
+    for fine_bits in range(1, 9):
+        most = (127 << fine_bits) + min(127, 1 << fine_bits >> 1)
+        whole = np.arange(-most, most + 1).astype(float)
+        coarse, fine = halves(whole, fine_bits)
+        lost = np.abs(coarse * 2.0**fine_bits + fine - whole)
+        assert lost.max() == (fine_bits == 8)
+        assert np.array_equal(lost > 0, (fine_bits == 8) & (np.abs(whole) % 256 == 128))
+
+
+def test_a_wide_predictive_network_reads_out_both_mantissas():
+    network = quantize(MODEL, IMAGES, QuantizeConfig("predictive", 14))
+    coarse, fine = (network.connection_of[n].weight for n in ("prediction", "prediction_fine"))
+    assert np.array_equal(network.readout.weight, coarse.astype(int) * 64 + fine)
+    unit = 2.0**-network.readout.frac_bits
+    assert np.abs(network.readout.weight * unit - MODEL.dictionary).max() <= unit / 2
+
+
+def test_a_latent_has_a_unit_of_its_own():
+    model = spread_model(40.0)
+    network = quantize(model, IMAGES, QuantizeConfig("predictive", 5, latent_units=True))
+    latents, weight = network.population_of["latents"], network.connection_of["prediction"].weight
+    spread = latents.constant("spread")
+    assert spread.min() == 0 and spread.max() >= 4
+    units = 2.0 ** (spread - network.readout.frac_bits)
+    assert np.abs(weight * units - model.dictionary).max() <= units.max() / 2
+    error, whole = (
+        np.square(each - model.dictionary).sum()
+        for each in (
+            weight * units,
+            dequantized(quantize(model, IMAGES, QuantizeConfig("predictive", 5))),
+        )
+    )
+    assert error < whole / 2
+    run = get_engine("reference").run(network, IMAGES[:3], 5, record="full")
+    assert np.array_equal(run["latents.sent"], run["latents.z"] << spread)
+
+
+def dequantized(network):
+    return network.connection_of["prediction"].weight * 2.0**-network.readout.frac_bits
+
+
+@pytest.mark.parametrize("compensate", [False, True])
+def test_weights_that_fit_stay_what_they_are(compensate):
+    options = QuantizeConfig("predictive", 4, latent_units=True, compensate=compensate)
+    first = quantize(spread_model(), IMAGES, options)
+    spread = first.population_of["latents"].constant("spread")
+    held = dequantized(first) * 2.0**spread
+    again = replace(spread_model(), arrays={**MODEL.arrays, "dictionary": held.astype(np.float32)})
+    second = quantize(again, IMAGES, options)
+    moved = second.population_of["latents"].constant("spread")
+    assert np.array_equal(dequantized(second) * 2.0**moved, held)
+
+
+def test_rounding_together_lowers_the_error_of_sums():
+    rng = np.random.default_rng(0)
+    sent = rng.poisson(rng.gamma(0.5, 2.0, (400, 1)) * rng.uniform(0, 1, 24), (400, 24)).astype(
+        float
+    )
+    moments = sent.T @ sent / len(sent)
+    weight = rng.normal(0, 2, (40, 24))
+    together, alone = compensated(weight, 7, moments), np.clip(np.rint(weight), -7, 7)
+    assert np.array_equal(together, np.rint(together)) and np.abs(together).max() <= 7
+    errors = [np.square(sent @ (each - weight).T).mean() for each in (together, alone)]
+    assert errors[0] < 0.6 * errors[1]
+    assert np.array_equal(compensated(np.rint(alone), 7, moments), alone)
+    assert np.array_equal(compensated(weight, 7, np.zeros((24, 24))), alone)
+
+
+def test_columns_take_the_unit_of_least_error():
+    rng = np.random.default_rng(1)
+    values = rng.normal(0, 1, (200, 3)) * np.array([1.0, 0.1, 0.0])
+    found = column_exponents(values, 7, -31)
+    assert found[0] > found[1] == found[2]
+    for column, exponent in enumerate(found[:2]):
+        errors = {
+            e: np.square(mantissas(values[:, column], e, 7) * 2.0**e - values[:, column]).sum()
+            for e in range(-8, 4)
+        }
+        assert errors[exponent] == min(errors.values())
+    assert np.array_equal(column_exponents(np.zeros((4, 2)), 7, -5), [-5, -5])
+
+
+def test_a_search_says_what_it_tried():
+    network = quantize(spread_model(40.0), IMAGES, QuantizeConfig("predictive", 3, search=True))
+    choice = next(c for c in network.choices if c.name == "step of the exponent of prediction")
+    assert "+0: +0.00 %" in choice.why and f"{choice.value:+.0f}: " in choice.why
+    plain = quantize(spread_model(40.0), IMAGES, QuantizeConfig("predictive", 3))
+    moved = network.readout.frac_bits - plain.readout.frac_bits
+    assert moved == -choice.value
+
+
+def test_a_program_reads_what_a_rule_makes():
+    def rule(n):
+        n.u = n.max(n.a, n.composite("exp", n.b, build=lambda: n.shl(n.b, 1)))
+
+    program = reading(
+        trace(rule), "a", lambda n: n.a + n.composite("exp", n.c, build=lambda: n.c & 1)
+    )
+    population = Population("p", 2, (Variable("u", shared(0)),), (), (program,), Sampler(1, 4))
+    values = {name: np.array([[v, v]]) for name, v in (("u", 0), ("a", 5), ("b", 3), ("c", 3))}
+    assert run_program(population, program, values, FORMULAS, {})["u"].tolist() == [[6, 6]]
+    functions = {"exp": lambda value: 10 * value}
+    found = run_program(population, program, values, FORMULAS, {}, functions=functions)
+    assert found["u"].tolist() == [[35, 35]]
+
+
+@pytest.mark.parametrize("options", [OPTIONS[1], OPTIONS[4]], ids=str)
+def test_networks_are_exported_and_loaded(tmp_path, options):
+    result = export_model(
+        sound_model(), tmp_path / "m.onnx", sound_images(40), options, stability_steps=50
+    )
+    assert load_artifact(tmp_path / "m.onnx").network == result.network
+    assert result.report.float_result.mse.value < 0.5
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (QuantizeConfig("lateral", latent_units=True), "latent_units: the circuit 'lateral'"),
+        (QuantizeConfig("lateral", compensate=True), "compensate: the circuit 'lateral'"),
+        (QuantizeConfig("predictive", 9, latent_units=True), "at most 8 bits, got 9"),
+    ],
+)
+def test_options_that_a_circuit_does_not_have_are_refused(options, words):
+    with pytest.raises(InputError, match=words):
+        quantize(MODEL, IMAGES, options)
+
+
+def test_a_search_needs_two_inputs():
+    with pytest.raises(InputError, match="search: expected at least 2"):
+        quantize(MODEL, IMAGES[:1], QuantizeConfig("predictive", search=True))
