@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pvae_neuro.exporters.c.connections import stored_weight
 from pvae_neuro.exporters.c.names import Names, names_of
-from pvae_neuro.network import IntegerNetwork
+from pvae_neuro.network import Circuit
 
 Path = tuple[str, ...]
 _C_TYPES = {"i1": "int8_t", "i4": "int32_t", "u2": "uint16_t"}
@@ -65,7 +65,7 @@ class Layout:
         )
 
 
-def layout_of(network: IntegerNetwork, name: str | None = None) -> Layout:
+def layout_of(network: Circuit, name: str | None = None) -> Layout:
     """Structures of a network whose global names begin with ``name``."""
     names = names_of(network, name)
     state: dict[Path, tuple[str, int]] = {}

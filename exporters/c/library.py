@@ -13,7 +13,7 @@ from pvae_neuro.exporters.c.layout import Layout, layout_of
 from pvae_neuro.exporters.c.operations import helpers
 from pvae_neuro.exporters.c.programs import signature
 from pvae_neuro.exporters.c.sampler import draw_functions
-from pvae_neuro.network import IntegerNetwork, listing
+from pvae_neuro.network import Circuit, IntegerNetwork, listing
 from pvae_neuro.utils.arguments import checked
 
 MARK = "Written by pvae-neuro"
@@ -46,16 +46,23 @@ def c_source(
         If a word of the network could leave its width.
     """
     network.require_proof()
-    layout = layout_of(network, name)
+    return circuit_source(network, name, weights)
+
+
+def circuit_source(
+    circuit: Circuit, name: str | None = None, weights: bool = True
+) -> dict[str, str]:
+    """The same for integers whose proof the caller has, such as a part of a network."""
+    layout = layout_of(circuit, name)
     prefix = layout.names.prefix
-    files = {f"{prefix}.h": _header(network, layout), f"{prefix}.c": _source(network, layout)}
+    files = {f"{prefix}.h": _header(circuit, layout), f"{prefix}.c": _source(circuit, layout)}
     if weights:
         files[f"{prefix}_weights.c"] = _weights(layout)
-        files[f"{prefix}.txt"] = listing(network)
+        files[f"{prefix}.txt"] = listing(circuit)
     return files
 
 
-def _header(network: IntegerNetwork, layout: Layout) -> str:
+def _header(network: Circuit, layout: Layout) -> str:
     prefix = layout.names.prefix
     main = "\n".join(
         f"/* {what} */\n{signature(layout.names, f'{prefix}_{name}')};"
@@ -105,7 +112,7 @@ extern const {prefix}_data {prefix}_values;
 """
 
 
-def _source(network: IntegerNetwork, layout: Layout) -> str:
+def _source(network: Circuit, layout: Layout) -> str:
     names = layout.names
     functions, needed = [], dict[str, None]()
     for p in network.populations:

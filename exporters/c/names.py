@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pvae_neuro.errors import InputError
 from pvae_neuro.exporters.c.sampler import draw_name
-from pvae_neuro.network import Activation, IntegerNetwork
+from pvae_neuro.network import Activation, Circuit
 from pvae_neuro.utils.show import show
 
 Key = TypeVar("Key", bound=Hashable)
@@ -52,7 +52,7 @@ class Names:
     receive: dict[Activation, str]
 
 
-def names_of(network: IntegerNetwork, name: str | None = None) -> Names:
+def names_of(network: Circuit, name: str | None = None) -> Names:
     """Identifiers of a network; its global ones begin with ``name``, by default its own name.
 
     Raises :class:`InputError` if ``name`` is no identifier.

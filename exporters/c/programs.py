@@ -8,7 +8,7 @@ from pvae_neuro.exporters.c.connections import Call, call_of
 from pvae_neuro.exporters.c.names import Names
 from pvae_neuro.exporters.c.operations import EXPRESSIONS
 from pvae_neuro.exporters.c.sampler import draw_name
-from pvae_neuro.network import Activation, IntegerNetwork, Population, Program
+from pvae_neuro.network import Activation, Circuit, Population, Program
 from pvae_neuro.network.program import Instruction, is_result
 
 
@@ -74,7 +74,7 @@ def _expression(names: Names, population: Population, i: Instruction) -> str:
 
 
 def receive_function(
-    network: IntegerNetwork, names: Names, activation: Activation
+    network: Circuit, names: Names, activation: Activation
 ) -> tuple[str, list[Call]]:
     """What an activation receives: sums of connections, shifted by their exponent."""
     target = names.population[activation.population]
@@ -135,7 +135,7 @@ def schedule_function(names: Names, function: str, activations: tuple[Activation
     return f"{signature(names, function)}\n{{\n" + "\n".join(lines) + "\n}\n"
 
 
-def reset_function(network: IntegerNetwork, names: Names) -> str:
+def reset_function(network: Circuit, names: Names) -> str:
     """Every variable at the start of a run."""
     lines, reads_data = ["    int32_t neuron;"], False
     for p in network.populations:

@@ -9,7 +9,7 @@ import typer
 
 from pvae_neuro.cli.shared.endings import EXIT_FAILED, say_line
 from pvae_neuro.cli.shared.options import ArtifactFile, Json, Quiet
-from pvae_neuro.cli.shared.paths import READS, WRITES
+from pvae_neuro.cli.shared.paths import FOLDER, READS, WRITES
 from pvae_neuro.cli.shared.remedies import with_flags
 from pvae_neuro.cli.shared.support import console, guarded, plain_table, say, write_json
 from pvae_neuro.errors import InputError
@@ -66,6 +66,16 @@ def place(
         ),
         WRITES,
     ] = None,
+    package: Annotated[
+        Path | None,
+        typer.Option(
+            "--package",
+            help="Folder to write a C program into for each core, for boards whose cores run C: "
+            "spinnaker2.",
+            show_default=False,
+        ),
+        FOLDER,
+    ] = None,
     check: Annotated[
         bool,
         typer.Option("--check", help="Run the parts on the golden vector of the file."),
@@ -82,10 +92,12 @@ def place(
         raise InputError(f"{output}: expected a name ending in one of {', '.join(FORMATS)}")
     from pvae_neuro.artifact import load_artifact
     from pvae_neuro.errors import PlacementError
+    from pvae_neuro.exporters.cores import write_cores
     from pvae_neuro.placement import load_board
     from pvae_neuro.placement import place as place_network
 
     chosen = load_board(board, limits, given)
+    core_bytes = 0 if package is None else _core_bytes(chosen, package)
     if output is not None:
         from pvae_neuro.plots.style import require_matplotlib
 
@@ -94,6 +106,8 @@ def place(
     origin = {"artifact": str(model), "sha256": artifact.sha256}
     try:
         placement = place_network(artifact.network, chosen)
+        if package is not None:
+            write_cores(placement.network, package, core_bytes=core_bytes)
     except PlacementError as error:
         content = {"fits": False, "network": artifact.network.name, "board": chosen.to_dict()}
         said = {"reasons": list(error.reasons), "remedies": list(error.remedies)}
@@ -115,12 +129,28 @@ def place(
     if sources:
         out.print(_source_table(placement.board))
     say(out, _verified(placement.board))
+    if package is not None:
+        say(out, f"{package}: a C program for each core")
     if check and difference is None:
         golden = artifact.golden
         say(out, f"the parts give the same integers: {golden.iterations} iterations, all variables")
     if difference is not None:
         say_line(f"FAILED: the parts give other integers: {difference}")
         raise typer.Exit(EXIT_FAILED)
+
+
+def _core_bytes(board: Board, package: Path) -> int:
+    """Memory of a core that runs C, where a package may be written into that folder."""
+    from pvae_neuro.exporters.cores import check_cores_folder
+
+    memory = board.limits["memory"].maximum if "memory" in board.limits else None
+    if memory is None:
+        raise InputError(
+            f"--package: the cores of {board.name} run no C; expected a board whose cores have a "
+            f"memory for code and data, such as spinnaker2"
+        )
+    check_cores_folder(package)
+    return memory
 
 
 def _number(text: str) -> tuple[str, int]:

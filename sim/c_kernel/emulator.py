@@ -134,10 +134,13 @@ class Emulator:
         code = [s for s in self.image.symbols.values() if s.is_function]
         first, last = min(s.address for s in code), max(s.address + s.size for s in code)
         hook = self._uc.hook_add(_unicorn().UC_HOOK_CODE, count, None, first, last)
+        # What was translated before does not know of the hook.
+        self._uc.ctl_flush_tb()
         try:
             yield counts
         finally:
             self._uc.hook_del(hook)
+            self._uc.ctl_flush_tb()
 
 
 def _unicorn(part: str = "") -> ModuleType:
