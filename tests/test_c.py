@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -9,7 +10,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from cli_tools import make_files, run_cli
 from language_tools import small_network, small_parts
+from models import sound_images, sound_model
 
 import pvae_neuro as pn
 from pvae_neuro.errors import EngineError, EngineUnavailableError, InputError, NetworkError
@@ -233,3 +236,74 @@ def test_a_compiler_that_fails_is_told(monkeypatch):
     monkeypatch.setenv("CC", "false")
     with pytest.raises(EngineError, match=r"false .* fails: exit code 1"):
         get_engine("c").run(small_network(), IMAGES, 1, progress=False)
+
+
+# -------------------------------------------------------------------------- the command line
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """An artifact, and the folder that a test may write into."""
+    from pvae_neuro.artifact import save_artifact
+
+    path = tmp_path_factory.mktemp("exported") / "small.onnx"
+    save_artifact(small_network(), IMAGES[:2], path)
+    return path
+
+
+def test_an_artifact_is_written_in_c(exported, tmp_path, capsys):
+    folder = tmp_path / "c"
+    code, out, _ = run_cli(capsys, "export", exported, "--c", folder, "--json", "-")
+    assert code == 0
+    content = json.loads(out)
+    artifact = pn.load_artifact(exported)
+    assert content == {
+        "path": str(exported), "topology": "small", "program_hash": artifact.program_hash,
+        "c": str(folder),
+    }  # fmt: skip
+    other = pn.write_c(artifact.network, tmp_path / "other", artifact.golden)
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == {
+        p.name: p.read_bytes() for p in other.iterdir()
+    }
+
+
+def test_an_export_writes_both(tmp_path, capsys):
+    files = make_files(tmp_path, sound_model(), sound_images(6), topologies=())
+    code, out, _ = run_cli(
+        capsys, "export", files / "model.safetensors", "--calibrate", files / "x.npy", "--accept",
+        "-o", tmp_path / "m.onnx", "--c", tmp_path / "c", "--json", "-", "--stability-steps", 5,
+    )  # fmt: skip
+    assert code == 0
+    assert json.loads(out)["c"] == str(tmp_path / "c")
+    network = pn.load_artifact(tmp_path / "m.onnx").network
+    assert (tmp_path / "c" / f"{network.name}.c").read_text() == c_source(network)[
+        f"{network.name}.c"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((), "is exported already; expected --c FOLDER, to write it in C"),
+        (("--c", "new", "-o", "other.onnx"), "is exported already"),
+        (("--c", "new", "--weight-bits", 4), "nothing else of an export, got weight_bits"),
+        (("--c", "full"), "holds 'mine', which would be lost"),
+        (("--c", "full/mine"), "mine"),
+    ],
+)
+def test_bad_options_write_nothing(exported, tmp_path, capsys, monkeypatch, options, expected):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").write_text("")
+    code, _, err = run_cli(capsys, "export", exported, *options)
+    assert code == 2
+    assert err.count("\n") == 1
+    assert expected in err
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["full", "mine"]
+
+
+def test_a_float_model_needs_a_file_to_write(tmp_path, capsys):
+    code, _, err = run_cli(capsys, "export", "mnist", "--c", tmp_path / "c")
+    assert code == 2
+    assert "--output: expected the name of an .onnx file" in err
+    assert not list(tmp_path.iterdir())

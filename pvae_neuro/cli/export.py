@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
+import shlex
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pvae_neuro.cli.shared.data_options import DataOptions, reads_images
 from pvae_neuro.cli.shared.endings import say_line
-from pvae_neuro.cli.shared.options import Clip, Json, Output, Quiet
+from pvae_neuro.cli.shared.options import Clip, Json, OptionalOutput, Quiet
 from pvae_neuro.cli.shared.paths import FOLDER, READS
 from pvae_neuro.cli.shared.support import console, guarded, say, write_json
-from pvae_neuro.errors import QualityError
+from pvae_neuro.errors import InputError, QualityError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from pvae_neuro.export import ExportResult
 
 
 @guarded
 @reads_images
 def export(
-    model: Annotated[Path, typer.Argument(metavar="MODEL.safetensors", help="Float model.")],
-    output: Output,
+    model: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MODEL.safetensors", help="Float model; or an .onnx file, to write it in C."
+        ),
+    ],
     data: DataOptions,
+    output: OptionalOutput = None,
+    c: Annotated[
+        Path | None,
+        typer.Option(
+            "--c",
+            metavar="FOLDER",
+            help="Write the network as a C99 library too.",
+            show_default=False,
+        ),
+        FOLDER,
+    ] = None,
     topology: Annotated[
         str | None,
         typer.Option(
@@ -117,18 +136,32 @@ def export(
 
     Nothing is written, and the exit code is 1, where MSE is more than 5 % above the float model's,
     zeros differ by more than 1 point, or R2 about the mean image is below .05.
+
+    With --c the network is written as a C99 library too; an .onnx file needs nothing else.
     """
+    given = dict(locals())
+    from pvae_neuro.artifact import write_c
     from pvae_neuro.cli.shared.inputs import read_known, read_model
     from pvae_neuro.cli.shared.progress import stages
-    from pvae_neuro.cli.shared.tables import certificate_table, parity_table
+    from pvae_neuro.cli.shared.tables import parity_table
     from pvae_neuro.export import HELD_OUT_IMAGES, export_model
+    from pvae_neuro.exporters.c import check_library_folder
     from pvae_neuro.exporters.calibrate import MAX_CALIBRATION_IMAGES, MAX_MOMENT_IMAGES
+    from pvae_neuro.exporters.onnx import read_onnx
     from pvae_neuro.exporters.quantize import QuantizeConfig
     from pvae_neuro.sim.engine import MOST_ITERATIONS
     from pvae_neuro.sim.noise import check_whole
     from pvae_neuro.utils.folders import check_folder_target
     from pvae_neuro.verification.vectors import FILES, write_listing
 
+    if c is not None:
+        check_library_folder(c)
+    if model.suffix.lower() == ".onnx":
+        _refuse_others(given)
+        _write_in_c(model, given["c"], json, quiet)
+        return
+    if output is None:
+        raise InputError("--output: expected the name of an .onnx file to write")
     config = QuantizeConfig(
         topology, weight_bits, frac_bits, max_count, message_loss, latent_units, compensate, search
     )
@@ -154,17 +187,29 @@ def export(
         raise
     if listing is not None:
         write_listing(result.network, listing, inputs)
+    if c is not None:
+        write_c(result.network, c, read_onnx(output).golden)
     write_json(
         json,
         {
             "path": str(output), "sha256": result.sha256, "topology": result.network.name,
             "program_hash": result.program_hash, "listing": listing and str(listing),
+            "c": c and str(c),
             "measured": result.report.to_dict(), "accepted": list(result.accepted),
             "warnings": list(result.warnings), "certificate": result.certificate.to_dict(),
             "unsupported_engines": result.unsupported, "held_out": result.held_out,
             "saturations": [each.to_dict() for each in result.saturations],
         },
     )  # fmt: skip
+    _say_result(out, measured, result, listing, c)
+
+
+def _say_result(
+    out: Console, measured: str, result: ExportResult, listing: Path | None, c: Path | None
+) -> None:
+    """Print the certificate, what was measured, and what was written."""
+    from pvae_neuro.cli.shared.tables import certificate_table, parity_table
+
     out.print(certificate_table(result.certificate))
     out.print(parity_table(result.report, measured))
     say(out, _held_out(result))
@@ -179,7 +224,41 @@ def export(
     name = result.network.name
     if listing is not None:
         say(out, f"{listing}: word operations with their widths, and golden vectors")
-    say(out, f"{output}: {name}, sha256 {result.sha256}, program_hash {result.program_hash}")
+    say(out, f"{result.path}: {name}, sha256 {result.sha256}, program_hash {result.program_hash}")
+    _say_library(out, c)
+
+
+def _refuse_others(given: dict[str, Any]) -> None:
+    """Refuse all options that an exported network has no use for."""
+    others = [
+        name for name, parameter in signature(export).parameters.items()
+        if name not in ("model", "c", "json", "quiet") and given.get(name, parameter.default)
+        != parameter.default
+    ]  # fmt: skip
+    if given["c"] is None or others:
+        raise InputError(
+            f"{given['model']}: is exported already; expected --c FOLDER, to write it in C, and "
+            f"nothing else of an export{', got ' if others else ''}{', '.join(others)}"
+        )
+
+
+def _write_in_c(model: Path, c: Path, json: Path | None, quiet: bool) -> None:
+    """Write an exported network as a C99 library."""
+    from pvae_neuro.artifact import load_artifact, write_c
+
+    artifact = load_artifact(model)
+    write_c(artifact.network, c, artifact.golden)
+    content = {
+        "path": str(model), "topology": artifact.network.name,
+        "program_hash": artifact.program_hash, "c": str(c),
+    }  # fmt: skip
+    write_json(json, content)
+    _say_library(console(json, quiet), c)
+
+
+def _say_library(out: Console, c: Path | None) -> None:
+    if c is not None:
+        say(out, f"{c}: a C99 library; make -C {shlex.quote(str(c))} test runs its golden vector")
 
 
 def _held_out(result: ExportResult) -> str:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pvae_neuro.errors import EngineUnavailableError
 from pvae_neuro.exporters.c import Layout, c_source, layout_of
 from pvae_neuro.exporters.c.connections import CALLS
 from pvae_neuro.exporters.c.operations import EXPRESSIONS
 from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.sim.c_kernel.compiler import compiled, host_compiler
 from pvae_neuro.sim.c_kernel.image import Image
-from pvae_neuro.sim.c_kernel.processors import build, processor_of, require_emulation
+from pvae_neuro.sim.c_kernel.processors import REMEDY, build, processor_of, require_emulation
 from pvae_neuro.sim.c_kernel.session import EmulatedSession, HostSession, Session
+from pvae_neuro.sim.checks import Check, package_check
 from pvae_neuro.sim.engine import Block, BlockResult, Engine
 from pvae_neuro.sim.noise import population_noise
 from pvae_neuro.sim.recording import variable_dtype
@@ -46,6 +49,15 @@ class CEngine(Engine):
             host_compiler()
         else:
             require_emulation(self.processor)
+
+    def checks(self) -> list[Check]:
+        """The compiler, or what builds and emulates; runs nothing."""
+        if self.processor is not None:
+            return [package_check(name, REMEDY) for name in ("ziglang", "unicorn")]
+        try:
+            return [Check("compiler", True, shlex.join(host_compiler()))]
+        except EngineUnavailableError as error:
+            return [Check("compiler", False, "none", str(error))]
 
     def block_size(self, network: IntegerNetwork, steps: int, record: tuple[str, ...]) -> int:
         """Samples that run at once."""

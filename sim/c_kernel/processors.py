@@ -21,7 +21,7 @@ _FLAGS = (
     "-finline-hint-functions",
     "-static", "-nostdlib",
 )  # fmt: skip
-_REMEDY = "pip install 'pvae-neuro[emulate]'"
+REMEDY = "pip install 'pvae-neuro[emulate]'"
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def require_emulation(processor: Processor) -> None:
         if find_spec(module) is None:
             raise EngineUnavailableError(
                 f"engine c: processor {processor.name}: expected {module} {what} for it, got "
-                f"none; {_REMEDY}"
+                f"none; {REMEDY}"
             )
 
 

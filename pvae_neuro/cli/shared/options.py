@@ -20,6 +20,9 @@ OptionalInput = Annotated[
 Output = Annotated[
     Path, typer.Option("--output", "-o", help="File to write.", show_default=False), WRITES
 ]
+OptionalOutput = Annotated[
+    Path | None, typer.Option("--output", "-o", help="File to write.", show_default=False), WRITES
+]
 Steps = Annotated[int, typer.Option("--steps", "-t", help="Iterations.")]
 Hold = Annotated[
     int | None,
