@@ -7,6 +7,7 @@ skipped with the reason.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -18,7 +19,7 @@ import pytest
 
 from pvae_neuro.artifact import Artifact, load_artifact, save_artifact
 from pvae_neuro.data import load_images
-from pvae_neuro.errors import EngineUnavailableError, PvaeNeuroError
+from pvae_neuro.errors import EngineUnavailableError, InputError, PvaeNeuroError
 from pvae_neuro.exporters.lowerings import topologies
 from pvae_neuro.exporters.quantize import QuantizeConfig, quantize
 from pvae_neuro.network import IntegerNetwork
@@ -104,6 +105,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     board.addoption("--stage", default="S1", help="where neurons run: S1, S2 or S3 (default: S1)")
     board.addoption("--ucode", help="your model of neurons on cores, module:Class, for S3")
     board.addoption("--latency", help="fewest and most steps of a message, such as 3,11")
+    board.addoption("--noise", default="injected", help="injected, or chip for its own (S3)")
+    board.addoption(
+        "--cost-steps", type=int, default=0, help="Lava steps of readings of power (default: none)"
+    )
     board.addoption(
         "--fake-board", action="store_true", help="Lava's CPU simulation in place of a board"
     )
@@ -118,6 +123,8 @@ def targets(config: pytest.Config) -> list[str]:
         raise pytest.UsageError(
             f"--target: expected one of {', '.join(engine_names())}; got {', '.join(unknown)}"
         )
+    if "loihi2" in names:
+        _board_options(config)
     return names
 
 
@@ -210,15 +217,17 @@ def engine(target: str, request: pytest.FixtureRequest) -> Engine:
 def _board_options(config: pytest.Config) -> dict[str, Any]:
     """Of the engine ``loihi2``."""
     given = config.getoption("--latency")
+    if given is not None and not re.fullmatch(r"\d+,\d+", given):
+        raise pytest.UsageError(f"--latency: expected LEAST,MOST such as 3,11; got {given!r}")
+    names = ("stage", "ucode", "noise", "cost_steps")
+    made = {name: config.getoption(f"--{name}".replace("_", "-")) for name in names}
     try:
-        latency = None if given is None else Bounds(*(int(n) for n in given.split(",")))
-        delays = Delays(1, 5)
+        latency = None if given is None else Bounds(*map(int, given.split(",")))
         fake = config.getoption("--fake-board")
-        board = StandIn(latency=latency, delays=delays) if fake else Board(latency=latency)
-        made = {"stage": config.getoption("--stage"), "ucode": config.getoption("--ucode")}
+        board = StandIn(latency=latency, delays=Delays(1, 5)) if fake else Board(latency=latency)
         get_engine("loihi2", **made)
-    except (ValueError, TypeError) as error:
-        raise pytest.UsageError(f"--stage, --ucode, --latency: {error}") from error
+    except InputError as error:
+        raise pytest.UsageError(f"--{error}") from error
     return {**made, "board": board}
 
 

@@ -8,6 +8,7 @@ import pytest
 from pvae_neuro.artifact import replay
 from pvae_neuro.exporters.certify import examine
 from pvae_neuro.sim.engine import fastest_engine
+from pvae_neuro.verification.draws import check_draws
 from pvae_neuro.verification.integers import compare
 from pvae_neuro.verification.verify import verify
 
@@ -35,6 +36,14 @@ def check_busy(network, recording):
         assert moved.all(), f"{name}: in some sample it never moved"
 
 
+@pytest.fixture
+def injected(request):
+    """Words of the definition: a generator of a chip's own gives other integers."""
+    if request.config.getoption("--noise") != "injected":
+        pytest.skip("the chip draws by its own generator")
+
+
+@pytest.mark.usefixtures("injected")
 @pytest.mark.parametrize("seed", SEEDS)
 def test_every_integer_equals_the_definition(case, target, engine, rows, steps, seed, note):
     if target == "reference":
@@ -55,6 +64,7 @@ def test_every_integer_equals_the_definition(case, target, engine, rows, steps, 
     )
 
 
+@pytest.mark.usefixtures("injected")
 def test_replays_the_golden_vector_of_the_file(case, target, engine, note):
     golden = case.artifact.golden
     difference = replay(case.network, golden, engine)
@@ -67,6 +77,7 @@ def test_replays_the_golden_vector_of_the_file(case, target, engine, note):
     assert difference is None, f"{target} against the golden vector: {difference}"
 
 
+@pytest.mark.usefixtures("injected")
 def test_a_sample_does_not_depend_on_its_batch(case, target, engine, steps, note):
     if len(case.images) < 2:
         pytest.skip("needs two samples")
@@ -104,6 +115,19 @@ def test_integers_stay_near_float(case, target, engine, steps, note):
         result=f"{result.mse}{equal}",
     )
     assert report.passed, f"{report.outcome}: {'; '.join(report.failures)}"
+
+
+def test_words_of_the_chip_are_uniform(case, target, engine, rows, steps, request, note):
+    if request.config.getoption("--noise") == "injected":
+        pytest.skip("words are those of the definition")
+    for found in check_draws(case.network, run(engine, case, steps, 0, rows)):
+        note(
+            network=case.name,
+            target=target,
+            check=f"{found.population} draws, finds {found.detectable_variation:.1%} of variation",
+            result=f"chi-square {found.chi_square:.1f} of {found.limit:.1f}",
+        )
+        assert found.passed, found
 
 
 def test_the_samplers_are_poisson(case):

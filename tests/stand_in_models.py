@@ -38,7 +38,8 @@ def __getattr__(name):
         """The programs as they are, said to need a core; words are those that are set."""
 
         def _load_words(self, iteration):
-            self._word[:] = self.words if self.injected else generator.integers(0, 1 << 16, 64)
+            own = generator.integers(0, 1 << 16, self._word.shape)
+            self._word[:] = self.words if self.injected else own
 
     generator = np.random.default_rng(1)
     return Microcode

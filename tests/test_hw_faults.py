@@ -99,3 +99,10 @@ def test_an_unknown_target_is_a_usage_error(export):
     done = run_suite(export, "loihi3")
     assert done.returncode == 4
     assert "--target: expected one of" in done.stderr
+
+
+@pytest.mark.parametrize("options", [("--stage", "S9"), ("--noise", "chip"), ("--latency", "x")])
+def test_a_board_that_cannot_be_is_a_usage_error(options):
+    done = run_suite("mnist", "loihi2", options=("--fake-board", *options))
+    assert done.returncode == 4, done.stdout
+    assert f"{options[0]}: expected" in done.stderr

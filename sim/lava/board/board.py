@@ -102,15 +102,9 @@ class Board:
                 LAVA_LOIHI,
             ),
         ]
-        found += [
-            check(
-                module,
-                present := module_found(module),
-                needed if present else f"not found: {needed}",
-                f"comes with lava-loihi {LAVA_LOIHI}; {_MEMBERS}",
-            )
-            for module, needed in MODULES.items()
-        ]
+        # Where the package is missing or another one, so may all its modules be.
+        if found[-1].passed:
+            found += [_module_check(module, needed) for module, needed in MODULES.items()]
         chosen = self.host or self.node or self.partition or next(_selected(), None)
         found.append(
             check(
@@ -154,6 +148,12 @@ class Board:
         """Of what the run rests on."""
         names = ("lava-nc", "lava-loihi", "nxcore", "numpy", "pvae-neuro")
         return {name: installed_version(name) for name in names}
+
+
+def _module_check(module: str, needed: str) -> Check:
+    present = module_found(module)
+    remedy = f"comes with lava-loihi {LAVA_LOIHI}; {_MEMBERS}"
+    return check(module, present, needed if present else f"not found: {needed}", remedy)
 
 
 def _selected() -> Iterator[str]:
