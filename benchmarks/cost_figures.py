@@ -73,7 +73,7 @@ def measured(network: IntegerNetwork, digits: np.ndarray, until: bool) -> Row:
     for steps in (SHORT, LONG):
         row = cost_of(network, digits, steps=steps, progress=False).to_dict()
         row["chips"] = {chip: _bands(figures) for chip, figures in row["chips"].items()}
-        left_out = ("by_iteration", "quantities", "engine")
+        left_out = ("by_iteration", "quantities", "engine", "cores", "image")
         found[str(steps)] = {name: row[name] for name in row if name not in left_out}
     placed = cost_of(
         network, digits, steps=SHORT, cores=place(network, BOARD), progress=False
