@@ -78,9 +78,16 @@ class Scales:
         fine = min((1 << self.fine_bits) >> 1, LARGEST_MANTISSA)
         return ((1 << (one - 1)) - 1 << self.fine_bits) + fine
 
-    def exponent(self, connection: str, by_rule: int) -> int:
-        """Exponent of a connection's weights: that of the rule, or of a search around it."""
-        return by_rule + self.exponent_steps.get(connection, 0)
+    def exponent(self, connection: str, values: NDArray[np.float64], least: int) -> int:
+        """Exponent of a connection's weights, by the rule of their width or a search around it.
+
+        Beyond 8 bits a unit is so fine that saturated weights are the larger error.
+        """
+        if self.fine_bits:
+            found = int(column_exponents(values.reshape(-1, 1), self.mantissa_max, least)[0])
+        else:
+            found = best_exponent(values, self.mantissa_max, least)
+        return max(least, found + self.exponent_steps.get(connection, 0))
 
     @property
     def spare_frac_bits(self) -> int:

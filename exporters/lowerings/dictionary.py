@@ -18,7 +18,6 @@ from pvae_neuro.exporters.compensation import compensated
 from pvae_neuro.exporters.scales import (
     LARGEST_SUM,
     Scales,
-    best_exponent,
     column_exponents,
     few_saturated,
     mantissas,
@@ -75,9 +74,8 @@ def _exponents(
     model: SavedModel, dictionary: NDArray[np.float64], scales: Scales
 ) -> tuple[NDArray[np.int64], str]:
     """Exponent of each latent, and why."""
-    step = scales.exponent("prediction", 0)
     if not scales.latent_units:
-        exponent = best_exponent(dictionary, scales.mantissa_max, least=LEAST_EXPONENT) + step
+        exponent = scales.exponent("prediction", dictionary, LEAST_EXPONENT)
         largest = f"for entries up to {np.abs(dictionary).max():.4g}"
         reason = few_saturated(dictionary, exponent, scales).replace(";", f", {largest};", 1)
         return np.full(dictionary.shape[1], exponent), reason
@@ -85,7 +83,8 @@ def _exponents(
     reach = float(np.abs(dictionary).sum(axis=1).max()) * scales.max_count
     reach += max(abs(model.config.input_low), abs(model.config.input_high))
     least = max(LEAST_EXPONENT, math.ceil(math.log2(max(2 * reach, 1e-9) / LARGEST_SUM)))
-    columns = column_exponents(dictionary, scales.mantissa_max, least) + step
+    columns = column_exponents(dictionary, scales.mantissa_max, least)
+    columns = columns + scales.exponent_steps.get("prediction", 0)
     most = SENT_BITS - scales.max_count.bit_length()
     columns = np.maximum(columns, max(least, int(columns.max()) - most))
     return columns, (

@@ -28,7 +28,6 @@ from pvae_neuro.exporters.lowerings.linear import (
 from pvae_neuro.exporters.lowerings.wide import parts, summed
 from pvae_neuro.exporters.scales import (
     Scales,
-    best_exponent,
     check_exponent,
     fit_exponent,
     mantissas,
@@ -111,8 +110,7 @@ class Lateral(LinearLowering):
         # A left shift alone reaches the neuron: finer weights than one unit of u would be lost.
         # A fine part's sum is shifted as a whole, so that its weights may be that much finer.
         least = -scales.fine_bits
-        exponent = best_exponent(off_diagonal, scales.mantissa_max, least)
-        exponent = max(least, scales.exponent("lateral", exponent))
+        exponent = scales.exponent("lateral", off_diagonal, least)
         check_exponent(exponent + scales.fine_bits, "lateral weights")
         weight = -mantissas(off_diagonal, exponent, scales.mantissa_max)
         encoding, drive_choice = _drive(model, scales)
