@@ -259,7 +259,7 @@ def test_an_artifact_is_written_in_c(exported, tmp_path, capsys):
     artifact = pn.load_artifact(exported)
     assert content == {
         "path": str(exported), "topology": "small", "program_hash": artifact.program_hash,
-        "c": str(folder),
+        "c": str(folder), "listing": None,
     }  # fmt: skip
     other = pn.write_c(artifact.network, tmp_path / "other", artifact.golden)
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == {

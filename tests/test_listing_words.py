@@ -261,6 +261,10 @@ def test_export_writes_a_listing(tmp_path, capsys, monkeypatch):
     assert "words: word operations" in out
     machine = read_listing("words")
     assert replay(machine, json.loads(Path("words/vectors.json").read_text("utf-8"))) > 500
+    # An artifact gives the same words; its vectors are those of its own golden inputs.
+    assert run_cli(capsys, "export", "m.onnx", "--listing", "again", "-q")[0] == 0
+    for name in ("listing.txt", "arrays.txt"):
+        assert Path("again", name).read_bytes() == Path("words", name).read_bytes()
     # The second time it is replaced; a folder with something else is refused before any work.
     assert run_cli(capsys, *export, "--listing", "words", "-q", "--stability-steps", 20)[0] == 0
     Path("words/mine").write_text("mine")

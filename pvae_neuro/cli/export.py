@@ -28,7 +28,8 @@ def export(
     model: Annotated[
         Path,
         typer.Argument(
-            metavar="MODEL.safetensors", help="Float model; or an .onnx file, to write it in C."
+            metavar="MODEL.safetensors",
+            help="Float model; or an .onnx file, with --c or --listing.",
         ),
     ],
     data: DataOptions,
@@ -137,7 +138,8 @@ def export(
     Nothing is written, and the exit code is 1, where MSE is more than 5 % above the float model's,
     zeros differ by more than 1 point, or R2 about the mean image is below .05.
 
-    With --c the network is written as a C99 library too; an .onnx file needs nothing else.
+    With --c the network is written as a C99 library too, with --listing as word operations; an
+    .onnx file takes these two alone.
     """
     given = dict(locals())
     from pvae_neuro.artifact import write_c
@@ -156,9 +158,11 @@ def export(
 
     if c is not None:
         check_library_folder(c)
+    if listing is not None:
+        check_folder_target(listing, FILES)
     if model.suffix.lower() == ".onnx":
         _refuse_others(given)
-        _write_in_c(model, given["c"], json, quiet)
+        _write_exported(model, c, listing, json, quiet)
         return
     if output is None:
         raise InputError("--output: expected the name of an .onnx file to write")
@@ -166,8 +170,6 @@ def export(
         topology, weight_bits, frac_bits, max_count, message_loss, latent_units, compensate, search
     )
     check_whole("--stability-steps", stability_steps, 1, MOST_ITERATIONS)
-    if listing is not None:
-        check_folder_target(listing, FILES)
     saved = read_model(model, quiet)
     inputs = read_known(
         "--calibrate", calibrate, saved, data, split="train", clip=clip,
@@ -222,43 +224,51 @@ def _say_result(
     for line in result.report.failures:
         say_line(f"by the default tolerances of verify: {line}")
     name = result.network.name
-    if listing is not None:
-        say(out, f"{listing}: word operations with their widths, and golden vectors")
     say(out, f"{result.path}: {name}, sha256 {result.sha256}, program_hash {result.program_hash}")
-    _say_library(out, c)
+    _say_folders(out, c, listing)
 
 
 def _refuse_others(given: dict[str, Any]) -> None:
     """Refuse all options that an exported network has no use for."""
+    taken = ("model", "c", "listing", "json", "quiet")
     others = [
         name for name, parameter in signature(export).parameters.items()
-        if name not in ("model", "c", "json", "quiet") and given.get(name, parameter.default)
-        != parameter.default
+        if name not in taken and given.get(name, parameter.default) != parameter.default
     ]  # fmt: skip
-    if given["c"] is None or others:
+    if (given["c"] is None and given["listing"] is None) or others:
         raise InputError(
-            f"{given['model']}: is exported already; expected --c FOLDER, to write it in C, and "
-            f"nothing else of an export{', got ' if others else ''}{', '.join(others)}"
+            f"{given['model']}: is exported already; expected --c FOLDER, to write it in C, or "
+            f"--listing FOLDER, and nothing else of an export{', got ' if others else ''}"
+            f"{', '.join(others)}"
         )
 
 
-def _write_in_c(model: Path, c: Path, json: Path | None, quiet: bool) -> None:
-    """Write an exported network as a C99 library."""
+def _write_exported(
+    model: Path, c: Path | None, listing: Path | None, json: Path | None, quiet: bool
+) -> None:
+    """Write an exported network as a C99 library, as word operations, or both."""
     from pvae_neuro.artifact import load_artifact, write_c
+    from pvae_neuro.verification.vectors import write_listing
 
     artifact = load_artifact(model)
-    write_c(artifact.network, c, artifact.golden)
+    network, golden = artifact.network, artifact.golden
+    if c is not None:
+        write_c(network, c, golden)
+    if listing is not None:
+        write_listing(network, listing, golden.pixels * 2.0**-network.input.frac_bits)
     content = {
-        "path": str(model), "topology": artifact.network.name,
-        "program_hash": artifact.program_hash, "c": str(c),
+        "path": str(model), "topology": network.name, "program_hash": artifact.program_hash,
+        "c": c and str(c), "listing": listing and str(listing),
     }  # fmt: skip
     write_json(json, content)
-    _say_library(console(json, quiet), c)
+    _say_folders(console(json, quiet), c, listing)
 
 
-def _say_library(out: Console, c: Path | None) -> None:
+def _say_folders(out: Console, c: Path | None, listing: Path | None) -> None:
     if c is not None:
         say(out, f"{c}: a C99 library; make -C {shlex.quote(str(c))} test runs its golden vector")
+    if listing is not None:
+        say(out, f"{listing}: word operations with their widths, and golden vectors")
 
 
 def _held_out(result: ExportResult) -> str:
