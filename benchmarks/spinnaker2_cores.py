@@ -23,7 +23,8 @@ import numpy as np
 
 import pvae_neuro as pn
 from pvae_neuro.errors import PlacementError
-from pvae_neuro.exporters.cores import memory_of
+from pvae_neuro.exporters.c import layout_of
+from pvae_neuro.exporters.cores import KERNEL, cut, memory_of
 from pvae_neuro.placement import Placement, place
 from pvae_neuro.sim.c_kernel.cores import Built, Chip, CoresEngine
 from pvae_neuro.sim.compare import compare
@@ -69,9 +70,12 @@ def measure(name: str, topology: str, options: argparse.Namespace) -> dict[str, 
     digits = pn.sample_digits()[0]
     network = pn.quantize(pn.load_model(name), digits, pn.QuantizeConfig(topology=topology))
     placement, engine = place(network, "spinnaker2"), CoresEngine()
+    made = cut(placement.network)
+    maps = [memory_of(made, core, layout_of(core.circuit, KERNEL)) for core in made.cores]
+    counted, core_bytes = max(memory.total for memory in maps), placement.maximum["memory"]
+    if core_bytes is not None and counted > core_bytes:
+        raise PlacementError(f"a core takes {counted:,} of {core_bytes:,} bytes")
     built = engine.built(placement.network)
-    parts = zip(built.cut.cores, built.layouts, strict=True)
-    maps = [memory_of(built.cut, *part) for part in parts]
     images = digits[: options.samples]
     runs = [
         each.run(network, images, options.steps, options.seed, record="full", progress=False)
@@ -89,8 +93,8 @@ def measure(name: str, topology: str, options: argparse.Namespace) -> dict[str, 
         "variables": fullest[2],
         "linked": sum(fullest),
         "largest_code": max(code for code, _, _ in linked),
-        "counted": max(memory.total for memory in maps),
-        "core_bytes": placement.maximum["memory"],
+        "counted": counted,
+        "core_bytes": core_bytes,
         "messages": engine.messages / len(images) / options.steps,
         "instructions": instructions(placement, built, engine, images[:1], options),
     }

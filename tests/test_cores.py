@@ -20,7 +20,7 @@ from pvae_neuro.network import Activation
 from pvae_neuro.placement.engine import PlacedEngine
 from pvae_neuro.placement.split import split
 from pvae_neuro.sim.c_kernel.compiler import ZIG, compiled
-from pvae_neuro.sim.c_kernel.cores import Chip, CoresEngine
+from pvae_neuro.sim.c_kernel.cores import Chip, CoresEngine, golden_run
 from pvae_neuro.sim.c_kernel.processors import processor_of
 from pvae_neuro.sim.engine import get_engine
 from pvae_neuro.verification.search import trials
@@ -96,6 +96,26 @@ def test_cores_compute_the_integers_of_reference(model, topology):
     assert engine.inner.messages > 0
     frames = images[:6].reshape(1, 6, -1)
     assert_equal(engine, placed.source, frames, 3)
+
+
+@emulated
+def test_the_golden_run_of_a_package_is_what_cores_send(model):
+    placed, images = parts(model, "predictive")
+    network, engine = placed.network, CoresEngine()
+    built = engine.built(network)
+    golden = json.loads(json.dumps(golden_run(network, network.input.encode(images[0]), 5, 9)))
+    names = {str(x.number): f"{x.population}.{x.variable}" for x in built.cut.links}
+    chip = Chip(built, engine.processor)
+    chip.start(golden["iterations"])
+    for number, step in enumerate(golden["steps"]):
+        host = {names[n]: np.array(values, np.int32) for n, values in step["host"].items()}
+        assert len(host) == (2 if number else 4)
+        chip.step(host, is_last=number == golden["iterations"])
+        state = chip.state()
+        for n, values in step["sent"].items():
+            assert state[names[n]].tolist() == values
+    expected = get_engine("reference").run(network, images[:1], 5, 9, record="last", progress=False)
+    assert state["latents_1.z"].tolist() == expected.last["latents_1.z"][0].tolist()
 
 
 @emulated
@@ -214,6 +234,10 @@ def test_place_writes_a_package(artifact, tmp_path, capsys, monkeypatch):
     manifest = json.loads(Path("chip/package.json").read_text("utf-8"))
     assert manifest["core_bytes"] == 17500
     assert len(manifest["cores"]) > 2
+    golden = json.loads(Path("chip/golden.json").read_text("utf-8"))
+    numbers = {str(m["number"]) for m in manifest["messages"] if m["from"] != "host"}
+    assert len(golden["steps"]) == golden["iterations"] + 1
+    assert golden["steps"][-1]["sent"].keys() == numbers
     # The counts of a placement leave more to the reserve than a package does.
     code, out, err = run_cli(
         capsys, *place, "--limit", "memory=10900", "--limit", "kernel=80", "--json", "-"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pvae_neuro.errors import PlacementError
 from pvae_neuro.exporters.c import Layout, circuit_source, layout_of
@@ -29,7 +30,7 @@ CORE_BYTES = 128_000
 CODE_BYTES, STACK_BYTES = 8 << 10, 2 << 10
 """Reserved, also for the platform's part; ``docs/spinnaker2.md`` has what the code takes of it."""
 MESSAGE_BYTES = 8
-_MANIFEST = "package.json"
+_MANIFEST, _GOLDEN = "package.json", "golden.json"
 _MAKEFILE = """\
 # {mark}. `make` builds an object for each core: its neurons, its messages and main.
 # To be linked with the platform's start code and its platform_exchange.
@@ -123,6 +124,7 @@ def write_cores(
     folder: str | os.PathLike[str],
     cores: Sequence[Sequence[str]] | None = None,
     core_bytes: int = CORE_BYTES,
+    golden: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a network as C sources for the cores of a SpiNNaker2 chip, whole or not at all.
 
@@ -136,6 +138,9 @@ def write_cores(
         Names of the populations of each core; by default every population has a core of its own.
     core_bytes : int
         Memory of a core.
+    golden : mapping, optional
+        A short run with all messages, as :func:`~pvae_neuro.sim.c_kernel.cores.golden_run` makes
+        it of the same network and cores; written as ``golden.json``.
 
     Returns
     -------
@@ -166,6 +171,8 @@ def write_cores(
             remedy = "split its populations over more cores"
             raise PlacementError(f"{short}; {remedy}", (short,), (remedy,))
     files = {**COMMON, _MANIFEST: _manifest(network, made, names, maps, core_bytes)}
+    if golden is not None:
+        files[_GOLDEN] = json.dumps(golden) + "\n"
     files["Makefile"] = _MAKEFILE.format(mark=MARK, cores=" ".join(names))
     for core, name in zip(made.cores, names, strict=True):
         files |= {f"{name}/{file}": text for file, text in core_files(made, core).items()}
@@ -179,7 +186,7 @@ def check_cores_folder(folder: str | os.PathLike[str]) -> None:
 
 def _earlier(folder: str | os.PathLike[str]) -> set[str]:
     """Files of an earlier package, and what its Makefile builds, by path within the folder."""
-    own = {*COMMON, _MANIFEST, "Makefile"}
+    own = {*COMMON, _MANIFEST, _GOLDEN, "Makefile"}
     parts = ("kernel.h", "kernel.c", "kernel_weights.c", "kernel.txt", "messages.c", "core.o")
     cores = user_path(folder).glob("core_*")
     return own | {f"{path.name}/{part}" for path in cores for part in parts}

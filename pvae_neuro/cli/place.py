@@ -92,7 +92,6 @@ def place(
         raise InputError(f"{output}: expected a name ending in one of {', '.join(FORMATS)}")
     from pvae_neuro.artifact import load_artifact
     from pvae_neuro.errors import PlacementError
-    from pvae_neuro.exporters.cores import write_cores
     from pvae_neuro.placement import load_board
     from pvae_neuro.placement import place as place_network
 
@@ -107,7 +106,7 @@ def place(
     try:
         placement = place_network(artifact.network, chosen)
         if package is not None:
-            write_cores(placement.network, package, core_bytes=core_bytes)
+            _write_package(artifact, placement, package, core_bytes)
     except PlacementError as error:
         content = {"fits": False, "network": artifact.network.name, "board": chosen.to_dict()}
         said = {"reasons": list(error.reasons), "remedies": list(error.remedies)}
@@ -137,6 +136,17 @@ def place(
     if difference is not None:
         say_line(f"FAILED: the parts give other integers: {difference}")
         raise typer.Exit(EXIT_FAILED)
+
+
+def _write_package(
+    artifact: Artifact, placement: Placement, package: Path, core_bytes: int
+) -> None:
+    from pvae_neuro.exporters.cores import write_cores
+    from pvae_neuro.sim.c_kernel.cores import golden_run
+
+    golden = artifact.golden
+    run = golden_run(placement.network, golden.pixels[0], golden.iterations, golden.seed)
+    write_cores(placement.network, package, core_bytes=core_bytes, golden=run)
 
 
 def _core_bytes(board: Board, package: Path) -> int:

@@ -24,6 +24,7 @@ from pvae_neuro.sim.c_kernel.processors import Processor, build, processor_of, r
 from pvae_neuro.sim.engine import Block, BlockResult, Engine
 from pvae_neuro.sim.noise import population_noise
 from pvae_neuro.sim.recording import variable_dtype
+from pvae_neuro.sim.reference import activate, initial_state
 
 MESSAGE = np.dtype([("key", "<u4"), ("value", "<i4")])
 # The platform's part is this machine; what calls it, main, is linked all the same.
@@ -130,6 +131,58 @@ class CoresEngine(Engine):
             block.advance(block.steps - 1)
         self.messages += chip.messages
         return BlockResult(last, recorded)
+
+
+def golden_run(
+    network: IntegerNetwork,
+    pixels: NDArray[np.int32],
+    iterations: int,
+    seed: int,
+    cores: Sequence[Sequence[str]] | None = None,
+) -> dict[str, Any]:
+    """A run with all that cores are sent and send, as values of JSON, by ``reference``.
+
+    Parameters
+    ----------
+    network : IntegerNetwork
+    pixels : int32 [M]
+        An encoded image.
+    iterations, seed : int
+    cores : sequence of sequences of str, optional
+        As for :func:`~pvae_neuro.exporters.cores.write_cores`.
+
+    Returns
+    -------
+    dict
+        For each iteration, and for what comes after the last one: what the host sends before it,
+        and the values at its end of each variable that cores send, by number of the variable.
+    """
+    state = initial_state(network, 1)
+    links = cut(network, cores).links
+    given = {f"{e.population}.{e.variable}": e.apply(pixels[None]) for e in network.encodings}
+    state.update(given)
+    steps = []
+    for step in range(iterations + 1):
+        words = {
+            p.name: population_noise(p, seed, range(step, step + 1), [0])[:, 0]
+            for p in network.drawing
+        }
+        host: dict[str, NDArray[Any]] = {f"{n}.{WORD}": w for n, w in words.items()}
+        host |= given if step == 0 else {}
+        for activation in network.iteration if step < iterations else network.final:
+            activate(network, activation, state, words)
+        names = {link.number: f"{link.population}.{link.variable}" for link in links}
+        steps.append(
+            {
+                "host": {n: host[name][0].tolist() for n, name in names.items() if name in host},
+                "sent": {
+                    link.number: state[names[link.number]][0].tolist()
+                    for link in links
+                    if link.source != HOST
+                },
+            }
+        )
+    return {"iterations": iterations, "seed": seed, "steps": steps}
 
 
 def _image(made: Cut, core: Core, processor: Processor) -> Image:
