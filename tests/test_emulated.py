@@ -7,8 +7,10 @@ import importlib
 import numpy as np
 import pytest
 import toy
+from cli_tools import run_cli
 from language_tools import small_network
 
+from pvae_neuro.artifact import save_artifact
 from pvae_neuro.errors import EngineError, EngineUnavailableError, InputError
 from pvae_neuro.exporters.c import c_source
 from pvae_neuro.sim.c_kernel import processors
@@ -121,3 +123,19 @@ def test_a_missing_emulator_is_one_clear_error(module, monkeypatch):
     monkeypatch.setattr(processors, "find_spec", lambda name: None if name == module else importlib)
     with pytest.raises(EngineUnavailableError, match=rf"{module} .*pvae-neuro\[emulate\]"):
         get_engine("c", processor="i586").run(small_network(), np.zeros((1, 6)), 1, progress=False)
+
+
+def test_verify_on_an_emulated_processor(tmp_path, capsys):
+    emulated("i586")
+    save_artifact(small_network(), np.full((1, 6), 0.5), tmp_path / "m.onnx")
+    np.save(tmp_path / "x.npy", np.full((1, 6), 0.25))
+    verify = ("verify", tmp_path / "m.onnx", "-i", tmp_path / "x.npy", "-t", 2, "-e")
+    code, out, _ = run_cli(capsys, *verify, "reference,c", "--processor", "i586")
+    assert code == 0
+    assert "0 of" in out
+    code, _, err = run_cli(capsys, *verify, "reference,c", "--processor", "z80")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "processor: expected one of cortex-m4, i586; got 'z80'" in err
+    code, _, err = run_cli(capsys, *verify, "reference", "--processor", "i586")
+    assert code == 2
+    assert "--processor: not an option of the engine reference" in err

@@ -21,6 +21,7 @@ from pvae_neuro.cli.shared.options import (
     Json,
     LavaBatch,
     Output,
+    Processor,
     Products,
     Quiet,
     Reset,
@@ -73,6 +74,7 @@ def run(
     clip: Clip = False,
     timeout: Timeout = None,
     lava_batch: LavaBatch = None,
+    processor: Processor = None,
     products: Products = None,
     explain: Explain = False,
     scheduler: Scheduler = None,
@@ -88,7 +90,9 @@ def run(
     from pvae_neuro.cli.shared.progress import single
     from pvae_neuro.cli.shared.tables import shown_samples
 
-    choice = choose_engine(engine, scheduler, timeout=timeout, batch=lava_batch, products=products)
+    choice = choose_engine(
+        engine, scheduler, timeout=timeout, batch=lava_batch, products=products, processor=processor
+    )
     network = load_artifact(model).network
     images = read_inputs(
         input, network.input, data, hold, reset, clip=clip, samples=samples, quiet=quiet

@@ -18,6 +18,7 @@ from pvae_neuro.cli.shared.options import (
     Input,
     Json,
     LavaBatch,
+    Processor,
     Quiet,
     Reset,
     Samples,
@@ -95,6 +96,7 @@ def verify(
     clip: Clip = False,
     timeout: Timeout = None,
     lava_batch: LavaBatch = None,
+    processor: Processor = None,
     scheduler: Scheduler = None,
     json: Json = None,
     quiet: Quiet = False,
@@ -119,7 +121,9 @@ def verify(
     tolerances = Tolerances(mse_percent, zeros_points)
     if html is not None:
         require_report()
-    choice = choose_engines(engines, scheduler, timeout=timeout, batch=lava_batch)
+    choice = choose_engines(
+        engines, scheduler, timeout=timeout, batch=lava_batch, processor=processor
+    )
     exported = load_artifact(artifact)
     network = exported.network
     saved = None if model is None else read_model(model, quiet)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pvae_neuro.errors import EngineError
 from pvae_neuro.exporters.c import Layout
 from pvae_neuro.sim.c_kernel.emulator import Emulator
 from pvae_neuro.sim.c_kernel.image import Image
@@ -101,4 +102,10 @@ def _loaded(code: bytes) -> ctypes.CDLL:
     with tempfile.TemporaryDirectory(prefix="pvae-neuro-") as scratch:
         path = Path(scratch, "library.so")
         path.write_bytes(code)
-        return ctypes.CDLL(str(path))
+        try:
+            return ctypes.CDLL(str(path))
+        except OSError as error:
+            raise EngineError(
+                f"engine c: the compiled library cannot be loaded: {error}; set TMPDIR to a folder "
+                f"that programs may run from"
+            ) from error

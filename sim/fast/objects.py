@@ -23,7 +23,7 @@ MOST_FILES = 500
 """Files that are kept; beyond these the oldest half is removed."""
 _CHECKSUM_BYTES = sha256().digest_size
 _NO_FOLDER = (
-    "engine fast: there is no folder that its compiled code can be kept in, so it is compiled anew "
+    "engines: there is no folder that compiled code can be kept in, so it is compiled anew "
     "in every process; set NUMBA_CACHE_DIR to one that can be written"
 )
 

@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 # Options of engines' constructors that the command line has, and their flags.
-FLAGS = {"timeout": "--timeout", "batch": "--lava-batch", "products": "--products"}
+FLAGS = {
+    "timeout": "--timeout",
+    "batch": "--lava-batch",
+    "products": "--products",
+    "processor": "--processor",
+}
 
 
 @dataclass(frozen=True)

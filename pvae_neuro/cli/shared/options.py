@@ -91,6 +91,15 @@ Products = Annotated[
         show_default=False,
     ),
 ]
+Processor = Annotated[
+    str | None,
+    typer.Option(
+        "--processor",
+        help="Processor that the engine c builds for and emulates: cortex-m4 or i586.  "
+        "[default: this machine's own]",
+        show_default=False,
+    ),
+]
 Explain = Annotated[
     bool,
     typer.Option("--explain", help="Say how the engine computes each product, and what it costs."),
