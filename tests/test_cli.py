@@ -262,7 +262,7 @@ def test_demo_goes_on_without_lava(cli, tmp_path, monkeypatch):
     images = sound_images(32)
     monkeypatch.setattr(model_file, "load_model", lambda name: sound_model())
     monkeypatch.setattr(zoo, "sample_digits", lambda: (images, np.zeros(32, np.int64)))
-    monkeypatch.setattr(available, "_found", lambda module: False)
+    monkeypatch.setattr(available, "module_found", lambda module: False)
     code, out, err = cli("demo", "--out", tmp_path / "made")
     made = sorted(path.name for path in (tmp_path / "made").iterdir())
     assert code == 0, err
