@@ -20,6 +20,19 @@ class BooleanMessages(StandIn):
         PyToNxAdapterModel.leaving = lambda self, message: (message != 0) * 1
 
 
+@dataclass(frozen=True)
+class NoModelOfSums(StandIn):
+    """Without a model on cores of ``GradedVec``, whose own one is for the CPU."""
+
+    accumulator: str | None = None
+
+    def select(self):
+        super().select()
+        from lava.proc.graded import process
+
+        process.GradedVec = process.GradedVec.__base__
+
+
 def __getattr__(name):
     """``Microcode``, whose bases need Lava."""
     if name != "Microcode":

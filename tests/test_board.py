@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toy
-from stand_in_models import BooleanMessages
+from stand_in_models import BooleanMessages, NoModelOfSums
 
 from pvae_neuro.errors import EngineError, EngineUnavailableError, InputError
 from pvae_neuro.network import Activation
+from pvae_neuro.sim.c_kernel.compiler import ZIG, compiled
 from pvae_neuro.sim.engine import get_engine
 from pvae_neuro.sim.lava.board.board import Bounds
 from pvae_neuro.sim.lava.board.costs import Costs
@@ -71,7 +72,7 @@ def test_samples_follow_each_other_and_everything_is_told():
         | {
             "latents": "HostNeuronsModel (HostNeurons, host)",
             "feedback": "NcModelDense (Dense, cores)",
-            "errors_prediction_in_sum": "NcModelGradedVec (GradedVec, cores)",
+            "errors_prediction_in_sum": "NcModelGradedVec (DelayedSums, cores)",
         }
         == found["models"]
     )
@@ -101,7 +102,7 @@ def test_messages_may_overtake_each_other_within_declared_bounds():
     assert differing(engine, toy.predictive()) == 0
 
 
-@pytest.mark.parametrize("declared", [None, Bounds(3, 9)])
+@pytest.mark.parametrize("declared", [None, Bounds(3, 7)])
 def test_a_late_message_is_an_error(declared):
     delays = Delays(1, 5, seed=5, jitter=True)
     engine = Loihi2Engine(board=StandIn(delays=delays, latency=declared))
@@ -116,7 +117,7 @@ def test_a_pulse_that_does_not_come_back():
 
 
 def test_no_model_falls_back_unseen():
-    engine = Loihi2Engine(board=StandIn(accumulator=None))
+    engine = Loihi2Engine(board=NoModelOfSums())
     said = "GradedVec 'latents_lateral_in_sum' would run on the host by PyGradedVecModelFixed; "
     with pytest.raises(EngineError, match=said + "expected a model for the cores"):
         differing(engine, toy.lateral())
@@ -128,10 +129,18 @@ def test_a_board_at_fault_is_found():
 
 @pytest.mark.parametrize("network", [toy.lateral(), toy.predictive()], ids=lambda n: n.name)
 def test_neurons_in_c_on_embedded_processors(network):
-    engine = Loihi2Engine("S2", StandIn())
+    engine = Loihi2Engine("S2", StandIn(sums=Delays(1, 5, seed=1)))
     assert differing(engine, network, samples=2) == 0
+    assert engine.found["steps_per_message"] > 2
     model = "Model_latents (EmbeddedNeurons, embedded processors)"
     assert engine.found["models"]["latents"] == model and engine.found["stage"] == "S2"
+
+
+def test_a_late_message_is_an_error_in_c_too():
+    delays = Delays(1, 5, seed=5, jitter=True)
+    engine = Loihi2Engine("S2", StandIn(sums=delays, latency=Bounds(2, 4)))
+    with pytest.raises(EngineError, match=r"of lateral reached 'latents' in Lava step \d+|took"):
+        differing(engine, toy.lateral(), steps=8)
 
 
 def test_the_program_of_an_embedded_processor_has_no_floats_heap_or_weights():
@@ -141,6 +150,50 @@ def test_the_program_of_an_embedded_processor_has_no_floats_heap_or_weights():
         assert "float" not in text and "double" not in text and "malloc" not in text
         assert "int8_t array" not in text
         assert text.startswith('#include "nxsdk.h"\n#include "predefs_Model.h"\n')
+
+
+_FRAMEWORK = """\
+#include <stdint.h>
+typedef struct { int32_t time_step; } runState;
+typedef const struct { int32_t number; } port;
+void recv_vec_dense(runState *, port *, int32_t *);
+void send_vec_dense(runState *, port *, int32_t *);
+"""
+
+
+@pytest.mark.skipif(find_spec("ziglang") is None, reason="ziglang is not installed")
+@pytest.mark.parametrize("name", ["latents", "errors"])
+def test_it_is_built_for_a_processor_of_that_class_without_a_warning(name):
+    network = toy.predictive()
+    population, plan = network.population_of[name], plan_network(network)[name]
+    embedded = Embedded(network, population, plan)
+    names = [
+        "unit",
+        "tick",
+        "step",
+        "sample",
+        "iterations",
+        "pulse",
+        "least",
+        "most",
+        "first",
+        "last",
+        "late",
+        "words",
+    ]
+    names += [embedded.value(v.name) for v in population.variables]
+    names += [embedded.held(connection) for connection in plan.held]
+    lines = [f"extern int32_t {each}[];" for each in names]
+    ports = [p.name for p in plan.ports] + [f"{each}_out" for each in embedded.sent]
+    lines += [f"static port {each} = {{0}};" for each in ports]
+    files = {
+        "program.c": embedded.text("predefs.h"),
+        "nxsdk.h": _FRAMEWORK,
+        "predefs.h": "\n".join(lines) + "\n",
+    }
+    # Of the class of the embedded processors: 32 bits, no floating-point unit.
+    flags = "-target x86-freestanding -mcpu=i586 -msoft-float -c -Os -std=c99 -Wall -Wextra -Werror"
+    assert compiled(ZIG, tuple(flags.split()), files)
 
 
 def test_microcode_of_an_owner():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,12 +33,32 @@ PING_ITERATIONS = 4
 _EMULATE = "pip install 'pvae-neuro[emulate]'"
 
 
-def _spinnaker2() -> list[Check]:
-    return [package_check(name, _EMULATE) for name in ("unicorn", "ziglang")]
+@dataclass(frozen=True)
+class Device:
+    """A device for which this package writes programs, and which it cannot reach itself.
+
+    Attributes
+    ----------
+    packages : tuple of str
+        What emulates its processors.
+    processor : str
+        As the engine ``c`` calls it.
+    """
+
+    packages: tuple[str, ...]
+    processor: str
+
+    def checks(self) -> list[Check]:
+        """Whether its processors can be emulated, and a ping of one of them."""
+        found = [package_check(name, _EMULATE) for name in self.packages]
+        if all(check.passed for check in found):
+            sent = ping(get_engine("c", processor=self.processor))
+            found.append(replace(sent, found=f"{sent.found}; emulated {self.processor}, no board"))
+        return found
 
 
-DEVICES: dict[str, Callable[[], list[Check]]] = {"spinnaker2": _spinnaker2}
-"""What is no engine: devices for which this package writes programs."""
+DEVICES = {"spinnaker2": Device(("unicorn", "ziglang"), "cortex-m4")}
+"""What is no engine. ``docs/spinnaker2.md`` says how to get at a board."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +124,7 @@ def diagnose(
 
 def _checks(name: str) -> list[Check]:
     if name in DEVICES:
-        return DEVICES[name]()
+        return DEVICES[name].checks()
     engine = get_engine(name)
     checks = engine.checks()
     if all(check.passed for check in checks):

@@ -91,7 +91,8 @@ class DelayedLinks(Links):
         super().__init__(wiring, run)
         for path in wiring.paths:
             self.bounds[path.connection] = _agreed(path, self._measured(path), declared)
-        self.unit = max((b.most for b in self.bounds.values()), default=1)
+        # What comes less than `most` steps too late is then not taken for the next message.
+        self.unit = max((2 * b.most - b.least for b in self.bounds.values()), default=1)
         self._tell()
         self.drain()
 

@@ -18,8 +18,6 @@ from pvae_neuro.network import IntegerNetwork, Population
 from pvae_neuro.sim.lava.plan import Action, Plan
 
 PREFIX = "net"
-CONTROL = ("unit", "tick", "step", "sample", "iterations", "pulse")
-"""Vars of one number each, and of two: what the host sets to begin and to measure."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +136,6 @@ class Embedded:
         timing = self.plan.timing
         yield f"int32_t iteration = floor_of(now, {timing.period});"
         yield f"const int32_t residue = now - iteration * {timing.period};"
-        yield f"const int32_t rest = now - iterations[0] * {timing.period};"
         yield "const int32_t last = iterations[0] ? iterations[0] : INT32_MAX;"
         # What acts in one step acts in order of (iteration, index): the older iteration first.
         acts = sorted(
@@ -151,7 +148,8 @@ class Embedded:
                 f"iteration - {before} < last) act_{number}();"
             )
         for number, action in enumerate(self.plan.final, len(self.plan.iteration)):
-            yield f"if (iterations[0] && rest == {action.phase}) act_{number}();"
+            due = f"iterations[0] * {timing.period} + {action.phase}"
+            yield f"if (iterations[0] && now == {due}) act_{number}();"
 
     def _show(self) -> Iterator[str]:
         yield "int32_t i;"

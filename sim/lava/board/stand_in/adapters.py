@@ -25,6 +25,27 @@ DELAYS = [Delays()]
 _made: list[object] = []
 
 
+class Queue:
+    """Messages that are kept for some steps; those that are due in one step are added up."""
+
+    def __init__(self, delays: NDArray[np.int64], shape: tuple[int, ...]) -> None:
+        self._delays, self._now = delays, 0
+        self._kept = np.zeros((int(delays.max()) + 1, *shape), np.int32)
+
+    def due(self) -> Message:
+        """What is due now; a step begins with it."""
+        place = self._kept[self._now % len(self._kept)]
+        message = place.copy()
+        place.fill(0)
+        return message
+
+    def keep(self, message: Message) -> None:
+        """Take a message to be kept; the step ends with it."""
+        delay = int(self._delays[self._now % len(self._delays)])
+        self._kept[(self._now + delay) % len(self._kept)] += message
+        self._now += 1
+
+
 class _Adapter(AbstractProcess):  # type: ignore[misc]
     def __init__(self, shape: tuple[int, ...], num_message_bits: int = 0) -> None:
         delays = DELAYS[0].draw(len(_made))
@@ -50,22 +71,15 @@ class _AdapterModel(PyLoihiProcessModel):  # type: ignore[misc]
 
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
-        self._delays = proc_params["delays"]
-        bits, shape = int(proc_params["bits"]), proc_params["shape"]
+        bits = int(proc_params["bits"])
         # Without a width a message is one bit, as Lava's Dense has it too.
         self._mask = (1 << bits) - 1 if bits else 1
-        # Of messages that are due in one step, the chip adds up what cores receive.
-        self._due = np.zeros((int(self._delays.max()) + 1, *shape), np.int32)
-        self._now = 0
+        self._queue = Queue(proc_params["delays"], proc_params["shape"])
 
     def run_spk(self) -> None:
         """One Lava step."""
-        due = self._due[self._now % len(self._due)]
-        self.out.send(self.leaving(due))
-        due.fill(0)
-        delay = int(self._delays[self._now % len(self._delays)])
-        self._due[(self._now + delay) % len(self._due)] += self.inp.recv()
-        self._now += 1
+        self.out.send(self.leaving(self._queue.due()))
+        self._queue.keep(self.inp.recv())
 
     def leaving(self, message: Message) -> Message:
         """The message as the other side takes it."""

@@ -19,11 +19,14 @@ class StandIn(Board):
     Attributes
     ----------
     delays : Delays
-        Of the adapters.
+        Of the adapters between the host and cores.
+    sums : Delays or None
+        Of sums on cores on their way to wherever they go; None keeps none.
     """
 
     accumulator: str | None = "pvae_neuro.sim.lava.board.stand_in.cores:NcModelGradedVec"
     delays: Delays = field(default_factory=Delays)
+    sums: Delays | None = None
 
     @property
     def name(self) -> str:
@@ -39,6 +42,6 @@ class StandIn(Board):
         from pvae_neuro.sim.lava.board.stand_in.modules import enter_modules
 
         enter_modules()
-        from pvae_neuro.sim.lava.board.stand_in import adapters
+        from pvae_neuro.sim.lava.board.stand_in import adapters, cores
 
-        adapters.DELAYS[0] = self.delays
+        adapters.DELAYS[0], cores.DELAYS[0] = self.delays, self.sums

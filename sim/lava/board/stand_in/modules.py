@@ -62,6 +62,8 @@ def enter_modules() -> None:
     for name, ours in _ALIASES.items():
         sys.modules[name] = import_module(ours)
     # This one is a class of Lava's, which looks for the names above when it is imported.
+    graded: Any = import_module("lava.proc.graded.process")
+    graded.GradedVec = import_module(f"{_HERE}.cores").DelayedSums
     embedded: Any = sys.modules["lava.magma.core.model.c.type"]
     models: Any = sys.modules["lava.magma.core.model.c.model"]
     models.CLoihiProcessModel = embedded.CLoihiProcessModel
