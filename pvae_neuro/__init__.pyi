@@ -76,6 +76,9 @@ from pvae_neuro.sim.engine import fastest_engine as fastest_engine
 from pvae_neuro.sim.engine import get_engine as get_engine
 from pvae_neuro.sim.lava import build_lava as build_lava
 from pvae_neuro.sim.recording import Recording as Recording
+from pvae_neuro.training.finetuning.config import FinetuneConfig as FinetuneConfig
+from pvae_neuro.training.finetuning.finetune import FinetuneResult as FinetuneResult
+from pvae_neuro.training.finetuning.finetune import finetune as finetune
 from pvae_neuro.training.train import TrainConfig as TrainConfig
 from pvae_neuro.training.train import recipe as recipe
 from pvae_neuro.training.train import train as train

@@ -80,6 +80,11 @@ def calls(folder: Path) -> dict[str, dict[str, Any]]:
         },
         "extract_patches": {"folder": folder, "config": None, "progress": False},
         "fastest_engine": {"network": NETWORK, "tell": None},
+        "finetune": {
+            "model": MODEL, "images": IMAGES, "output": folder / "tuned.safetensors",
+            "quantization": None, "config": pn.FinetuneConfig(updates=0, batch_size=1, horizon=2),
+            "resume": False, "progress": False,
+        },
         "get_engine": {"name": "reference"},
         "import_official": {"folder": folder, "input_range": None},
         "infer": {

@@ -92,7 +92,7 @@ class Lateral(LinearLowering):
             connections=(_drive_connection(model), lateral),
             iteration=_iteration((lateral,)),
             final=_FINAL,
-            readout=Readout(LATENTS, "z", model.dictionary.astype(np.float64)),
+            readout=Readout(LATENTS, "z", model.readout.astype(np.float64)),
             soft=model.config.clamp == "soft",
             dtype=dtype,
         )

@@ -243,7 +243,7 @@ def wide_readout(
 
     Its unit is the finest at which 16 bits hold every entry and 63 bits every squared error.
     """
-    dictionary = model.dictionary.astype(np.float64)
+    dictionary = model.readout.astype(np.float64)
     largest = np.ldexp(scales.max_count, -frac_bits)
     reach = float(sums(np.abs(dictionary)).max() * largest)
     reach += max(abs(model.config.input_low), abs(model.config.input_high))

@@ -25,6 +25,7 @@ from pvae_neuro.exporters.lowerings.linear import (
     integer_latents,
     integration,
     step_over_variance,
+    wide_readout,
 )
 from pvae_neuro.exporters.lowerings.rectifiers import names_of
 from pvae_neuro.exporters.lowerings.wide import parts, summed
@@ -66,6 +67,8 @@ from pvae_neuro.utils.reproducible import power_below
 
 GAIN_BITS = 16
 INPUT, ERRORS = "pixels", "errors"
+# Array by which a model is read out where it is not the dictionary.
+OWN_READOUT = "readout"
 
 
 class Predictive(LinearLowering):
@@ -97,7 +100,11 @@ class Predictive(LinearLowering):
             connections=connections,
             iteration=_iteration(connections),
             final=_FINAL,
-            readout=Readout(LATENTS, "z", None, "prediction"),
+            readout=(
+                Readout(LATENTS, "z", model.readout.astype(np.float64))
+                if OWN_READOUT in model.arrays
+                else Readout(LATENTS, "z", None, "prediction")
+            ),
             soft=model.config.clamp == "soft",
             dtype=dtype,
         )
@@ -146,6 +153,8 @@ class Predictive(LinearLowering):
         if units:
             latents = units.given_to(latents)
             readout = replace(readout, variable="sent")
+        if OWN_READOUT in model.arrays:
+            readout = wide_readout(model, scales)
         return IntegerNetwork(
             name=self.name,
             input=image,

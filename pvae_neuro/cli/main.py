@@ -30,8 +30,9 @@ class _Verbs(Mapping[str, Callable[..., None]]):
 
     # In the order of the help.
     names = (
-        *("demo", "models", "samples", "patches", "train", "import", "export", "inspect", "run"),
-        *("verify", "evaluate", "cost", "place", "plot", "experiment", "bench", "doctor"),
+        *("demo", "models", "samples", "patches", "train", "finetune", "import", "export"),
+        *("inspect", "run", "verify", "evaluate", "cost", "place", "plot", "experiment", "bench"),
+        "doctor",
     )
 
     def __getitem__(self, name: str) -> Callable[..., None]:

@@ -181,6 +181,12 @@ class SavedModel:
         return self._array("dictionary")
 
     @property
+    def readout(self) -> Float32:
+        """What reconstructions are read out by, [M, K]: an array of its own, or the dictionary."""
+        own = self.arrays.get("readout")
+        return self.dictionary if own is None else own
+
+    @property
     def log_sigma(self) -> Float32:  # noqa: D102
         return self._array("log_sigma")
 
@@ -239,7 +245,9 @@ def array_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         Shape by array name.
     """
     pixels, latents = config.pixels, config.latents
+    own = {"readout": (pixels, latents)} if config.architecture.get("readout") is True else {}
     return {
+        **own,
         "dictionary": (pixels, latents),
         "log_sigma": (pixels,),
         "log_bias": (latents,),

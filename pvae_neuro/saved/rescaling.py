@@ -65,7 +65,11 @@ def rescale_counts(model: SavedModel, factor: float, leak: float = 1.0) -> Saved
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         arrays = {
             **model.arrays,
-            "dictionary": _single(model.dictionary / factor),
+            **{
+                name: _single(model.arrays[name] / factor)
+                for name in ("dictionary", "readout")
+                if name in model.arrays
+            },
             "initial_potential": _single(model.initial_potential + rise),
             "log_step_size": _single(model.log_step_size + rise),
             "log_bias": _single(model.log_bias + math.log(leak)),

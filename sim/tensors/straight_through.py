@@ -15,7 +15,7 @@ functions that roundings and draws stand for:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -35,11 +35,11 @@ from pvae_neuro.sim.engine import MOST_ITERATIONS, encode_frames
 from pvae_neuro.sim.noise import LARGEST_INDEX, check_seed, check_whole
 from pvae_neuro.sim.recording import Record, recorded_variables
 from pvae_neuro.sim.tensors.draws import thresholds
-from pvae_neuro.sim.tensors.interpreter import Act, Sum, act, run
+from pvae_neuro.sim.tensors.interpreter import Act, State, Sum, act, run
 from pvae_neuro.sim.tensors.library import placed, torch_library, usable_device
 from pvae_neuro.sim.tensors.noise import words_by_step
 from pvae_neuro.sim.tensors.operations import FORMULAS, Formula
-from pvae_neuro.sim.tensors.products import KINDS
+from pvae_neuro.sim.tensors.products import KINDS, Product
 from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.show import show
 
@@ -276,29 +276,99 @@ def straight_through(
     made = _Made(network, weights, constants, place)
     iteration = [made.act(a) for a in network.iteration]
     final = [made.act(a) for a in network.final]
-    noise = {
-        p.name: words_by_step(
-            p.sampler, p.size, seed, range(last + 1), samples, place, _NOISE_TOGETHER
-        )
-        for p in network.drawing
-        if p.sampler is not None
-    }
-    state = {
-        f"{p.name}.{v.name}": placed(v.initial, place, "float64").expand(len(x), p.size)
-        for p in network.populations
-        for v in p.variables
-    }
+    noise = _noise(network, seed, range(last + 1), samples, place)
+    state = _start(network, len(x), place)
     kept: dict[str, list[Tensor]] = {name: [] for name in recorded_variables(network, record)}
     for step in range(last + 1):
         words = {name: next(each) for name, each in noise.items()}
         if step % steps == 0 and step < last:
-            for e in network.encodings:
-                values = e.apply(x[:, step // steps])
-                state[f"{e.population}.{e.variable}"] = placed(values, place, "float64")
+            _show(network, x[:, step // steps], state, place)
         run(final if step == last else iteration, state, words)
         for name, recorded in kept.items():
             recorded.append(state[name])
     return {name: torch.stack(recorded, dim=1) for name, recorded in kept.items()}
+
+
+def straight_through_window(
+    network: IntegerNetwork,
+    images: ArrayLike,
+    state: Mapping[str, Tensor] | None,
+    steps: range,
+    seed: int,
+    *,
+    weights: Mapping[str, Tensor] | None = None,
+    constants: Mapping[str, Tensor] | None = None,
+    record: Record = "full",
+) -> tuple[dict[str, Tensor], State]:
+    """Iterations from a state on, as :func:`straight_through` runs them, on the processor.
+
+    Sums are of the types in which they are exact for weights that the proof covers: those of the
+    network itself, as parameters or not.
+
+    Parameters
+    ----------
+    network : IntegerNetwork
+    images : array_like [N, M]
+        Still images.
+    state : mapping of str to tensor, or None
+        Variables by ``population.variable``; None begins at rest.
+    steps : range
+        Iterations that are run.
+    seed : int
+    weights, constants, record
+        As for :func:`straight_through`.
+
+    Returns
+    -------
+    dict of str to tensor, float64 [N, T, n]
+        What is recorded, after each iteration.
+    dict of str to tensor, float64 [N, n]
+        The state after the last one, without slopes.
+    """
+    torch, place = torch_library(), usable_device("cpu")
+    weights, constants = _fitting(network, weights or {}, constants or {})
+    network.require_proof()
+    x = encode_frames(network, images)
+    made = _Made(network, weights, constants, place, proved=True)
+    iteration = [made.act(a) for a in network.iteration]
+    noise = _noise(network, check_seed(seed), steps, range(len(x)), place)
+    now = _start(network, len(x), place) if state is None else dict(state)
+    _show(network, x[:, 0], now, place)
+    kept: dict[str, list[Tensor]] = {name: [] for name in recorded_variables(network, record)}
+    for _ in steps:
+        run(iteration, now, {name: next(each) for name, each in noise.items()})
+        for name, recorded in kept.items():
+            recorded.append(now[name])
+    after = {name: value.detach() for name, value in now.items()}
+    return {name: torch.stack(recorded, dim=1) for name, recorded in kept.items()}, after
+
+
+def _noise(
+    network: IntegerNetwork, seed: int, steps: range, samples: range, device: torch.device
+) -> dict[str, Iterator[Tensor]]:
+    """Random words of each population that draws, step by step."""
+    return {
+        p.name: words_by_step(p.sampler, p.size, seed, steps, samples, device, _NOISE_TOGETHER)
+        for p in network.drawing
+        if p.sampler is not None
+    }
+
+
+def _start(network: IntegerNetwork, samples: int, device: torch.device) -> State:
+    """The state before the first iteration."""
+    return {
+        f"{p.name}.{v.name}": placed(v.initial, device, "float64").expand(samples, p.size)
+        for p in network.populations
+        for v in p.variables
+    }
+
+
+def _show(
+    network: IntegerNetwork, x: NDArray[np.int32], state: State, device: torch.device
+) -> None:
+    """Set the inputs' variables to what encoded images [N, M] become."""
+    for e in network.encodings:
+        state[f"{e.population}.{e.variable}"] = placed(e.apply(x), device, "float64")
 
 
 def picture(network: IntegerNetwork, values: Any, weights: Mapping[str, Any] | None = None) -> Any:
@@ -332,9 +402,15 @@ class _Made:
     """A network's parts as tensors, from parameters where they are given."""
 
     def __init__(
-        self, network: IntegerNetwork, weights: Tensors, constants: Tensors, device: torch.device
+        self,
+        network: IntegerNetwork,
+        weights: Tensors,
+        constants: Tensors,
+        device: torch.device,
+        *,
+        proved: bool = False,
     ) -> None:
-        self._network, self._device = network, device
+        self._network, self._device, self._proved = network, device, proved
         self._weights = {
             name: _whole(value.to(device), LARGEST_MANTISSA) for name, value in weights.items()
         }
@@ -353,16 +429,19 @@ class _Made:
         view: Any = found if shared is None else resolve(found, shared)
         return view
 
+    def _product(self, connection: Connection) -> Product:
+        weight = self.weight(connection.name)
+        if self._proved:
+            weight = weight.to(getattr(torch_library(), KINDS[connection.kind].dtype))
+        return partial(_delivered, connection, weight)
+
     def act(self, activation: Activation) -> Act:
         """An activation, ready to run."""
         network, device = self._network, self._device
         population = network.population_of[activation.population]
         received = {}
         for name, connections in network.groups(activation).items():
-            senders = tuple(
-                (f"{c.source}.{c.variable}", partial(_delivered, c, self.weight(c.name)))
-                for c in connections
-            )
+            senders = tuple((f"{c.source}.{c.variable}", self._product(c)) for c in connections)
             received[name] = Sum(senders, partial(_exponent, 2.0 ** connections[0].exponent))
         constants = {str(n): placed(np.array([n]), device, "float64") for n in (0, 1)}
         for c in population.constants:
@@ -372,7 +451,8 @@ class _Made:
 
 
 def _delivered(connection: Connection, weight: Tensor, values: Tensor) -> Tensor:
-    return KINDS[connection.kind].product(connection, values, weight)
+    found = KINDS[connection.kind].product(connection, values.to(weight.dtype), weight)
+    return found.double()
 
 
 def _exponent(unit: float, total: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from pvae_neuro.models.base import Iteration, State, Window, WindowSettings
+from pvae_neuro.models.base import Architecture, Iteration, State, Window, WindowSettings
 from pvae_neuro.models.dynamics import kl_divergence
 from pvae_neuro.models.poisson.pixels import LinearPixels
 from pvae_neuro.models.poisson.potentials import PoissonLevel
@@ -21,6 +21,19 @@ from pvae_neuro.models.sampling.counting import sample_training_counts
 from pvae_neuro.models.sampling.relaxed_poisson import RELEASED_ARRIVALS, sample_counts
 
 _HAS_NUMBA = find_spec("numba") is not None
+
+
+class LinearArchitecture(Architecture):
+    """Settings of the linear decoder.
+
+    Attributes
+    ----------
+    readout : bool
+        Whether reconstructions are read out by an array of their own, ``readout``, fitted to counts
+        that the dictionary infers. Windows of training know the dictionary alone.
+    """
+
+    readout: bool = False
 
 
 class StepResult(NamedTuple):
@@ -58,6 +71,7 @@ class IPVAE(PoissonLevel, LinearPixels):
     """
 
     zero_threshold = 0.5
+    architecture_type = LinearArchitecture
     # Exact counts train several times faster than relaxed ones, within the bounds that integer
     # networks have; 3.65 is the largest hundredth at which counts up to 63 are enough.
     defaults: ClassVar[dict[str, Any]] = {
@@ -68,6 +82,12 @@ class IPVAE(PoissonLevel, LinearPixels):
         """Create the parameters of the pixels, then those of the level."""
         super().build(generator, init_scale)
         self.build_level(self.config.latents, generator)
+        if self.architecture.readout:
+            self.readout = torch.nn.Parameter(self.dictionary.detach().clone())
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Reconstruct pixels [B, M] from counts [B, K]."""
+        return z @ (self.readout if self.architecture.readout else self.dictionary).T
 
     def update(self, u: Tensor, x: Tensor, z: Tensor, u_prior: Tensor | None = None) -> Tensor:
         """One inference update for given inputs [B, M] and counts [B, K]; see :meth:`advance`."""
@@ -134,6 +154,7 @@ class IPVAE(PoissonLevel, LinearPixels):
             _HAS_NUMBA
             and (estimator, config.clamp, config.kl) == ("exact", "hard", "exact")
             and config.inner_updates == 1
+            and not self.architecture.readout
             and (phi.device.type, phi.dtype) == ("cpu", torch.float32)
         )
 

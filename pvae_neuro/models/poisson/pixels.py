@@ -97,7 +97,7 @@ class LinearPixels(GaussianPixels):
 
     def pull_back(self, x: Tensor, z: Tensor) -> Tensor:
         """``Φᵀ Σ⁻¹ (x - Φ z)``, the reconstruction error projected onto each latent, [B, K]."""
-        return ((x - self.decode(z)) * self.precision) @ self.dictionary
+        return ((x - z @ self.dictionary.T) * self.precision) @ self.dictionary
 
     def learning_rate_shares(self, dictionary_rate: float) -> dict[str, float]:
         """The dictionary has a learning rate of its own."""

@@ -1,0 +1,198 @@
+"""Fine-tuning: what is trained is what an export computes; arrays, resuming, gain, refusals."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from models import family_images, family_model, sound_images, sound_model
+
+from pvae_neuro.cli.main import run_command
+from pvae_neuro.errors import InputError, ModelFileError
+from pvae_neuro.exporters.lowerings import lowering_of
+from pvae_neuro.exporters.quantize import QuantizeConfig, quantize
+from pvae_neuro.saved.model_file import load_model, save_model
+from pvae_neuro.sim.reference import ReferenceEngine
+
+torch = pytest.importorskip("torch", reason="fine-tuning needs PyTorch")
+
+from pvae_neuro.sim.tensors.straight_through import (  # noqa: E402
+    mantissas,
+    straight_through_window,
+)
+from pvae_neuro.training.finetuning.config import FinetuneConfig  # noqa: E402
+from pvae_neuro.training.finetuning.finetune import RECORD, finetune  # noqa: E402
+from pvae_neuro.training.finetuning.masters import masters_of, unit_of  # noqa: E402
+from pvae_neuro.training.finetuning.run import FinetuningRun  # noqa: E402
+
+SMALL = FinetuneConfig(updates=6, batch_size=8, window=4, horizon=8)
+FOUR = QuantizeConfig("predictive", weight_bits=4)
+
+
+def predictive(family):
+    return family_model(family), family_images(40)
+
+
+# ------------------------------------------------------------------------------ windows
+
+
+@pytest.mark.parametrize("family", ["ipvae-linear", "ipvae-mlp"])
+def test_windows_one_after_the_other_are_the_reference(family):
+    model, images = predictive(family)
+    network = quantize(model, images, FOUR)
+    right = ReferenceEngine().run(network, images[:3], 8, 5, record="full")
+    state = None
+    for steps in (range(3), range(3, 8)):
+        got, state = straight_through_window(
+            network, images[:3], state, steps, 5, weights=mantissas(network)
+        )
+        for name in network.variables:
+            expected = right[name][:, steps.start : steps.stop]
+            assert np.array_equal(got[name].detach().numpy(), expected), name
+            assert not state[name].requires_grad
+
+
+# ------------------------------------------------------------------------------ arrays
+
+
+def test_the_unit_of_rows_and_columns_is_found():
+    rng = np.random.default_rng(0)
+    rows, columns = rng.uniform(0.5, 2.0, (40, 1)), np.exp2(rng.integers(-3, 3, (1, 30)))
+    array = rng.normal(0, 3, (40, 30)) * rows * columns
+    unit = unit_of(array, np.rint(array / (rows * columns)))
+    np.testing.assert_allclose(unit, rows * columns, rtol=0.15)
+
+
+@pytest.mark.parametrize(
+    ("family", "topology", "arrays"),
+    [
+        ("ipvae-linear", "predictive", {"dictionary"}),
+        ("ipvae-mlp", "predictive", {"decoder.layers.0.weight", "decoder.layers.2.weight"}),
+    ],
+)
+def test_masters_are_the_weights_of_the_circuit(family, topology, arrays):
+    model, images = predictive(family)
+    circuit = lowering_of(topology, family).circuit(model, "float64")
+    network = quantize(model, images, FOUR)
+    found = masters_of(model, circuit, network)
+    assert {m.array for m in found} == arrays
+    for master in found:
+        held = master.mantissas(network)
+        whole = model.arrays[master.array] / master.unit
+        # Units that were read off are off by a few percent; mantissas of 4 bits are up to 14.
+        assert np.abs(np.clip(whole, -held.max(), held.max()) - held).mean() < 0.4
+
+
+# ------------------------------------------------------------------------------ updates
+
+
+@pytest.mark.parametrize("family", ["ipvae-linear", "ipvae-mlp"])
+def test_an_update_moves_the_arrays_by_slopes(family):
+    model, images = predictive(family)
+    run = FinetuningRun(model, images, FOUR, SMALL)
+    before = {name: p.detach().clone() for name, p in run.parameters.items()}
+    run.update()
+    after = {name: p.detach() for name, p in run.parameters.items()}
+    moved = {name for name in after if not torch.equal(before[name], after[name])}
+    assert moved >= {m.array for m in run.masters}
+    assert moved <= {m.array for m in run.masters} | set(run.leaks)
+    for master in run.masters:
+        assert (after[master.array] - before[master.array]).abs().max() <= SMALL.learning_rate
+
+
+@pytest.mark.parametrize("bits", [3, 4])
+def test_fine_tuning_lowers_the_error_of_coarse_weights(bits):
+    config = FinetuneConfig(updates=24, batch_size=48, window=32, horizon=32, learning_rate=0.06)
+    quantization = QuantizeConfig("predictive", weight_bits=bits, max_count=31)
+    result = finetune(sound_model(), sound_images(80), None, quantization, config, progress=False)
+    assert result.after.mse < 0.9 * result.before.mse
+    # An export with the same options has the integers that were trained and measured.
+    network = quantize(result.model, sound_images(80), quantization)
+    found = ReferenceEngine().run(network, sound_images(80)[-16:], 32, 1 << 33)
+    assert found.mse[-1].mean() == pytest.approx(result.after.mse, rel=0.05)
+
+
+def test_fine_tuning_lowers_the_error_of_a_network_of_rectifiers():
+    model, images = predictive("ipvae-mlp")
+    config = FinetuneConfig(updates=30, batch_size=16, window=4, horizon=16, learning_rate=0.05)
+    quantization = QuantizeConfig("predictive", weight_bits=3)
+    result = finetune(model, images, None, quantization, config, progress=False)
+    assert result.after.mse < result.before.mse
+
+
+def test_leaks_are_steered_to_the_activity_of_the_float_model():
+    run = FinetuningRun(sound_model(), sound_images(40), FOUR, SMALL)
+    (leak,) = run.leaks
+    before = run.arrays()[leak]
+    run._steer(zeros=0.5, expected=0.75)
+    np.testing.assert_allclose(run.arrays()[leak] - before, 0.25 * SMALL.activity, rtol=1e-5)
+
+
+# ------------------------------------------------------------------------------ resuming
+
+
+def test_a_run_that_stopped_goes_on_to_the_same_bits(tmp_path):
+    model, images = predictive("ipvae-mlp")
+    whole = FinetuningRun(model, images, FOUR, SMALL)
+    stopped = FinetuningRun(model, images, FOUR, SMALL)
+    for _ in range(3):
+        whole.update()
+        stopped.update()
+    stopped.save(tmp_path / "run.ckpt")
+    resumed = FinetuningRun(model, images, FOUR, SMALL)
+    resumed.load(tmp_path / "run.ckpt")
+    for _ in range(3):
+        assert whole.update() == resumed.update()
+    for name, array in whole.arrays().items():
+        assert np.array_equal(array, resumed.arrays()[name]), name
+
+
+def test_another_run_is_not_resumed(tmp_path):
+    model, images = predictive("ipvae-linear")
+    FinetuningRun(model, images, FOUR, SMALL).save(tmp_path / "run.ckpt")
+    other = FinetuningRun(model, images, replace(FOUR, weight_bits=3), SMALL)
+    with pytest.raises(InputError, match="other settings"):
+        other.load(tmp_path / "run.ckpt")
+    save_model(model, tmp_path / "model")
+    with pytest.raises(ModelFileError, match="expected the checkpoint of a fine-tuning"):
+        other.load(tmp_path / "model")
+
+
+# ------------------------------------------------------------------------------ files
+
+
+def test_the_verb_writes_a_model_and_says_the_gain(tmp_path):
+    save_model(sound_model(), tmp_path / "model.safetensors")
+    np.save(tmp_path / "images.npy", sound_images(60).reshape(-1, 6, 5))
+    arguments = [
+        "finetune", str(tmp_path / "model.safetensors"), "-i", str(tmp_path / "images.npy"),
+        "-o", str(tmp_path / "tuned.safetensors"), "--weight-bits", "3", "--updates", "4",
+        "--batch-size", "8", "--window", "4", "--horizon", "8", "--scale", "1",
+        "--json", str(tmp_path / "result.json"), "--quiet",
+    ]  # fmt: skip
+    assert run_command(arguments) == 0
+    said = json.loads((tmp_path / "result.json").read_text())
+    tuned = load_model(tmp_path / "tuned.safetensors")
+    record = tuned.config.training[RECORD]
+    assert record["after"] == said["after"]
+    assert record["quantization"]["weight_bits"] == 3
+    assert not (tmp_path / "tuned.safetensors.ckpt").exists()
+
+
+def test_what_is_refused(tmp_path):
+    model, images = predictive("ipvae-linear")
+    with pytest.raises(ModelFileError, match="no array of the model is the weights"):
+        finetune(model, images, None, QuantizeConfig("lateral"), SMALL)
+    with pytest.raises(InputError, match="at least one batch"):
+        finetune(model, images, None, FOUR, FinetuneConfig(batch_size=100))
+    with pytest.raises(InputError, match="expected at least 5"):
+        finetune(model, images[:3], None, FOUR, SMALL)
+    with pytest.raises(InputError, match="no unfinished run"):
+        finetune(model, images, tmp_path / "tuned", FOUR, SMALL, resume=True)
+    (tmp_path / "tuned.ckpt").touch()
+    with pytest.raises(InputError, match="holds an unfinished run"):
+        finetune(model, images, tmp_path / "tuned", FOUR, SMALL)
+    with pytest.raises(InputError, match="window"):
+        FinetuneConfig(window=1)
