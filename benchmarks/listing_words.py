@@ -6,7 +6,8 @@ the width that the listing gives it, none of which exceeds 24 bits, and that pro
 variables of all steps are compared with the engine ``reference``. Before that the sampler's passes
 are compared with its thresholds at every log-rate.
 
-Usage: python benchmarks/listing_words.py [--samples 4] [--steps 32] [--seed 0] [--json FILE]
+Usage: python benchmarks/listing_words.py [--samples 4] [--steps 32] [--seed 0]
+           [--models mnist mnist-mlp ...] [--json FILE]
 Exits with 1 if an integer differs.
 """
 
@@ -29,9 +30,14 @@ from pvae_neuro.network.sampler import WORDS, cumulative, largest_potential
 from pvae_neuro.saved.shipped import SHIPPED
 from pvae_neuro.sim.noise import population_noise
 from pvae_neuro.utils.files import atomic_path
-from pvae_neuro.verification.words import read_listing, replay
+from pvae_neuro.verification.words import Ints, Machine, State, read_listing, replay
 
 BLOCK = 1 << 13
+SHOWN = (
+    "{model} {topology}: {differing} of {compared:,} integers differ; {vectors:,} golden words "
+    "equal; widest word {word} bits, sum {sum}, product {product}; of the sampler word "
+    "{draw_word}, product {draw_product}; passes of a draw {passes:.2f}, at most {most_passes}"
+)
 
 
 def main() -> int:
@@ -39,25 +45,43 @@ def main() -> int:
     parser.add_argument("--samples", type=int, default=4)
     parser.add_argument("--steps", type=int, default=32)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--models", nargs="+", choices=SHIPPED, default=list(SHIPPED))
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     found = []
     differing, compared = thresholds()
     print(f"sampler, one pass at a time: {differing} of {compared:,} thresholds differ")
     print(f"{options.samples} digits, {options.steps} iterations, seed {options.seed}")
-    for name, model in SHIPPED.items():
-        for topology in topologies(model.family):
+    for name in options.models:
+        for topology in topologies(SHIPPED[name].family):
             found.append(measure(name, topology, options))
-            print(
-                "{model} {topology}: {differing} of {compared:,} integers differ; {vectors:,} "
-                "golden words equal; widest word {word} bits, sum {sum}, product {product}; of the "
-                "sampler word {draw_word}, product {draw_product}".format(**found[-1]),
-                flush=True,
-            )
+            print(SHOWN.format(**found[-1]), flush=True)
     if options.json is not None:
         with atomic_path(options.json) as path:
             path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     return int(any(each["differing"] for each in found) or differing > 0)
+
+
+class Passing:
+    """Counts passes of the draws of a machine from now on.
+
+    Attributes
+    ----------
+    draws, passes, most : int
+        Of all draws together; ``most`` is that of the longest one.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        self.draws = self.passes = self.most = 0
+        self._draw = machine.draw
+        machine.draw = self._counted  # type: ignore[method-assign]
+
+    def _counted(self, sampler: str, u: Ints, word: Ints) -> list[State]:
+        states = self._draw(sampler, u, word)
+        self.draws += word.size
+        self.passes += sum(int(np.count_nonzero(state["done"] == 0)) for state in states)
+        self.most = max(self.most, len(states) - 1)
+        return states
 
 
 def thresholds(max_count: int = 63, frac_bits: int = 14) -> tuple[int, int]:
@@ -108,6 +132,7 @@ def measure(name: str, topology: str, options: argparse.Namespace) -> dict[str, 
     expected = pn.get_engine("reference").run(
         network, images, options.steps, options.seed, record="full", progress=False
     )
+    taken = Passing(machine)
     states = machine.run(len(images), machine.encode(images), words, options.steps)
     differing = compared = 0
     for step, state in enumerate(states):
@@ -125,6 +150,8 @@ def measure(name: str, topology: str, options: argparse.Namespace) -> dict[str, 
         "word": _widest(r"\) +(\d+) bits", populations),
         "sum": _widest(r" sum (\d+) bits", populations),
         "product": _widest(r", product (\d+) bits", populations),
+        "passes": taken.passes / max(1, taken.draws),
+        "most_passes": taken.most,
         "draw_word": _widest(r"\) +(\d+) bits", sampler),
         "draw_product": _widest(r", product (\d+) bits", sampler),
     }

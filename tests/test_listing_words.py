@@ -241,6 +241,35 @@ def test_a_line_that_says_nothing_is_named(small, tmp_path, old, new):
         read_listing(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "where"),
+    [
+        ("t2 = min(t1, high)", "t2 = min(t1, higher)", r"hidden\.hear: t2 reads 'higher'"),
+        ("a <- t2", "a <- t3", r"hidden\.hear: a <- 't3'"),
+        (
+            "sampler counts_15_8 stream",
+            "sampler none stream",
+            r"fire: t0 reads 'sampler none'",
+        ),
+        ("inverse, unit_bits)", "inverses, unit_bits)", r"advance: t\d+ reads 'inverses'"),
+    ],
+)
+def test_a_name_that_nothing_gives_is_named(small, tmp_path, old, new, where):
+    _, _, folder = small
+    for name in ("arrays.txt", "listing.txt"):
+        text = (folder / name).read_text("utf-8")
+        assert old in text or name == "arrays.txt"
+        (tmp_path / name).write_text(text.replace(old, new, 1), "utf-8")
+    with pytest.raises(InputError, match=where):
+        read_listing(tmp_path)
+
+
+@pytest.mark.parametrize("vectors", [{}, {"records": 1}, {"records": [{"run": "cells.fire"}]}])
+def test_other_vectors_are_refused(small, vectors):
+    with pytest.raises(InputError, match=r"^vectors: expected golden vectors of the network"):
+        replay(read_listing(small[2]), vectors)
+
+
 def test_other_folders_are_left_alone(small, tmp_path):
     network, inputs, _ = small
     with pytest.raises(InputError, match="expected a folder with listing"):

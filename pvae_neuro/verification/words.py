@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -263,19 +264,33 @@ def replay(machine: Machine, vectors: Mapping[str, Any]) -> int:
     ------
     NetworkError
         At the first integer that differs, or word that does not fit.
+    InputError
+        If these are no golden vectors of such a network.
     """
+    try:
+        return sum(_equal(machine, record) for record in vectors["records"])
+    except NetworkError:
+        raise
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise InputError(
+            f"vectors: expected golden vectors of the network {machine.name!r}, as its listing has "
+            f"them; {type(error).__name__}: {error}"
+        ) from error
+
+
+def _equal(machine: Machine, record: Mapping[str, Any]) -> int:
+    """How many integers of a record are equal; raises at the first one that is not."""
     compared = 0
-    for record in vectors["records"]:
-        for place, expected, found in _compared(machine, record):
-            values = np.atleast_1d(np.asarray(expected, np.int64))
-            got = np.broadcast_to(found, values.shape)
-            if (values != got).any():
-                at = int(np.argmax(values != got))
-                raise NetworkError(
-                    f"{place}, step {record['step']}: number {at} of the golden vector is "
-                    f"{values[at]}, the listing computes {got[at]}"
-                )
-            compared += values.size
+    for place, expected, found in _compared(machine, record):
+        values = np.atleast_1d(np.asarray(expected, np.int64))
+        got = np.broadcast_to(found, values.shape)
+        if (values != got).any():
+            at = int(np.argmax(values != got))
+            raise NetworkError(
+                f"{place}, step {record['step']}: number {at} of the golden vector is "
+                f"{values[at]}, the listing computes {got[at]}"
+            )
+        compared += values.size
     return compared
 
 
@@ -455,7 +470,35 @@ class _Reader:
         self.machine.schedule.setdefault("final", [])
         if not self.machine.schedule.get("iteration"):
             raise InputError(f"{self.path}: expected a schedule; export the listing again")
+        for unit in self.machine.samplers.values():
+            for name, given in (("begin", {"u", "w"}), ("advance", {"inverse"})):
+                self._check_names(f"sampler, {name}", unit, unit.programs.get(name, Code()), given)
+        for line in chain(*self.machine.schedule.values()):
+            unit = self.machine.populations[line.population]
+            where = f"{line.population}.{line.program}"
+            received = {receive.name for receive in line.receives}
+            self._check_names(where, unit, unit.programs[line.program], received)
         return self.machine
+
+    def _check_names(self, where: str, unit: Unit, code: Code, given: set[str]) -> None:
+        """Every name that a program reads is there when it reads it."""
+        known = {"0", "1", *unit.bits, *unit.constants, *given}
+        for step in code.steps:
+            unknown = [name for name in step.arguments if name not in known]
+            if step.operation == "draw" and unit.sampler not in self.machine.samplers:
+                unknown.append(f"sampler {unit.sampler}")
+            if unknown:
+                raise InputError(
+                    f"{self.path}: {where}: {step.result} reads {show(', '.join(unknown))}, which "
+                    f"nothing gives; export the listing again"
+                )
+            known.add(step.result)
+        for variable, value in code.stores.items():
+            if value not in known:
+                raise InputError(
+                    f"{self.path}: {where}: {variable} <- {show(value)}, which nothing gives; "
+                    f"export the listing again"
+                )
 
     def _line(self, line: str) -> None:
         if found := _RESULT.fullmatch(line):
