@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pvae_neuro.placement import Board, Placement
 
 FORMATS = (".svg", ".png", ".pdf")
-# Chips that the terminal shows.
-_MOST_CHIPS = 8
+# Chips, and free cores of each, that the terminal shows.
+_MOST_CHIPS, _MOST_CORES = 8, 256
 
 
 @guarded
@@ -228,7 +228,7 @@ def picture(placement: Placement) -> list[str]:
     used = 1 + placement.cores[-1].chip
     for chip in range(min(used, _MOST_CHIPS)):
         cells = [letters[c.population] for c in placement.cores if c.chip == chip]
-        cells += ["."] * (board.cores_per_chip - len(cells))
+        cells += ["."] * (min(board.cores_per_chip, _MOST_CORES) - len(cells))
         lines.append(f"  chip {chip}")
         for first in range(0, len(cells), board.columns):
             lines.append("    " + " ".join(cells[first : first + board.columns]))

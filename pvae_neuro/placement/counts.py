@@ -21,6 +21,8 @@ from pvae_neuro.placement.split import Slice
 Ints = NDArray[np.int64]
 Counts = dict[str, Ints]
 """Numbers of each part of a population, int64 [parts]."""
+# Of a product that is worked on at once.
+_VALUES = 1 << 24
 
 
 class Fan:
@@ -51,9 +53,17 @@ class Fan:
         targets, sources = self.connection.shape
         if self.is_complete:
             return np.ones((len(slices), sources), bool)
-        marked = np.zeros((len(slices), targets), np.float32)
-        for row, (first, last) in zip(marked, slices, strict=True):
-            row[first:last] = 1
+        rows = max(1, _VALUES // self.connection.working_size)
+        found = np.empty((len(slices), sources), bool)
+        for first in range(0, len(slices), rows):
+            some = slices[first : first + rows]
+            marked = np.zeros((len(some), targets), np.float32)
+            for row, ends in zip(marked, some, strict=True):
+                row[slice(*ends)] = 1
+            found[first : first + rows] = self._reaching(marked)
+        return found
+
+    def _reaching(self, marked: NDArray[np.float32]) -> NDArray[np.bool_]:
         c = self.connection
         if isinstance(c, OneToOne):
             return marked > 0
@@ -101,9 +111,9 @@ class Demands:
         )
         sent = {f.connection.variable for f in self.out_of(name)}
         shared = sum(len(c.values) == 1 for c in population.constants)
+        one_each = len(population.constants) - shared
         if population.sampler is not None:
             shared += len(EXP2_COEFFICIENTS) + population.sampler.max_count
-        one_each = len(population.constants) - sum(len(c.values) == 1 for c in population.constants)
         operations = sum(len(program.instructions) for program in population.programs)
         bounds = self.network.ranges.variables
         bits = max((bounds[f"{name}.{variable}"].bits for variable in sent), default=0)

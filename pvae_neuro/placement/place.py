@@ -241,11 +241,7 @@ def balanced(size: int, parts: int) -> tuple[Slice, ...]:
     return tuple(pairwise(ends))
 
 
-def _fits(counted: Mapping[str, NDArray[np.int64] | int], board: Board) -> bool:
-    return not _short(counted, board)
-
-
-def _short(counted: Mapping[str, NDArray[np.int64] | int], board: Board) -> list[str]:
+def _short(counted: Counts, board: Board) -> list[str]:
     """Limits that are exceeded; those that count what is not counted yet are left out."""
     return [
         name
@@ -270,10 +266,17 @@ def _too_large_alone(demands: Demands, population: Population, board: Board) -> 
 
 def _fewest(demands: Demands, population: Population, board: Board) -> tuple[Slice, ...]:
     """The fewest balanced parts that fit, of a population of which single neurons fit."""
-    low, high = 1, population.size
+
+    def fits(parts: int) -> bool:
+        return not _short(demands.count(population, balanced(population.size, parts)), board)
+
+    # To count for few parts is cheap, and most populations need few.
+    low, high = 1, 1
+    while high < population.size and not fits(high):
+        low, high = high + 1, min(2 * high, population.size)
     while low < high:
         parts = (low + high) // 2
-        if _fits(demands.count(population, balanced(population.size, parts)), board):
+        if fits(parts):
             high = parts
         else:
             low = parts + 1

@@ -251,14 +251,19 @@ class _Splitting:
                 block.name for block in holder.values()
             }
             return {(0, 0): replace(c, shared=None) if cut else c}
-        matrix = None if isinstance(c, OneToOne) else unrolled(c)
+        cut: dict[tuple[int, int], tuple[type[Connection], NDArray[Any]]] = {}
+        for s, source in enumerate(sources):
+            columns = None if isinstance(c, OneToOne) else unrolled(c, source.first, source.last)
+            for t, target in enumerate(targets):
+                kind, weight = _block(c, columns, target, source)
+                # What a program reads has to be delivered, be it by a block of zeros.
+                if s == 0 or weight.any():
+                    cut[t, s] = kind, weight if isinstance(c, Dense) else weight.copy()
         found: Blocks = {}
         for t, target in enumerate(targets):
-            row = {s: _block(c, matrix, target, source) for s, source in enumerate(sources)}
-            # What a program reads has to be delivered, be it by a block of zeros.
-            for s in [s for s, (_, weight) in row.items() if weight.any()] or [0]:
-                kind, weight = row[s]
-                weight, held_by = _held(c, (t, s), weight, holder)
+            row = [s for s in range(len(sources)) if (t, s) in cut]
+            for s in row[1:] if len(row) > 1 and not cut[t, 0][1].any() else row:
+                kind, (weight, held_by) = cut[t, s][0], _held(c, (t, s), cut[t, s][1], holder)
                 found[t, s] = kind(
                     name=self.connection_names.new(f"{c.name}_{t}_{s}"),
                     source=sources[s].name,
@@ -302,16 +307,16 @@ class _Splitting:
                 yield Activation(part.name, activation.program, names)
 
 
-def unrolled(c: Connection) -> NDArray[Any]:
-    """The synapses of a connection as a matrix, int8 [target, source]; a dense one has it."""
+def unrolled(c: Connection, first: int, last: int) -> NDArray[Any]:
+    """The synapses of sources ``first`` to ``last - 1`` as a matrix, int8 [target, sources]."""
     if isinstance(c, Dense):
-        return c.weight
+        return c.weight[:, first:last]
     targets, sources = c.shape
-    found = np.empty((targets, sources), np.int8)
-    for first in range(0, sources, _COLUMNS):
-        columns = min(_COLUMNS, sources - first)
-        unit = np.eye(columns, sources, first, np.int64)
-        found[:, first : first + columns] = c.apply(unit).T
+    found = np.empty((targets, last - first), np.int8)
+    weight = c.weight.astype(np.float32)  # One product at a time is exact, and floats have BLAS.
+    for start in range(first, last, _COLUMNS):
+        unit = np.eye(min(_COLUMNS, last - start), sources, start, np.float32)
+        found[:, start - first : start - first + len(unit)] = np.rint(c.product(unit, weight)).T
     return found
 
 
@@ -334,11 +339,11 @@ def _cut(values: NDArray[Any], part: Part) -> NDArray[Any]:
 
 
 def _block(
-    c: Connection, matrix: NDArray[Any] | None, target: Part, source: Part
+    c: Connection, columns: NDArray[Any] | None, target: Part, source: Part
 ) -> tuple[type[Connection], NDArray[Any]]:
     """Kind and weights of the synapses from one part to another."""
-    if matrix is not None:
-        return Dense, matrix[target.first : target.last, source.first : source.last]
+    if columns is not None:
+        return Dense, columns[target.first : target.last]
     if target[1:] == source[1:]:
         return OneToOne, c.weight[target.first : target.last]
     weight = np.zeros((target.size, source.size), np.int8)

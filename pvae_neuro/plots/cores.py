@@ -12,10 +12,13 @@ if TYPE_CHECKING:
 
     from pvae_neuro.placement import Core, Placement
 
+_SIDE = 0.84
 COLORS = ("#2b6cb0", "#dd6b20", "#2f855a", "#805ad5", "#c53030", "#b7791f", "#319795", "#97266d")
 _CHIPS_IN_A_ROW = 4
 # Cells between two chips, and room for their titles.
 _GAP = 2
+# Free cores that are shown of a chip.
+_MOST_CORES = 1024
 
 
 def core_grid(placement: Placement, ax: Axes | None = None) -> Axes:
@@ -29,39 +32,42 @@ def core_grid(placement: Placement, ax: Axes | None = None) -> Axes:
     placement : Placement
     ax : Axes, optional
     """
+    from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
 
     given = ax is not None
     ax = axes(ax)
     board = placement.board
-    rows = math.ceil(board.cores_per_chip / board.columns)
     chips = 1 + placement.cores[-1].chip
+    shown = min(board.cores_per_chip, max(len(placement.cores), _MOST_CORES))
+    rows = math.ceil(shown / board.columns)
     colors = {name: COLORS[i % len(COLORS)] for i, name in enumerate(placement.slices)}
     if not given:
         width = min(chips, _CHIPS_IN_A_ROW) * (board.columns + _GAP)
         height = math.ceil(chips / _CHIPS_IN_A_ROW) * (rows + _GAP)
         largest = 0.3 if chips == 1 else 0.15
         ax.figure.set_size_inches(1 + largest * width, 1.2 + largest * height)  # type: ignore[union-attr]
-    for chip in range(chips):
+
+    def corner(number: int) -> tuple[float, float]:
+        chip, place = divmod(number, shown)
         down, across = divmod(chip, _CHIPS_IN_A_ROW)
-        left, top = across * (board.columns + _GAP), -down * (rows + _GAP)
-        if chips > 1:
-            ax.text(left, top + 0.4, f"chip {chip}", fontsize=8, color=INK)
-        for number in range(board.cores_per_chip):
-            y, x = divmod(number, board.columns)
-            corner = left + x + 0.08, top - y - 0.92
-            ax.add_patch(Rectangle(corner, 0.84, 0.84, fill=False, edgecolor=GUIDE, linewidth=0.6))
-    for core in placement.cores:
-        down, across = divmod(core.chip, _CHIPS_IN_A_ROW)
-        y, x = divmod(core.number % board.cores_per_chip, board.columns)
-        corner = (
-            across * (board.columns + _GAP) + x + 0.08,
-            -down * (rows + _GAP) - y - 0.92,
-        )
-        filled = 0.84 * _share(placement, core)
-        color = colors[core.population]
-        ax.add_patch(Rectangle(corner, 0.84, 0.84, color=color, alpha=0.25, linewidth=0))
-        ax.add_patch(Rectangle(corner, 0.84, filled, color=color, linewidth=0))
+        y, x = divmod(place, board.columns)
+        return across * (board.columns + _GAP) + x, -down * (rows + _GAP) - y
+
+    for chip in range(chips if chips > 1 else 0):
+        left, low = corner(chip * shown)
+        ax.text(left, low + 1.1, f"chip {chip}", fontsize=8, color=INK)
+    frames = [Rectangle(corner(number), _SIDE, _SIDE) for number in range(chips * shown)]
+    ax.add_collection(PatchCollection(frames, facecolor="none", edgecolor=GUIDE, linewidth=0.6))
+    for name, cores in placement.by_population.items():
+        on = [frames[core.chip * shown + core.number % board.cores_per_chip] for core in cores]
+        filled = [
+            Rectangle(frame.get_xy(), _SIDE, _SIDE * _share(placement, core))
+            for frame, core in zip(on, cores, strict=True)
+        ]
+        color = colors[name]
+        ax.add_collection(PatchCollection(on, facecolor=color, alpha=0.25, linewidth=0))
+        ax.add_collection(PatchCollection(filled, facecolor=color, linewidth=0))
     handles = [
         Rectangle((0, 0), 1, 1, color=color, label=f"{name}, {len(cores)} cores")
         for (name, cores), color in zip(
@@ -74,7 +80,7 @@ def core_grid(placement: Placement, ax: Axes | None = None) -> Axes:
     )  # fmt: skip
     ax.set_title(
         f"{placement.source.name} on {board.title}: {len(placement.cores)} of {board.cores} cores",
-        fontsize=10, color=INK, loc="left",
+        fontsize=10, color=INK, loc="left", pad=12,
     )  # fmt: skip
     ax.set_aspect("equal")
     ax.autoscale_view()
