@@ -68,7 +68,7 @@ _BAD: dict[Any, tuple[str, ...]] = {
 # Of these some are right, by the option.
 _EDGES: dict[Any, tuple[str, ...]] = {int: ("0", "1"), float: ("0", "1e308", "1e-320", "1e-5")}
 _BY_OPTION: dict[str, tuple[str, ...]] = {
-    "--output": _WRITTEN, "--json": _WRITTEN, "--html": _WRITTEN,
+    "--output": _WRITTEN, "--json": _WRITTEN, "--html": _WRITTEN, "--placed": _WRITTEN,
     "--out": _FOLDERS, "--tensorboard": _FOLDERS, "--models": _FOLDERS,
     "--data-root": ("missing", "missing/more", *_FOLDERS),
     "--input": _READ, "--calibrate": _READ,
@@ -162,7 +162,11 @@ def _of_parameter(kind: str, verb: str, parameter: Any) -> Iterator[Case]:
             for right in _RIGHT
         ):
             continue
-        if option in ("--output", "--html") and value in _INPUTS and _INPUTS[value] not in given:
+        if (
+            option in ("--output", "--html", "--placed")
+            and value in _INPUTS
+            and _INPUTS[value] not in given
+        ):
             continue
         strict = value not in edges
         # Where a number at an edge is too small, something else may be at fault.
