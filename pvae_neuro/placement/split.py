@@ -247,10 +247,9 @@ class _Splitting:
         targets, sources = self.parts[c.target], self.parts[c.source]
         holder = {} if c.shared is None else held[c.shared.connection]
         if len(targets) == len(sources) == 1:
-            cut = c.shared is not None and c.shared.connection not in {
-                block.name for block in holder.values()
-            }
-            return {(0, 0): replace(c, shared=None) if cut else c}
+            names = {block.name for block in holder.values()}
+            kept = c.shared is None or c.shared.connection in names
+            return {(0, 0): c if kept else replace(c, shared=None)}
         cut: dict[tuple[int, int], tuple[type[Connection], NDArray[Any]]] = {}
         for s, source in enumerate(sources):
             columns = None if isinstance(c, OneToOne) else unrolled(c, source.first, source.last)
