@@ -267,7 +267,7 @@ def test_errors_of_the_library_get_flags_here(files, out, refused, monkeypatch):
 def test_lava_missing(files, out, refused, monkeypatch):
     from pvae_neuro.sim.lava import available
 
-    monkeypatch.setattr(available, "_found", lambda module: False)
+    monkeypatch.setattr(available, "module_found", lambda module: False)
     command = ("run", files / "lateral.onnx", "-i", files / "x.npy", "-o", out / "o.npz")
     assert "pip install 'pvae-neuro[lava]'" in refused(*command, "--engine", "lava")
 
