@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from cli_tools import run_cli
 from pvae_neuro.errors import EngineUnavailableError, InputError
 from pvae_neuro.sim import checks
 from pvae_neuro.sim.engine import get_engine
+from pvae_neuro.sim.lava import available
 from pvae_neuro.sim.lava.board import board
 from pvae_neuro.sim.lava.board.board import Board, Bounds
 from pvae_neuro.sim.lava.board.engine import Loihi2Engine
@@ -29,6 +31,7 @@ def owner(monkeypatch):
     versions, modules = dict(VERSIONS), dict.fromkeys(board.MODULES, True)
     monkeypatch.setattr(checks, "installed_version", versions.get)
     monkeypatch.setattr(board, "module_found", modules.__getitem__)
+    monkeypatch.setattr(available, "module_found", lambda name: True)
     monkeypatch.setattr(sys, "version_info", (3, 10, 13))
     for name in ("SLURM", "BOARD", "PARTITION", "LOIHI_GEN"):
         monkeypatch.delenv(name, raising=False)
@@ -87,6 +90,38 @@ def test_a_board_has_to_be_selected(owner, monkeypatch):
 def test_a_board_that_cannot_be(wrong, said):
     with pytest.raises(InputError, match=said):
         Board(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        ({}, []),
+        ({"host": "192.0.2.9"}, [("ethernet", "192.0.2.9", "N3B3")]),
+        ({"partition": "kp", "generation": "N3C1"}, [("slurm", "kp", None, "N3C1")]),
+        ({"node": "ncl-1"}, [("slurm", None, "ncl-1", "N3B3")]),
+    ],
+)
+def test_lava_selects_the_board(monkeypatch, given, asked):
+    calls = []
+    lava = SimpleNamespace(
+        ChipGeneration=str,
+        use_ethernet_host=lambda host, loihi_gen: calls.append(("ethernet", host, loihi_gen)),
+        use_slurm_host=lambda *where, loihi_gen: calls.append(("slurm", *where, loihi_gen)),
+    )
+    monkeypatch.delenv("LOIHI_GEN", raising=False)
+    monkeypatch.setattr(board, "import_module", {"lava.utils.loihi": lava}.__getitem__)
+    Board(**given).select()
+    assert calls == asked
+
+
+def test_a_board_that_lava_does_not_find(monkeypatch):
+    def fails(*where, loihi_gen):
+        raise ValueError("partition kp is not found")
+
+    lava = SimpleNamespace(ChipGeneration=str, use_slurm_host=fails)
+    monkeypatch.setattr(board, "import_module", lambda name: lava)
+    with pytest.raises(EngineUnavailableError, match="board 'kp': partition kp is not found"):
+        Board(partition="kp").select()
 
 
 @pytest.mark.parametrize("bounds", [(0, 1), (3, 2)])

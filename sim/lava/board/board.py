@@ -136,13 +136,22 @@ class Board:
             )
 
     def select(self) -> None:
-        """Select the board; in the process that runs on it, before Lava compiles."""
+        """Select the board; in the process that runs on it, before Lava compiles.
+
+        Raises
+        ------
+        EngineUnavailableError
+            If Lava does not find it.
+        """
         loihi: Any = import_module("lava.utils.loihi")
         generation = loihi.ChipGeneration(os.environ.get("LOIHI_GEN", self.generation))
-        if self.host is not None:
-            loihi.use_ethernet_host(self.host, loihi_gen=generation)
-        elif self.partition or self.node:
-            loihi.use_slurm_host(self.partition, self.node, loihi_gen=generation)
+        try:
+            if self.host is not None:
+                loihi.use_ethernet_host(self.host, loihi_gen=generation)
+            elif self.partition or self.node:
+                loihi.use_slurm_host(self.partition, self.node, loihi_gen=generation)
+        except (ImportError, ValueError) as error:
+            raise EngineUnavailableError(f"loihi2: board {self.name!r}: {error}") from error
 
     def versions(self) -> dict[str, str | None]:
         """Of what the run rests on."""

@@ -30,8 +30,8 @@ def run(job: BoardJob, status: int) -> None:
     status : int
         File descriptor for the reports.
     """
-    job.board.select()
     try:
+        job.board.select()
         _run(job, lambda line: os.write(status, f"{line}\n".encode()))
     except PvaeNeuroError as error:
         os.write(status, f"error {' '.join(str(error).split())}\n".encode())
