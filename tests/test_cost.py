@@ -76,7 +76,8 @@ def test_counts_of_random_networks_equal_plain_ones():
     rng = np.random.default_rng(11)
     for _ in range(12):
         (network,) = random_networks(rng, 1)
-        equal_to_plain(network, pixels(network, 2), 3)
+        cost = equal_to_plain(network, pixels(network, 2), 3)
+        assert 0 <= (cost.to_dict()["neurobench"]["ActivationSparsity"] or 0) <= 1
         kinds |= network.connection_kinds
     assert kinds == set(CONNECTION_KINDS)
 
@@ -172,6 +173,8 @@ def test_parts_on_cores_hold_what_is_theirs():
         assert np.array_equal(total, split[name].sum(axis=1))
         if name != "packets":
             assert np.array_equal(split[name], whole[name]), name
+        each = sum(split.iterations_of_core(core) for core in split.cores)[:, names.index(name)]
+        assert each == pytest.approx(split[name].mean(axis=0))
     assert split.kinds_of() == whole.kinds_of() and split.draws == whole.draws
     run = ReferenceEngine().run(network, images, steps, 0, record="full")
     z, m = run["latents.z"][:, :steps], run["errors.m"][:, :steps]
@@ -290,6 +293,25 @@ def test_levers_say_what_is_left_and_its_price():
     assert activity.reached == pytest.approx(0.1, rel=0.1)
 
 
+def test_levers_are_compared_on_the_same_cores():
+    network = toy.predictive()
+    images = pixels(network)
+    cost = cost_of(network, images, steps=6, engine="reference", cores=SPLIT, progress=False)
+    (lever,) = Levers(network, 6, dead_zone=[0]).pull(cost, images, "reference", False)
+    assert lever.ratio["packets"] == 1
+
+
+def test_inputs_of_a_placed_network_belong_to_the_host():
+    pytest.importorskip("torch", reason="needs torch")
+    images = family_images(8)
+    network = quantize(family_model("pvae-mlp"), images)
+    cost = cost_of(
+        network, images, steps=1, engine="reference", cores=place(network), progress=False
+    )
+    sent = cost.of_core("host")[:, list(QUANTITIES).index("messages")]
+    assert np.array_equal(sent, np.count_nonzero(network.input.encode(images), axis=1))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -335,6 +357,7 @@ def test_the_verb_prints_tables_and_json(files, capsys):
     found = json.loads((files / "cost.json").read_text())
     network, images = exported("predictive")
     cost = cost_of(network, images, steps=20, engine="reference", progress=False)
+    assert "sanafe/examples/loihi.yaml; Davies" in " ".join(out.split())
     own = {"levers": [], "board": None}
     assert {**found, **own} == json.loads(json.dumps({**cost.to_dict(), **own}))
     assert [each["name"] for each in found["levers"]] == [
@@ -345,17 +368,30 @@ def test_the_verb_prints_tables_and_json(files, capsys):
     board = ("--board", "oheo-gulch", "--json", "-")
     code, out, err = run_cli(capsys, *command, "reference", *board)
     placed = json.loads(out)
-    assert code == 0 and placed["levers"] == [] and placed["board"] == "oheo-gulch"
+    assert code == 0 and placed["levers"] == []
+    assert placed["board"] == {"name": "oheo-gulch", "limits": "cautious", "given": {}}
     assert set(placed["cores"]) == {"core 0", "core 1"}
     placement = place(network, "oheo-gulch")
     again = cost_of(network, images, steps=20, engine="reference", cores=placement, progress=False)
     assert placed["cores"] == json.loads(json.dumps(again.to_dict()["cores"]))
 
 
+def test_what_is_not_known_or_not_reached_is_said(files, capsys):
+    command = ("cost", files / "predictive.onnx", "-i", files / "x.npy", "-t", "4", "-n", "1")
+    levers = ("--dead-zone", "8", "--activity", "0.999", "--limit", "neurons=4", "-b", "oheo-gulch")
+    code, out, err = run_cli(capsys, *command, "-e", "reference", *levers)
+    assert code == 0, err
+    assert re.search(r"dead zone 8 .* % +– ", out)
+    assert re.search(r"activity 0\.999: 0\.\d+ at best", out)
+    assert "core 8" in out and "nan" not in out
+
+
 @pytest.mark.parametrize(
     ("model", "options", "message"),
     [
         ("lateral", ["--dead-zone", "3"], "no error neurons"),
+        ("lateral", ["--limit", "synapse=8"], "--board too"),
+        ("lateral", ["--limits", "largest"], "--board too"),
         ("predictive", ["--dead-zone", "3,x"], "--dead-zone: expected whole numbers"),
         ("predictive", ["--dead-zone", "-3"], "dead zone: expected 0 to"),
         ("predictive", ["--activity", ""], "--activity: expected shares"),

@@ -450,6 +450,7 @@ def test_the_verb_exits_1_where_it_does_not_fit(capsys, artifact):
         (("--board", "kapoho"), "did you mean 'kapoho-point'"),
         (("--limit", "synapse"), "NAME=NUMBER"),
         (("--limit", "synapse=many"), "NAME=NUMBER"),
+        (("--limit", "synapse=8", "--limit", "synapse=9"), "each name once"),
         (("--limit", "colour=3"), "has no limit 'colour'"),
         (("--limits", "largst"), "did you mean 'largest'"),
         (("-o", "cores.txt"), ".svg, .png, .pdf"),

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pvae_neuro.cli.shared.boards import Limit, Limits, given_limits
 from pvae_neuro.cli.shared.data_options import DataOptions, reads_images
 from pvae_neuro.cli.shared.options import (
     ArtifactFile,
@@ -43,6 +44,8 @@ def cost(
         ),
         READS,
     ] = None,
+    limits: Limits = "cautious",
+    limit: Limit = None,
     until: Annotated[
         bool,
         typer.Option(
@@ -74,6 +77,9 @@ def cost(
     check_run(steps, seed)
     zones = _numbers("--dead-zone", dead_zone, int, "whole numbers such as 64,128")
     shares = _numbers("--activity", activity, float, "shares such as 0.05,0.1")
+    given = given_limits(limit)
+    if board is None and (given or limits != "cautious"):
+        raise InputError("--limit and --limits: expected --board too, which they belong to")
     from pvae_neuro.artifact import load_artifact
     from pvae_neuro.cli.shared.cost_tables import cost_tables, lever_table
     from pvae_neuro.cli.shared.engines import choose_engine
@@ -85,15 +91,19 @@ def cost(
     choice = choose_engine(engine)
     network = load_artifact(model).network
     levers = Levers(network, steps, until, zones, shares)
-    placement = None if board is None else place(network, board)
+    placement = None if board is None else place(network, board, limits, given)
     images = read_images(input, network.input, data, clip=clip, samples=samples, quiet=quiet)
     runner, shown = choice.engine(network), not quiet
     found = cost_of(
         network, images, steps=steps, seed=seed, engine=runner, cores=placement, progress=shown
     )
     pulled = levers.pull(found, images, runner, shown)
-    placed = None if placement is None else placement.board.name
-    result = {**found.to_dict(), "board": placed, "levers": [lever.to_dict() for lever in pulled]}
+    placed = None if placement is None else placement.board
+    result = {
+        **found.to_dict(),
+        "board": placed and {"name": placed.name, "limits": placed.choice, "given": placed.given},
+        "levers": [lever.to_dict() for lever in pulled],
+    }
     write_json(json, result)
     screen = console(json, quiet)
     for table in cost_tables(result):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pvae_neuro.cli.shared.boards import Limit, Limits, given_limits
 from pvae_neuro.cli.shared.endings import EXIT_FAILED, say_line
 from pvae_neuro.cli.shared.options import ArtifactFile, Json, Quiet
 from pvae_neuro.cli.shared.paths import FOLDER, READS, WRITES
@@ -37,19 +38,8 @@ def place(
         ),
         READS,
     ] = "oheo-gulch",
-    limits: Annotated[
-        str,
-        typer.Option("--limits", help="Where sources differ: cautious, or largest."),
-    ] = "cautious",
-    limit: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--limit",
-            metavar="NAME=NUMBER",
-            help="A number in place of the sources', such as synapse=8 (bits); repeatable.",
-            show_default=False,
-        ),
-    ] = None,
+    limits: Limits = "cautious",
+    limit: Limit = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -87,7 +77,7 @@ def place(
     quiet: Quiet = False,
 ) -> None:
     """Cut a network into the cores of a board, and say what is used; exit 1 if it does not fit."""
-    given = dict(_number(text) for text in limit or ())
+    given = given_limits(limit)
     if output is not None and output.suffix not in FORMATS:
         raise InputError(f"{output}: expected a name ending in one of {', '.join(FORMATS)}")
     from pvae_neuro.artifact import load_artifact
@@ -161,13 +151,6 @@ def _core_bytes(board: Board, package: Path) -> int:
         )
     check_cores_folder(package)
     return memory
-
-
-def _number(text: str) -> tuple[str, int]:
-    name, equals, number = text.partition("=")
-    if not equals or not number.isascii() or not number.isdecimal() or len(number) > 15:
-        raise InputError(f"--limit: expected NAME=NUMBER, such as synapse=8, got {text!r}")
-    return name, int(number)
 
 
 def _difference(artifact: Artifact, placement: Placement) -> str | None:

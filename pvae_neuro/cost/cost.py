@@ -49,11 +49,14 @@ class Cost:
     engine : str
     by_iteration : int64 [N, T, quantities]
         Over all cores, in the order of :data:`~pvae_neuro.cost.counts.QUANTITIES`.
+    parts : mapping of str to sequence of Part
+        Where populations are placed; one that is not named is a core of its own.
     loads : tuple of Load
-        Cores, each in the time steps in which it works. A population is a core of its own where
-        nothing places it.
+        Cores, each in the time steps in which it works.
     by_load : int64 [N, loads, quantities]
         Over all iterations.
+    by_step : int64 [T, loads, quantities]
+        Over all images.
     kinds : int64 [loads, kinds]
         Word operations by kind, over all images and iterations.
     draws : dict of str to int
@@ -76,8 +79,10 @@ class Cost:
     seed: int
     engine: str
     by_iteration: Ints
+    parts: Cores
     loads: tuple[Load, ...]
     by_load: Ints
+    by_step: Ints
     kinds: Ints
     draws: dict[str, int]
     final: Ints
@@ -113,8 +118,14 @@ class Cost:
 
     def of_core(self, core: str) -> Ints:
         """Counts of a core over all iterations: int64 [N, quantities]."""
-        held = [number for number, load in enumerate(self.loads) if load.core == core]
-        return self.by_load[:, held].sum(axis=1)
+        return self.by_load[:, self._held(core)].sum(axis=1)
+
+    def iterations_of_core(self, core: str) -> NDArray[np.float64]:
+        """Counts of a core in each iteration, means over images: float64 [T, quantities]."""
+        return self.by_step[:, self._held(core)].sum(axis=1) / self.samples
+
+    def _held(self, core: str) -> list[int]:
+        return [number for number, load in enumerate(self.loads) if load.core == core]
 
     def means(self) -> dict[str, float]:
         """Mean of each quantity, per image and iteration."""
@@ -123,8 +134,8 @@ class Cost:
 
     def kinds_of(self, core: str | None = None) -> dict[str, float]:
         """Word operations by kind, per image and iteration; of a core, or of all."""
-        held = [n for n, load in enumerate(self.loads) if core is None or load.core == core]
-        total = self.kinds[held].sum(axis=0) / (self.samples * self.steps)
+        kinds = self.kinds if core is None else self.kinds[self._held(core)]
+        total = kinds.sum(axis=0) / (self.samples * self.steps)
         return {kind: n for kind, n in zip(KINDS, total.tolist(), strict=True) if n}
 
     def sampler(self) -> dict[str, float] | None:
@@ -178,6 +189,10 @@ class Cost:
             name: _spread(counts[:, number]) for number, name in enumerate(QUANTITIES)
         }
         found["kinds"] = self.kinds_of(core)
+        each = self.iterations_of_core(core)
+        found["by_iteration"] = {
+            name: each[:, number].tolist() for number, name in enumerate(QUANTITIES)
+        }
         return found
 
 
@@ -247,11 +262,11 @@ def cost_of(
 
 
 def _placed(placement: Placement) -> dict[str, list[tuple[str, int, int]]]:
-    """Parts of a placement, each core by its number."""
-    return {
+    """Parts of a placement, each core by its number; inputs belong to the host."""
+    inputs = {p.name: [("host", 0, p.size)] for p in placement.source.populations if p.is_input}
+    return inputs | {
         name: [(f"core {core.number}", core.first, core.last) for core in cores]
         for name, cores in placement.by_population.items()
-        if cores
     }
 
 
@@ -295,7 +310,7 @@ class _Run:
         advance: Advance,
     ) -> None:
         self.network, self.steps, self.seed, self.engine = network, steps, seed, engine
-        self.advance = advance
+        self.cores, self.advance = cores, advance
         self.counting = Counting(network, network.iteration, cores)
         self.after = Counting(network, network.final, cores)
         self.clock = Clock(self.counting.loads, network_timing(network).timing.period)
@@ -310,7 +325,7 @@ class _Run:
             self._part(first, images[first : first + at_once])
             for first in range(0, len(images), at_once)
         ]
-        by_iteration, by_load, final, kinds, visits, recorded = zip(*parts, strict=True)
+        by_iteration, by_load, by_step, final, kinds, visits, recorded = zip(*parts, strict=True)
         active, error, settling = zip(*recorded, strict=True)
         has_error, has_code = error[0] is not None, active[0] is not None
         return Cost(
@@ -320,8 +335,10 @@ class _Run:
             seed=self.seed,
             engine=self.engine.name,
             by_iteration=np.concatenate(by_iteration),
+            parts=self.cores,
             loads=self.counting.loads,
             by_load=np.concatenate(by_load),
+            by_step=np.sum(by_step, axis=0),
             kinds=np.sum(kinds, axis=0),
             draws=dict(zip(PARTS, np.sum(visits, axis=0).tolist(), strict=True)),
             final=np.concatenate(final),
@@ -345,6 +362,7 @@ class _Run:
         return (
             counts.sum(axis=2),
             counts.sum(axis=1),
+            counts.sum(axis=0),
             final.counts.sum(axis=1),
             np.sum([c.kinds for c in counted], axis=0),
             np.sum([c.visits for c in counted], axis=0),

@@ -127,7 +127,7 @@ class Levers:
         engine: str | Engine | None = None,
         progress: Advance | bool | None = None,
     ) -> list[Lever]:
-        """Try each by itself, on the images and with the seed of ``cost``."""
+        """Try each by itself, on the images, with the seed and on the cores of ``cost``."""
         images = cost.network.input.check(inputs)
         named = get_engine(engine) if isinstance(engine, str) else engine
         runner = named or fastest_engine(cost.network)
@@ -135,13 +135,13 @@ class Levers:
         def run(network: IntegerNetwork) -> Cost:
             return cost_of(
                 network, images, steps=cost.steps, seed=cost.seed, engine=runner,
-                progress=progress,
+                cores=cost.parts, progress=progress,
             )  # fmt: skip
 
         def share(network: IntegerNetwork) -> float:
             some = images[:SEARCH_IMAGES]
             found = active_share(
-                network, runner.run(network, some, cost.steps, cost.seed, progress=False)
+                network, runner.run(network, some, cost.steps, cost.seed, progress=progress)
             )
             return float("nan") if found is None else float(found.mean())
 

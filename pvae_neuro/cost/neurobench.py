@@ -47,7 +47,7 @@ def neurobench(network: IntegerNetwork, means: Mapping[str, float], steps: int) 
     sending = carrying(network)
     fans = [fan_out(c, np.ones((1, c.shape[0]))) for c in sending]
     stored, nonzero = (float(sum(fan[kind].sum() for fan in fans)) for kind in (0, 1))
-    values = sum(c.shape[1] for c in sending)
+    values = sum(c.shape[1] for a in network.iteration for c in sending if c.name in a.connections)
     return {
         "Footprint": sum(footprint(network).values()),
         "ConnectionSparsity": 1 - nonzero / stored if stored else None,

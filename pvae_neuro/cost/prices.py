@@ -133,7 +133,8 @@ def dynamic_energy(chip: str, counts: Mapping[str, float]) -> Band | None:
     events = {
         "synop": (counts["synops_nonzero"], counts["synops"]),
         "update": (counts["updates"],) * 2,
-        "message": (counts["packets"],) * 2,
+        "message": (counts["messages"],) * 2,
+        "packet": (counts["packets"],) * 2,
     }
     total = Band(0.0, 0.0)
     for event, (least, most) in events.items():

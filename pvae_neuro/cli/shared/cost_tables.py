@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from pvae_neuro.cli.shared.support import plain_table
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 # Cores that a table shows; JSON has all.
 _MOST_CORES = 20
+# Relative distance from an activity target at which it was not reached.
+_MISSED = 0.1
 _SHOWN = ("messages", "packets", "synops", "synops_nonzero", "updates", "operations", "state_reads")
 
 
@@ -42,7 +45,8 @@ def _counts(result: Mapping[str, Any]) -> Table:
 
 def _cores(result: Mapping[str, Any]) -> Table:
     cores = result["cores"]
-    where = "each population, not placed" if result["board"] is None else result["board"]
+    board = result["board"]
+    where = "each population, not placed" if board is None else board["name"]
     table = plain_table(
         f"by core, means per iteration: {where}",
         "core", *_SHOWN, right=tuple(range(1, len(_SHOWN) + 1)),
@@ -84,12 +88,13 @@ def _neurobench(found: Mapping[str, Any]) -> Table:
 def _chips(chips: Mapping[str, Any]) -> Table:
     table = plain_table(
         "per iteration, by published coefficients; not measured", "chip", "time",
-        "dynamic energy", "static energy",
+        "dynamic energy", "static energy", "sources",
     )  # fmt: skip
     for chip in chips.values():
         table.add_row(
             chip["title"], _band(chip["seconds"], 1e6, "µs"),
             _band(chip["dynamic_joules"], 1e6, "µJ"), _band(chip["static_joules"], 1e6, "µJ"),
+            "; ".join(dict.fromkeys(c["source"] for c in chip["coefficients"])),
         )  # fmt: skip
     return table
 
@@ -97,7 +102,8 @@ def _chips(chips: Mapping[str, Any]) -> Table:
 def _band(band: Mapping[str, float] | None, scale: float, unit: str) -> str:
     if band is None:
         return "no source"
-    return f"{scale * band['low']:.3g} to {scale * band['high']:.3g} {unit}"
+    low, high = (_count(scale * band[end]) for end in ("low", "high"))
+    return f"{low} to {high} {unit}"
 
 
 def lever_table(result: Mapping[str, Any]) -> Table:
@@ -114,9 +120,13 @@ def lever_table(result: Mapping[str, Any]) -> Table:
         )
         table.add_row(
             _lever(lever), f"{lever['iterations']:.1f}", *shares,
-            f"{lever['mse_percent']:+.2f} %", f"{lever['error']:.2f} %",
+            _percent(lever["mse_percent"], "+"), _percent(lever["error"]),
         )  # fmt: skip
     return table
+
+
+def _percent(value: float, sign: str = "") -> str:
+    return "–" if isnan(value) else f"{value:{sign}.2f} %"
 
 
 def _lever(lever: Mapping[str, Any]) -> str:
@@ -124,8 +134,9 @@ def _lever(lever: Mapping[str, Any]) -> str:
     if name == "until":
         return f"until settled over {setting:g} iterations"
     if name == "dead_zone":
-        return f"dead zone {setting:g}"
-    return f"activity {setting:g}: {lever['reached']:.3f}, leak × {lever['factor']:.3g}"
+        return f"dead zone {setting:,}"
+    missed = " at best" if abs(lever["reached"] / setting - 1) > _MISSED else ""
+    return f"activity {setting:g}: {lever['reached']:.3f}{missed}"
 
 
 def _count(value: float) -> str:
