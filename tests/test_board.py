@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from pvae_neuro.sim.lava.board.board import Bounds
 from pvae_neuro.sim.lava.board.costs import Costs
 from pvae_neuro.sim.lava.board.embedded.source import Embedded
 from pvae_neuro.sim.lava.board.engine import Loihi2Engine
+from pvae_neuro.sim.lava.board.links import PATIENCE, DelayedLinks
 from pvae_neuro.sim.lava.board.readable import unreadable
 from pvae_neuro.sim.lava.board.stages import stage_of
 from pvae_neuro.sim.lava.board.stand_in.board import StandIn
@@ -108,6 +110,34 @@ def test_a_late_message_is_an_error(declared):
     engine = Loihi2Engine(board=StandIn(delays=delays, latency=declared))
     with pytest.raises(EngineError, match=r"of lateral reached 'latents' in Lava step \d+|took"):
         differing(engine, toy.lateral(), steps=8)
+
+
+class Var:
+    def __init__(self, *values):
+        self.values = np.array(values)
+
+    def get(self):
+        return self.values
+
+    def set(self, values):
+        self.values = values
+
+
+def test_what_comes_after_a_drain_is_an_error():
+    names = ("unit", "tick", "pulse", "least", "most", "late")
+    process = SimpleNamespace(first=Var(2), last=Var(3), **{name: Var(0) for name in names})
+    plans = {"a": SimpleNamespace(ports=(SimpleNamespace(connections=("c",)),))}
+    path = {"connection": "c", "source": "a", "target": "a", "variable": 0, "port": 0, "neuron": 0}
+    wiring = SimpleNamespace(
+        plans=plans, populations={"a": process}, paths=(SimpleNamespace(**path),)
+    )
+    ran = []
+    links = DelayedLinks(wiring, ran.append, None)
+    assert (links.bounds, links.unit) == ({"c": Bounds(2, 3)}, 4)
+    assert ran == [PATIENCE, 5]
+    process.last.set(np.array([5]))
+    with pytest.raises(EngineError, match="reached 'a' more than 4 steps after all was silent"):
+        links.drain()
 
 
 def test_a_pulse_that_does_not_come_back():

@@ -14,10 +14,13 @@ from pvae_neuro.sim.lava.board.board import Board
 from pvae_neuro.sim.lava.board.job import BoardJob
 from pvae_neuro.sim.lava.board.readable import unreadable
 from pvae_neuro.sim.lava.board.stages import INJECTED, stage_of
-from pvae_neuro.sim.lava.engine import DEFAULT_TIMEOUT, LavaEngine, job_of
+from pvae_neuro.sim.lava.engine import LavaEngine, job_of
 from pvae_neuro.sim.lava.exchange import Job
 from pvae_neuro.sim.lava.supervisor import Supervisor
 from pvae_neuro.sim.noise import check_whole
+
+# Compiling a network for a chip takes minutes.
+TIMEOUT = 1800.0
 
 
 class Loihi2Engine(LavaEngine):
@@ -33,7 +36,7 @@ class Loihi2Engine(LavaEngine):
     board : Board, optional
         By default the one that the environment selects.
     ucode : mapping of str to str, or str, optional
-        For S3: models of the process ``Neurons`` on cores, ``module:Class``, by population, or one
+        For S3: models of the process ``CoreNeurons``, ``module:Class``, by population, or one
         for all of them.
     noise : {"injected", "chip"}
         Whose random words are drawn with: those of the definition, which gives equal integers; or,
@@ -66,7 +69,7 @@ class Loihi2Engine(LavaEngine):
         ucode: Mapping[str, str] | str | None = None,
         noise: str = INJECTED,
         cost_steps: int = 0,
-        timeout: float = DEFAULT_TIMEOUT,
+        timeout: float = TIMEOUT,
     ) -> None:
         super().__init__(timeout)
         self.stage = stage_of(stage, ucode, noise)
