@@ -21,6 +21,9 @@ test:
 	@# Integers of every shipped model; the distance from float of one. `pytest hw_tests` is the whole.
 	.venv/bin/python -m pytest -n 2 hw_tests -k "not near_float" --samples 4 --steps 16
 	.venv/bin/python -m pytest -n 2 hw_tests --model mnist -k near_float
+	@# The way to a board, on a stand-in for one.
+	.venv/bin/python -m pytest -n 2 hw_tests --target loihi2 --fake-board --model mnist --samples 1 --steps 4 \
+		-k "lateral-0 or predictive-0"
 
 lint:
 	@.ci/setup dev
