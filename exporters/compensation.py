@@ -20,7 +20,9 @@ DAMPING = 1.0
 SWEEPS = 3
 
 
-def compensated(weight: Reals, mantissa_max: int, moments: Reals) -> Reals:
+def compensated(
+    weight: Reals, mantissa_max: int, moments: Reals, damping: Reals | None = None
+) -> Reals:
     """Mantissas of weights in units of their columns.
 
     Parameters
@@ -31,6 +33,8 @@ def compensated(weight: Reals, mantissa_max: int, moments: Reals) -> Reals:
         Largest mantissa.
     moments : float64 [columns, columns]
         Mean products of what is sent, in the units that these weights meet.
+    damping : float64 [columns], optional
+        Added to the moments of each column; by default ``DAMPING`` of the mean of all.
 
     Returns
     -------
@@ -38,7 +42,8 @@ def compensated(weight: Reals, mantissa_max: int, moments: Reals) -> Reals:
         Whole numbers.
     """
     size = len(moments)
-    damped = moments + DAMPING * np.diag(moments).mean() * np.eye(size)
+    added = np.full(size, DAMPING * np.diag(moments).mean()) if damping is None else damping
+    damped = moments + np.diag(added)
     if not damped.any():
         return np.clip(np.rint(weight), -mantissa_max, mantissa_max)
     order = np.argsort(-np.diag(damped), kind="stable")

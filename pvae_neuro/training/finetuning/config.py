@@ -32,9 +32,12 @@ class FinetuneConfig(Settings):
         How fast leaks follow: for each update and each unit of the share of zeros that is missing
         so much is added to their logarithms. What the float model shows at the same iterations is
         aimed at.
+    damping : float
+        Of the weights of a linear model, which begin rounded together: weight of a mantissa's own
+        error beside that of predictions; 0 begins with what the quantization rounds to.
     fitted_images : int
-        Images by which the readout of a linear model is fitted to the counts of its integers, after
-        the updates; 0 leaves it out.
+        Images by whose counts weights are rounded together, and the readout of a linear model is
+        fitted after the updates; 0 leaves both out.
     seed : int
         Of the order of images and of all random words.
     """
@@ -45,6 +48,7 @@ class FinetuneConfig(Settings):
     horizon: int = Field(default=128, ge=2, le=1 << 16)
     learning_rate: float = Field(default=0.01, gt=0.0, le=100.0)
     activity: float = Field(default=0.2, ge=0.0, le=10.0)
+    damping: float = Field(default=4.0, ge=0.0, le=1e6)
     fitted_images: int = Field(default=10_000, ge=0, le=_MOST)
     seed: int = Field(default=0, ge=0, lt=1 << 64)
 

@@ -165,11 +165,13 @@ def finetune(
     with shown_stages(progress, "finetune: ") as tell:
         run = FinetuningRun(model, trained, quantization, config)
         before = run.network()
+        seed, fitted = config.seed, trained[: config.fitted_images]
         if resume and checkpoint is not None:
             run.load(checkpoint)
+        elif len(fitted):
+            run.round_together(fitted, lambda done: tell("moments of counts", done, len(fitted)))
         _run(run, checkpoint, tell)
         tuned = replace(model, arrays=run.arrays())
-        seed, fitted = config.seed, trained[: config.fitted_images]
         if run.leaks:
             tell("leaks", 0, 1)
             some = trained[-ACTIVITY_IMAGES:]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pvae_neuro.exporters.compensation import compensated
 from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.saved.model_file import LINEAR_FAMILY, SavedModel
 from pvae_neuro.sim.engine import fastest_engine
@@ -57,6 +58,60 @@ def match_activity(
     return shifted(now)
 
 
+def counts_of(
+    network: IntegerNetwork,
+    images: NDArray[np.float32],
+    iterations: int,
+    seed: int,
+    tell: Callable[[int], None],
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Some images and their counts, at some of the second half of the iterations."""
+    engine, code = fastest_engine(network), network.code or ""
+    for first in range(0, len(images), AT_ONCE):
+        some = images[first : first + AT_ONCE]
+        run = engine.run(
+            network, some, iterations, seed, record=[code], first_sample=first, progress=False
+        )
+        for step in range(iterations, iterations // 2, -SAMPLED_EVERY):
+            yield some, run[code][:, step].astype(np.float32)
+        tell(first + len(some))
+
+
+def round_together(
+    dictionary: NDArray[np.float64],
+    unit: NDArray[np.float64],
+    mantissa_max: int,
+    network: IntegerNetwork,
+    images: NDArray[np.float32],
+    iterations: int,
+    seed: int,
+    damping: float,
+    tell: Callable[[int], None] = lambda done: None,
+) -> NDArray[np.float64]:
+    """Mantissas of a dictionary whose errors cancel in what is predicted.
+
+    Parameters
+    ----------
+    dictionary : float64 [M, K]
+    unit : float64 [K]
+        Of the mantissas of each latent.
+    mantissa_max : int
+    network : IntegerNetwork
+        Of finer weights: its counts are those whose predictions are to stay.
+    images, iterations, seed
+        What it runs on.
+    damping : float
+        Weight of a mantissa's own error beside that of predictions, as a share of the mean square
+        of its latent's counts: what is sent back goes through each mantissa by itself.
+    """
+    moments, number = np.zeros((len(unit), len(unit))), 0
+    for _, counts in counts_of(network, images, iterations, seed, tell):
+        moments += counts.T @ counts
+        number += len(counts)
+    inputs = unit[:, None] * (moments / number) * unit
+    return compensated(dictionary / unit, mantissa_max, inputs, damping * np.diag(inputs) + 1e-12)
+
+
 def fit_readout(
     model: SavedModel,
     network: IntegerNetwork,
@@ -72,20 +127,12 @@ def fit_readout(
     """
     if model.config.family != LINEAR_FAMILY or network.code is None:
         return model
-    engine, code = fastest_engine(network), network.code
-    latents, pixels = model.dictionary.shape[1], model.dictionary.shape[0]
+    pixels, latents = model.dictionary.shape
     moments, products, number = np.zeros((latents, latents)), np.zeros((pixels, latents)), 0
-    for first in range(0, len(images), AT_ONCE):
-        some = images[first : first + AT_ONCE]
-        run = engine.run(
-            network, some, iterations, seed, record=[code], first_sample=first, progress=False
-        )
-        for step in range(iterations, iterations // 2, -SAMPLED_EVERY):
-            counts = run[code][:, step].astype(np.float32)
-            moments += counts.T @ counts
-            products += some.T @ counts
-            number += len(some)
-        tell(first + len(some))
+    for some, counts in counts_of(network, images, iterations, seed, tell):
+        moments += counts.T @ counts
+        products += some.T @ counts
+        number += len(some)
     ridge = RIDGE * np.diag(moments) + 1e-6 * number
     towards = products + model.dictionary.astype(np.float64) * ridge
     readout = np.linalg.solve(moments + np.diag(ridge), towards.T).T.astype(np.float32)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,12 +24,14 @@ from pvae_neuro.exporters.lowerings import lowering_of
 from pvae_neuro.exporters.quantize import INPUT_FRAC_BITS, QuantizeConfig, quantize
 from pvae_neuro.exporters.scales import Scales
 from pvae_neuro.network import IntegerNetwork
-from pvae_neuro.saved.model_file import SavedModel
+from pvae_neuro.network.connection import MANTISSA_BITS
+from pvae_neuro.saved.model_file import LINEAR_FAMILY, SavedModel
 from pvae_neuro.saved.tensor_files import read_safetensors, write_safetensors
 from pvae_neuro.sim.noise import population_noise
 from pvae_neuro.sim.tensors.straight_through import picture, straight_through_window
 from pvae_neuro.training.finetuning.config import FinetuneConfig
 from pvae_neuro.training.finetuning.masters import leaks_of, masters_of
+from pvae_neuro.training.finetuning.refit import round_together
 from pvae_neuro.utils.digest import digest
 
 FORMAT = "pvae-neuro-finetuning"
@@ -79,6 +82,9 @@ class FinetuningRun:
         )  # fmt: skip
         self.done, self.seconds = 0, 0.0
         self.units = {m.array: torch.from_numpy(m.unit.astype(np.float32)) for m in self.masters}
+        self.synapses = {
+            m.array: torch.from_numpy(m.mantissas(network) != 0).float() for m in self.masters
+        }
         self.parameters: dict[str, Tensor] = {}
         for name in (*self.units, *self.leaks):
             array = torch.from_numpy(model.arrays[name].copy()) / self.units.get(name, 1.0)
@@ -86,11 +92,7 @@ class FinetuningRun:
         if self.on_grid:
             # Rounding may have chosen other mantissas than the nearest.
             for master in self.masters:
-                held = torch.from_numpy(master.mantissas(network).astype(np.float32))
-                self.parameters[master.array] = held.requires_grad_()
-        self.synapses = {
-            m.array: torch.from_numpy(m.mantissas(network) != 0).float() for m in self.masters
-        }
+                self._begin_at(master.array, master.mantissas(network))
         self._averages = {
             f"{kind}.{name}": torch.zeros_like(p.detach())
             for name, p in self.parameters.items()
@@ -111,6 +113,26 @@ class FinetuningRun:
                 held = held.round().clamp(-largest, largest)
             changed[name] = (held * self.units.get(name, 1.0)).numpy()
         return {**self.model.arrays, **changed}
+
+    def _begin_at(self, array: str, mantissas: NDArray[np.float64]) -> None:
+        self.parameters[array] = torch.from_numpy(mantissas.astype(np.float32)).requires_grad_()
+        self.synapses[array] = torch.from_numpy(mantissas != 0).float()
+
+    def round_together(self, images: NDArray[np.float32], tell: Callable[[int], None]) -> None:
+        """Begin with mantissas whose errors cancel, where the weights are a linear dictionary."""
+        config, scales = self.config, self.scales
+        if self.model.config.family != LINEAR_FAMILY or not (self.on_grid and config.damping):
+            return
+        (master,) = self.masters
+        whole = np.broadcast_to(master.unit, self.model.dictionary.shape)[0]
+        fine = replace(scales, weight_bits=MANTISSA_BITS)
+        network = self.lowering.integers(self.model, fine, self.calibration)
+        iterations = config.ages * config.window
+        found = round_together(
+            self.model.dictionary.astype(np.float64), whole, scales.mantissa_max, network, images,
+            iterations, config.seed, config.damping, tell,
+        )  # fmt: skip
+        self._begin_at(master.array, found)
 
     def _find_grid(self, network: IntegerNetwork) -> bool:
         """Make units powers of two, if arrays of such mantissas are rounded to these again."""
