@@ -115,13 +115,17 @@ class PlacementError(PvaeNeuroError, ValueError):
     remedies : tuple of str
         What would make it fit.
     remedy : str or None
-        ``board`` where there are some.
+        ``board`` where another board, or other limits of this one, are among them.
     """
 
     def __init__(
-        self, message: str, reasons: tuple[str, ...] = (), remedies: tuple[str, ...] = ()
+        self,
+        message: str,
+        reasons: tuple[str, ...] = (),
+        remedies: tuple[str, ...] = (),
+        remedy: str | None = None,
     ) -> None:
         super().__init__(message)
         self.reasons = reasons
         self.remedies = remedies
-        self.remedy = "board" if remedies else None
+        self.remedy = remedy

@@ -287,9 +287,17 @@ def test_predictive_is_not_proposed_where_it_takes_more():
 def test_a_neuron_that_no_core_holds_is_named():
     network = pinned_network("lateral", 64, 100, 0.25)
     with pytest.raises(
-        PlacementError, match=r"neuron 0 of latents alone needs 64 of axons in, .*10"
-    ):
+        PlacementError, match=r"neuron 0 of latents alone needs 64 axons in, .*10"
+    ) as raised:
         place(network, given={"axons_in": 10})
+    assert raised.value.remedy == "board"
+
+
+def test_nothing_is_proposed_where_nothing_helps():
+    # Above 2 * 784 latents, a predictive circuit takes less memory, and as many axons.
+    with pytest.raises(PlacementError, match="alone needs 4,100 axons in") as raised:
+        place(pinned_network("lateral", 4100, 784, 0.25))
+    assert (raised.value.remedies, raised.value.remedy) == ((), None)
 
 
 def test_axons_that_no_cut_reduces_are_refused():

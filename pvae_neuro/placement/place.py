@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -203,11 +203,12 @@ def place(
     demands = Demands(network)
     slices, reasons = _cut_all(demands, board)
     if reasons:
-        remedies = tuple(_remedies(demands, board))
+        boards = _other_boards(demands, board)
+        remedies = (*boards, *_without_lateral(demands, board))
         message = f"{network.name} does not fit on {board.name}: {'; '.join(reasons)}"
         if remedies:
             message += f". What would help: {'; '.join(remedies)}"
-        raise PlacementError(message, tuple(reasons), remedies)
+        raise PlacementError(message, tuple(reasons), remedies, "board" if boards else None)
     return _placement(demands, board, slices)
 
 
@@ -258,8 +259,8 @@ def _too_large_alone(demands: Demands, population: Population, board: Board) -> 
     neuron = int(np.argmax(total)) if isinstance(total, np.ndarray) else 0
     counted = demands.count(population, ((neuron, neuron + 1),))
     return [
-        f"neuron {neuron} of {population.name} alone needs {_amount(board, name, counted)} of "
-        f"{_words(name)}, and a core has {_maximum(board, name)}"
+        f"neuron {neuron} of {population.name} alone needs {_amount(board, name, counted)}, "
+        f"and a core has {_maximum(board, name)}"
         for name in _short(counted, board)
     ]
 
@@ -319,7 +320,7 @@ def _too_many(demands: Demands, board: Board, slices: Slices, needed: int) -> st
     neurons = max(last - first for first, last in fewer)
     return said + "".join(
         f"; {neurons:,} neurons of {most.name} on a core would need "
-        f"{_amount(board, name, counted)} of {_words(name)}, and a core has "
+        f"{_amount(board, name, counted)}, and a core has "
         f"{_maximum(board, name)}"
         for name in _short(counted, board)
     )
@@ -330,15 +331,15 @@ def _sends_too_far(demands: Demands, board: Board, slices: Slices) -> list[str]:
     for population in demands.populations:
         counted = _all_counts(demands, population, slices)
         found += [
-            f"a core of {population.name} needs {_amount(board, name, counted)} of {_words(name)}, "
+            f"a core of {population.name} needs {_amount(board, name, counted)}, "
             f"and a core has {_maximum(board, name)}"
             for name in _short(counted, board)
         ]
     return found
 
 
-def _remedies(demands: Demands, board: Board) -> list[str]:
-    """What would make a network fit, found by trying."""
+def _other_boards(demands: Demands, board: Board) -> list[str]:
+    """Boards and limits that a network fits, found by trying."""
     found = []
     others = [n for n in board_names() if n != board.name]
     fitting = [n for n in others if not _cut_all(demands, load_board(n, board.choice))[1]]
@@ -349,12 +350,20 @@ def _remedies(demands: Demands, board: Board) -> list[str]:
         wider = load_board(board.name, largest, board.given)
         if not _cut_all(demands, wider)[1]:
             found.append("it fits by the largest limits that sources give")
-    found += _without_lateral(demands)
     return found
 
 
-def _without_lateral(demands: Demands) -> list[str]:
-    """Where a population's connections to itself take more than a dictionary both ways would."""
+def _without_lateral(demands: Demands, board: Board) -> list[str]:
+    """Connections of a population to itself that take more than a dictionary both ways would.
+
+    None where the memory of synapses is not what is short.
+    """
+    without = {
+        name: replace(limit, maximum=None) if "synapses" in limit.counts else limit
+        for name, limit in board.limits.items()
+    }
+    if _cut_all(demands, replace(board, limits=without))[1]:
+        return []
     pixels = demands.network.input.size
     found = []
     for population in demands.populations:
@@ -374,7 +383,9 @@ def _without_lateral(demands: Demands) -> list[str]:
 
 
 def _amount(board: Board, name: str, counted: Counts) -> str:
-    return _shown(board, name, int(np.max(board.limits[name].used(counted))))
+    """What parts need at most, such as ``98,304 B of synaptic memory`` or ``64 axons in``."""
+    amount = _shown(board, name, int(np.max(board.limits[name].used(counted))))
+    return f"{amount}{' of' if board.limits[name].unit else ''} {name.replace('_', ' ')}"
 
 
 def _maximum(board: Board, name: str) -> str:
@@ -383,10 +394,6 @@ def _maximum(board: Board, name: str) -> str:
 
 def _shown(board: Board, name: str, value: int | None) -> str:
     return f"{value:,} {board.limits[name].unit}".rstrip()
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")
 
 
 # -------------------------------------------------------------------------------- the placement
