@@ -473,11 +473,11 @@ class _Reader:
         for unit in self.machine.samplers.values():
             for name, given in (("begin", {"u", "w"}), ("advance", {"inverse"})):
                 self._check_names(f"sampler, {name}", unit, unit.programs.get(name, Code()), given)
-        for line in chain(*self.machine.schedule.values()):
-            unit = self.machine.populations[line.population]
-            where = f"{line.population}.{line.program}"
-            received = {receive.name for receive in line.receives}
-            self._check_names(where, unit, unit.programs[line.program], received)
+        for run in chain(*self.machine.schedule.values()):
+            unit = self.machine.populations[run.population]
+            where = f"{run.population}.{run.program}"
+            received = {receive.name for receive in run.receives}
+            self._check_names(where, unit, unit.programs[run.program], received)
         return self.machine
 
     def _check_names(self, where: str, unit: Unit, code: Code, given: set[str]) -> None:
