@@ -176,6 +176,9 @@ def test_parts_on_cores_hold_what_is_theirs():
         each = sum(split.iterations_of_core(core) for core in split.cores)[:, names.index(name)]
         assert each == pytest.approx(split[name].mean(axis=0))
     assert split.kinds_of() == whole.kinds_of() and split.draws == whole.draws
+    for counts in (split.of_core, split.iterations_of_core, split.kinds_of):
+        with pytest.raises(InputError, match="core 'e': expected one that works"):
+            counts("e")
     run = ReferenceEngine().run(network, images, steps, 0, record="full")
     z, m = run["latents.z"][:, :steps], run["errors.m"][:, :steps]
     weight = network.connection_of["prediction"].weight != 0

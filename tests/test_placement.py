@@ -391,6 +391,7 @@ def test_a_board_file_that_is_wrong_says_where(tmp_path, change, words):
         (("oheo-gulch", "bold"), "cautious, largest"),
         (("oheo-gulch", "cautious", {"synapses": 8}), "did you mean 'synapse'"),
         (("oheo-gulch", "cautious", {"synapse": 0}), "whole number from 1"),
+        (("oheo-gulch", "cautious", {1: 2}), "has no limit 1"),
     ],
 )
 def test_a_board_that_is_not_known_is_refused(arguments, words):

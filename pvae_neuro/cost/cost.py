@@ -32,6 +32,7 @@ from pvae_neuro.sim.reference import State, initial_state
 from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.progress import Advance, shown_advance
 from pvae_neuro.utils.show import in_a_line, show
+from pvae_neuro.utils.suggest import suggest
 
 PERCENTILES = (0, 5, 25, 50, 75, 95, 100)
 # Values that are worked on at once: rows times neurons, and rows times counts.
@@ -125,6 +126,11 @@ class Cost:
         return self.by_step[:, self._held(core)].sum(axis=1) / self.samples
 
     def _held(self, core: str) -> list[int]:
+        """Numbers of a core's loads."""
+        if core not in self.cores:
+            raise InputError(
+                f"core {show(core)}: expected one that works{suggest(core, self.cores)}"
+            )
         return [number for number, load in enumerate(self.loads) if load.core == core]
 
     def means(self) -> dict[str, float]:

@@ -232,7 +232,7 @@ def _chosen(name: str, found: _Board, chip: _Chip, choice: str, given: dict[str,
     names = [*chip.limits, *chip.sizes, "cores", "chips"]
     for key, value in given.items():
         if key not in names:
-            raise InputError(f"{name}: has no limit {show(key)}{suggest(key, names)}")
+            raise InputError(f"{name}: has no limit {show(key)}{suggest(str(key), names)}")
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1 << 40:
             raise InputError(f"{key}: expected a whole number from 1 on, got {show(value)}")
     cautious = choice == "cautious"
