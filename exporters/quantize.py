@@ -112,7 +112,11 @@ def _check_between(name: str, value: int, low: int, high: int) -> None:
 
 @checked
 def quantize(
-    model: SavedModel, inputs: ArrayLike, config: QuantizeConfig | None = None
+    model: SavedModel,
+    inputs: ArrayLike,
+    config: QuantizeConfig | None = None,
+    *,
+    calibration: Calibration | None = None,
 ) -> IntegerNetwork:
     """Round a trained model to integers.
 
@@ -122,6 +126,9 @@ def quantize(
     inputs : array_like [N, M] or [N, H, W]
         Calibration images; the first 64 are used.
     config : QuantizeConfig, optional
+    calibration : Calibration, optional
+        What :func:`calibrated` returned for this model, these inputs and this circuit, for one more
+        network of other widths.
 
     Returns
     -------
@@ -141,14 +148,11 @@ def quantize(
     """
     config = config or QuantizeConfig()
     lowering = lowering_of(config.topology, model.config.family)
-    # In float64: the scales must not hang on how a processor rounds.
     circuit = lowering.circuit(model, "float64")
     _check_taken(config, lowering)
     _check_counts(config, circuit)
-    steps = lowering.calibration_steps(model)
-    calibration = calibrate(circuit, inputs, steps=steps)
-    if config.compensate:
-        calibration = replace(calibration, moments=moments_of(circuit, inputs, steps // 2))
+    if calibration is None:
+        calibration = calibrated(model, inputs, config)
     max_count, choices = _max_count(config, calibration) if circuit.drawing else (1, ())
     scales = Scales(
         config.weight_bits,
@@ -180,6 +184,17 @@ def quantize(
         widths, choices = narrowest_widths(narrowed, sent, images, config.message_loss)
         scales = replace(scales, message_bits=widths, choices=(*scales.choices, *choices))
     return lowering.integers(model, scales, calibration)
+
+
+def calibrated(model: SavedModel, inputs: ArrayLike, config: QuantizeConfig) -> Calibration:
+    """What a circuit reaches on calibration inputs, and what compensation needs to know of them."""
+    lowering = lowering_of(config.topology, model.config.family)
+    # In float64: the scales must not hang on how a processor rounds.
+    circuit, steps = lowering.circuit(model, "float64"), lowering.calibration_steps(model)
+    found = calibrate(circuit, inputs, steps=steps)
+    if not config.compensate:
+        return found
+    return replace(found, moments=moments_of(circuit, inputs, steps // 2))
 
 
 def _check_taken(config: QuantizeConfig, lowering: Lowering) -> None:

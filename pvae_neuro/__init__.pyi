@@ -43,6 +43,8 @@ from pvae_neuro.models.poisson.ipvae import IPVAE as IPVAE
 from pvae_neuro.models.registry import build_model as build_model
 from pvae_neuro.models.registry import model_from_saved as model_from_saved
 from pvae_neuro.models.registry import model_names as model_names
+from pvae_neuro.narrow import narrowest as narrowest
+from pvae_neuro.narrow import pareto as pareto
 from pvae_neuro.network import Activation as Activation
 from pvae_neuro.network import Constant as Constant
 from pvae_neuro.network import Convolution as Convolution

@@ -182,8 +182,8 @@ def test_checkpoint_with_code_in_its_pickle(out, refused, tmp_path):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (("--weight-bits", 9), "2 to 8"),
-        (("--weight-bits", 1), "2 to 8"),
+        (("--weight-bits", 17), "2 to 16"),
+        (("--weight-bits", 1), "2 to 16"),
         (("--frac-bits", 3), "4 to 16"),
         (("--max-count", 0), "1 to 255"),
         (("--topology", "ring"), "predictive, lateral"),

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 ORDER = [
     *("errors", "utils", "network", "neurons", "saved", "exporters", "sim", "artifact"),
     *("placement", "data", "models", "training", "evaluation", "plots", "verification", "cost"),
+    "narrow",
     *("export", "zoo", "experiments", "cluster", "bench", "cli"),
 ]
 OPTIONAL = sorted(EXTRAS)

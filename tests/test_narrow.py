@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from cli_tools import run_cli
 from models import random_images, random_model, sound_images, sound_model
 
 from pvae_neuro import QuantizeConfig, certify, get_engine, load_artifact, quantize, verify
-from pvae_neuro.errors import InputError
+from pvae_neuro.errors import InputError, QualityError
 from pvae_neuro.export import export_model
 from pvae_neuro.exporters.compensation import compensated
 from pvae_neuro.exporters.lowerings.lateral import lateral_weights
 from pvae_neuro.exporters.scales import column_exponents, halves, mantissas
+from pvae_neuro.narrow import Trial, narrowest, pareto
+from pvae_neuro.narrow.trials import Trials
 from pvae_neuro.network import Population, Sampler, Variable, shared, trace
 from pvae_neuro.network.interpreter import run_program
 from pvae_neuro.network.program import reading
+from pvae_neuro.saved.model_file import save_model
 from pvae_neuro.sim.reference import FORMULAS
 
 MODEL = random_model()
@@ -191,3 +196,133 @@ def test_options_that_a_circuit_does_not_have_are_refused(options, words):
 def test_a_search_needs_two_inputs():
     with pytest.raises(InputError, match="search: expected at least 2"):
         quantize(MODEL, IMAGES[:1], QuantizeConfig("predictive", search=True))
+
+
+# ------------------------------------------------------------------------ widths that are found
+
+
+@pytest.fixture(scope="module")
+def sound():
+    """A model, and inputs: 64 that set the scales, and as many that choose and judge."""
+    return sound_model(), sound_images(128)
+
+
+def test_the_narrowest_widths_are_within_the_tolerance(sound):
+    model, images = sound
+    found = narrowest(model, images, 3.0, QuantizeConfig("predictive"), steps=16, progress=False)
+    assert (found.scaled_by, found.chosen_on, found.judged_on) == (64, 32, 32)
+    assert found.config.compensate and found.config.weight_bits < 8 and found.config.frac_bits < 14
+    assert found.judged.bound <= 3.0 and found.trials[-1] == found.judged
+    tried = {(t.weight_bits, t.frac_bits): t for t in found.trials[:-1]}
+    assert tried[found.config.weight_bits - 1, 14].bound > 3.0
+    assert json.loads(json.dumps(found.to_dict()))["judged"]["mse_percent"] < 3.0
+
+
+def test_what_chance_chose_gives_way_to_the_next_wider_one(sound, monkeypatch):
+    model, images = sound
+
+    def of(trials, config):
+        bits, judging = config.weight_bits, bool(len(seen) and seen[-1] is not trials)
+        if not seen or judging:
+            seen.append(trials)
+        percent = 0.0 if bits >= (5 if len(seen) == 1 else 7) else 9.0
+        return Trial("predictive", bits, config.frac_bits, 1.0, 0.5, percent, 0.1, 0.0), None
+
+    seen = []
+    monkeypatch.setattr(Trials, "of", of)
+    found = narrowest(model, images, 1.0, QuantizeConfig("predictive"), steps=4, progress=False)
+    assert (found.config.weight_bits, found.config.frac_bits) == (7, 14)
+
+
+@pytest.mark.parametrize("topology", ["predictive", "lateral"])
+def test_a_tolerance_that_nothing_meets_says_the_best(sound, topology):
+    model, images = sound
+    with pytest.raises(QualityError, match=r"best found, \d+ weight bits, 4 fr") as error:
+        config = QuantizeConfig(topology, frac_bits=4)
+        narrowest(model, images, 1e-6, config, steps=8, stability_steps=8, progress=False)
+    assert error.value.remedy == "tolerance"
+
+
+@pytest.mark.parametrize(
+    "inputs, options, words",
+    [
+        (67, {}, "at least 68 inputs"),
+        (80, {"tolerance": 0.0}, "above 0"),
+        (80, {"steps": 1}, "steps"),
+    ],
+)
+def test_narrowest_refuses(sound, inputs, options, words):
+    with pytest.raises(InputError, match=words):
+        narrowest(sound[0], sound[1][:inputs], **options, progress=False)
+
+
+def test_pareto_measures_and_counts(sound):
+    model, images = sound
+    found = pareto(
+        model, images[:64], images[64:80], weight_bits=(2, 8, 12), frac_bits=(8, 14), steps=8,
+        latent_units=True, compensate=True, stability_steps=8, progress=False,
+    )  # fmt: skip
+    widths = [(p.trial.topology, p.trial.weight_bits, p.trial.frac_bits) for p in found.points]
+    widths += [(t.topology, t.weight_bits, t.frac_bits) for t in found.refused]
+    assert len(set(widths)) == 2 * 3 * 2
+    by_width = dict(zip(widths, found.points, strict=False))
+    narrow, wide = by_width["predictive", 2, 14], by_width["predictive", 12, 14]
+    assert narrow.weight_bytes < wide.weight_bytes / 5 and narrow.trial.mse > wide.trial.mse
+    assert by_width["predictive", 12, 8].state_bytes < wide.state_bytes
+    assert all(p.synops > 0 and p.messages > 0 for p in found.points)
+    best = [p for p in found.points if p.best]
+    assert best and best == [
+        p for p in found.points
+        if not any(q.kilobytes <= p.kilobytes and q.trial.mse < p.trial.mse for q in found.points)
+    ]  # fmt: skip
+    assert len(json.loads(json.dumps(found.to_dict()))["points"]) == len(found.points)
+
+
+def test_pareto_refuses(sound):
+    model, images = sound
+    with pytest.raises(InputError, match="expected at least one width"):
+        pareto(model, images[:64], images[64:], weight_bits=(), progress=False)
+    with pytest.raises(InputError, match="topology: expected one of predictive, lateral"):
+        pareto(model, images[:64], images[64:], circuits=["ring"], progress=False)
+    with pytest.raises(InputError, match="at least 2 inputs to measure on"):
+        pareto(model, images[:64], images[:1], steps=4, progress=False)
+
+
+# ------------------------------------------------------------------------------ command line
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory, sound):
+    folder = tmp_path_factory.mktemp("narrow")
+    save_model(sound[0], folder / "m.safetensors")
+    np.save(folder / "x.npy", sound[1])
+    return folder
+
+
+def test_export_finds_widths(files, tmp_path, capsys):
+    command = ("export", files / "m.safetensors", "--calibrate", files / "x.npy", "-o")
+    options = ("--weight-bits", "auto", "--tolerance", "4%", "--json", tmp_path / "j.json")
+    code, out, _ = run_cli(capsys, *command, tmp_path / "m.onnx", *options)
+    assert code == 0 and "on 32 held-out inputs: " in out
+    found = json.loads((tmp_path / "j.json").read_text())["narrowest"]
+    network = load_artifact(tmp_path / "m.onnx").network
+    assert found["judged"]["mse_percent"] <= 4
+    assert found["frac_bits"] == network.latents.sampler.frac_bits
+    most = np.abs(network.connection_of["prediction"].weight.astype(int)).max()
+    assert most < 1 << (found["weight_bits"] - 1)
+
+
+@pytest.mark.parametrize(
+    "options, code, words",
+    [
+        (("--weight-bits", "auto", "--tolerance", "0.00001%", "--frac-bits", 4), 1, "--tolerance"),
+        (("--weight-bits", "auto", "--tolerance", "much"), 2, "percent such as 1%"),
+        (("--weight-bits", "wide"), 2, "2 to 16, or auto"),
+        (("--tolerance", "1%"), 2, "--weight-bits auto"),
+    ],
+)
+def test_export_refuses_and_writes_nothing(files, tmp_path, capsys, options, code, words):
+    command = ("export", files / "m.safetensors", "--calibrate", files / "x.npy", "-q", "-o")
+    found, _, err = run_cli(capsys, *command, tmp_path / "m.onnx", *options)
+    assert found == code and words in err and err.count("\n") == 1
+    assert not list(tmp_path.iterdir())

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from pvae_neuro.export import ExportResult
 
+AUTO, TOLERANCE = "auto", "1%"
+
 
 @guarded
 @reads_images
@@ -54,8 +56,22 @@ def export(
         ),
     ] = None,
     weight_bits: Annotated[
-        int, typer.Option("--weight-bits", help="2 to 16; beyond 8 a weight takes two synapses.")
-    ] = 8,
+        str,
+        typer.Option(
+            "--weight-bits",
+            help="2 to 16, where beyond 8 a weight takes two synapses; or auto: the narrowest "
+            "weights and potentials within --tolerance.",
+        ),
+    ] = "8",
+    tolerance: Annotated[
+        str | None,
+        typer.Option(
+            "--tolerance",
+            help="With --weight-bits auto: most that the MSE of held-out inputs may lie above "
+            "float's.  [default: 1%]",
+            show_default=False,
+        ),
+    ] = None,
     frac_bits: Annotated[int, typer.Option("--frac-bits", help="Of the potential, 4 to 16.")] = 14,
     max_count: Annotated[
         int | None,
@@ -136,7 +152,8 @@ def export(
     """Quantize, certify, measure against float, and write one executable .onnx file.
 
     Nothing is written, and the exit code is 1, where MSE is more than 5 % above the float model's,
-    zeros differ by more than 1 point, or R2 about the mean image is below .05.
+    zeros differ by more than 1 point, R2 about the mean image is below .05, or nothing is within
+    the tolerance of --weight-bits auto.
 
     With --c the network is written as a C99 library too, with --listing as word operations; an
     .onnx file takes these two alone.
@@ -148,9 +165,10 @@ def export(
     from pvae_neuro.cli.shared.tables import parity_table
     from pvae_neuro.export import HELD_OUT_IMAGES, export_model
     from pvae_neuro.exporters.c import check_library_folder
-    from pvae_neuro.exporters.calibrate import MAX_CALIBRATION_IMAGES, MAX_MOMENT_IMAGES
+    from pvae_neuro.exporters.calibrate import MAX_CALIBRATION_IMAGES
     from pvae_neuro.exporters.onnx import read_onnx
     from pvae_neuro.exporters.quantize import QuantizeConfig
+    from pvae_neuro.narrow.narrowest import SCALED_BY, WANTED_IMAGES, narrowest
     from pvae_neuro.sim.engine import MOST_ITERATIONS
     from pvae_neuro.sim.noise import check_whole
     from pvae_neuro.utils.folders import check_folder_target
@@ -166,17 +184,26 @@ def export(
         return
     if output is None:
         raise InputError("--output: expected the name of an .onnx file to write")
+    percent = _percent(weight_bits, tolerance)
     config = QuantizeConfig(
-        topology, weight_bits, frac_bits, max_count, message_loss, latent_units, compensate, search
-    )
+        topology, _bits(weight_bits), frac_bits, max_count, message_loss, latent_units, compensate,
+        search,
+    )  # fmt: skip
     check_whole("--stability-steps", stability_steps, 1, MOST_ITERATIONS)
     saved = read_model(model, quiet)
+    wanted = SCALED_BY if compensate else MAX_CALIBRATION_IMAGES + HELD_OUT_IMAGES
     inputs = read_known(
         "--calibrate", calibrate, saved, data, split="train", clip=clip,
-        samples=HELD_OUT_IMAGES + (MAX_MOMENT_IMAGES if compensate else MAX_CALIBRATION_IMAGES),
-        quiet=quiet,
+        samples=wanted if percent is None else WANTED_IMAGES, quiet=quiet,
     )  # fmt: skip
     out, measured = console(json, quiet), "on the calibration inputs"
+    found = None
+    if percent is not None:
+        found = narrowest(
+            saved, inputs, percent, config, stability_steps=stability_steps, progress=not quiet
+        )
+        config, inputs = found.config, inputs[: found.scaled_by]
+        say(out, f"on {found.judged_on} held-out inputs: {found.judged}")
     try:
         with stages("export: ", quiet) as progress:
             result = export_model(
@@ -201,6 +228,7 @@ def export(
             "warnings": list(result.warnings), "certificate": result.certificate.to_dict(),
             "unsupported_engines": result.unsupported, "held_out": result.held_out,
             "saturations": [each.to_dict() for each in result.saturations],
+            "narrowest": None if found is None else found.to_dict(),
         },
     )  # fmt: skip
     _say_result(out, measured, result, listing, c)
@@ -269,6 +297,29 @@ def _say_folders(out: Console, c: Path | None, listing: Path | None) -> None:
         say(out, f"{c}: a C99 library; make -C {shlex.quote(str(c))} test runs its golden vector")
     if listing is not None:
         say(out, f"{listing}: word operations with their widths, and golden vectors")
+
+
+def _bits(text: str) -> int:
+    """Width of weights; where it is to be found, any does."""
+    if text == AUTO:
+        return 8
+    try:
+        return int(text)
+    except ValueError as error:
+        raise InputError(f"--weight-bits: expected 2 to 16, or {AUTO}; got {text!r}") from error
+
+
+def _percent(weight_bits: str, tolerance: str | None) -> float | None:
+    """Percent of ``--tolerance``; None where no width is to be found."""
+    if weight_bits != AUTO:
+        if tolerance is not None:
+            raise InputError(f"--tolerance: expected --weight-bits {AUTO} with it")
+        return None
+    text = TOLERANCE if tolerance is None else tolerance
+    try:
+        return float(text.removesuffix("%"))
+    except ValueError as error:
+        raise InputError(f"--tolerance: expected percent such as 1%, got {text!r}") from error
 
 
 def _held_out(result: ExportResult) -> str:

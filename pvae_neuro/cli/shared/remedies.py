@@ -19,6 +19,7 @@ FLAGS = {
     "max_memory": "--max-memory GB",
     "scale": "--scale NUMBER",
     "size": "--size HxW",
+    "tolerance": "a larger --tolerance, or --latent-units",
     "split": "--split PART, or --key NAME",
 }
 
