@@ -326,3 +326,31 @@ def test_export_refuses_and_writes_nothing(files, tmp_path, capsys, options, cod
     found, _, err = run_cli(capsys, *command, tmp_path / "m.onnx", *options)
     assert found == code and words in err and err.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_pareto_writes_a_figure_and_json(files, tmp_path, capsys):
+    figure, content = tmp_path / "p.svg", tmp_path / "p.json"
+    code, out, _ = run_cli(
+        capsys, "pareto", files / "m.safetensors", "-i", files / "x.npy", "-n", 16, "-o", figure,
+        "--calibrate", files / "x.npy", "--weight-bits", "3,8", "--steps", 4, "--json", content,
+        "--topology", "predictive", "--latent-units",
+    )  # fmt: skip
+    assert code == 0 and "16 images, 4 iterations" in out
+    assert figure.read_text().count("bits of a weight") == 2
+    points = json.loads(content.read_text())["points"]
+    assert [p["weight_bits"] for p in points] == [3, 8]
+    assert points[1]["kilobytes"] > points[0]["kilobytes"] > 0
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (("--weight-bits", "few"), "--weight-bits: expected numbers such as 4,6,8"),
+        (("-o", "p.gif"), "one of .svg, .png, .pdf"),
+        (("--topology", "ring"), "predictive, lateral"),
+    ],
+)
+def test_pareto_refuses_on_the_command_line(files, capsys, options, words):
+    command = ("pareto", files / "m.safetensors", "-i", files / "x.npy", "--steps", 2, "-q")
+    code, _, err = run_cli(capsys, *command, "--calibrate", files / "x.npy", *options)
+    assert code == 2 and words in err and err.count("\n") == 1

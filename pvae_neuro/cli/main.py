@@ -31,7 +31,18 @@ class _Verbs(Mapping[str, Callable[..., None]]):
     # In the order of the help.
     names = (
         *("demo", "models", "samples", "patches", "train", "finetune", "import", "export"),
-        *("inspect", "run", "verify", "evaluate", "cost", "place", "plot", "experiment", "bench"),
+        *(
+            "inspect",
+            "run",
+            "verify",
+            "evaluate",
+            "pareto",
+            "cost",
+            "place",
+            "plot",
+            "experiment",
+            "bench",
+        ),
         "doctor",
     )
 

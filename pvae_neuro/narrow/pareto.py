@@ -60,7 +60,8 @@ class Point:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {**asdict(self.trial), **{n: v for n, v in vars(self).items() if n != "trial"}}
+        own = {name: value for name, value in vars(self).items() if name != "trial"}
+        return {**asdict(self.trial), **own, "kilobytes": self.kilobytes}
 
 
 @dataclass(frozen=True, eq=False)
