@@ -230,6 +230,9 @@ def test_no_compiler_is_one_clear_error(monkeypatch):
     monkeypatch.setenv("CC", "no-such-compiler -O1")
     with pytest.raises(EngineUnavailableError, match="in the variable CC, got 'no-such-compiler'"):
         get_engine("c").run(small_network(), IMAGES, 1)
+    monkeypatch.setenv("CC", "cc '-O1")
+    with pytest.raises(EngineUnavailableError, match="in the variable CC, got "):
+        get_engine("c").require()
 
 
 def test_a_compiler_that_fails_is_told(monkeypatch):
@@ -286,7 +289,11 @@ def test_an_export_writes_both(tmp_path, capsys):
     [
         ((), "is exported already; expected --c FOLDER, to write it in C"),
         (("--c", "new", "-o", "other.onnx"), "is exported already"),
-        (("--c", "new", "--weight-bits", 4), "nothing else of an export, got weight_bits"),
+        (("--c", "new", "--weight-bits", 4), "nothing else of an export, got --weight-bits"),
+        (("--c", "new", "--key", "x"), "nothing else of an export, got --key"),
+        (("--c", "new", "--listing", "new"), "--c and --listing: expected places apart, got new"),
+        (("--c", "new/c", "--listing", "new"), "expected places apart, got new/c and new"),
+        (("--c", "new", "--listing", "new/words"), "expected places apart"),
         (("--c", "full"), "holds 'mine', which would be lost"),
         (("--c", "full/mine"), "mine"),
     ],

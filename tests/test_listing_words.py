@@ -228,6 +228,11 @@ def test_a_changed_operation_or_weight_is_found(small, tmp_path):
         ("from forward+given", "from forward+taken"),
         ("run hidden.hear", "run hidden.listen"),
         ("constant low -200", "constant low much"),
+        ("network small", "network"),
+        ("run hidden.hear", "run hidden.hear again"),
+        ("forward dense cells.z", "forward dense cells.y"),
+        ("forward dense cells.z", "forward dense hidden.a"),
+        ("forward dense cells.z -> hidden", "forward dense cells.z -> drives"),
     ],
 )
 def test_a_line_that_says_nothing_is_named(small, tmp_path, old, new):
@@ -252,6 +257,7 @@ def test_a_line_that_says_nothing_is_named(small, tmp_path, old, new):
             r"fire: t0 reads 'sampler none'",
         ),
         ("inverse, unit_bits)", "inverses, unit_bits)", r"advance: t\d+ reads 'inverses'"),
+        ("  program begin\n", "  program start\n", "counts_15_8: expected a program 'begin'"),
     ],
 )
 def test_a_name_that_nothing_gives_is_named(small, tmp_path, old, new, where):

@@ -13,18 +13,18 @@ from pvae_neuro.network import Activation, Circuit
 from pvae_neuro.utils.show import show
 
 Key = TypeVar("Key", bound=Hashable)
-# Keywords of C99 and C++, and what compilers define besides.
+# Keywords of C99 and C++, types of the code, and what compilers define besides.
 _KEYWORDS = """
 auto break case char const continue default do double else enum extern float for goto if inline int
 long register restrict return short signed sizeof static struct switch typedef union unsigned void
 volatile while asm bool catch class delete explicit export false friend mutable namespace new
 operator private protected public template this throw true try typeid typename using virtual wchar_t
-linux unix i386 arm NULL
+linux unix i386 arm NULL int8_t int32_t int64_t uint16_t uint32_t
 """
 # What the function of a program uses beside the population's own names.
 _LOCALS = frozenset({"state", "data", "neuron"})
 # Functions of the library that no program is named like.
-_FUNCTIONS = frozenset({"dense_transposed", "one_to_one", "transposed_convolution"})
+_FUNCTIONS = frozenset({"dense_transposed", "one_to_one", "power_of_two", "transposed_convolution"})
 
 
 @dataclass(frozen=True)

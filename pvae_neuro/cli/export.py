@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from inspect import signature
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +14,7 @@ import typer
 from pvae_neuro.cli.shared.data_options import DataOptions, reads_images
 from pvae_neuro.cli.shared.endings import say_line
 from pvae_neuro.cli.shared.options import Clip, Json, OptionalOutput, Quiet
-from pvae_neuro.cli.shared.paths import FOLDER, READS
+from pvae_neuro.cli.shared.paths import FOLDER, READS, STANDARD_OUTPUT
 from pvae_neuro.cli.shared.support import console, guarded, say, write_json
 from pvae_neuro.errors import InputError, QualityError
 
@@ -158,7 +160,7 @@ def export(
     With --c the network is written as a C99 library too, with --listing as word operations; an
     .onnx file takes these two alone.
     """
-    given = dict(locals())
+    given = {**locals(), **vars(data)}
     from pvae_neuro.artifact import write_c
     from pvae_neuro.cli.shared.inputs import read_known, read_model
     from pvae_neuro.cli.shared.progress import stages
@@ -174,6 +176,7 @@ def export(
     from pvae_neuro.utils.folders import check_folder_target
     from pvae_neuro.verification.vectors import FILES, write_listing
 
+    _check_apart({"--c": c, "--listing": listing, "--output": output, "--json": json})
     if c is not None:
         check_library_folder(c)
     if listing is not None:
@@ -256,11 +259,24 @@ def _say_result(
     _say_folders(out, c, listing)
 
 
+def _check_apart(places: dict[str, Path | None]) -> None:
+    """Refuse outputs of which one is, or lies in, the folder of another."""
+    given = [(k, p) for k, p in places.items() if p is not None and p != STANDARD_OUTPUT]
+    for (one, first), (other, second) in combinations(given, 2):
+        a, b = (Path(os.path.realpath(path)) for path in (first, second))
+        if a == b or a in b.parents or b in a.parents:
+            raise InputError(
+                f"{one} and {other}: expected places apart, got {first} and {second}; a folder is "
+                f"written as a whole"
+            )
+
+
 def _refuse_others(given: dict[str, Any]) -> None:
     """Refuse all options that an exported network has no use for."""
     taken = ("model", "c", "listing", "json", "quiet")
     others = [
-        name for name, parameter in signature(export).parameters.items()
+        f"--{name.replace('_', '-')}"
+        for name, parameter in signature(export).parameters.items()
         if name not in taken and given.get(name, parameter.default) != parameter.default
     ]  # fmt: skip
     if (given["c"] is None and given["listing"] is None) or others:

@@ -52,7 +52,7 @@ def write_folder(
                 target.rename(old)
             try:
                 new.rename(target)
-            except OSError:
+            except BaseException:  # An interrupt too.
                 if old.exists():
                     old.rename(target)
                 raise
@@ -70,7 +70,8 @@ def check_folder_target(folder: str | os.PathLike[str], may_go: Collection[str] 
         return
     if not target.is_dir():
         raise InputError(f"{target}: is a file; expected the name of a folder to write")
-    found = (p.relative_to(target).as_posix() for p in sorted(target.rglob("*")) if not p.is_dir())
+    files = (p for p in target.rglob("*") if p.is_symlink() or not p.is_dir())
+    found = (p.relative_to(target).as_posix() for p in files)
     other = next((name for name in found if name not in may_go), None)
     if other is not None:
         raise InputError(

@@ -401,7 +401,7 @@ def _fits(where: str, value: Ints, bits: int) -> None:
 # ------------------------------------------------------------------------------------ reading
 
 _RESULT = re.compile(r"(t\d+) = (\w+)\((.*?)\)(?: +(\d+) bits)?(?:, product (\d+) bits)?")
-_STORE = re.compile(r"(\S+) <- (\w+)")
+_STORE = re.compile(r"(\S+) <- (\S+)")
 _RECEIVE = re.compile(r"receive (\S+) exponent (-?\d+) from (\S+) sum (\d+) bits, then (\d+) bits")
 
 
@@ -460,9 +460,9 @@ class _Reader:
                 continue
             try:
                 self._line(words)
-            except (KeyError, ValueError, IndexError, AttributeError) as error:
-                if isinstance(error, NetworkError):
-                    raise
+            except NetworkError:
+                raise
+            except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
                 raise InputError(
                     f"{self.path}, line {number}: expected a line of a listing, got {show(words)}; "
                     f"export the listing again"
@@ -470,9 +470,14 @@ class _Reader:
         self.machine.schedule.setdefault("final", [])
         if not self.machine.schedule.get("iteration"):
             raise InputError(f"{self.path}: expected a schedule; export the listing again")
-        for unit in self.machine.samplers.values():
+        for sampler, unit in self.machine.samplers.items():
             for name, given in (("begin", {"u", "w"}), ("advance", {"inverse"})):
-                self._check_names(f"sampler, {name}", unit, unit.programs.get(name, Code()), given)
+                if name not in unit.programs:
+                    raise InputError(
+                        f"{self.path}: {sampler}: expected a program {name!r}, got none; export "
+                        f"the listing again"
+                    )
+                self._check_names(f"{sampler}.{name}", unit, unit.programs[name], given)
         for run in chain(*self.machine.schedule.values()):
             unit = self.machine.populations[run.population]
             where = f"{run.population}.{run.program}"
@@ -613,6 +618,11 @@ class _Reader:
         if said.get("transposed") == "yes":
             weight = weight.T
         apply = _PRODUCTS[kind](kind, said)
+        sender, _, variable = source.partition(".")
+        _ = self.machine.populations[sender].bits[variable]
+        silence = np.zeros((1, self.machine.populations[sender].size), np.int64)
+        if apply(silence, weight).shape != (1, self.machine.populations[target].size):
+            raise ValueError(weight.shape)
         self.machine.connections[name] = Synapses(source, target, apply, weight)
 
     def on_iteration(self) -> None:

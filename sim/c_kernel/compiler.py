@@ -32,7 +32,11 @@ def host_compiler() -> tuple[str, ...]:
 
     Raises :class:`EngineUnavailableError` if there is none.
     """
-    named = shlex.split(os.environ.get("CC", ""))
+    variable = os.environ.get("CC", "")
+    try:
+        named = shlex.split(variable)
+    except ValueError:  # A quote that nothing closes.
+        named = [variable]
     if named:
         if shutil.which(named[0]) is None:
             raise EngineUnavailableError(
