@@ -166,21 +166,15 @@ def export(
     from pvae_neuro.cli.shared.progress import stages
     from pvae_neuro.cli.shared.tables import parity_table
     from pvae_neuro.export import HELD_OUT_IMAGES, export_model
-    from pvae_neuro.exporters.c import check_library_folder
     from pvae_neuro.exporters.calibrate import MAX_CALIBRATION_IMAGES
     from pvae_neuro.exporters.onnx import read_onnx
     from pvae_neuro.exporters.quantize import QuantizeConfig
     from pvae_neuro.narrow.narrowest import SCALED_BY, WANTED_IMAGES, narrowest
     from pvae_neuro.sim.engine import MOST_ITERATIONS
     from pvae_neuro.sim.noise import check_whole
-    from pvae_neuro.utils.folders import check_folder_target
-    from pvae_neuro.verification.vectors import FILES, write_listing
+    from pvae_neuro.verification.vectors import write_listing
 
-    _check_apart({"--c": c, "--listing": listing, "--output": output, "--json": json})
-    if c is not None:
-        check_library_folder(c)
-    if listing is not None:
-        check_folder_target(listing, FILES)
+    _check_folders(c, listing, output, json)
     if model.suffix.lower() == ".onnx":
         _refuse_others(given)
         _write_exported(model, c, listing, json, quiet)
@@ -259,8 +253,19 @@ def _say_result(
     _say_folders(out, c, listing)
 
 
-def _check_apart(places: dict[str, Path | None]) -> None:
-    """Refuse outputs of which one is, or lies in, the folder of another."""
+def _check_folders(
+    c: Path | None, listing: Path | None, output: Path | None, json: Path | None
+) -> None:
+    """Refuse folders that hold anything else, or would once all outputs are written."""
+    from pvae_neuro.exporters.c import check_library_folder
+    from pvae_neuro.utils.folders import check_folder_target
+    from pvae_neuro.verification.vectors import FILES
+
+    if c is not None:
+        check_library_folder(c)
+    if listing is not None:
+        check_folder_target(listing, FILES)
+    places = {"--c": c, "--listing": listing, "--output": output, "--json": json}
     given = [(k, p) for k, p in places.items() if p is not None and p != STANDARD_OUTPUT]
     for (one, first), (other, second) in combinations(given, 2):
         a, b = (Path(os.path.realpath(path)) for path in (first, second))
