@@ -34,6 +34,14 @@ COMMANDS: dict[str, list[str]] = {
     "bench": [],
     "doctor": ["reference"],
     "place": [ARTIFACT],
+    "finetune": [
+        MODEL, "-o", f"{MADE}.safetensors", "-i", INPUT, "--updates", "1", "--batch-size", "2",
+        "--window", "2", "--horizon", "4", "--fitted-images", "0",
+    ],
+    "pareto": [
+        MODEL, "-i", INPUT, "--calibrate", INPUT, "-t", "2", "--weight-bits", "8",
+        "--topology", "predictive",
+    ],
 }  # fmt: skip
 LONG = {"demo", "experiment", "bench"}
 """Verbs whose command takes minutes where it is right, or data that are not here."""

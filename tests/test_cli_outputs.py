@@ -43,13 +43,21 @@ COMMANDS: dict[str, tuple[object, ...]] = {
     "bench": ("--model", "predictive.onnx"),
     "doctor": ("reference",),
     "place": ("predictive.onnx",),
+    "finetune": (
+        *("model.safetensors", "-i", "x.npy", "--updates", 1, "--batch-size", 2),
+        *("--window", 2, "--horizon", 4, "--fitted-images", 0),
+    ),
+    "pareto": (
+        *("model.safetensors", "-i", "x.npy", "--calibrate", "x.npy", "-t", 2),
+        *("--weight-bits", 8, "--topology", "predictive"),
+    ),
 }
 # Inputs of a command above by the parameters that name them, folders left out.
 INPUTS = {
     "artifact": "predictive.onnx", "calibrate": "x.npy", "input": "x.npy",
     "start": "model.safetensors",
 }  # fmt: skip
-ENDINGS = {"plot": ".svg", "place": ".svg", "patches": ".npz", "samples": ".npy"}
+ENDINGS = {"plot": ".svg", "place": ".svg", "pareto": ".svg", "patches": ".npz", "samples": ".npy"}
 
 
 class Output(NamedTuple):

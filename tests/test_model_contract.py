@@ -185,7 +185,7 @@ def test_unknown_family_suggests_the_nearest() -> None:
 
 def test_unknown_architecture_setting_is_refused() -> None:
     config = train_config_of("ipvae-linear").model_copy(update={"architecture": {"depth": 3}})
-    with pytest.raises(InputError, match=r"'ipvae-linear': depth: .*its settings are: none"):
+    with pytest.raises(InputError, match=r"'ipvae-linear': depth: .*its settings are: readout"):
         build_model(config)
     config = train_config_of("ipvae-mlp").model_copy(update={"architecture": {"decoder": "conv"}})
     with pytest.raises(InputError, match=r"expected decoder 'mlp'.*take another family"):

@@ -7,6 +7,7 @@ import importlib
 
 import numpy as np
 import pytest
+import toy
 
 pytest.importorskip("matplotlib", reason="draws figures")
 
@@ -24,6 +25,7 @@ DRAWINGS = {
     "raster": lambda ax: plots.raster(RNG.poisson(0.3, (6, 9)), ax),
     "mark_differences": lambda ax: plots.mark_differences(np.eye(3), np.ones((3, 3)), ax),
     "potentials": lambda ax: plots.potentials(RNG.random(6), RNG.random(6), ax, clamp=1.0),
+    "core_grid": lambda ax: plots.core_grid(pn.place(toy.lateral()), ax),
     "by_iteration": lambda ax: plots.by_iteration({"a": RNG.random(6), "b": RNG.random(6)}, ax),
     "difference_by_iteration": lambda ax: plots.difference_by_iteration(
         RNG.normal(size=6), ax, margin=0.5, limits=(-1.0, 1.0)
@@ -43,7 +45,7 @@ def test_draws_on_the_axes_it_is_given(name):
 
 
 def test_every_public_function_is_drawn_here_or_gives_no_axes():
-    assert set(plots.__all__) == {*DRAWINGS, "as_images", "plot_model"}
+    assert set(plots.__all__) == {*DRAWINGS, "as_images", "pareto_figure", "plot_model"}
     assert pn.plots is plots
 
 

@@ -17,6 +17,7 @@ from pvae_neuro.evaluation.infer import infer
 from pvae_neuro.network import Choice, Shared
 from pvae_neuro.network.host import Encoding
 from pvae_neuro.sim.engine import BlockResult, get_engine
+from pvae_neuro.training.finetuning.finetune import Figures
 from pvae_neuro.utils.html import html_table
 from pvae_neuro.utils.show import show
 
@@ -55,6 +56,8 @@ def objects(tmp_path_factory) -> dict[str, Any]:
         "ExportResult": result,
         "Feeder": pn.make_feeder("stationary", images),
         "IPVAE": pn.model_from_saved(model),
+        "FinetuneConfig": pn.FinetuneConfig(),
+        "FinetuneResult": pn.FinetuneResult(model, *[Figures(3.2, 0.85, 1.5)] * 3, 9, 128, 1.0),
         "Input": network.input,
         "IntegerNetwork": network,
         "Model": pn.build_model(model.config),
