@@ -30,7 +30,7 @@ from pvae_neuro.sim.lava.board.board import Board, Bounds
 from pvae_neuro.sim.lava.board.stand_in.board import StandIn
 from pvae_neuro.sim.lava.board.stand_in.delays import Delays
 from pvae_neuro.sim.recording import Recording
-from pvae_neuro.utils.files import atomic_path
+from pvae_neuro.utils.files import atomic_path, check_target
 from pvae_neuro.utils.json_text import json_text
 from pvae_neuro.zoo import sample_digits
 
@@ -113,6 +113,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--fake-board", action="store_true", help="Lava's CPU simulation in place of a board"
     )
     board.addoption("--result", help="file of what ran, as JSON")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse a file of results that cannot be written, or is there, before anything runs."""
+    result = config.getoption("--result")
+    if not result or hasattr(config, "workerinput"):
+        return
+    try:
+        check_target(result)
+    except InputError as error:
+        raise pytest.UsageError(f"--result: {error}") from error
+    if Path(result).is_file():
+        raise pytest.UsageError(f"--result: {result} exists; name another file")
 
 
 def targets(config: pytest.Config) -> list[str]:
@@ -227,7 +240,8 @@ def _board_options(config: pytest.Config) -> dict[str, Any]:
         board = StandIn(latency=latency, delays=Delays(1, 5)) if fake else Board(latency=latency)
         get_engine("loihi2", **made)
     except InputError as error:
-        raise pytest.UsageError(f"--{error}") from error
+        flag, _, said = str(error).partition(":")
+        raise pytest.UsageError(f"--{flag.replace('_', '-')}:{said}") from error
     return {**made, "board": board}
 
 
@@ -238,13 +252,13 @@ def steps(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture
 def note(request: pytest.FixtureRequest, case: Case, engine: Engine) -> Any:
-    """Put a row into the parity table at the end of the run, and into the file of results."""
+    """Put a row into the parity table at the end of the run, and more into the file of results."""
 
-    def add(**row: Any) -> None:
+    def add(more: dict[str, Any] | None = None, **row: Any) -> None:
         artifact, found = case.artifact, getattr(engine, "found", {})
         hashes = {"sha256": artifact.sha256, "program_hash": artifact.program_hash}
         request.node.user_properties.append((PARITY, row))
-        request.node.user_properties.append((RESULT, {**row, **hashes, **found}))
+        request.node.user_properties.append((RESULT, {**row, **(more or {}), **hashes, **found}))
 
     return add
 

@@ -52,7 +52,15 @@ def test_every_integer_equals_the_definition(case, target, engine, rows, steps, 
     check_busy(case.network, ours)
     expected = {name: values[rows] for name, values in ours.variables.items()}
     found = compare(case.network, theirs.variables, expected)
+    arrays = {
+        name: {
+            "compared": values.size,
+            "differing": int(np.count_nonzero(theirs.variables[name] != values)),
+        }
+        for name, values in expected.items()
+    }
     note(
+        {"arrays": arrays},
         network=case.name,
         target=target,
         check=f"every integer, {len(case.images[rows])} images, seed {seed}",

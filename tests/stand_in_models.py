@@ -7,6 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from pvae_neuro.sim.lava.board.stand_in.board import StandIn
+from pvae_neuro.sim.lava.board.stand_in.delays import Delays
+
+
+@dataclass(frozen=True)
+class LaterFrom(Delays):
+    """One step each, and more from some step on."""
+
+    step: int = 0
+    more: int = 0
+
+    def draw(self, adapter):
+        return 1 + self.more * (np.arange(4096) >= self.step)
 
 
 @dataclass(frozen=True)

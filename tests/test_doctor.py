@@ -78,6 +78,7 @@ def test_a_board_has_to_be_selected(owner, monkeypatch):
     assert failing(Board().checks()) == {}
     monkeypatch.setenv("LOIHI_GEN", "N9")
     assert list(failing(Board().checks())) == ["LOIHI_GEN"]
+    assert failing(Board(generation="N3C1").checks()) == {}
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,7 @@ def test_a_board_that_lava_does_not_find(monkeypatch):
         Board(partition="kp").select()
 
 
-@pytest.mark.parametrize("bounds", [(0, 1), (3, 2)])
+@pytest.mark.parametrize("bounds", [(0, 1), (3, 2), (1, 1 << 40)])
 def test_bounds_of_a_latency(bounds):
     with pytest.raises(InputError, match="latency: expected"):
         Bounds(*bounds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -51,11 +52,16 @@ def run_suite(export, *targets, options=()):
     )
 
 
-def test_a_sound_engine_passes_and_loihi2_is_skipped_with_the_reason(export):
-    done = run_suite(export, "reference", "loihi2")
+def test_a_sound_engine_passes_and_loihi2_is_skipped_with_the_reason(export, tmp_path):
+    result = tmp_path / "result.json"
+    done = run_suite(export, "fast", "loihi2", options=("--result", result))
     assert done.returncode == 0, done.stdout
     assert "loihi2: cannot run on hardware" in done.stdout
     assert " parity " in done.stdout
+    checks = json.loads(result.read_text())["checks"]
+    arrays = next(c["arrays"] for c in checks if c["check"].startswith("every integer"))
+    assert {"latents.u", "latents.z"} <= arrays.keys()
+    assert all(a["differing"] == 0 < a["compared"] for a in arrays.values())
 
 
 def test_each_fault_is_found_and_its_place_named(export):
@@ -101,7 +107,25 @@ def test_an_unknown_target_is_a_usage_error(export):
     assert "--target: expected one of" in done.stderr
 
 
-@pytest.mark.parametrize("options", [("--stage", "S9"), ("--noise", "chip"), ("--latency", "x")])
+def test_a_file_of_results_is_not_replaced(export, tmp_path):
+    result = tmp_path / "result.json"
+    result.write_text("{}")
+    done = run_suite(export, "fast", options=("--result", result))
+    assert done.returncode == 4
+    assert "--result:" in done.stderr and "exists; name another file" in done.stderr
+    assert result.read_text() == "{}"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--stage", "S9"),
+        ("--noise", "chip"),
+        ("--latency", "x"),
+        ("--latency", "3,9999"),
+        ("--cost-steps", -1),
+    ],
+)
 def test_a_board_that_cannot_be_is_a_usage_error(options):
     done = run_suite("mnist", "loihi2", options=("--fake-board", *options))
     assert done.returncode == 4, done.stdout

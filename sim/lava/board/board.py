@@ -1,7 +1,8 @@
 """The machine behind Lava: what it needs here, how it is selected, and where its models are.
 
-Importing this module does not import Lava. Every name of the closed stack that this package relies
-on stands in this file, as openly licensed programs use them; ``docs/loihi2.md`` has the sources.
+Importing this module does not import Lava. Every module of the closed stack that this package
+relies on stands in this file, as openly licensed programs use them; ``docs/loihi2.md`` has the
+sources.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ MODULES = {
 }
 ADAPTERS = "lava.proc.embedded_io.spike"
 DENSE_ON_CORES = "lava.proc.dense.ncmodels:NcModelDense"
+LONGEST = 1024
+"""Lava steps that a message may be declared to take."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,10 @@ class Bounds:
     most: int
 
     def __post_init__(self) -> None:
-        if not 1 <= self.least <= self.most:
+        if not 1 <= self.least <= self.most <= LONGEST:
             raise InputError(
-                f"latency: expected 1 <= least <= most steps, got {self.least} to {self.most}"
+                f"latency: expected 1 <= least <= most <= {LONGEST} steps, got {self.least} to "
+                f"{self.most}"
             )
 
 
@@ -55,8 +59,8 @@ class Board:
         Address of a board's host; else SLURM, or what the environment says, selects it.
     partition, node : str or None
         Of SLURM.
-    generation : str
-        Of the chip: ``N3B3`` for most.
+    generation : str or None
+        Of the chip; None takes ``LOIHI_GEN`` of the environment, or ``N3B3``, that of most.
     latency : Bounds or None
         Declared bounds, for machines on which messages do not always take as long; None where the
         pulse tells.
@@ -67,12 +71,12 @@ class Board:
     host: str | None = None
     partition: str | None = None
     node: str | None = None
-    generation: str = "N3B3"
+    generation: str | None = None
     latency: Bounds | None = None
     accumulator: str | None = None
 
     def __post_init__(self) -> None:
-        if self.generation not in GENERATIONS:
+        if self.generation not in (None, *GENERATIONS):
             raise InputError(
                 f"generation: expected one of {', '.join(GENERATIONS)}; got {self.generation!r}"
             )
@@ -84,6 +88,10 @@ class Board:
         """Which one, for reports."""
         chosen = self.host or self.node or self.partition
         return chosen or next(_selected(), "none")
+
+    @property
+    def _generation(self) -> str:
+        return self.generation or os.environ.get("LOIHI_GEN") or "N3B3"
 
     def checks(self) -> list[Check]:
         """What a run needs, in the order in which it has to be met; imports no Lava."""
@@ -115,12 +123,11 @@ class Board:
                 "with PARTITION or BOARD",
             )
         )
-        generation = os.environ.get("LOIHI_GEN", self.generation)
         found.append(
             check(
                 "LOIHI_GEN",
-                generation in GENERATIONS,
-                generation,
+                self._generation in GENERATIONS,
+                self._generation,
                 f"set it to one of {', '.join(GENERATIONS)}",
             )
         )
@@ -144,7 +151,7 @@ class Board:
             If Lava does not find it.
         """
         loihi: Any = import_module("lava.utils.loihi")
-        generation = loihi.ChipGeneration(os.environ.get("LOIHI_GEN", self.generation))
+        generation = loihi.ChipGeneration(self._generation)
         try:
             if self.host is not None:
                 loihi.use_ethernet_host(self.host, loihi_gen=generation)

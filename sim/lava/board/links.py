@@ -91,14 +91,15 @@ class DelayedLinks(Links):
         super().__init__(wiring, run)
         for path in wiring.paths:
             self.bounds[path.connection] = _agreed(path, self._measured(path), declared)
-        # What comes less than `most` steps too late is then not taken for the next message.
-        self.unit = max((2 * b.most - b.least for b in self.bounds.values()), default=1)
+        self.unit = max((b.most for b in self.bounds.values()), default=1)
+        self._sending = False
         self._tell()
         self.drain()
 
     def begin(self) -> None:
         """Forget what was noted, and send every ``unit`` steps."""
         self._set_unit(self.unit)
+        self._sending = True
 
     def check(self) -> None:
         """Look at what the populations noted."""
@@ -107,35 +108,40 @@ class DelayedLinks(Links):
             for port, tick in zip(self.wiring.plans[name].ports, late, strict=False):
                 if tick >= 0:
                     raise EngineError(
-                        f"loihi2: a message of {' or '.join(port.connections)} reached {name!r} in "
-                        f"Lava step {int(tick)}, outside the steps in which it may arrive; where "
-                        f"latencies change within a run, declare their bounds"
+                        f"loihi2: a message of {' or '.join(port.connections)} to {name!r} was "
+                        f"missing in Lava step {int(tick)}, or came outside the steps in which it "
+                        f"may arrive; where latencies change within a run, declare their bounds"
                     )
 
     def drain(self) -> None:
-        """Run in silence for as long as a message can take."""
+        """Run in silence until what was sent last is there, and nothing is under way."""
         self._set_unit(0)
-        self.run(self.unit + 1)
+        self.run(self.unit)
         for name, process in self.wiring.populations.items():
-            if (process.last.get() > self.unit).any():
-                raise EngineError(
-                    f"loihi2: a message reached {name!r} more than {self.unit} steps after all "
-                    f"was silent; declare a longer latency"
-                )
+            counted = process.counted.get()
+            for port, number in zip(self.wiring.plans[name].ports, counted, strict=False):
+                expected = len(port.connections) if self._sending else 0
+                if number != expected:
+                    raise EngineError(
+                        f"loihi2: {int(number)} instead of {expected} messages of "
+                        f"{' or '.join(port.connections)} reached {name!r} within {self.unit} "
+                        f"steps after the last one was sent; declare a longer latency"
+                    )
+        self._sending = False
 
     def _measured(self, path: Path) -> Bounds:
-        """Send 1 from one neuron; the first and the last step in which something came back."""
+        """Send a mark alone; the first and the last step in which something came back."""
         self._set_unit(0)
         source = self.wiring.populations[path.source]
         target = self.wiring.populations[path.target]
-        source.pulse.set(np.array([path.variable, path.neuron]))
+        _set(source.pulse, path.variable)
         self.run(PATIENCE)
         first, last = (int(var.get()[path.port]) for var in (target.first, target.last))
-        source.pulse.set(np.array([-1, -1]))
+        _set(source.pulse, -1)
         if first < 1:
             raise EngineError(
-                f"loihi2: connection {path.connection!r}: a pulse of neuron {path.neuron} of "
-                f"{path.source!r} did not come back to {path.target!r} within {PATIENCE} steps; "
+                f"loihi2: connection {path.connection!r}: a pulse of {path.source!r} did not "
+                f"come back to {path.target!r} within {PATIENCE} steps; "
                 f"pvae-neuro doctor loihi2 looks at the board"
             )
         return Bounds(first, last)

@@ -7,6 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pvae_neuro.errors import EngineUnavailableError
 from pvae_neuro.network import Connection, Dense, IntegerNetwork
 from pvae_neuro.network.operations import WORD_WIDTH
@@ -46,18 +48,14 @@ class Parts:
             self.models[process] = model
         return process
 
-    def dense(self, connection: Connection) -> Any:
-        """Stock ``Dense`` on cores of a connection of any kind."""
+    def dense(self, connection: Connection, marks: int) -> Any:
+        """Stock ``Dense`` on cores of a connection of any kind; it hands marks on as they are."""
         from pvae_neuro.sim.lava.dense import exact_dense
 
         c = connection
-        unrolled = (
-            c
-            if isinstance(c, Dense)
-            else Dense(
-                c.name, c.source, c.variable, c.target, c.matrix(), c.exponent, c.received_as
-            )
-        )
+        matrix = np.pad(c.matrix(), (0, marks))
+        matrix[len(matrix) - marks :, matrix.shape[1] - marks :] = np.eye(marks)
+        unrolled = Dense(c.name, c.source, c.variable, c.target, matrix, c.exponent, c.received_as)
         return self.add(exact_dense(unrolled), CORES, named_class(DENSE_ON_CORES))
 
     def adapter(self, kind: str, shape: tuple[int, ...], name: str) -> Any:

@@ -34,10 +34,13 @@ class Stage(ABC):
         Whether the host gives the random words.
     noise : str
         Whose random words: those of the definition, or of the chip's own generator.
+    marks : int
+        What messages carry besides an integer for each neuron.
     """
 
     name: ClassVar[str]
     claim: ClassVar[str]
+    marks: ClassVar[int] = 0
     takes_words: bool = False
     noise: str = INJECTED
 
@@ -63,6 +66,7 @@ class HostStage(Stage):
 
     name = "S1"
     claim = "weights, graded messages and phases are right on the cores"
+    marks = 1
 
     def neurons(self, parts: Parts, population: Population, *given: Any, **options: Any) -> Any:
         """A population on the host."""
@@ -95,6 +99,7 @@ class EmbeddedStage(Stage):
 
     name = "S2"
     claim = "the whole loop is right on the board, neurons in C on embedded processors"
+    marks = 1
     takes_words = True
 
     def neurons(

@@ -25,8 +25,6 @@ class Path(NamedTuple):
         Populations.
     variable, port : int
         Place of the variable in its population, and of the port in its plan.
-    neuron : int
-        A neuron of the source whose message reaches a neuron of the target.
     """
 
     connection: str
@@ -34,7 +32,6 @@ class Path(NamedTuple):
     target: str
     variable: int
     port: int
-    neuron: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +47,6 @@ class Wiring:
     plans : dict of str to Plan
     populations : dict of str to process
     paths : tuple of Path
-        Those by which something can arrive.
     """
 
     network: IntegerNetwork
@@ -102,15 +98,12 @@ def wire(stage: Stage, parts: Parts, *, seed: int, first_step: int) -> Wiring:
                 if sender not in drives:
                     sent = getattr(populations[sender[0]], f"{sender[1]}_out")
                     drives[sender] = stage.to_cores(parts, sent, "_".join(sender))
-                dense = parts.dense(connection)
+                dense = parts.dense(connection, stage.marks)
                 drives[sender].connect(dense.s_in)
                 dense.a_out.connect(takes)
-                reaching = connection.matrix().any(axis=0)
-                if reaching.any():
-                    own = network.population_of[sender[0]].variables
-                    place = [v.name for v in own].index(sender[1])
-                    neuron = int(reaching.argmax())
-                    paths.append(Path(connection.name, sender[0], name, place, number, neuron))
+                own = [v.name for v in network.population_of[sender[0]].variables]
+                place = own.index(sender[1])
+                paths.append(Path(connection.name, sender[0], name, place, number))
     if not populations:
         raise NetworkError(f"network {network.name!r}: expected a population with programs")
     return Wiring(network, stage, parts, plans, populations, tuple(paths))

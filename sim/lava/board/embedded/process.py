@@ -14,13 +14,16 @@ from lava.magma.core.process.variable import Var
 
 from pvae_neuro.sim.lava.board.embedded.source import Embedded
 
+NOTED = {"least": 1, "most": 1, "first": -1, "last": -1, "late": -1, "counted": 0}
+"""Vars of each port, and their initial values."""
+
 
 class EmbeddedNeurons(AbstractProcess):  # type: ignore[misc]
     """A population in C; its Vars are arrays of the program, of 32-bit integers.
 
     Attributes
     ----------
-    unit, tick, pulse, least, most, first, last, late : Var
+    unit, tick, pulse, least, most, first, last, late, counted : Var
         As those of ``HostNeurons``.
     step, sample, iterations : Var [1]
         As those of ``Neurons``.
@@ -35,14 +38,14 @@ class EmbeddedNeurons(AbstractProcess):  # type: ignore[misc]
         ports = max(1, len(plan.ports))
         for name in ("unit", "tick", "step", "sample", "iterations"):
             setattr(self, name, Var(shape=(1,), init=0))
-        self.pulse = Var(shape=(2,), init=-1)
-        for name, initial in (("least", 1), ("most", 1), ("first", -1), ("last", -1), ("late", -1)):
+        self.pulse = Var(shape=(1,), init=-1)
+        for name, initial in NOTED.items():
             setattr(self, name, Var(shape=(ports,), init=initial))
         self.words = Var(shape=(size,), init=0)
         for port in plan.ports:
-            setattr(self, port.name, InPort(shape=(size,)))
+            setattr(self, port.name, InPort(shape=(size + 1,)))
         for variable in embedded.sent:
-            setattr(self, f"{variable}_out", OutPort(shape=(size,)))
+            setattr(self, f"{variable}_out", OutPort(shape=(size + 1,)))
         for v in embedded.population.variables:
             values = np.broadcast_to(v.initial, size)
             setattr(self, embedded.value(v.name), Var(shape=(size,), init=values))

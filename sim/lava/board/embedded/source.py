@@ -1,9 +1,9 @@
 """A population as a C program of an embedded processor. Knows nothing of Lava.
 
 The programs are those of the network's C library (``exporters/c``); around them stands what
-``HostNeuronsModel`` does in Python: messages are added up for ``unit`` steps, and activations
-happen when the plan says. The functions of the framework that it calls, and its header, are used as
-openly licensed programs use them; ``docs/loihi2.md`` has the sources.
+``HostNeuronsModel`` does in Python: messages are added up for ``unit`` steps, their marks are
+counted, and activations happen when the plan says. The functions of the framework that it calls,
+and its header, are used as openly licensed programs use them; ``docs/loihi2.md`` has the sources.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ class Embedded:
     def _parts(self) -> Iterator[str]:
         n = self.population.size
         for port in self.plan.ports:
-            yield f"static int32_t waiting_{port.name}[{n}];"
-        yield f"static int32_t message[{n}];"
+            yield f"static int32_t waiting_{port.name}[{n + 1}];"
+        yield f"static int32_t message[{n + 1}];"
         yield _HELPERS
         yield _function("static void clear_waiting(void)", self._clear())
         yield _function("static void begin(void)", self._begin())
@@ -101,7 +101,7 @@ class Embedded:
 
     def _clear(self) -> Iterator[str]:
         for port in self.plan.ports:
-            yield f"clear_message(waiting_{port.name}, {self.population.size});"
+            yield f"clear_message(waiting_{port.name}, {self.population.size + 1});"
 
     def _begin(self) -> Iterator[str]:
         """Initial values; an input holds what the host has set."""
@@ -174,7 +174,12 @@ class Embedded:
             yield "}"
         for number, port in enumerate(self.plan.ports):
             yield f"recv_vec_dense(rs, &{port.name}, message);"
-            yield f"if (add_message(waiting_{port.name}, message, {n})) note({number}, now, every);"
+            waiting = f"waiting_{port.name}"
+            yield f"if (add_message({waiting}, message, {n + 1})) note({number}, now, every);"
+            yield f"counted[{number}] = {waiting}[{n}];"
+            expected = f"(now ? {len(port.connections)} : 0)"
+            yield f"if (sends && late[{number}] < 0 && counted[{number}] != {expected})"
+            yield f"    late[{number}] = now;"
         yield "if (sends) {"
         yield "    if (step[0] == 0) begin();"
         yield f"    act(step[0] - {timing.lead});"
@@ -187,7 +192,7 @@ class Embedded:
             on = " || ".join(f"due == {s}" for s in sorted(steps)) or "0"
             place, values = order.index(variable), f"{self.own}.{self.member(variable)}"
             yield f"copy_message(message, {values}, {n}, sends && ({on}));"
-            yield f"if (!every && now == 0 && pulse[0] == {place}) message[pulse[1]] = 1;"
+            yield f"message[{n}] = sends || (!every && now == 0 && pulse[0] == {place});"
             yield f"send_vec_dense(rs, &{variable}_out, message);"
         yield "tick[0] = now + 1;"
 

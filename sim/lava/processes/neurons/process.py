@@ -78,6 +78,8 @@ class Neurons(AbstractProcess):  # type: ignore[misc]
 
     # Names that a subclass gives to Vars of its own.
     kept: ClassVar[frozenset[str]] = frozenset()
+    # What messages carry besides an integer for each neuron.
+    marks: ClassVar[int] = 0
 
     def __init__(
         self,
@@ -113,10 +115,11 @@ class Neurons(AbstractProcess):  # type: ignore[misc]
         self.step = Var(shape=(1,), init=0)
         self.iterations = Var(shape=(1,), init=np.array([iterations]))
         shape = state_shape(population.size, batch)
+        message = state_shape(population.size + self.marks, batch)
         for port in plan.ports:
-            setattr(self, port.name, InPort(shape=shape))
+            setattr(self, port.name, InPort(shape=message))
         for variable in population.variables:
-            setattr(self, f"{variable.name}_out", OutPort(shape=shape))
+            setattr(self, f"{variable.name}_out", OutPort(shape=message))
         for variable in population.variables:
             initial = np.broadcast_to(variable.initial, population.size)
             names[variable.name] = self._add(variable.name, Var(shape=shape, init=initial))
