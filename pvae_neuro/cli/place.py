@@ -111,6 +111,7 @@ def place(
     if placed is not None:
         _write(artifact, placement, placed)
     out = console(json, quiet)
+    say(out, _summary(placement))
     out.print(_population_table(placement))
     for line in picture(placement):
         say(out, line)
@@ -175,27 +176,34 @@ def _write(artifact: Artifact, placement: Placement, path: Path) -> None:
     save_artifact(placement.network, artifact.golden.pixels * unit, path)
 
 
+def _summary(placement: Placement) -> str:
+    board = placement.board
+    given = ", ".join(f"{name}={number:,}" for name, number in board.given.items())
+    return (
+        f"{placement.source.name} on {board.title}: {len(placement.cores):,} of {board.cores:,} "
+        f"cores, {board.choice} limits{given and f' but {given}'}"
+    )
+
+
 def _population_table(placement: Placement) -> Table:
     board = placement.board
-    title = (
-        f"{placement.source.name} on {board.title}: {len(placement.cores):,} of {board.cores:,} "
-        f"cores, {board.choice} limits"
-    )
-    names = list(board.limits)
-    headings = [f"{name.replace('_', ' ')} {board.limits[name].unit}".strip() for name in names]
-    columns = range(1, 4 + len(names))
+    populations = placement.by_population
     table = plain_table(
-        title, "population", "neurons", "cores", "a core", *headings, right=tuple(columns)
+        "",
+        "the fullest core",
+        *populations,
+        "maximum",
+        right=tuple(range(1, 2 + len(populations))),
     )
-    for name, cores in placement.by_population.items():
-        most = {key: max(core.used[key] for core in cores) for key in names}
-        size = sum(core.size for core in cores)
-        each = max(core.size for core in cores)
-        used = (f"{most[key]:,}" for key in names)
-        table.add_row(name, f"{size:,}", f"{len(cores):,}", f"{each:,}", *used)
+    for name, limit in board.limits.items():
+        used = (f"{max(c.used[name] for c in cores):,}" for cores in populations.values())
+        heading = f"{name.replace('_', ' ')} {limit.unit}".strip()
+        table.add_row(heading, *used, _maximum(limit.maximum))
     table.add_section()
-    maximum = (_maximum(value) for value in placement.maximum.values())
-    table.add_row("maximum", "", f"{board.cores:,}", "", *maximum)
+    sizes = (f"{sum(core.size for core in cores):,}" for cores in populations.values())
+    table.add_row("neurons in all", *sizes, "")
+    numbers = (f"{len(cores):,}" for cores in populations.values())
+    table.add_row("cores in all", *numbers, f"{board.cores:,}")
     return table
 
 
