@@ -119,7 +119,8 @@ def moments_of(circuit: FloatCircuit, inputs: ArrayLike, steps: int) -> NDArray[
     images = circuit.input.check(inputs).astype(circuit.dtype)
     skipped = slice(MAX_CALIBRATION_IMAGES, 2 * MAX_CALIBRATION_IMAGES)
     images = np.delete(images, skipped, axis=0)[:MAX_MOMENT_IMAGES]
-    code, total, late = circuit.code or "", 0.0, range(steps // 2, steps)
+    code, late = circuit.code or "", range(steps // 2, steps)
+    total: NDArray[np.float64] | float = 0.0
     for first in range(0, len(images), MAX_CALIBRATION_IMAGES):
         part = images[first : first + MAX_CALIBRATION_IMAGES]
         words = _words(circuit, len(part), steps, first)

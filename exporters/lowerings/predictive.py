@@ -135,9 +135,8 @@ class Predictive(LinearLowering):
             model, dictionary.mantissas, exponents[0], 0 if units else exponents[1],
             sent="sent" if units else "z", fine_bits=fine,
         )  # fmt: skip
-        received = sum(
-            sent_back(each, found.limit) for each in connections if each.target == LATENTS
-        )
+        back = [sent_back(each, found.limit) for each in connections if each.target == LATENTS]
+        received = np.sum(back, axis=0)
         if units:
             received = np.ceil(np.ldexp(received, -units.shift)).astype(np.int64)
         errors = error_population(

@@ -168,9 +168,9 @@ class Trials:
             return found
 
         (mse, zeros), (mse_float, zeros_float) = self._figures(stage, run), self._by_float
-        percent, error = percent_above(mse, mse_float)
+        percent, deviation = percent_above(mse, mse_float)
         points = 100 * float((zeros - zeros_float).mean())
-        trial = Trial(*widths, float(mse.mean()), float(zeros.mean()), percent, error, points)
+        trial = Trial(*widths, float(mse.mean()), float(zeros.mean()), percent, deviation, points)
         return trial, network
 
     def _figures(

@@ -63,13 +63,10 @@ def rescale_counts(model: SavedModel, factor: float, leak: float = 1.0) -> Saved
     rise = math.log(factor)
     # What leaves float32 becomes infinite, which the check below names.
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        arrays = {
-            **model.arrays,
-            **{
-                name: _single(model.arrays[name] / factor)
-                for name in ("dictionary", "readout")
-                if name in model.arrays
-            },
+        divided = [name for name in ("dictionary", "readout") if name in model.arrays]
+        arrays = dict(model.arrays)
+        arrays |= {name: _single(arrays[name] / factor) for name in divided}
+        arrays |= {
             "initial_potential": _single(model.initial_potential + rise),
             "log_step_size": _single(model.log_step_size + rise),
             "log_bias": _single(model.log_bias + math.log(leak)),

@@ -185,17 +185,17 @@ def finetune(
         after = run.lowered(tuned)
         tell("measure", 0, 3)
         real = _measure_real(model, quantization, held_out, iterations, MEASURING_SEED)
-        measured = []
-        for number, network in enumerate((before, after), start=1):
-            tell("measure", number, 3)
-            measured.append(_measure(network, held_out, iterations))
+        tell("measure", 1, 3)
+        first = _measure(before, held_out, iterations)
+        tell("measure", 2, 3)
+        last = _measure(after, held_out, iterations)
         tell("measure", 3, 3)
-    result = FinetuneResult(tuned, real, *measured, kept, iterations, round(run.seconds, 1))
+    result = FinetuneResult(tuned, real, first, last, kept, iterations, round(run.seconds, 1))
     # The arrays are mantissas already.
     recorded = {**asdict(quantization), "compensate": False}
     record = {
         "quantization": recorded, "settings": config.model_dump(mode="json"),
-        "float": asdict(real), "before": asdict(measured[0]), "after": asdict(measured[1]),
+        "float": asdict(real), "before": asdict(first), "after": asdict(last),
         "images": kept, "iterations": iterations, "seconds": result.seconds,
     }  # fmt: skip
     training = {**model.config.training, RECORD: record}

@@ -101,7 +101,7 @@ def unit_of(array: Reals, mantissas: Reals) -> Reals:
     if not known.any():
         return np.full((1,) * array.ndim, max(float(np.abs(array).max()), 1e-12))
     mean = float((weight * ratio).sum() / weight.sum())
-    rows, columns = np.float64(mean), np.float64(0.0)
+    rows, columns = np.array(mean), np.array(0.0)
     for _ in range(SWEEPS):
         rows = _mean(ratio - columns, weight, 0, mean)
         columns = _mean(ratio - rows, weight, 1, 0.0)
