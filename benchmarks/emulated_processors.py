@@ -6,6 +6,7 @@ What programs cost is counted in instructions for each latent and iteration: the
 share of an error neuron (pixels / latents) in that run; the draw on the potentials and words of the
 shipped model's own first 32 iterations on digits. Synapses are counted apart; random words are
 given. Emulation counts instructions, and says nothing of time.
+Exits with 1 if an integer differs or a program takes more than its limit.
 
 Usage: python benchmarks/emulated_processors.py [--digits 16] [--shipped] [--json FILE]
 """
@@ -30,6 +31,7 @@ from pvae_neuro.sim.c_kernel.engine import CEngine
 from pvae_neuro.sim.c_kernel.processors import PROCESSORS, build
 from pvae_neuro.sim.c_kernel.session import EmulatedSession
 from pvae_neuro.sim.noise import population_noise
+from pvae_neuro.utils.files import atomic_path
 
 SIDE = 8
 LATENTS = SIDE * SIDE
@@ -132,10 +134,10 @@ def _own_run(
     session.call("reset")
     x = network.input.encode(images[:1])[:, None]
     for name, values in engine.encode(network, x).items():
-        session.variable(*name.split("."))[:] = values[0, 0]
+        session.views[name][:] = values[0, 0]
     with session.emulator.counting((*functions, f"{KERNEL}_iteration")) as counts:
         for row in words:
-            session.words("latents")[:] = row
+            session.views["latents.word"][:] = row
             session.call("iteration")
     return counts
 
@@ -144,26 +146,26 @@ def draw_cost(processor: str, network: pn.IntegerNetwork, draws: Draws) -> float
     """Instructions of a draw; fails where a count differs."""
     session = CEngine(processor).session(network)
     assert isinstance(session, EmulatedSession)
-    counts = session.variable("latents", "z")
+    counts = session.views["latents.z"]
     with session.emulator.counting() as instructions:
         for u, words, expected in zip(*draws, strict=True):
-            session.variable("latents", "u")[:] = u
-            session.words("latents")[:] = words
+            session.views["latents.u"][:] = u
+            session.views["latents.word"][:] = words
             session.call("latents_fire")
             np.testing.assert_array_equal(counts, expected)
     return instructions.total() / draws.counts.size
 
 
 def shipped_networks(digits: np.ndarray) -> Iterator[dict[str, object]]:
-    """Every circuit of every shipped model, one digit, on each processor."""
+    """Every circuit of every shipped model, one digit, on this machine and on each processor."""
     for name, shipped in SHIPPED.items():
         for topology in topologies(shipped.family):
             config = pn.QuantizeConfig(topology=topology)
             network = pn.quantize(pn.load_model(name), digits, config)
-            for processor in PROCESSORS:
+            for processor in (None, *PROCESSORS):
                 compared, differ = differences(CEngine(processor), network, digits[:1])
                 yield {
-                    "model": name, "topology": topology, "processor": processor,
+                    "model": name, "topology": topology, "processor": processor or "this machine",
                     "compared": compared, "differ": differ,
                 }  # fmt: skip
 
@@ -190,7 +192,8 @@ def main() -> int:
             rows.append(row)
             _tell(row)
     if options.json is not None:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+        with atomic_path(options.json) as path:
+            path.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     good = good and all(row["differ"] == 0 for row in rows)
     print("within the limits" if good else f"beyond the limits: {LIMITS}, no difference")
     return 0 if good else 1

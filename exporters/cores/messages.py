@@ -44,7 +44,8 @@ int32_t core_next(void);
 
 /* Left to the platform: send core_outbox, wait until every core has sent its own, and hand all that
    arrives to core_receive. The host sends inputs before the first phase of a run, and random words
-   before phase 0 of each iteration and before the first phase after the last iteration. */
+   before phase 0 of each iteration and before the first phase after the last iteration; both at 0
+   as well, for they replace what was there. */
 void platform_exchange(void);
 
 #endif

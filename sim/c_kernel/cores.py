@@ -7,7 +7,7 @@ This machine stands in for the mesh: it hands the messages of each core's outbox
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +21,9 @@ from pvae_neuro.sim.c_kernel.emulator import Emulator
 from pvae_neuro.sim.c_kernel.engine import CEngine
 from pvae_neuro.sim.c_kernel.image import Image
 from pvae_neuro.sim.c_kernel.processors import Processor, build, processor_of, require_emulation
+from pvae_neuro.sim.c_kernel.samples import run_samples
 from pvae_neuro.sim.engine import Block, BlockResult, Engine
 from pvae_neuro.sim.noise import population_noise
-from pvae_neuro.sim.recording import variable_dtype
 from pvae_neuro.sim.reference import activate, initial_state
 
 MESSAGE = np.dtype([("key", "<u4"), ("value", "<i4")])
@@ -96,41 +96,10 @@ class CoresEngine(Engine):
 
     def run_block(self, block: Block) -> BlockResult:
         """Run a block; see :meth:`Engine.run_block`."""
-        network, samples = block.network, len(block.samples)
-        steps = range(block.first_step, block.first_step + block.steps)
-        words = {
-            f"{p.name}.{WORD}": population_noise(p, block.seed, steps, block.samples)
-            for p in network.drawing
-        }
-        last = {
-            name: np.empty(
-                (samples, network.population_of[name.partition(".")[0]].size),
-                variable_dtype(network, name),
-            )
-            for name in network.variables
-        }
-        recorded = {
-            name: np.empty((samples, block.steps, last[name].shape[1]), last[name].dtype)
-            for name in block.record
-        }
-        chip = Chip(self.built(network), self.processor)
-        for sample in range(samples):
-            chip.start(block.steps - 1)
-            for step in range(block.steps):
-                host = {name: w[sample, step].astype(np.int32) for name, w in words.items()}
-                is_last = step == block.steps - 1
-                if not is_last and step % block.iterations == 0:
-                    frame = step // block.iterations
-                    host |= {name: frames[frame, sample] for name, frames in block.inputs.items()}
-                chip.step(host, is_last)
-                state = chip.state()
-                for name, array in recorded.items():
-                    array[sample, step] = state[name]
-            for name, array in last.items():
-                array[sample] = state[name]
-            block.advance(block.steps - 1)
+        chip = Chip(self.built(block.network), self.processor)
+        result = run_samples(block, chip)
         self.messages += chip.messages
-        return BlockResult(last, recorded)
+        return result
 
 
 def golden_run(
@@ -213,15 +182,19 @@ class Chip:
         for core in self.cores:
             core.call("core_start", iterations)
 
-    def step(self, host: dict[str, NDArray[np.int32]], is_last: bool) -> None:
-        """One iteration, or what comes after the last one, with what the host sends before it."""
-        arriving = [self._messages(name, values) for name, values in host.items()]
+    def step(self, given: Mapping[str, NDArray[Any]], is_last: bool) -> Mapping[str, NDArray[Any]]:
+        """Run all phases of an iteration, or of ``final``.
+
+        See :class:`~pvae_neuro.sim.c_kernel.samples.Machine`.
+        """
+        arriving = [self._messages(name, values) for name, values in given.items()]
         first = self.cut.iteration_phases if is_last else 0
         for _ in range(first, self.cut.phases if is_last else self.cut.iteration_phases):
             self._exchange(arriving)
             arriving = []
             for core in self.cores:
                 core.call("core_next")
+        return self.state()
 
     def state(self) -> dict[str, NDArray[np.int32]]:
         """Every variable of every core's own populations, by ``population.variable``."""
@@ -236,7 +209,7 @@ class Chip:
                     found[f"{name}.{variable.name}"] = values
         return found
 
-    def _messages(self, name: str, values: NDArray[np.int32]) -> NDArray[Any]:
+    def _messages(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
         found = np.zeros(len(values), MESSAGE)
         # What no core receives, such as an input that nothing reads, has no number.
         if name not in self.numbers:

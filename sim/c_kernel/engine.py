@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from pvae_neuro.errors import EngineUnavailableError
 from pvae_neuro.exporters.c import Layout, c_source, layout_of
@@ -16,11 +12,10 @@ from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.sim.c_kernel.compiler import compiled, host_compiler
 from pvae_neuro.sim.c_kernel.image import Image
 from pvae_neuro.sim.c_kernel.processors import REMEDY, build, processor_of, require_emulation
+from pvae_neuro.sim.c_kernel.samples import run_samples
 from pvae_neuro.sim.c_kernel.session import EmulatedSession, HostSession, Session
 from pvae_neuro.sim.checks import Check, package_check
 from pvae_neuro.sim.engine import Block, BlockResult, Engine
-from pvae_neuro.sim.noise import population_noise
-from pvae_neuro.sim.recording import variable_dtype
 
 _FLAGS = ("-std=c99", "-O3", "-shared", "-fPIC")
 # Begins the names in the code, which is the same whatever a network is called.
@@ -82,38 +77,4 @@ class CEngine(Engine):
 
     def run_block(self, block: Block) -> BlockResult:
         """Run a block; see :meth:`Engine.run_block`."""
-        network, samples = block.network, len(block.samples)
-        steps = range(block.first_step, block.first_step + block.steps)
-        words = {
-            p.name: population_noise(p, block.seed, steps, block.samples) for p in network.drawing
-        }
-        session = self.session(network)
-        sizes = {
-            name: network.population_of[name.partition(".")[0]].size for name in network.variables
-        }
-        last: dict[str, NDArray[Any]] = {
-            name: np.empty((samples, size), variable_dtype(network, name))
-            for name, size in sizes.items()
-        }
-        recorded = {
-            name: np.empty((samples, block.steps, sizes[name]), last[name].dtype)
-            for name in block.record
-        }
-        views = {name: session.variable(*name.split(".")) for name in (*sizes, *block.inputs)}
-        drawn = {name: session.words(name) for name in words}
-        for sample in range(samples):
-            session.call("reset")
-            for step in range(block.steps):
-                is_last = step == block.steps - 1
-                if not is_last and step % block.iterations == 0:
-                    for name, frames in block.inputs.items():
-                        views[name][:] = frames[step // block.iterations, sample]
-                for name, view in drawn.items():
-                    view[:] = words[name][sample, step]
-                session.call("final" if is_last else "iteration")
-                for name, array in recorded.items():
-                    array[sample, step] = views[name]
-            for name, array in last.items():
-                array[sample] = views[name]
-            block.advance(block.steps - 1)
-        return BlockResult(last, recorded)
+        return run_samples(block, self.session(block.network))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 import tempfile
 from abc import ABC, abstractmethod
-from functools import cache
+from collections.abc import Mapping
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from pvae_neuro.errors import EngineError
 from pvae_neuro.exporters.c import Layout
+from pvae_neuro.exporters.cores import WORD
 from pvae_neuro.sim.c_kernel.emulator import Emulator
 from pvae_neuro.sim.c_kernel.image import Image
 from pvae_neuro.sim.c_kernel.processors import Processor
@@ -32,18 +34,27 @@ class Session(ABC):
         self._layout = layout
         self.state = np.zeros((), layout.state_dtype)
 
-    def variable(self, population: str, variable: str) -> NDArray[np.int32]:
-        """View of a variable: int32 [n]."""
+    @cached_property
+    def views(self) -> dict[str, NDArray[Any]]:
+        """Variables, received sums and random words [n] by ``population.name``, as views."""
         names = self._layout.names
-        return self._member(population, names.member[population, variable])
+        members = names.member | {(population, WORD): WORD for population in names.population}
+        return {
+            f"{population}.{name}": self.state[own][member]
+            for (population, name), member in members.items()
+            if ((own := names.population[population]), member) in self._layout.state
+        }
 
-    def words(self, population: str) -> NDArray[np.uint16]:
-        """View of a population's random words: uint16 [n]."""
-        return self._member(population, "word")
+    def start(self, iterations: int) -> None:
+        """Begin a run; see :class:`~pvae_neuro.sim.c_kernel.samples.Machine`."""
+        self.call("reset")
 
-    def _member(self, population: str, member: str) -> NDArray[Any]:
-        found: NDArray[Any] = self.state[self._layout.names.population[population]][member]
-        return found
+    def step(self, given: Mapping[str, NDArray[Any]], is_last: bool) -> Mapping[str, NDArray[Any]]:
+        """Run an iteration or ``final``; see :class:`~pvae_neuro.sim.c_kernel.samples.Machine`."""
+        for name, values in given.items():
+            self.views[name][:] = values
+        self.call("final" if is_last else "iteration")
+        return self.views
 
     def call(self, function: str) -> None:
         """Call a function of the library by what follows its prefix: ``iteration``."""
