@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 
@@ -85,6 +86,13 @@ def test_links_say_who_sends_what_to_whom_and_when():
 def test_every_population_has_one_core(cores):
     with pytest.raises(NetworkError, match=r"^cores: expected each of "):
         cut(small_network(), cores)
+
+
+def test_a_population_that_messages_cannot_name_is_refused(monkeypatch):
+    module = importlib.import_module("pvae_neuro.exporters.cores.cut")
+    monkeypatch.setattr(module, "MOST_NEURONS", 3)
+    with pytest.raises(NetworkError, match=r"cells\.z: expected at most 3 neurons .* got 4; split"):
+        cut(small_network())
 
 
 @emulated

@@ -20,6 +20,8 @@ from pvae_neuro.utils.show import show
 
 HOST = -1
 WORD = "word"
+MOST_NEURONS = 1 << 16
+"""Neurons that the key of a message tells apart."""
 Phase = tuple[Activation, ...]
 
 
@@ -110,7 +112,7 @@ def cut(network: IntegerNetwork, cores: Sequence[Sequence[str]] | None = None) -
     Raises
     ------
     NetworkError
-        If a population has no core or several.
+        If a population has no core or several, or more neurons than a message can name.
     """
     own = [p.name for p in network.populations if not p.is_input]
     given = [tuple(names) for names in cores] if cores is not None else [(name,) for name in own]
@@ -207,6 +209,11 @@ def _links(
                 # The host asks for results alone.
                 and (cores != {HOST} or number >= iteration_phases)
             ]
+            if cores and size > MOST_NEURONS:
+                raise NetworkError(
+                    f"cores: {population.name}.{variable.name}: expected at most "
+                    f"{MOST_NEURONS:,} neurons that send, got {size:,}; split the population"
+                )
             if cores:
                 yield Link(next(numbers), *name, size, source, tuple(sorted(cores)), tuple(after))
         if population in network.drawing:
