@@ -197,6 +197,10 @@ def test_a_folder_of_somebody_elses_and_a_file_are_refused(tmp_path):
         pn.write_c(small_network(), tmp_path, IMAGES[:1])
     with pytest.raises(InputError, match="is a file; expected the name of a folder"):
         pn.write_c(small_network(), tmp_path / "Makefile", IMAGES[:1])
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "other").symlink_to(tmp_path)
+    with pytest.raises(InputError, match="holds 'other', which would be lost"):
+        pn.write_c(small_network(), tmp_path / "linked", IMAGES[:1])
 
 
 # -------------------------------------------------------------------------------- the engine
