@@ -71,6 +71,16 @@ def test_faulty_generators_are_found(fault):
     assert not check_draws(NETWORK, drawn(fault(words(5))))[0].passed
 
 
+@pytest.mark.parametrize("count", [-1, SAMPLER.max_count, SAMPLER.max_count + 1, 1 << 20])
+def test_one_count_that_no_word_gives_is_found(count):
+    recording = drawn(words(0))
+    assert check_draws(NETWORK, recording)[0].passed
+    recording.variables["latents.u"][0, 4, 0] = -4 << 12
+    recording.variables["latents.z"][0, 5, 0] = count
+    found = check_draws(NETWORK, recording)[0]
+    assert found.impossible == 1 and not found.passed
+
+
 def test_what_cannot_be_tested():
     with pytest.raises(InputError, match=r"expected latents\.u and latents\.z"):
         check_draws(NETWORK, SimpleNamespace(variables={}))

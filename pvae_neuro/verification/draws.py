@@ -37,6 +37,8 @@ class DrawTest:
     ----------
     population : str
     draws : int
+    impossible : int
+        Counts that no word gives, of the potential that they were drawn of.
     chi_square, limit : float
         Of positions in :data:`BINS` bins of equal width, and what it may reach.
     detectable_variation : float
@@ -49,6 +51,7 @@ class DrawTest:
 
     population: str
     draws: int
+    impossible: int
     chi_square: float
     limit: float
     detectable_variation: float
@@ -60,7 +63,8 @@ class DrawTest:
     def passed(self) -> bool:
         """Whether nothing speaks against the generator."""
         largest = max(abs(self.in_time), abs(self.in_space))
-        return self.chi_square <= self.limit and largest <= self.correlation_limit
+        sound = self.chi_square <= self.limit and largest <= self.correlation_limit
+        return sound and self.impossible == 0
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
@@ -125,28 +129,32 @@ def _test(
     chi_square = float(((np.bincount(placed, minlength=BINS) - expected) ** 2 / expected).sum())
     limit = _chi_square_limit(BINS - 1)
     shaped = positions.reshape(z.shape) - 0.5
+    pairs = [size for size in (shaped[:, 1:].size, shaped[..., 1:].size) if size]
     return DrawTest(
         population=population.name,
         draws=len(placed),
+        impossible=int(np.count_nonzero(low == high)),
         chi_square=chi_square,
         limit=limit,
         detectable_variation=sqrt(_noncentrality(BINS - 1, limit) / (4 * len(placed))),
         in_time=_correlation(shaped[:, 1:], shaped[:, :-1]),
         in_space=_correlation(shaped[..., 1:], shaped[..., :-1]),
-        correlation_limit=_TWO_SIDED / sqrt(max(1, len(placed))),
+        correlation_limit=_TWO_SIDED / sqrt(min(pairs, default=1)),
     )
 
 
 def _intervals(
     population: Population, u: NDArray[Any], z: NDArray[Any]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """First word, and word after the last, that gives each count."""
+    """First word, and word after the last, that gives each count; equal where none does."""
     sampler = population.sampler
     assert sampler is not None  # It draws.
     distinct, place = np.unique(u.astype(np.int64), return_inverse=True)
-    table = np.zeros((len(distinct), sampler.max_count + 2), np.int64)
-    table[:, 1:] = cumulative(distinct, sampler.max_count, sampler.frac_bits)
-    counts = z.astype(np.int64)
+    # No word gives -1 or one more than the most.
+    table = np.zeros((len(distinct), sampler.max_count + 4), np.int64)
+    table[:, 2:-1] = cumulative(distinct, sampler.max_count, sampler.frac_bits)
+    table[:, -1] = table[:, -2]
+    counts = np.clip(z.astype(np.int64), -1, sampler.max_count + 1) + 1
     return table[place, counts], table[place, counts + 1]
 
 
