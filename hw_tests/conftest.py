@@ -116,8 +116,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse a file of results that cannot be written, or is there, before anything runs."""
+    """Refuse options that cannot be, before anything runs."""
+    targets(config)
+    for name in ("--samples", "--steps"):
+        number = config.getoption(name)
+        if number is not None and number < 1:
+            raise pytest.UsageError(f"{name}: expected at least 1, got {number}")
     result = config.getoption("--result")
+    # The processes of pytest-xdist write no file.
     if not result or hasattr(config, "workerinput"):
         return
     try:

@@ -124,9 +124,11 @@ def test_a_file_of_results_is_not_replaced(export, tmp_path):
         ("--latency", "x"),
         ("--latency", "3,9999"),
         ("--cost-steps", -1),
+        ("--samples", 0),
+        ("--steps", -1),
     ],
 )
-def test_a_board_that_cannot_be_is_a_usage_error(options):
+def test_an_option_that_cannot_be_is_a_usage_error(options):
     done = run_suite("mnist", "loihi2", options=("--fake-board", *options))
     assert done.returncode == 4, done.stdout
     assert f"{options[0]}: expected" in done.stderr
