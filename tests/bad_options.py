@@ -103,6 +103,8 @@ _RIGHT: dict[tuple[str, ...], str] = {
     ("--seed", _HUGE[0]): "keys lie below 2^64",
     ("patches", "--seed", *_HUGE[::2], _HUGE[3]): "any number that is not negative is a seed",
     ("--record", ""): "no further variables",
+    ("pareto", "--topology", "lateral,predictive"): "both circuits",
+    ("pareto", "--calibrate", "."): "the picture that does not fit is named, and not its folder",
     ("patches", "folder", "."): "the current folder holds pictures; what is left out is said",
     ("--device", "cpu:7"): "PyTorch knows one CPU by every number",
 }

@@ -76,7 +76,11 @@ def pareto(
     quiet: Quiet = False,
 ) -> None:
     """MSE and zeros of several widths and circuits, with memory and synaptic operations."""
+    from pvae_neuro.sim.engine import MOST_ITERATIONS
+    from pvae_neuro.sim.noise import check_whole
+
     check_run(steps, seed)
+    check_whole("--stability-steps", stability_steps, 1, MOST_ITERATIONS)
     widths, fractions = _widths("--weight-bits", weight_bits), _widths("--frac-bits", frac_bits)
     if output is not None and output.suffix not in FORMATS:
         raise InputError(f"{output}: expected a name ending in one of {', '.join(FORMATS)}")
