@@ -13,11 +13,13 @@ from pvae_neuro.cli.main import run_command
 from pvae_neuro.errors import InputError, ModelFileError
 from pvae_neuro.exporters.lowerings import lowering_of
 from pvae_neuro.exporters.quantize import QuantizeConfig, quantize
-from pvae_neuro.saved.model_file import load_model, save_model
+from pvae_neuro.saved.model_file import SavedModel, load_model, save_model
+from pvae_neuro.saved.rescaling import rescale_counts
 from pvae_neuro.sim.reference import ReferenceEngine
 
 torch = pytest.importorskip("torch", reason="fine-tuning needs PyTorch")
 
+from pvae_neuro.models.registry import model_from_saved  # noqa: E402
 from pvae_neuro.sim.tensors.straight_through import (  # noqa: E402
     mantissas,
     straight_through_window,
@@ -25,6 +27,12 @@ from pvae_neuro.sim.tensors.straight_through import (  # noqa: E402
 from pvae_neuro.training.finetuning.config import FinetuneConfig  # noqa: E402
 from pvae_neuro.training.finetuning.finetune import RECORD, finetune  # noqa: E402
 from pvae_neuro.training.finetuning.masters import masters_of, unit_of  # noqa: E402
+from pvae_neuro.training.finetuning.refit import (  # noqa: E402
+    counts_of,
+    fit_readout,
+    match_activity,
+    round_together,
+)
 from pvae_neuro.training.finetuning.run import FinetuningRun  # noqa: E402
 
 SMALL = FinetuneConfig(updates=6, batch_size=8, window=4, horizon=8)
@@ -196,3 +204,98 @@ def test_what_is_refused(tmp_path):
         finetune(model, images, tmp_path / "tuned", FOUR, SMALL)
     with pytest.raises(InputError, match="window"):
         FinetuneConfig(window=1)
+
+
+# ------------------------------------------------------------------------------ readouts
+
+
+def with_readout(model):
+    """The model, read out by an array of its own."""
+    rng = np.random.default_rng(5)
+    noise = rng.normal(0, 0.01, model.dictionary.shape).astype(np.float32)
+    config = model.config.model_copy(update={"architecture": {"readout": True}})
+    arrays = {**model.arrays, "readout": model.dictionary + noise}
+    return SavedModel(config, arrays)
+
+
+@pytest.mark.parametrize("topology", ["predictive", "lateral"])
+def test_a_readout_of_its_own_makes_the_pictures(topology):
+    model, images = sound_model(), sound_images(40)
+    own = with_readout(model)
+    config = QuantizeConfig(topology)
+    runs = [
+        ReferenceEngine().run(quantize(each, images, config), images[:4], 6, 0, record="full")
+        for each in (model, own)
+    ]
+    # Messages of error neurons may take another unit.
+    if topology == "lateral":
+        assert np.array_equal(runs[0]["latents.u"], runs[1]["latents.u"])
+    counts = runs[1]["latents.z"][:, -1].astype(np.float64)
+    expected = counts @ own.arrays["readout"].T.astype(np.float64)
+    # 16 bits of the largest entry, times all counts of an image.
+    largest = np.abs(own.arrays["readout"]).max() / 2**15
+    reach = largest * counts.sum(axis=1).max()
+    np.testing.assert_allclose(runs[1].reconstruction, expected, atol=reach)
+
+
+def test_pytorch_and_the_float_circuit_read_out_alike(tmp_path):
+    own = with_readout(sound_model())
+    save_model(own, tmp_path / "own")
+    module = model_from_saved(load_model(tmp_path / "own"))
+    z = torch.ones(1, 24)
+    circuit = lowering_of("predictive", "ipvae-linear").circuit(own)
+    seen = circuit.reconstruct({"latents.z": z.numpy()})
+    np.testing.assert_allclose(module.decode(z).detach().numpy(), seen, rtol=1e-5)
+    assert np.array_equal(module.to_saved().arrays["readout"], own.arrays["readout"])
+    assert not module.is_compiled("exact")
+    plain = model_from_saved(sound_model())
+    x = torch.rand(1, 30)
+    assert torch.equal(module.pull_back(x, z), plain.pull_back(x, z))
+    halved = rescale_counts(own, 2.0)
+    np.testing.assert_allclose(halved.arrays["readout"], own.arrays["readout"] / 2)
+
+
+def test_the_fitted_readout_explains_images_better():
+    model, images = sound_model(), sound_images(200)
+    network = quantize(model, images, FOUR)
+    fitted = fit_readout(model, network, images[:150], 32, 3)
+    better = quantize(fitted, images, FOUR)
+    errors = [
+        ReferenceEngine().run(each, images[150:], 32, 4).mse[-1].mean()
+        for each in (network, better)
+    ]
+    assert errors[1] < errors[0]
+    mlp, pictures = predictive("ipvae-mlp")
+    assert fit_readout(mlp, quantize(mlp, pictures, FOUR), pictures, 8, 0) is mlp
+
+
+def test_activity_is_matched_by_the_leaks():
+    model, images = sound_model(), sound_images(100)
+    quantization = QuantizeConfig("predictive", weight_bits=8)
+
+    def lower(one):
+        return quantize(one, images[:40], quantization)
+
+    def zeros(one):
+        run = ReferenceEngine().run(lower(one), images, 24, 7, record=["latents.z"])
+        return (run.last["latents.z"] == 0).mean()
+
+    wanted = zeros(model) + 0.02
+    found = match_activity(model, ("log_bias",), lower, images, wanted, 24, 7)
+    assert zeros(found) == pytest.approx(wanted, abs=0.005)
+
+
+def test_weights_rounded_together_predict_better():
+    model, images = sound_model(), sound_images(80)
+    rng = np.random.default_rng(0)
+    dictionary = rng.normal(0, 0.05, (30, 24))
+    network = quantize(model, images, QuantizeConfig("predictive"))
+    unit = np.full(24, 0.05)
+    found = round_together(dictionary, unit, 3, network, images, 32, 0, 0.1)
+    counts = np.concatenate([z for _, z in counts_of(network, images, 32, 0, lambda _: None)])
+    errors = [
+        np.square((mantissas - dictionary / unit) @ counts.T).mean()
+        for mantissas in (np.clip(np.rint(dictionary / unit), -3, 3), found)
+    ]
+    assert errors[1] < 0.8 * errors[0]
+    assert np.abs(found).max() <= 3

@@ -20,7 +20,7 @@ from pvae_neuro.saved.model_file import SavedModel
 
 Reals = NDArray[np.float64]
 
-SWEEPS = 4
+SWEEPS = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,10 +90,10 @@ def _total(connections: list[Connection]) -> Reals:
     return np.sum([c.weight.astype(np.float64) for c in connections], axis=0)
 
 
-def unit_of(array: Reals, mantissas: Reals) -> Reals:
+def unit_of(array: Reals, mantissas: Reals, *, rows_too: bool = True) -> Reals:
     """Unit of mantissas that were rounded from an array: a factor a row times one a column.
 
-    Large mantissas tell it best, so they weigh most.
+    Large mantissas tell it best, so they weigh most. Without ``rows_too`` columns alone have one.
     """
     known = (mantissas != 0) & (array * mantissas > 0)
     weight = np.where(known, np.square(mantissas), 0.0)
@@ -103,8 +103,9 @@ def unit_of(array: Reals, mantissas: Reals) -> Reals:
     mean = float((weight * ratio).sum() / weight.sum())
     rows, columns = np.array(mean), np.array(0.0)
     for _ in range(SWEEPS):
-        rows = _mean(ratio - columns, weight, 0, mean)
         columns = _mean(ratio - rows, weight, 1, 0.0)
+        if rows_too:
+            rows = _mean(ratio - columns, weight, 0, mean)
     unit: Reals = np.exp2(rows + columns)
     return unit
 

@@ -30,7 +30,7 @@ from pvae_neuro.saved.tensor_files import read_safetensors, write_safetensors
 from pvae_neuro.sim.noise import population_noise
 from pvae_neuro.sim.tensors.straight_through import picture, straight_through_window
 from pvae_neuro.training.finetuning.config import FinetuneConfig
-from pvae_neuro.training.finetuning.masters import leaks_of, masters_of
+from pvae_neuro.training.finetuning.masters import leaks_of, masters_of, unit_of
 from pvae_neuro.training.finetuning.refit import round_together
 from pvae_neuro.utils.digest import digest
 
@@ -136,16 +136,19 @@ class FinetuningRun:
 
     def _find_grid(self, network: IntegerNetwork) -> bool:
         """Make units powers of two, if arrays of such mantissas are rounded to these again."""
-        snapped = tuple(replace(m, unit=np.exp2(np.rint(np.log2(m.unit)))) for m in self.masters)
-        arrays = {m.array: (m.mantissas(network) * m.unit).astype(np.float32) for m in snapped}
-        again = self.lowering.integers(
-            replace(self.model, arrays={**self.model.arrays, **arrays}),
-            self.scales,
-            self.calibration,
-        )
-        if any((m.mantissas(again) != m.mantissas(network)).any() for m in snapped):
-            return False
-        self.masters = snapped
+        snapped, arrays = [], {}
+        for master in self.masters:
+            whole = master.mantissas(network)
+            unit = _power(self.model.arrays[master.array], whole)
+            snapped.append(replace(master, unit=unit))
+            arrays[master.array] = (whole * unit).astype(np.float32)
+        again = self.lowered(replace(self.model, arrays={**self.model.arrays, **arrays}))
+        for master in snapped:
+            # Even mantissas may become half as large, in a unit twice as large.
+            held, found = arrays[master.array], master.mantissas(again)
+            if (found * _power(held, found) != held).any():
+                return False
+        self.masters = tuple(snapped)
         return True
 
     def network(self) -> IntegerNetwork:
@@ -320,3 +323,10 @@ def _scales(network: IntegerNetwork, quantization: QuantizeConfig) -> Scales:
         bits, frac_bits, INPUT_FRAC_BITS, max(counts, default=1),
         latent_units=quantization.latent_units,
     )  # fmt: skip
+
+
+def _power(array: NDArray[np.float32], mantissas: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Units of columns, as powers of two."""
+    unit = unit_of(array.astype(np.float64), mantissas, rows_too=False)
+    found: NDArray[np.float64] = np.exp2(np.rint(np.log2(unit)))
+    return found
