@@ -20,9 +20,7 @@ DAMPING = 1.0
 SWEEPS = 3
 
 
-def compensated(
-    weight: Reals, mantissa_max: int, moments: Reals, damping: Reals | None = None
-) -> Reals:
+def compensated(weight: Reals, mantissa_max: int, moments: Reals) -> Reals:
     """Mantissas of weights in units of their columns.
 
     Parameters
@@ -33,8 +31,6 @@ def compensated(
         Largest mantissa.
     moments : float64 [columns, columns]
         Mean products of what is sent, in the units that these weights meet.
-    damping : float64 [columns], optional
-        Added to the moments of each column; by default ``DAMPING`` of the mean of all.
 
     Returns
     -------
@@ -42,14 +38,13 @@ def compensated(
         Whole numbers.
     """
     size = len(moments)
-    added = np.full(size, DAMPING * np.diag(moments).mean()) if damping is None else damping
-    damped = moments + np.diag(added)
+    damped = moments + DAMPING * np.diag(moments).mean() * np.eye(size)
     if not damped.any():
         return np.clip(np.rint(weight), -mantissa_max, mantissa_max)
     order = np.argsort(-np.diag(damped), kind="stable")
     held = damped[np.ix_(order, order)]
     found = _error_passed_on(weight[:, order], mantissa_max, held)
-    found = _settled(found, weight[:, order], mantissa_max, held)
+    found = settled(found, weight[:, order], mantissa_max, held)
     whole = np.empty_like(found)
     whole[:, order] = found
     return whole
@@ -67,10 +62,12 @@ def _error_passed_on(weight: Reals, mantissa_max: int, moments: Reals) -> Reals:
     return found
 
 
-def _settled(found: Reals, weight: Reals, mantissa_max: int, moments: Reals) -> Reals:
+def settled(
+    found: Reals, weight: Reals, mantissa_max: int, moments: Reals, sweeps: int = SWEEPS
+) -> Reals:
     """Each mantissa where it is best, given all others."""
     slope = (found - weight) @ moments
-    for _ in range(SWEEPS):
+    for _ in range(sweeps):
         moved = False
         for column in range(len(moments)):
             now = found[:, column]

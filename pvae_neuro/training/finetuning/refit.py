@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.exporters.compensation import compensated
+from pvae_neuro.exporters.compensation import settled
 from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.saved.model_file import LINEAR_FAMILY, SavedModel
 from pvae_neuro.sim.engine import fastest_engine
@@ -21,6 +21,7 @@ LARGEST_SHIFT = 1.0
 # Weight of the dictionary against the counts, as a share of their mean squares.
 RIDGE = 0.1
 AT_ONCE, SAMPLED_EVERY = 500, 8
+SWEEPS = 6
 
 
 def match_activity(
@@ -109,7 +110,15 @@ def round_together(
         moments += counts.T @ counts
         number += len(counts)
     inputs = unit[:, None] * (moments / number) * unit
-    return compensated(dictionary / unit, mantissa_max, inputs, damping * np.diag(inputs) + 1e-12)
+    metric = inputs + np.diag(damping * np.diag(inputs) + 1e-12)
+    # From the nearest mantissas on, in the order of the moments: errors that are passed on to
+    # columns not yet rounded would shorten rare ones, and more would fire.
+    order = np.argsort(-np.diag(metric), kind="stable")
+    weight = (dictionary / unit)[:, order]
+    nearest = np.clip(np.rint(weight), -mantissa_max, mantissa_max)
+    found = np.empty_like(nearest)
+    found[:, order] = settled(nearest, weight, mantissa_max, metric[np.ix_(order, order)], SWEEPS)
+    return found
 
 
 def fit_readout(
