@@ -350,7 +350,8 @@ def files(tmp_path_factory):
     return folder
 
 
-def test_the_verb_prints_tables_and_json(files, capsys):
+def test_the_verb_prints_tables_and_json(files, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")  # In narrow tables, words are apart.
     command = ("cost", files / "predictive.onnx", "-i", files / "x.npy", "-t", "20", "-e")
     levers = ("--until", "--dead-zone", "8,16", "--activity", "0.2")
     code, out, err = run_cli(capsys, *command, "reference", *levers, "--json", files / "cost.json")
@@ -379,7 +380,8 @@ def test_the_verb_prints_tables_and_json(files, capsys):
     assert placed["cores"] == json.loads(json.dumps(again.to_dict()["cores"]))
 
 
-def test_what_is_not_known_or_not_reached_is_said(files, capsys):
+def test_what_is_not_known_or_not_reached_is_said(files, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")  # In narrow tables, words are apart.
     command = ("cost", files / "predictive.onnx", "-i", files / "x.npy", "-t", "4", "-n", "1")
     levers = ("--dead-zone", "8", "--activity", "0.999", "--limit", "neurons=4", "-b", "oheo-gulch")
     code, out, err = run_cli(capsys, *command, "-e", "reference", *levers)

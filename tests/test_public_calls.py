@@ -24,6 +24,7 @@ pytest.importorskip("onnx", reason="public functions write artifacts")
 PIXELS, LATENTS = 16, 5
 RNG = np.random.default_rng(3)
 IMAGES = RNG.random((4, PIXELS)).astype(np.float32)
+MANY = np.random.default_rng(4).random((80, PIXELS)).astype(np.float32)
 CONFIG = ModelConfig(
     pixels=PIXELS, latents=LATENTS, steps=2, beta=1.0, input_low=0.0, input_high=1.0,
     image_shape=(4, 4), clamp_u=2.0, clamp_du=2.0, clamp="hard",
@@ -110,7 +111,16 @@ def calls(folder: Path) -> dict[str, dict[str, Any]]:
             "model": MODEL, "images": IMAGES, "steps": 2, "seed": 0, "progress": False,
         },
         "pretrained_model_path": {},
-        "quantize": {"model": MODEL, "inputs": IMAGES, "config": None},
+        "quantize": {"model": MODEL, "inputs": IMAGES, "config": None, "calibration": None},
+        "narrowest": {
+            "model": MODEL, "inputs": MANY, "tolerance": 1.0, "config": None, "steps": 2, "seed": 0,
+            "stability_steps": 2, "progress": False,
+        },
+        "pareto": {
+            "model": MODEL, "calibration": IMAGES, "inputs": IMAGES, "circuits": ["predictive"],
+            "weight_bits": (8,), "frac_bits": (14,), "latent_units": False, "compensate": False,
+            "steps": 2, "seed": 0, "stability_steps": 2, "progress": False,
+        },
         "recipe": {"model": "ipvae-linear"},
         "rescale_counts": {"model": MODEL, "factor": 2.0, "leak": 1.0},
         "run_experiment": {"name": "no-such", "context": None},

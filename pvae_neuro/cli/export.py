@@ -267,7 +267,8 @@ def _check_folders(
         check_folder_target(listing, FILES)
     places = {"--c": c, "--listing": listing, "--output": output, "--json": json}
     given = [(k, p) for k, p in places.items() if p is not None and p != STANDARD_OUTPUT]
-    for (one, first), (other, second) in combinations(given, 2):
+    with_folder = [pair for pair in combinations(given, 2) if pair[0][0] in ("--c", "--listing")]
+    for (one, first), (other, second) in with_folder:
         a, b = (Path(os.path.realpath(path)) for path in (first, second))
         if a == b or a in b.parents or b in a.parents:
             raise InputError(
