@@ -171,16 +171,18 @@ def test_another_run_is_not_resumed(tmp_path):
 # ------------------------------------------------------------------------------ files
 
 
-def test_the_verb_writes_a_model_and_says_the_gain(tmp_path):
+def test_the_verb_writes_a_model_and_says_the_gain(tmp_path, capsys):
     save_model(sound_model(), tmp_path / "model.safetensors")
     np.save(tmp_path / "images.npy", sound_images(60).reshape(-1, 6, 5))
     arguments = [
         "finetune", str(tmp_path / "model.safetensors"), "-i", str(tmp_path / "images.npy"),
         "-o", str(tmp_path / "tuned.safetensors"), "--weight-bits", "3", "--updates", "4",
         "--batch-size", "8", "--window", "4", "--horizon", "8", "--scale", "1",
-        "--json", str(tmp_path / "result.json"), "--quiet",
+        "--json", str(tmp_path / "result.json"), "--frac-bits", "12", "--latent-units",
     ]  # fmt: skip
     assert run_command(arguments) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "export it with --weight-bits 3 --frac-bits 12 --latent-units" in out
     said = json.loads((tmp_path / "result.json").read_text())
     tuned = load_model(tmp_path / "tuned.safetensors")
     record = tuned.config.training[RECORD]

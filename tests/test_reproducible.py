@@ -225,4 +225,4 @@ def test_calibration_runs_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(lowering, "circuit", circuit)
     quantize(MODEL, IMAGES)
-    assert seen == ["float64"]
+    assert set(seen) == {"float64"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from pvae_neuro.cli.shared.endings import say_line
 from pvae_neuro.cli.shared.options import Input, Json, Output, Quiet, Samples
 from pvae_neuro.cli.shared.paths import check_outputs
 from pvae_neuro.cli.shared.support import console, guarded, plain_table, say, write_json
+
+if TYPE_CHECKING:
+    from pvae_neuro.exporters.quantize import QuantizeConfig
 
 
 @guarded
@@ -122,5 +125,15 @@ def finetune(
     say(
         out,
         f"{output}: tuned for {weight_bits}-bit weights in {result.seconds:.0f} s; export it with "
-        f"--weight-bits {weight_bits}{' --latent-units' if latent_units else ''}",
+        f"{_options(quantization)}",
     )
+
+
+def _options(quantization: QuantizeConfig) -> str:
+    """What gives an export these integers; rounding together is done already."""
+    values = {
+        "--topology": quantization.topology, "--weight-bits": quantization.weight_bits,
+        "--frac-bits": quantization.frac_bits, "--max-count": quantization.max_count,
+    }  # fmt: skip
+    given = [f"{option} {value}" for option, value in values.items() if value is not None]
+    return " ".join([*given, *(["--latent-units"] if quantization.latent_units else [])])

@@ -19,7 +19,7 @@ FLAGS = {
     "max_memory": "--max-memory GB",
     "scale": "--scale NUMBER",
     "size": "--size HxW",
-    "tolerance": "a larger --tolerance, or --latent-units",
+    "tolerance": "a larger --tolerance",
     "split": "--split PART, or --key NAME",
 }
 
