@@ -346,6 +346,7 @@ def test_pareto_writes_a_figure_and_json(files, tmp_path, capsys):
     "options, words",
     [
         (("--weight-bits", "few"), "--weight-bits: expected numbers such as 4,6,8"),
+        (("--weight-bits", "8,99"), "weight_bits: expected a whole number from 2 to 16, got 99"),
         (("-o", "p.gif"), "one of .svg, .png, .pdf"),
         (("--topology", "ring"), "predictive, lateral"),
     ],

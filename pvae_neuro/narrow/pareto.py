@@ -151,6 +151,11 @@ def pareto(
         name: _configs(replace(options, topology=name), family, weight_bits, frac_bits)
         for name in _named(circuits, family)
     }
+    if not any(configs.values()):
+        raise InputError(
+            f"weight_bits: expected a width that {' or '.join(configs)} of {family} takes, got "
+            f"{', '.join(map(str, weight_bits))}"
+        )
     declared = model.config.declared_input
     images, scaled_by = declared.floats(inputs), declared.floats(calibration)
     points, refused = list[Point](), list[Trial]()
@@ -169,7 +174,7 @@ def pareto(
                 memory = _weight_bits(network) / 8, _state_bits(network) / 8
                 points.append(Point(trial, *memory, counted["synops"], counted["messages"]))
     if not points:
-        reasons = "; ".join(str(trial) for trial in refused) or "no circuit takes these widths"
+        reasons = "; ".join(str(trial) for trial in refused)
         raise QualityError(f"pareto: expected a network of at least one width; {reasons}")
     return Pareto(_marked(points), tuple(refused), len(images), steps, seed)
 
@@ -189,17 +194,22 @@ def _configs(
     if not weight_bits or not frac_bits:
         raise InputError("pareto: expected at least one width of weights and of the potential")
     lowering = lowering_of(options.topology, family)
-    return [
-        replace(
-            options,
-            weight_bits=weight,
-            frac_bits=frac,
-            latent_units=options.latent_units and lowering.latent_units and weight <= MANTISSA_BITS,
-            compensate=options.compensate and lowering.compensates,
-        )
+    # Refuses widths that no circuit has.
+    wanted = [
+        replace(options, weight_bits=weight, frac_bits=frac)
         for weight in weight_bits
         for frac in frac_bits
-        if weight <= lowering.most_weight_bits
+    ]
+    return [
+        replace(
+            config,
+            latent_units=config.latent_units
+            and lowering.latent_units
+            and config.weight_bits <= MANTISSA_BITS,
+            compensate=config.compensate and lowering.compensates,
+        )
+        for config in wanted
+        if config.weight_bits <= lowering.most_weight_bits
     ]
 
 
