@@ -49,7 +49,12 @@ def finetune(
     compensate: Annotated[
         bool, typer.Option("--compensate", help="Begin with weights that are rounded together.")
     ] = False,
-    updates: Annotated[int, typer.Option("--updates", help="Steps of the optimiser.")] = 100,
+    updates: Annotated[
+        int,
+        typer.Option(
+            "--updates", help="Steps of the optimiser; on mnist 0 gave as little error as hundreds."
+        ),
+    ] = 100,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Images per update.")] = 100,
     window: Annotated[
         int, typer.Option("--window", help="Iterations that slopes flow back through.")
@@ -74,7 +79,7 @@ def finetune(
 ) -> None:
     """Fine-tune a model for narrow integers (needs torch).
 
-    The result is a float model; export it with the same options to get the integers that were
+    The result is a float model; export it with the same options to get the mantissas that were
     trained.
     """
     from pvae_neuro.cli.shared.inputs import check_samples, read_model

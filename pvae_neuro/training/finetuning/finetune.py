@@ -111,8 +111,8 @@ def finetune(
     """Train a model's arrays by what their integers compute.
 
     Every update rounds the arrays, runs the integers, and moves the arrays by slopes that pass
-    roundings straight through. The result is a float model: quantized alike, it has the integers
-    that were trained.
+    roundings straight through. The result is a float model: quantized alike, it has the mantissas
+    that were trained; units of messages are calibrated again, on the inputs of that export.
 
     Parameters
     ----------
