@@ -64,8 +64,8 @@ def pareto_figure(points: Sequence[Mapping[str, Any]]) -> Figure:
             _curve(ax, held, x, y, _COLORS[number % len(_COLORS)], "{}, {} bits".format(*curve))
         if x == "synops":
             ax.set_xscale("log")
-        if y != "zeros_points":
-            ax.set_yscale("symlog" if y == "mse_percent" else "log")
+        if y == "mse_percent":
+            ax.set_yscale("symlog")
         label(ax, xlabel, ylabel, "")
     legend(figure.axes[0])
     return figure
