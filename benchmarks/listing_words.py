@@ -1,7 +1,7 @@
 """Every shipped circuit as a written listing, read back and run with narrow registers.
 
 Each circuit is quantized, written as `pvae-neuro export --listing` writes it, read back from the
-files, and run by ``pvae_neuro/verification/words.py``: every operation checks that its word fits
+files, and run by ``pvae_neuro/verification/words/``: every operation checks that its word fits
 the width that the listing gives it, none of which exceeds 24 bits, and that products fit 48. All
 variables of all steps are compared with the engine ``reference``. Before that the sampler's passes
 are compared with its thresholds at every log-rate.
