@@ -268,3 +268,22 @@ def test_place_refuses_a_package_for_cores_that_run_no_c(artifact, tmp_path, cap
     )
     assert (code, out) == (2, "")
     assert "holds 'mine'" in err
+
+
+@pytest.mark.parametrize(
+    ("option", "path"),
+    [
+        ("--json", "chip/x.json"),
+        ("--json", "chip"),
+        ("--output", "chip/cores.svg"),
+        ("--placed", "chip/../chip/m.onnx"),
+    ],
+)
+def test_place_refuses_outputs_inside_its_package(tmp_path, capsys, monkeypatch, option, path):
+    monkeypatch.chdir(tmp_path)
+    Path("m.onnx").write_text("Nothing reads it.")
+    place = ["place", "m.onnx", "--board", "spinnaker2", "--package", "chip"]
+    code, out, err = run_cli(capsys, *place, option, path)
+    assert (code, out) == (2, "")
+    assert f"--package and {option}: expected places apart, got chip and {path}" in err
+    assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]

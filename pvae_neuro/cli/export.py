@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from inspect import signature
-from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +12,7 @@ import typer
 from pvae_neuro.cli.shared.data_options import DataOptions, reads_images
 from pvae_neuro.cli.shared.endings import say_line
 from pvae_neuro.cli.shared.options import Clip, Json, OptionalOutput, Quiet
-from pvae_neuro.cli.shared.paths import FOLDER, READS, STANDARD_OUTPUT
+from pvae_neuro.cli.shared.paths import FOLDER, READS, check_apart
 from pvae_neuro.cli.shared.support import console, guarded, say, write_json
 from pvae_neuro.errors import InputError, QualityError
 
@@ -265,16 +263,7 @@ def _check_folders(
         check_library_folder(c)
     if listing is not None:
         check_folder_target(listing, FILES)
-    places = {"--c": c, "--listing": listing, "--output": output, "--json": json}
-    given = [(k, p) for k, p in places.items() if p is not None and p != STANDARD_OUTPUT]
-    with_folder = [pair for pair in combinations(given, 2) if pair[0][0] in ("--c", "--listing")]
-    for (one, first), (other, second) in with_folder:
-        a, b = (Path(os.path.realpath(path)) for path in (first, second))
-        if a == b or a in b.parents or b in a.parents:
-            raise InputError(
-                f"{one} and {other}: expected places apart, got {first} and {second}; a folder is "
-                f"written as a whole"
-            )
+    check_apart({"--c": c, "--listing": listing}, {"--output": output, "--json": json})
 
 
 def _refuse_others(given: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import typer
 from pvae_neuro.cli.shared.boards import Limit, Limits, given_limits
 from pvae_neuro.cli.shared.endings import EXIT_FAILED, say_line
 from pvae_neuro.cli.shared.options import ArtifactFile, Json, Quiet
-from pvae_neuro.cli.shared.paths import FOLDER, READS, WRITES
+from pvae_neuro.cli.shared.paths import FOLDER, READS, WRITES, check_apart
 from pvae_neuro.cli.shared.remedies import with_flags
 from pvae_neuro.cli.shared.support import console, guarded, plain_table, say, write_json
 from pvae_neuro.errors import InputError
@@ -80,6 +80,7 @@ def place(
     given = given_limits(limit)
     if output is not None and output.suffix not in FORMATS:
         raise InputError(f"{output}: expected a name ending in one of {', '.join(FORMATS)}")
+    check_apart({"--package": package}, {"--output": output, "--placed": placed, "--json": json})
     from pvae_neuro.artifact import load_artifact
     from pvae_neuro.errors import PlacementError
     from pvae_neuro.placement import load_board

@@ -10,8 +10,9 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
@@ -140,6 +141,29 @@ def check_outputs(*outputs: Path | None, inputs: Iterable[Path | str] = ()) -> N
             raise InputError(
                 f"{path}: is the file that the output or errors of this command are written to; "
                 f"write to another file"
+            )
+
+
+def check_apart(folders: Mapping[str, Path | None], files: Mapping[str, Path | None]) -> None:
+    """Refuse folders, each written as a whole, that would hold another output or lie in one.
+
+    Parameters
+    ----------
+    folders, files : mapping of str to Path or None
+        By option. ``-`` and None pass.
+
+    Raises
+    ------
+    InputError
+    """
+    places = {**folders, **files}
+    given = [(k, p) for k, p in places.items() if p is not None and p != STANDARD_OUTPUT]
+    for (one, first), (other, second) in combinations(given, 2):
+        a, b = (Path(os.path.realpath(path)) for path in (first, second))
+        if one in folders and (a == b or a in b.parents or b in a.parents):
+            raise InputError(
+                f"{one} and {other}: expected places apart, got {first} and {second}; a folder is "
+                f"written as a whole"
             )
 
 
