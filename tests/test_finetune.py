@@ -120,6 +120,9 @@ def test_fine_tuning_lowers_the_error_of_coarse_weights(bits):
     network = quantize(result.model, sound_images(80), quantization)
     found = ReferenceEngine().run(network, sound_images(80)[-16:], 32, 1 << 33)
     assert found.mse[-1].mean() == pytest.approx(result.after.mse, rel=0.05)
+    exponent = next(c.value for c in network.choices if c.name == "dictionary exponent")
+    held = network.connection_of["prediction"].weight * 2.0**exponent
+    assert np.array_equal(held, result.model.dictionary)
 
 
 def test_fine_tuning_lowers_the_error_of_a_network_of_rectifiers():
