@@ -89,6 +89,16 @@ class Scales:
             found = best_exponent(values, self.mantissa_max, least)
         return max(least, found + self.exponent_steps.get(connection, 0))
 
+    def exponent_reason(self, values: NDArray[np.float64], exponent: int, which: str) -> str:
+        """Why :meth:`exponent` chose what it did for weights; ``which`` ones these are."""
+        count = saturated(values, exponent, self.mantissa_max)
+        unit = f"unit of {self.weight_bits} bits"
+        if self.fine_bits:
+            rule = f"{unit} with the least squared error"
+        else:
+            rule = f"finest {unit} with few saturated"
+        return f"{rule}, for {which}; {count} saturate"
+
     @property
     def spare_frac_bits(self) -> int:
         """How many fewer fractional bits the potential could have."""

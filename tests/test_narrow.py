@@ -74,6 +74,15 @@ def test_halves_keep_every_mantissa_but_one_rest():
         assert np.array_equal(lost > 0, (fine_bits == 8) & (np.abs(whole) % 256 == 128))
 
 
+@pytest.mark.parametrize("topology, name", [("lateral", "lateral"), ("predictive", "dictionary")])
+def test_a_choice_says_by_which_rule(topology, name):
+    words = {8: "finest unit of 8 bits with few saturated", 9: "unit of 9 bits with the least sq"}
+    for bits, begin in words.items():
+        network = quantize(MODEL, IMAGES, QuantizeConfig(topology, bits))
+        choice = next(c for c in network.choices if c.name == f"{name} exponent")
+        assert choice.why.startswith(begin) and " up to " in choice.why
+
+
 def test_a_wide_predictive_network_reads_out_both_mantissas():
     network = quantize(MODEL, IMAGES, QuantizeConfig("predictive", 14))
     coarse, fine = (network.connection_of[n].weight for n in ("prediction", "prediction_fine"))
@@ -299,14 +308,25 @@ def files(tmp_path_factory, sound):
     return folder
 
 
-def test_export_finds_widths(files, tmp_path, capsys):
+@pytest.fixture
+def no_compiling(monkeypatch):
+    """An engine that begins at once; all compute equal integers."""
+    monkeypatch.setattr(
+        "pvae_neuro.narrow.trials.fastest_engine", lambda network: get_engine("reference")
+    )
+
+
+def test_export_finds_widths(files, tmp_path, capsys, no_compiling):
     command = ("export", files / "m.safetensors", "--calibrate", files / "x.npy", "-o")
     options = ("--weight-bits", "auto", "--tolerance", "4%", "--json", tmp_path / "j.json")
+    options += ("--latent-units", "--frac-bits", 10)
     code, out, _ = run_cli(capsys, *command, tmp_path / "m.onnx", *options)
     assert code == 0 and "on 32 held-out inputs: " in out
+    few = "chose the widths: 32, judged: 32; few: --calibrate with at least 1,344 training inputs"
+    assert few in out
     found = json.loads((tmp_path / "j.json").read_text())["narrowest"]
     network = load_artifact(tmp_path / "m.onnx").network
-    assert found["judged"]["mse_percent"] <= 4
+    assert found["judged"]["mse_percent"] <= 4 and found["few_inputs"]
     assert found["frac_bits"] == network.latents.sampler.frac_bits
     most = np.abs(network.connection_of["prediction"].weight.astype(int)).max()
     assert most < 1 << (found["weight_bits"] - 1)
@@ -328,14 +348,14 @@ def test_export_refuses_and_writes_nothing(files, tmp_path, capsys, options, cod
     assert not list(tmp_path.iterdir())
 
 
-def test_pareto_writes_a_figure_and_json(files, tmp_path, capsys):
+def test_pareto_writes_a_figure_and_json(files, tmp_path, capsys, no_compiling):
     figure, content = tmp_path / "p.svg", tmp_path / "p.json"
     code, out, _ = run_cli(
-        capsys, "pareto", files / "m.safetensors", "-i", files / "x.npy", "-n", 16, "-o", figure,
-        "--calibrate", files / "x.npy", "--weight-bits", "3,8", "--steps", 4, "--json", content,
+        capsys, "pareto", files / "m.safetensors", "-i", files / "x.npy", "-n", 4, "-o", figure,
+        "--calibrate", files / "x.npy", "--weight-bits", "3,8", "--steps", 2, "--json", content,
         "--topology", "predictive", "--latent-units",
     )  # fmt: skip
-    assert code == 0 and "16 images, 4 iterations" in out
+    assert code == 0 and "4 images, 2 iterations" in out
     assert figure.read_text().count("bits of a weight") == 2
     points = json.loads(content.read_text())["points"]
     assert [p["weight_bits"] for p in points] == [3, 8]

@@ -19,7 +19,6 @@ from pvae_neuro.exporters.scales import (
     LARGEST_SUM,
     Scales,
     column_exponents,
-    few_saturated,
     mantissas,
 )
 from pvae_neuro.network import Choice
@@ -76,8 +75,8 @@ def _exponents(
     """Exponent of each latent, and why."""
     if not scales.latent_units:
         exponent = scales.exponent("prediction", dictionary, LEAST_EXPONENT)
-        largest = f"for entries up to {np.abs(dictionary).max():.4g}"
-        reason = few_saturated(dictionary, exponent, scales).replace(";", f", {largest};", 1)
+        which = f"entries up to {np.abs(dictionary).max():.4g}"
+        reason = scales.exponent_reason(dictionary, exponent, which)
         return np.full(dictionary.shape[1], exponent), reason
     # In a finer unit the predictions of some image would leave 24 bits.
     reach = float(np.abs(dictionary).sum(axis=1).max()) * scales.max_count

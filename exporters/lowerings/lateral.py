@@ -31,7 +31,6 @@ from pvae_neuro.exporters.scales import (
     check_exponent,
     fit_exponent,
     mantissas,
-    saturated,
     words,
 )
 from pvae_neuro.exporters.spectrum import eigenvalues, inhibition_matrix, smallest_eigenvalue
@@ -112,6 +111,8 @@ class Lateral(LinearLowering):
         least = -scales.fine_bits
         exponent = scales.exponent("lateral", off_diagonal, least)
         check_exponent(exponent + scales.fine_bits, "lateral weights")
+        largest = np.abs(off_diagonal).max() / 2.0**scales.frac_bits
+        which = f"off-diagonal weights up to {largest:.4g}"
         weight = -mantissas(off_diagonal, exponent, scales.mantissa_max)
         encoding, drive_choice = _drive(model, scales)
         image = input_of(model, scales.input_frac_bits)
@@ -138,11 +139,8 @@ class Lateral(LinearLowering):
                 Choice(
                     "lateral exponent",
                     exponent,
-                    f"finest unit of {scales.weight_bits} bits with few saturated, for "
-                    f"off-diagonal weights up to "
-                    f"{np.abs(off_diagonal).max() / 2.0**scales.frac_bits:.4g}; "
-                    f"{saturated(off_diagonal, exponent, scales.mantissa_max)} saturate; the "
-                    f"diagonal stays in the neuron",
+                    f"{scales.exponent_reason(off_diagonal, exponent, which)}; the diagonal "
+                    f"stays in the neuron",
                 ),
                 drive_choice,
             ),

@@ -199,6 +199,13 @@ def export(
         )
         config, inputs = found.config, inputs[: found.scaled_by]
         say(out, f"on {found.judged_on} held-out inputs: {found.judged}")
+        few = (
+            f"; few: --calibrate with at least {WANTED_IMAGES:,} training inputs gives a surer "
+            f"answer"
+            if found.few_inputs
+            else ""
+        )
+        say(out, f"images that chose the widths: {found.chosen_on}, judged: {found.judged_on}{few}")
     try:
         with stages("export: ", quiet) as progress:
             result = export_model(

@@ -33,6 +33,8 @@ SCALED_BY = MAX_CALIBRATION_IMAGES + MAX_MOMENT_IMAGES
 MOST_IMAGES = 512
 """Of each part, those that choose and those that judge."""
 WANTED_IMAGES = SCALED_BY + 2 * MOST_IMAGES
+FEW_IMAGES = 100
+"""Fewer than these that choose or judge leave the widths to chance."""
 NARROWEST_WEIGHTS = 2
 # Far from the seeds of calibration, and from those of the measurement at export.
 SEED = 1 << 33
@@ -69,6 +71,11 @@ class Narrowest:
     chosen_on: int
     judged_on: int
 
+    @property
+    def few_inputs(self) -> bool:
+        """Whether fewer than 100 inputs chose or judged: others may find other widths."""
+        return min(self.chosen_on, self.judged_on) < FEW_IMAGES
+
     def __repr__(self) -> str:
         return f"<Narrowest within {self.tolerance:g} %: {self.judged}>"
 
@@ -78,6 +85,7 @@ class Narrowest:
             **{n: getattr(self, n) for n in ("tolerance", "scaled_by", "chosen_on", "judged_on")},
             "weight_bits": self.config.weight_bits,
             "frac_bits": self.config.frac_bits,
+            "few_inputs": self.few_inputs,
             "judged": asdict(self.judged),
             "trials": [asdict(trial) for trial in self.trials],
         }
