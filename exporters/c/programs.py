@@ -66,8 +66,7 @@ def _expression(names: Names, population: Population, i: Instruction) -> str:
     if i.operation == "word":
         return word
     if i.operation == "draw":
-        assert population.sampler is not None  # A network without one is not built.
-        return f"{draw_name(population.sampler)}({arguments[0]}, {word})"
+        return f"{draw_name(population.drawn_by)}({arguments[0]}, {word})"
     if i.operation == "mul" and arguments[2] == "0":
         return f"{arguments[0]} * {arguments[1]}"
     return EXPRESSIONS[i.operation].format(*arguments)

@@ -11,7 +11,15 @@ import typer
 
 from pvae_neuro.cli.shared.data_options import DataOptions, reads_images
 from pvae_neuro.cli.shared.endings import say_line
-from pvae_neuro.cli.shared.options import Clip, Json, OptionalOutput, Quiet
+from pvae_neuro.cli.shared.options import (
+    Clip,
+    FracBits,
+    Json,
+    LatentUnits,
+    MaxCount,
+    OptionalOutput,
+    Quiet,
+)
 from pvae_neuro.cli.shared.paths import FOLDER, READS, check_apart
 from pvae_neuro.cli.shared.support import console, guarded, say, write_json
 from pvae_neuro.errors import InputError, QualityError
@@ -72,15 +80,8 @@ def export(
             show_default=False,
         ),
     ] = None,
-    frac_bits: Annotated[int, typer.Option("--frac-bits", help="Of the potential, 4 to 16.")] = 14,
-    max_count: Annotated[
-        int | None,
-        typer.Option(
-            "--max-count",
-            help="Largest spike count.  [default: by calibration]",
-            show_default=False,
-        ),
-    ] = None,
+    frac_bits: FracBits = 14,
+    max_count: MaxCount = None,
     message_loss: Annotated[
         float | None,
         typer.Option(
@@ -90,12 +91,7 @@ def export(
             show_default=False,
         ),
     ] = None,
-    latent_units: Annotated[
-        bool,
-        typer.Option(
-            "--latent-units", help="Give the weights of each latent a power of two of their own."
-        ),
-    ] = False,
+    latent_units: LatentUnits = False,
     compensate: Annotated[
         bool,
         typer.Option(

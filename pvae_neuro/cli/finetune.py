@@ -10,7 +10,16 @@ import typer
 
 from pvae_neuro.cli.shared.data_options import DataOptions, reads_images
 from pvae_neuro.cli.shared.endings import say_line
-from pvae_neuro.cli.shared.options import Input, Json, Output, Quiet, Samples
+from pvae_neuro.cli.shared.options import (
+    FracBits,
+    Input,
+    Json,
+    LatentUnits,
+    MaxCount,
+    Output,
+    Quiet,
+    Samples,
+)
 from pvae_neuro.cli.shared.paths import check_outputs
 from pvae_neuro.cli.shared.support import console, guarded, plain_table, say, write_json
 
@@ -34,18 +43,9 @@ def finetune(
         ),
     ] = None,
     weight_bits: Annotated[int, typer.Option("--weight-bits", help="2 to 8.")] = 4,
-    frac_bits: Annotated[int, typer.Option("--frac-bits", help="Of the potential, 4 to 16.")] = 14,
-    max_count: Annotated[
-        int | None,
-        typer.Option(
-            "--max-count",
-            help="Largest spike count.  [default: by calibration]",
-            show_default=False,
-        ),
-    ] = None,
-    latent_units: Annotated[
-        bool, typer.Option("--latent-units", help="A unit of weights for each latent.")
-    ] = False,
+    frac_bits: FracBits = 14,
+    max_count: MaxCount = None,
+    latent_units: LatentUnits = False,
     compensate: Annotated[
         bool, typer.Option("--compensate", help="Begin with weights that are rounded together.")
     ] = False,

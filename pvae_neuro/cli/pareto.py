@@ -8,7 +8,16 @@ from typing import Annotated, Any
 import typer
 
 from pvae_neuro.cli.shared.data_options import DataOptions, reads_images
-from pvae_neuro.cli.shared.options import Clip, Input, Json, OptionalOutput, Quiet, Seed, Steps
+from pvae_neuro.cli.shared.options import (
+    Clip,
+    Input,
+    Json,
+    LatentUnits,
+    OptionalOutput,
+    Quiet,
+    Seed,
+    Steps,
+)
 from pvae_neuro.cli.shared.paths import READS
 from pvae_neuro.cli.shared.support import (
     check_run,
@@ -44,12 +53,7 @@ def pareto(
     frac_bits: Annotated[
         str, typer.Option("--frac-bits", help="Comma-separated widths of the potential's fraction.")
     ] = "14",
-    latent_units: Annotated[
-        bool,
-        typer.Option(
-            "--latent-units", help="Give the weights of each latent a power of two of their own."
-        ),
-    ] = False,
+    latent_units: LatentUnits = False,
     compensate: Annotated[
         bool, typer.Option("--compensate", help="Round weights together, so that errors cancel.")
     ] = False,

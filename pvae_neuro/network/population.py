@@ -126,6 +126,13 @@ class Population:
         """Program of that name."""
         return next(p for p in self.programs if p.name == name)
 
+    @property
+    def drawn_by(self) -> Sampler:
+        """Sampler of a population that draws; raises :class:`NetworkError` where there is none."""
+        if self.sampler is None:
+            raise NetworkError(f"population {self.name!r}: expected a sampler, by which it draws")
+        return self.sampler
+
     def received_names(self, program: Program) -> tuple[str, ...]:
         """Names that a program reads and that neither a variable nor a constant has."""
         own = {v.name for v in self.variables} | {c.name for c in self.constants}

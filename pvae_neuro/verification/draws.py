@@ -147,8 +147,7 @@ def _intervals(
     population: Population, u: NDArray[Any], z: NDArray[Any]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """First word, and word after the last, that gives each count; equal where none does."""
-    sampler = population.sampler
-    assert sampler is not None  # It draws.
+    sampler = population.drawn_by
     distinct, place = np.unique(u.astype(np.int64), return_inverse=True)
     # No word gives -1 or one more than the most.
     table = np.zeros((len(distinct), sampler.max_count + 4), np.int64)

@@ -120,6 +120,19 @@ EngineName = Annotated[
         help="auto, reference, fast, onnx, torch, c or lava; all give the same integers.",
     ),
 ]
+FracBits = Annotated[int, typer.Option("--frac-bits", help="Of the potential, 4 to 16.")]
+MaxCount = Annotated[
+    int | None,
+    typer.Option(
+        "--max-count", help="Largest spike count.  [default: by calibration]", show_default=False
+    ),
+]
+LatentUnits = Annotated[
+    bool,
+    typer.Option(
+        "--latent-units", help="Give the weights of each latent a power of two of their own."
+    ),
+]
 ArtifactFile = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="Exported network.")]
 
 

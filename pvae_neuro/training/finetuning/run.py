@@ -69,6 +69,7 @@ class FinetuningRun:
                 f"circuit {network.name!r}: expected a readout, whose squared error fine-tuning "
                 f"lowers, got a circuit without one"
             )
+        self.readout = network.readout
         steps = self.lowering.calibration_steps(model)
         self.calibration = calibrate(circuit, calibration_images, steps=steps)
         self.scales = _scales(network, quantization)
@@ -181,9 +182,7 @@ class FinetuningRun:
         network = self.network()
         weights = self._parts(network)
         x, seed = self._batch(self.done)
-        code, readout = network.code, network.readout
-        assert readout is not None
-        source = f"{readout.population}.{readout.variable}"
+        code, source = network.code, f"{self.readout.population}.{self.readout.variable}"
         record = list(dict.fromkeys((source, *((code,) if code else ()))))
         steps = range(age * config.window, (age + 1) * config.window)
         values, state = straight_through_window(

@@ -117,8 +117,7 @@ class Recorder:
         return found
 
     def _set_words(self, population: Population, row: int, sample: int) -> None:
-        sampler = population.sampler
-        assert sampler is not None  # It draws.
+        sampler = population.drawn_by
         noise = NoiseSource(self.seed, population.size, sampler.stream, sampler.first)
         words = noise.words(self.first_step + row, sample).astype(np.int64)
         self.links.wiring.populations[population.name].words.set(words)

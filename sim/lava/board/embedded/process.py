@@ -12,6 +12,7 @@ from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
 
+from pvae_neuro.errors import EngineError
 from pvae_neuro.sim.lava.board.embedded.source import Embedded
 
 NOTED = {"least": 1, "most": 1, "first": -1, "last": -1, "late": -1, "counted": 0}
@@ -83,7 +84,8 @@ def embedded_model(process: EmbeddedNeurons, folder: Path) -> type:
     path.write_text(text, encoding="utf-8")
     module_name = f"pvae_neuro_embedded_{name}"
     spec = spec_from_file_location(module_name, path)
-    assert spec is not None and spec.loader is not None  # Of a file that was just written.
+    if spec is None or spec.loader is None:
+        raise EngineError(f"loihi2: {path}: expected a file that Python can load")
     module: Any = module_from_spec(spec)
     sys.modules[module_name] = module
     spec.loader.exec_module(module)

@@ -44,6 +44,8 @@ def LavaCType(cls: Any, d_type: Any) -> LavaPyType:  # noqa: N802 - as lava-loih
 class CLoihiProcessModel(PyLoihiProcessModel):  # type: ignore[misc]
     """Runs ``run_spk`` of the program beside the class, with the ports and Vars of the process."""
 
+    source_file_name: str
+    """Name of the program's file, beside that of the class."""
     _library: Any = None
 
     def run_spk(self) -> None:
@@ -55,11 +57,6 @@ class CLoihiProcessModel(PyLoihiProcessModel):  # type: ignore[misc]
         self._library.run_spk(ctypes.byref(self._state))
         for name, array in self._arrays.items():
             getattr(self, name)[:] = array
-
-    @property
-    def source_file_name(self) -> str:
-        """Name of the program's file, beside that of the class."""
-        raise NotImplementedError
 
     def _load(self) -> None:
         kinds = {n: t.cls for n, t in vars(type(self)).items() if isinstance(t, LavaPyType)}
