@@ -23,9 +23,17 @@ from pvae_neuro.errors import (  # noqa: E402
     ModelFileError,
     PvaeNeuroError,
 )
+from pvae_neuro.models.sampling.counter_noise import CounterNoise  # noqa: E402
 from pvae_neuro.saved.model_file import SavedModel, load_model, save_model  # noqa: E402
+from pvae_neuro.training.run import TrainingRun  # noqa: E402
 from pvae_neuro.training.state import load_state  # noqa: E402
-from pvae_neuro.training.train import TrainConfig, TrainOptions, checkpoint_path, train  # noqa: E402
+from pvae_neuro.training.train import (  # noqa: E402
+    TrainConfig,
+    TrainOptions,
+    checkpoint_path,
+    recipe,
+    train,
+)
 from pvae_neuro.utils.memory import memory_limit  # noqa: E402
 
 SMALL = {"latents": 8, "steps": 3, "beta": 3.0, "epochs": 2, "batch_size": 10}
@@ -298,6 +306,41 @@ def test_schedules() -> None:
     assert flat.learning_rate_at(0.0) == flat.learning_rate
     assert flat.beta_at(0.0) == flat.beta
     assert flat.temperature_at(0.0) == flat.final_temperature
+
+
+def test_schedules_hold_their_start_and_may_span_a_longer_run(tmp_path: Path) -> None:
+    config = TrainConfig(
+        beta=8.0, beta_start=1e-4, beta_anneal=0.5, hold=0.1, clamp_start=2.0, clamp_anneal=0.2,
+    )  # fmt: skip
+    assert [config.beta_at(p) for p in (0.0, 0.05, 0.7, 1.0)] == [1e-4, 1e-4, 8.0, 8.0]
+    assert config.beta_at(0.35) == pytest.approx((1e-4 + 8.0) / 2)
+    assert [config.clamp_growth_at(p) for p in (0.05, 0.4, 1.0)] == [0.0, 1.0, 1.0]
+    assert config.clamp_growth_at(0.2) == pytest.approx(0.5)
+    assert TrainConfig(beta_start=1.0, hold=0.5).beta_at(0.4) == 1.0
+    settings = {"beta": 8.0, "beta_anneal": 1.0, "batch_size": 4, "epochs": 2, "latents": 3}
+    for spanned, expected in ((None, 8.0), (8, 4.0)):
+        config = TrainConfig(**settings, schedule_batches=spanned)
+        run = TrainingRun(make_images(8), config, tmp_path / "run.st", options())
+        assert run._beta_after(run.batches) == expected
+    with pytest.raises(InputError, match="clamp_start"):
+        TrainConfig(clamp_anneal=0.1)
+
+
+@pytest.mark.parametrize("model", ["ipvae-linear", "ipvae-mlp", "ipvae-hierarchical"])
+def test_bounds_grow_from_their_start(model: str, tmp_path: Path) -> None:
+    config = recipe(
+        model, latents=6, batch_size=4, epochs=1, windows=1, steps=3, clamp_start=1e-3,
+        schedule_batches=1_000_000, clamp_anneal=1.0, clamp="hard", estimator="exact",
+    )  # fmt: skip
+    run = TrainingRun(make_images(8), config, tmp_path / "run.st", options())
+    with torch.no_grad():
+        for name, parameter in run.model.named_parameters():
+            if name.endswith("initial_potential"):
+                parameter.fill_(3.0)
+    x = run.pixels[:4]
+    window = run.model.window(x, run.model.start(x), run._window_settings(CounterNoise(0), 1.0))
+    # The floor of a change is far below, so potentials may fall, but no further up than the start.
+    assert all(float(part.detach().max()) <= 1.1e-3 for part in window.state)
 
 
 def test_starting_from_a_model(tmp_path: Path) -> None:

@@ -51,6 +51,10 @@ class WindowSettings:
         How gradients pass Poisson counts.
     noise : CounterNoise
         Source of all samples.
+    clamp_start : float, optional
+        Upper bounds from which those of the model grow; by default they are those of the model.
+    clamp_growth : float
+        How far they have grown, from 0 to 1.
     """
 
     steps: int
@@ -59,6 +63,14 @@ class WindowSettings:
     max_arrivals: int
     estimator: str
     noise: CounterNoise
+    clamp_start: float | None = None
+    clamp_growth: float = 1.0
+
+    def bound(self, final: float) -> float:
+        """The upper bound in this window of what the model clamps at ``final``."""
+        if self.clamp_start is None or self.clamp_growth >= 1.0:
+            return final
+        return self.clamp_start + self.clamp_growth * (final - self.clamp_start)
 
 
 class Window(NamedTuple):

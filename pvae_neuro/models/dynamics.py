@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -24,6 +26,15 @@ def hard_clamp(value: Tensor, bound: float, floor: float) -> Tensor:
 
 CLAMPS = {"soft": soft_clamp, "hard": hard_clamp}
 """By the ``clamp`` of a :class:`~pvae_neuro.saved.model_file.ModelConfig`."""
+
+
+Bound = Callable[[float], float]
+"""What an upper bound of the configuration is in one window, where bounds grow in training."""
+
+
+def final_bound(value: float) -> float:
+    """An upper bound that does not grow: the configuration's own."""
+    return value
 
 
 def kl_divergence(u: Tensor, u_prior: Tensor, kind: str = "exact") -> Tensor:

@@ -52,7 +52,7 @@ class TrainConfig(Settings):
         rate of 22,026, at which inputs of high contrast can make counts diverge; a bound of 4, a
         rate of 55, excludes that.
     epochs : int
-        Passes over the data. The schedules span all of them.
+        Passes over the data.
     batch_size : int
         Samples per optimiser step.
     windows : int
@@ -73,7 +73,7 @@ class TrainConfig(Settings):
     temperature, final_temperature : float
         Of relaxed samples, at the start and at the end of a linear fall.
     temperature_anneal : float
-        Fraction of the run after which the temperature has reached its end.
+        Fraction of the schedule after which the temperature has reached its end.
     activity_cost : float
         Weight of the expected number of neurons that fire in an iteration, in nats. Zero trains
         the evidence bound, as the papers do.
@@ -83,8 +83,24 @@ class TrainConfig(Settings):
     isotropic : bool
         One variance for all pixels instead of one for each, so that all squared errors weigh the
         same, as in the MSE.
+    beta_start : float
+        KL weight at the start of the schedule; 1e-4 in the released codes.
     beta_anneal : float
-        Fraction of the run over which the KL weight rises linearly from zero.
+        Fraction of the schedule over which the KL weight goes linearly from its start to ``beta``.
+    clamp_start : float, optional
+        Upper bounds of the state and of its change at the start of the schedule, 2 for Poisson and
+        1 for Gaussian models in the released code (``get_c`` of its ``main/layers.py``); by default
+        they are constant.
+    clamp_anneal : float
+        Fraction of the schedule over which the bounds go linearly from their start to their own
+        values.
+    hold : float
+        Fraction of the schedule in which the KL weight and the bounds stay at their starts, before
+        they move.
+    schedule_batches : int, optional
+        Batches that the schedules of the KL weight, of the bounds and of the temperature span, by
+        default those of the run. With the batches of a longer run, a short one sees the first part
+        of its schedules in their own shape. The learning rate always spans the run.
     max_arrivals : int
         Largest relaxed count. If it is too low, training never sees the large counts that exact
         sampling draws, and inference can diverge.
@@ -123,7 +139,12 @@ class TrainConfig(Settings):
     temperature: float = Field(default=0.1, gt=0.0, le=_LARGE)
     final_temperature: float = Field(default=0.05, gt=0.0, le=_LARGE)
     temperature_anneal: float = Field(default=0.5, ge=0.0, le=1.0)
+    beta_start: float = Field(default=0.0, ge=0.0, le=_LARGE)
     beta_anneal: float = Field(default=0.0, ge=0.0, le=1.0)
+    clamp_start: float | None = Field(default=None, gt=0.0, le=LARGEST_POTENTIAL)
+    clamp_anneal: float = Field(default=0.0, ge=0.0, le=1.0)
+    hold: float = Field(default=0.0, ge=0.0, le=1.0)
+    schedule_batches: int | None = Field(default=None, ge=1, le=_MOST)
     max_arrivals: int = Field(default=64, ge=1, le=_MOST_ARRIVALS)
     estimator: Literal["relaxed", "exact"] = "relaxed"
     init_scale: float | None = Field(default=None, gt=0.0, le=_LARGE)
@@ -133,6 +154,8 @@ class TrainConfig(Settings):
     def _check(self) -> Self:
         if self.target_zeros is not None and not self.activity_cost:
             raise ValueError("target_zeros adjusts the activity cost: expected a cost above 0")
+        if self.clamp_anneal and self.clamp_start is None:
+            raise ValueError("clamp_anneal moves the bounds from clamp_start: expected a start")
         return self
 
     def learning_rate_at(self, progress: float) -> float:
@@ -144,13 +167,18 @@ class TrainConfig(Settings):
         return self.final_learning_rate + span * 0.5 * (1.0 + math.cos(math.pi * done))
 
     def temperature_at(self, progress: float) -> float:
-        """Linear fall, then constant, over the fraction of the run done."""
+        """Linear fall, then constant, over the fraction of the schedule done."""
         share = _ramp(progress, self.temperature_anneal)
         return self.temperature + share * (self.final_temperature - self.temperature)
 
     def beta_at(self, progress: float) -> float:
-        """Linear rise from zero, then constant, over the fraction of the run done."""
-        return self.beta * _ramp(progress, self.beta_anneal)
+        """Start, linear rise, then constant, over the fraction of the schedule done."""
+        share = _ramp(progress - self.hold, self.beta_anneal)
+        return self.beta_start + share * (self.beta - self.beta_start)
+
+    def clamp_growth_at(self, progress: float) -> float:
+        """How far the upper bounds have gone from their start, 0 to 1, likewise."""
+        return _ramp(progress - self.hold, self.clamp_anneal)
 
     def differences(self, other: TrainConfig) -> str:
         """Settings that differ, as ``name: mine != other's``, comma-separated; empty if equal."""
@@ -194,4 +222,4 @@ def checkpoint_path(output: Path) -> Path:
 
 
 def _ramp(progress: float, span: float) -> float:
-    return 1.0 if progress >= span else progress / span
+    return 1.0 if progress >= max(span, 0.0) else max(progress, 0.0) / (span or 1.0)

@@ -197,20 +197,20 @@ class TrainingRun:
         noise = CounterNoise(seed, self.share.start * self.config.latents)
         state = self.model.start(x)
         for number in range(self.config.windows):
-            done = (batch + (number + 1) / self.config.windows) / self.batches
+            done = batch + (number + 1) / self.config.windows
             window = self._optimise(x, state, noise, done)
             state = tuple(part.detach() for part in window.state)
         self.activity_cost.steer(window)
         self.batches_done = batch + 1
         last = self.batches_done == self.batches
         wanted = last or batch % _REPORT_EVERY == 0
-        return self._measure(x, window, self.config.beta_at(done)) if wanted else None
+        return self._measure(x, window, self._beta_after(done)) if wanted else None
 
-    def _optimise(self, x: Tensor, state: State, noise: CounterNoise, progress: float) -> Window:
-        """Run one window, its backward pass, and one step of the optimiser."""
+    def _optimise(self, x: Tensor, state: State, noise: CounterNoise, done: float) -> Window:
+        """Run one window, its backward pass, and one step, after ``done`` batches of the run."""
         config = self.config
-        window = self.model.window(x, state, self._window_settings(noise, progress))
-        loss = self._loss(x, window, config.beta_at(progress))
+        window = self.model.window(x, state, self._window_settings(noise, done))
+        loss = self._loss(x, window, self._beta_after(done))
         self.optimizer.zero_grad()
         # Means over parts of a batch, weighted by their sizes, add up to the mean over the batch.
         (loss * (len(x) / config.batch_size)).backward()  # type: ignore[no-untyped-call]
@@ -221,17 +221,26 @@ class TrainingRun:
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.gradient_clip)
         self._check_finite(loss, norm)
         for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate_at(progress) * group["share"]
+            group["lr"] = config.learning_rate_at(done / self.batches) * group["share"]
         self.optimizer.step()
         self.model.project()
         return window
 
-    def _window_settings(self, noise: CounterNoise, progress: float) -> WindowSettings:
-        config = self.config
+    def _scheduled(self, done: float) -> float:
+        """Fraction of the schedules that ``done`` batches are."""
+        return done / (self.config.schedule_batches or self.batches)
+
+    def _beta_after(self, done: float) -> float:
+        return self.config.beta_at(self._scheduled(done))
+
+    def _window_settings(self, noise: CounterNoise, done: float) -> WindowSettings:
+        config, progress = self.config, self._scheduled(done)
         return WindowSettings(
             steps=config.steps,
             beta=config.beta_at(progress),
             temperature=config.temperature_at(progress),
+            clamp_start=config.clamp_start,
+            clamp_growth=config.clamp_growth_at(progress),
             max_arrivals=config.max_arrivals,
             estimator=config.estimator,
             noise=noise,

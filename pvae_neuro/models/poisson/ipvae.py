@@ -173,7 +173,7 @@ class IPVAE(PoissonLevel, LinearPixels):
         for _ in range(settings.steps):
             u_prior = u
             for _ in range(self.config.inner_updates):
-                u = self.advance(u, residual, u_prior)
+                u = self.advance(u, residual, u_prior, settings.bound)
                 z = sample_training_counts(u, settings)
                 residual = drive.feedforward - z @ drive.lateral
             nll = nll - 0.5 * (z * (drive.feedforward + residual)).sum()

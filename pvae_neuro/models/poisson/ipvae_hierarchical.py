@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from pvae_neuro.errors import InputError
 from pvae_neuro.models.base import Architecture, Iteration, State, Window, WindowSettings
-from pvae_neuro.models.dynamics import kl_divergence
+from pvae_neuro.models.dynamics import Bound, final_bound, kl_divergence
 from pvae_neuro.models.poisson.pixels import LinearPixels
 from pvae_neuro.models.poisson.potentials import PoissonLevel, Potentials
 from pvae_neuro.models.sampling.counter_noise import CounterNoise
@@ -127,7 +127,13 @@ class HierarchicalIPVAE(PoissonLevel, LinearPixels):
         return Prediction(free.clamp(low, high), inside)
 
     def advance_levels(
-        self, u: Tensor, u_upper: Tensor, z: Tensor, residual: Tensor, predicted: Prediction
+        self,
+        u: Tensor,
+        u_upper: Tensor,
+        z: Tensor,
+        residual: Tensor,
+        predicted: Prediction,
+        bound: Bound = final_bound,
     ) -> tuple[Tensor, Tensor]:
         """Move the potentials of both levels; returns them.
 
@@ -141,13 +147,17 @@ class HierarchicalIPVAE(PoissonLevel, LinearPixels):
             ``Φᵀ Σ⁻¹ (x - Φ z)``, [B, K].
         predicted : Prediction
             From upper counts drawn at ``u_upper``.
+        bound : callable
+            What the upper bounds of the configuration are in this window.
         """
         weight = self.architecture.prior_weight
         pull = residual + weight * (predicted.log_rates - u)
         seen = (z * predicted.inside) @ self.prediction
         rates = torch.exp(predicted.log_rates) * predicted.inside
         expected = rates @ torch.expm1(self.prediction)
-        return self.advance(u, pull), self.upper.advance(u_upper, weight * (seen - expected))
+        pull_upper = weight * (seen - expected)
+        upper = self.upper.advance(u_upper, pull_upper, bound=bound)
+        return self.advance(u, pull, bound=bound), upper
 
     def start(self, x: Tensor) -> State:
         """Potentials of both levels before the first iteration: [B, K] and [B, K2]."""
@@ -168,7 +178,7 @@ class HierarchicalIPVAE(PoissonLevel, LinearPixels):
         nll, kl, weight = u.new_zeros(()), u.new_zeros(()), self.architecture.prior_weight
         for _ in range(settings.steps):
             before = upper
-            u, upper = self.advance_levels(u, upper, z, residual, predicted)
+            u, upper = self.advance_levels(u, upper, z, residual, predicted, settings.bound)
             z, predicted = self._draw(u, upper, settings, noise)
             residual = drive.feedforward - z @ drive.lateral
             nll = nll - 0.5 * (z * (drive.feedforward + residual)).sum()

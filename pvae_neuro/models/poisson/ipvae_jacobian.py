@@ -100,7 +100,7 @@ class JacobianIPVAE(GaussianPixels):
             u_prior = u
             for _ in range(self.config.inner_updates):
                 residual = self.pull_back(x, z, reconstruction)
-                u = self.potentials.advance(u, residual, u_prior)
+                u = self.potentials.advance(u, residual, u_prior, settings.bound)
                 z = _traced(sample_training_counts(u, settings))
                 reconstruction = self.decode(z)
             nll = nll + self.nll(x, reconstruction).mean()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pvae_neuro.models.base import Iteration, State
-from pvae_neuro.models.dynamics import CLAMPS
+from pvae_neuro.models.dynamics import CLAMPS, Bound, final_bound
 from pvae_neuro.models.sampling.relaxed_poisson import sample_counts
 from pvae_neuro.saved.model_file import ModelConfig
 
@@ -43,7 +43,13 @@ class PoissonLevel(nn.Module):
         """Potentials before the first step, [B, K]."""
         return self.initial_potential.expand(batch, -1)
 
-    def advance(self, u: Tensor, residual: Tensor, u_prior: Tensor | None = None) -> Tensor:
+    def advance(
+        self,
+        u: Tensor,
+        residual: Tensor,
+        u_prior: Tensor | None = None,
+        bound: Bound = final_bound,
+    ) -> Tensor:
         """Move potentials u [B, K] along a residual and down their leak; returns them, clamped.
 
         Parameters
@@ -56,14 +62,17 @@ class PoissonLevel(nn.Module):
         u_prior : Tensor, optional
             Potentials at the start of the time step. With more than one inner update, u also leaks
             towards them.
+        bound : callable
+            What the upper bounds of the configuration are in this window.
         """
         config = self.config
         force = residual - torch.exp(self.log_bias)
         if u_prior is not None and config.inner_updates > 1:
             force = force - config.beta_inner * (u - u_prior)
         clamp = CLAMPS[config.clamp]
-        change = clamp(torch.exp(self.log_step_size) * force, config.clamp_du, config.floor_u)
-        return clamp(u + change, config.clamp_u, config.floor_u)
+        push = torch.exp(self.log_step_size) * force
+        change = clamp(push, bound(config.clamp_du), config.floor_u)
+        return clamp(u + change, bound(config.clamp_u), config.floor_u)
 
     def iterate_level(
         self,

@@ -48,7 +48,8 @@ def run_window(
         Its noise gives the counts of the plain window, up to rounding.
     """
     noise, steps = settings.noise, settings.steps
-    run = (config, steps, noise.keys(steps + 1), noise.offset)
+    limits = settings.bound(config.clamp_u), settings.bound(config.clamp_du), config.floor_u
+    run = (limits, steps, noise.keys(steps + 1), noise.offset)
     nll, kl, active, last, counts = _Window.apply(x, u, *parameters, run)
     return Window(nll, kl, (last,), counts, active)
 
@@ -85,8 +86,8 @@ class _Window(torch.autograd.Function):
         log_step_size: Tensor,
         run: Any,
     ) -> tuple[Tensor, ...]:
-        config, steps, keys, offset = run
-        bounds = [math.exp(float(log_step_size)), config.clamp_u, config.clamp_du, config.floor_u]
+        limits, steps, keys, offset = run
+        bounds = [math.exp(float(log_step_size)), *limits]
         arrays = [np.ascontiguousarray(t.detach().numpy()) for t in (x, dictionary, log_sigma)]
         leak = torch.exp(log_bias).numpy()
         pixels, columns, sigma = arrays
