@@ -150,11 +150,19 @@ class Model(nn.Module, ABC):
     zero_threshold : float
         Class attribute: training counts latents up to this magnitude as zeros. It is 0.5 where
         training sees relaxed counts.
+    one_pass : bool
+        Class attribute: whether an encoder infers in one pass, so that more iterations only sample
+        again.
+    active_threshold : float
+        Class attribute: a latent is active if its KL divergence, averaged over the data, is at
+        least so many nats.
     """
 
     defaults: ClassVar[dict[str, Any]] = {}
     architecture_type: ClassVar[type[Architecture]] = Architecture
     zero_threshold: ClassVar[float] = 0.0
+    one_pass: ClassVar[bool] = False
+    active_threshold: ClassVar[float] = 0.01
 
     def __init__(
         self,
@@ -197,6 +205,30 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def decode(self, z: Tensor) -> Tensor:
         """Reconstruct inputs [B, M] from latents [B, K]."""
+
+    def code(self, x: Tensor, iteration: Iteration) -> Tensor:
+        """What classifiers read of inputs x [B, M] after an iteration, never a sample: [B, K].
+
+        By default posterior means, of Poisson neurons the rates exp(u), as in the authors' iP-VAE
+        code (``analysis/linear.py``, ``_u2z``).
+        """
+        return iteration.mean
+
+    def divergence(self, x: Tensor, before: State, after: State) -> Tensor:
+        """KL divergence of the posterior from its prior, nats per latent, [B, K].
+
+        The prior is the posterior of the iteration before, or that of the model where inference is
+        one pass; ``before`` and ``after`` are the states around an iteration on inputs x [B, M].
+
+        Raises
+        ------
+        InputError
+            If the family infers values instead of a distribution.
+        """
+        raise InputError(
+            f"KL divergence: the family {self.config.family!r} infers values, not a distribution; "
+            f"take another family"
+        )
 
     def is_compiled(self, estimator: str) -> bool:
         """Whether windows run on compiled kernels, which use one thread."""

@@ -196,6 +196,16 @@ class HierarchicalIPVAE(PoissonLevel, LinearPixels):
         return z, self.predict(sample_training_counts(upper, settings, noise))
 
     @torch.no_grad()
+    def divergence(self, x: Tensor, before: State, after: State) -> Tensor:
+        """KL divergences of F, lower level first, [B, K + K2]; see :meth:`Model.divergence`.
+
+        That of the lower level, from the rates that the upper counts predict, is not weighted.
+        """
+        u, upper, _, z_upper = after
+        lower = kl_divergence(u, self.predict(z_upper).log_rates, self.config.kl)
+        return torch.cat([lower, kl_divergence(upper, before[1], self.config.kl)], dim=1)
+
+    @torch.no_grad()
     def iterate(self, x: Tensor, state: State, generator: torch.Generator | None) -> Iteration:
         """Run one iteration on exact counts; see :meth:`Model.iterate`.
 

@@ -109,6 +109,10 @@ class JacobianIPVAE(GaussianPixels):
         steps = settings.steps
         return Window(nll / steps, kl / steps, (u,), z, active / steps)
 
+    def divergence(self, x: Tensor, before: State, after: State) -> Tensor:
+        """KL divergence from the posterior before; see :meth:`Model.divergence`."""
+        return self.potentials.divergence(x, before, after)
+
     @torch.no_grad()
     def iterate(self, x: Tensor, state: State, generator: torch.Generator | None) -> Iteration:
         """Run one iteration on exact counts; the state is ``(u, z)`` after the first."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pvae_neuro.models.base import Iteration, State
-from pvae_neuro.models.dynamics import CLAMPS, Bound, final_bound
+from pvae_neuro.models.dynamics import CLAMPS, Bound, final_bound, kl_divergence
 from pvae_neuro.models.sampling.relaxed_poisson import sample_counts
 from pvae_neuro.saved.model_file import ModelConfig
 
@@ -73,6 +73,11 @@ class PoissonLevel(nn.Module):
         push = torch.exp(self.log_step_size) * force
         change = clamp(push, bound(config.clamp_du), config.floor_u)
         return clamp(u + change, bound(config.clamp_u), config.floor_u)
+
+    @torch.no_grad()
+    def divergence(self, x: Tensor, before: State, after: State) -> Tensor:
+        """KL divergence of this level from its posterior before; see :meth:`Model.divergence`."""
+        return kl_divergence(after[0], before[0], self.config.kl)
 
     def iterate_level(
         self,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pvae_neuro.errors import InputError
-from pvae_neuro.models.base import State, Window, WindowSettings
+from pvae_neuro.models.base import Iteration, State, Window, WindowSettings
 from pvae_neuro.models.dynamics import hard_clamp, kl_divergence, soft_bound
 from pvae_neuro.models.networks.decoders import LinearDecoder
 from pvae_neuro.models.rivals.amortized import AmortizedArchitecture, AmortizedModel
@@ -79,13 +79,28 @@ class PVAE(AmortizedModel):
         With the clamp ``soft`` both logarithms have smooth upper bounds, as published. Those of
         ``hard`` are clamps, and log λ lies between ``floor_u`` and ``clamp_u`` too.
         """
-        change = self.encoder(x)
+        total = self.log_rate + self.log_change(x)
         if self.config.clamp == "soft":
-            change = soft_bound(change, LARGEST_LOG_CHANGE)
-            return (soft_bound(self.log_rate + change, LARGEST_LOG_RATE),)
-        total = self.log_rate + change.clamp(max=LARGEST_LOG_CHANGE)
+            return (soft_bound(total, LARGEST_LOG_RATE),)
         most = min(LARGEST_LOG_RATE, self.config.clamp_u)
         return (hard_clamp(total, most, self.config.floor_u),)
+
+    def log_change(self, x: Tensor) -> Tensor:
+        """``log δr(x)`` within its upper bound, [B, K]."""
+        change: Tensor = self.encoder(x)
+        if self.config.clamp == "soft":
+            return soft_bound(change, LARGEST_LOG_CHANGE)
+        return change.clamp(max=LARGEST_LOG_CHANGE)
+
+    @torch.no_grad()
+    def code(self, x: Tensor, iteration: Iteration) -> Tensor:
+        """``log δr``, the authors' ``log_dr`` (``base/helper.py``, ``model2key``), [B, K]."""
+        return self.log_change(x)
+
+    @torch.no_grad()
+    def divergence(self, x: Tensor, before: State, after: State) -> Tensor:
+        """KL divergence from the learned prior; see :meth:`Model.divergence`."""
+        return self.kl(*self.posterior(x))
 
     def kl(self, log_rate: Tensor) -> Tensor:
         """KL divergence from the prior, ``r f(λ / r)``, nats per neuron, [B, K]."""

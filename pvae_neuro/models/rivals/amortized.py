@@ -88,6 +88,8 @@ class EncoderDecoder(Model):
 class AmortizedModel(EncoderDecoder):
     """Base of models that infer in one pass; each iteration starts anew."""
 
+    one_pass = True
+
     @abstractmethod
     def posterior(self, x: Tensor) -> tuple[Tensor, ...]:
         """Parameters of the posterior, each [B, K]."""

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pvae_neuro.models.base import State, Window, WindowSettings
+from pvae_neuro.models.base import Iteration, State, Window, WindowSettings
 from pvae_neuro.models.rivals.amortized import AmortizedArchitecture, AmortizedModel
 from pvae_neuro.models.sampling.gaussian import NormalSource, gaussian_kl, gaussian_sample
 from pvae_neuro.saved.model_file import LOG_SIGMA_BOUND
@@ -35,6 +35,7 @@ class GVAE(AmortizedModel):
     """
 
     architecture_type = GVAEArchitecture
+    active_threshold = 0.1
     defaults: ClassVar[dict[str, Any]] = {
         "steps": 1, "beta": 1.0, "learning_rate": 5e-3, "weight_decay": 0.0, "init_scale": 0.01,
         "beta_anneal": 0.5,
@@ -52,6 +53,16 @@ class GVAE(AmortizedModel):
         mu, log_sigma = posterior
         z = gaussian_sample(mu, log_sigma, generator)
         return (torch.relu(z), torch.relu(mu)) if self.architecture.relu else (z, mu)
+
+    @torch.no_grad()
+    def code(self, x: Tensor, iteration: Iteration) -> Tensor:
+        """Means, not rectified: the authors' ``loc`` (``base/helper.py``, ``model2key``)."""
+        return self.posterior(x)[0]
+
+    @torch.no_grad()
+    def divergence(self, x: Tensor, before: State, after: State) -> Tensor:
+        """KL divergence from the standard normal prior; see :meth:`Model.divergence`."""
+        return gaussian_kl(*self.posterior(x))
 
     def window(self, x: Tensor, state: State, settings: WindowSettings) -> Window:
         """Encode a batch and compute its loss; see :meth:`Model.window`."""

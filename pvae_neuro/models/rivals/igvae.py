@@ -133,6 +133,11 @@ class IGVAE(LinearPixels):
         return Window(nll / terms + drive.constant.mean(), kl / terms, (mu, xi), z)
 
     @torch.no_grad()
+    def divergence(self, x: Tensor, before: State, after: State) -> Tensor:
+        """KL divergence from the posterior before; see :meth:`Model.divergence`."""
+        return gaussian_kl(*after[:2], *before[:2])
+
+    @torch.no_grad()
     def iterate(self, x: Tensor, state: State, generator: torch.Generator | None) -> Iteration:
         """Run one iteration; see :meth:`Model.iterate`.
 

@@ -57,6 +57,11 @@ class RefinedModel(EncoderDecoder):
         return Rating(self.nll(x, z), gaussian_kl(mu, log_sigma).sum(1), z)
 
     @torch.no_grad()
+    def divergence(self, x: Tensor, before: State, after: State) -> Tensor:
+        """KL divergence from the standard normal prior; see :meth:`Model.divergence`."""
+        return gaussian_kl(*after)
+
+    @torch.no_grad()
     def iterate(self, x: Tensor, state: State, generator: torch.Generator | None) -> Iteration:
         """Refine once and sample; see :meth:`Model.iterate`."""
         with torch.enable_grad():
