@@ -146,13 +146,13 @@ class IPVAE(PoissonLevel, LinearPixels):
     def is_compiled(self, estimator: str) -> bool:
         """Whether windows run on compiled kernels, which use one thread.
 
-        The kernels need numba, exact counts, hard clamps, one inner update, the exact KL, and
-        float32 on the CPU.
+        The kernels need numba, exact counts, one inner update, the exact KL, and float32 on the
+        CPU.
         """
         config, phi = self.config, self.dictionary
         return (
             _HAS_NUMBA
-            and (estimator, config.clamp, config.kl) == ("exact", "hard", "exact")
+            and (estimator, config.kl) == ("exact", "exact")
             and config.inner_updates == 1
             and not self.architecture.readout
             and (phi.device.type, phi.dtype) == ("cpu", torch.float32)

@@ -5,8 +5,9 @@ See :mod:`~pvae_neuro.models.poisson.fused.kernels` for the forward pass and the
 With ``r = exp(u)``, ``L`` the loss, and ``L_g``, ``L_z``, ``L_u`` its gradients:
 
 * readout ``-½ z (h + g)`` with ``g = h - z W``: ``-g`` by z, ``-z`` by h, ``½ zᵀ z`` by W;
-* update ``u' = S(u + S(η (g - e^b)))``: ``L_g = η m L_u'``, with m one where no clamp holds;
-  ``L_g`` by h, ``-L_g W`` by z, ``-zᵀ L_g`` by W;
+* update ``u' = S(u + S(η (g - e^b)))``: ``L_g = η m L_u'``, with m the product of both slopes
+  of S: of a hard clamp one where it does not hold, of a soft one below c ``sigmoid(c - x)``, which
+  is ``1 - exp(S(x) - c)``; ``L_g`` by h, ``-L_g W`` by z, ``-zᵀ L_g`` by W;
 * divergence ``D(u', u) = e^u (1 + e^d (d - 1))``, ``d = u' - u``: ``r' d`` by u', ``r - r'`` by u;
 * count: ``dz/du = (z + r) / 2``; see :mod:`~pvae_neuro.models.sampling.exact_poisson`.
 """
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from pvae_neuro.models.poisson.fused.kernels import OPTIONS, fast_exp
+from pvae_neuro.models.poisson.fused.kernels import OPTIONS, fast_exp, soft_bound
 
 
 @njit(**OPTIONS)  # type: ignore[untyped-decorator]
@@ -65,7 +66,6 @@ def step_back(
         Gradient of b, added to.
     """
     steps, batch, size = residual.shape[0] - 1, residual.shape[1], residual.shape[2]
-    eta, cap, cap_du, floor = bounds[0], bounds[1], bounds[2], bounds[3]
     read, diverge, fire = weights[0], weights[1], weights[2]
     if t == 0:
         read = fire = np.float32(0.0)
@@ -76,7 +76,6 @@ def step_back(
         before = potential[max(t - 1, 0), b]
         after = potential[min(t + 1, steps), b]
         g_before = residual[max(t - 1, 0), b]
-        share = np.float32(0.0)
         a, p, c, s, dh = adjoint[b], pull[b], through[b], source[b], drive_grad[b]
         for j in range(size):
             rate = fast_exp(u[j])
@@ -88,17 +87,48 @@ def step_back(
             # u_t enters the divergence twice: as prior of update t, as posterior of update t - 1.
             whole += diverge * (rate - fast_exp(after[j]) + rate * (u[j] - before[j]))
             whole += fire * rate * fast_exp(-rate)
-            push = eta * (g_before[j] - leak[j])
-            free = (u[j] > floor) & (u[j] < cap) | (t == 0)
-            moved = whole if free else np.float32(0.0)
-            a[j] = moved
-            moved = moved if (push > floor) & (push < cap_du) & (t > 0) else np.float32(0.0)
-            p[j] = eta * moved
-            share += moved * push
+            a[j] = whole
+        if t == 0:
+            p[:] = 0.0
+        elif bounds[4] > 0:
+            step_size_grad += _through_soft(u, g_before, leak, bounds, a, p)
+        else:
+            step_size_grad += _through_hard(u, g_before, leak, bounds, a, p)
         for j in range(size):
             leak_grad[j] -= p[j] * leak[j]
-        step_size_grad += share  # type: ignore[assignment]
     return step_size_grad
+
+
+@njit(**OPTIONS)  # type: ignore[untyped-decorator]
+def _through_hard(u: Any, g_before: Any, leak: Any, bounds: Any, a: Any, p: Any) -> float:
+    """Take ``a`` back through an update, write ``p``; returns d log η's share."""
+    eta, cap, cap_du, floor = bounds[0], bounds[1], bounds[2], bounds[3]
+    share, zero = np.float32(0.0), np.float32(0.0)
+    for j in range(len(u)):
+        push = eta * (g_before[j] - leak[j])
+        moved = a[j] if (u[j] > floor) & (u[j] < cap) else zero
+        a[j] = moved
+        moved = moved if (push > floor) & (push < cap_du) else zero
+        p[j] = eta * moved
+        share += moved * push
+    return share
+
+
+@njit(**OPTIONS)  # type: ignore[untyped-decorator]
+def _through_soft(u: Any, g_before: Any, leak: Any, bounds: Any, a: Any, p: Any) -> float:
+    """:func:`_through_hard` for soft bounds."""
+    eta, cap, cap_du, floor = bounds[0], bounds[1], bounds[2], bounds[3]
+    share, zero, one = np.float32(0.0), np.float32(0.0), np.float32(1.0)
+    # At the floor the potential is S(floor), a little below; 1e-5 is more than its rounding.
+    lowest = soft_bound(floor, cap) + np.float32(1e-5)
+    for j in range(len(u)):
+        push = eta * (g_before[j] - leak[j])
+        moved = a[j] * (one - fast_exp(u[j] - cap)) if u[j] > lowest else zero
+        a[j] = moved
+        moved = moved / (one + fast_exp(push - cap_du)) if push > floor else zero
+        p[j] = eta * moved
+        share += moved * push
+    return share
 
 
 @njit(**OPTIONS)  # type: ignore[untyped-decorator]
@@ -107,7 +137,7 @@ def gather_lateral(count: Any, source: Any, lateral_grad: Any) -> None:
 
     Parameters
     ----------
-    count : uint8 [B, K]
+    count : uint16 [B, K]
     source : [B, K]
     lateral_grad : [K, K]
     """

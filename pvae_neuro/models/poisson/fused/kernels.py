@@ -1,7 +1,7 @@
 """Compiled forward pass of a window of time steps, over events.
 
 One window is T updates ``u_{t+1} = S(u_t + S(η (h - z_t W - e^b)))`` (iP-VAE, arXiv 2410.19315,
-eq. 7 in the space of the latents) with the hard clamp S and exact counts
+eq. 7 in the space of the latents) with the clamps S and exact counts
 ``z_t ~ Poisson(exp(u_t))``. Two thirds to nine tenths of the counts are zero, so ``z_t W`` adds
 the rows of W of the neurons that fired and no others. A sample runs through all its steps before
 the next one begins: its potentials stay in the first-level cache, W in the second.
@@ -143,17 +143,40 @@ def _explain(drive: Any, lateral: Any, fired: Any, counts: Any, n: int, residual
         i += 1
 
 
+@njit(inline="always", **OPTIONS)  # type: ignore[untyped-decorator]
+def soft_bound(x: Any, bound: Any) -> Any:
+    """``c - softplus(c - x)``, as ``min(x, c) - log1p(exp(-|x - c|))``, which keeps small x."""
+    t = fast_exp(-abs(x - bound))
+    # log1p(t) = 2 artanh(t / (t + 2)), whose series of six terms is exact in float32 for t <= 1.
+    s = t / (t + np.float32(2.0))
+    q = s * s
+    p = np.float32(1 / 9) + q * np.float32(1 / 11)
+    p = np.float32(1 / 3) + q * (np.float32(1 / 5) + q * (np.float32(1 / 7) + q * p))
+    return min(x, bound) - np.float32(2.0) * s * (np.float32(1.0) + q * p)
+
+
 @njit(**OPTIONS)  # type: ignore[untyped-decorator]
-def _advance(
-    u: Any, residual: Any, leak: Any, rate: Any, bounds: Any, after: Any, totals: Any
-) -> None:
-    """Update the potentials of one sample; adds its KL and its expected activity to the totals."""
+def _move_hard(u: Any, residual: Any, leak: Any, bounds: Any, after: Any) -> None:
     eta, cap, cap_du, floor = bounds[0], bounds[1], bounds[2], bounds[3]
-    divergence, firing = np.float32(0.0), np.float32(0.0)
     for j in range(len(u)):
         change = min(max(eta * (residual[j] - leak[j]), floor), cap_du)
-        v = min(max(u[j] + change, floor), cap)
-        after[j] = v
+        after[j] = min(max(u[j] + change, floor), cap)
+
+
+@njit(**OPTIONS)  # type: ignore[untyped-decorator]
+def _move_soft(u: Any, residual: Any, leak: Any, bounds: Any, after: Any) -> None:
+    eta, cap, cap_du, floor = bounds[0], bounds[1], bounds[2], bounds[3]
+    for j in range(len(u)):
+        change = soft_bound(max(eta * (residual[j] - leak[j]), floor), cap_du)
+        after[j] = soft_bound(max(u[j] + change, floor), cap)
+
+
+@njit(**OPTIONS)  # type: ignore[untyped-decorator]
+def _add_terms(u: Any, after: Any, rate: Any, totals: Any) -> None:
+    """Add the KL of one update of one sample and its expected activity to the totals."""
+    divergence, firing = np.float32(0.0), np.float32(0.0)
+    for j in range(len(u)):
+        v = after[j]
         d = v - u[j]
         # e^u (1 + e^d (d - 1)), whose terms cancel for small changes.
         exact = np.float32(1.0) + fast_exp(d) * (d - np.float32(1.0))
@@ -183,7 +206,7 @@ def run_forward(
     ----------
     potential : [T + 1, B, K]
         Membrane potentials; the first is read, the others are written.
-    count : uint8 [T + 1, B, K]
+    count : uint16 [T + 1, B, K]
         Counts drawn at each potential, written.
     residual : [T + 1, B, K]
         ``h - z W`` at each count, written.
@@ -193,8 +216,9 @@ def run_forward(
         W.
     leak : [K]
         ``e^b``.
-    bounds : [4]
-        Step size η, upper bounds of u and of its change, floor of both.
+    bounds : [5]
+        Step size η, upper bounds of u and of its change, floor of both, and 1 where the upper
+        bounds are soft, or 0.
     keys : uint32 [T + 1]
         One key per draw.
     first : int
@@ -218,7 +242,7 @@ def run_forward(
             n = _draw(u, keys[t], place, rate, silent, uniform, fired, counts)
             z[:] = 0
             for i in range(n):
-                z[fired[i]] = np.uint8(counts[i])
+                z[fired[i]] = np.uint16(counts[i])
             _explain(h, lateral, fired, counts, n, g)
             if t > 0:
                 explained = np.float32(0.0)
@@ -226,4 +250,9 @@ def run_forward(
                     explained += counts[i] * (h[fired[i]] + g[fired[i]])
                 total[0] -= 0.5 * explained
             if t < steps:
-                _advance(u, g, leak, rate, bounds, potential[t + 1, b], total)
+                after = potential[t + 1, b]
+                if bounds[4] > 0:
+                    _move_soft(u, g, leak, bounds, after)
+                else:
+                    _move_hard(u, g, leak, bounds, after)
+                _add_terms(u, after, rate, total)

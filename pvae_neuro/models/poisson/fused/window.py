@@ -43,13 +43,13 @@ def run_window(
     parameters : tuple of Tensor
         Dictionary [M, K], raw log sigma [M], log leak [K], log step size [].
     config : ModelConfig
-        Bounds of the hard clamps.
+        Bounds of the clamps and their shape.
     settings : WindowSettings
         Its noise gives the counts of the plain window, up to rounding.
     """
     noise, steps = settings.noise, settings.steps
-    limits = settings.bound(config.clamp_u), settings.bound(config.clamp_du), config.floor_u
-    run = (limits, steps, noise.keys(steps + 1), noise.offset)
+    bounds = settings.bound(config.clamp_u), settings.bound(config.clamp_du), config.floor_u
+    run = ((*bounds, config.clamp == "soft"), steps, noise.keys(steps + 1), noise.offset)
     nll, kl, active, last, counts = _Window.apply(x, u, *parameters, run)
     return Window(nll, kl, (last,), counts, active)
 
@@ -66,7 +66,7 @@ class _Tape:
     bounds: Floats
     lateral: Floats
     potential: Floats
-    count: NDArray[np.uint8]
+    count: NDArray[np.uint16]
     residual: Floats
 
     @property
@@ -86,8 +86,8 @@ class _Window(torch.autograd.Function):
         log_step_size: Tensor,
         run: Any,
     ) -> tuple[Tensor, ...]:
-        limits, steps, keys, offset = run
-        bounds = [math.exp(float(log_step_size)), *limits]
+        clamps, steps, keys, offset = run
+        bounds = [math.exp(float(log_step_size)), *clamps]
         arrays = [np.ascontiguousarray(t.detach().numpy()) for t in (x, dictionary, log_sigma)]
         leak = torch.exp(log_bias).numpy()
         pixels, columns, sigma = arrays
@@ -127,7 +127,7 @@ def _start(
     potential[0] = u.detach().numpy()
     # A product of a matrix by its own transpose takes half the operations.
     lateral = weighted.T @ weighted
-    count = np.empty(shape, np.uint8)
+    count = np.empty(shape, np.uint16)
     return _Tape(
         x, dictionary, squashed, 1.0 - tangent**2, leak, bounds, lateral, potential, count, residual
     )
