@@ -45,7 +45,7 @@ def exact_counts(u: Tensor, noise: CounterNoise | torch.Generator | None = None)
     The log-rates u may have any shape. The noise gives one uniform number per count; by default it
     is torch's global generator.
     """
-    uniform = _uniforms(u, noise).view_as(u)
+    uniform = uniform_numbers(u, noise).view_as(u)
     return attach_slope(u, counts_at(u.detach(), uniform))
 
 
@@ -87,7 +87,7 @@ class _Slope(torch.autograd.Function):
         return grad * (0.5 * (counts + torch.exp(u))), None
 
 
-def _uniforms(u: Tensor, noise: CounterNoise | torch.Generator | None) -> Tensor:
+def uniform_numbers(u: Tensor, noise: CounterNoise | torch.Generator | None) -> Tensor:
     """Multiples of 2**-24 plus half of one: never 0 nor 1."""
     if isinstance(noise, CounterNoise):
         places = torch.arange(u.numel(), device=u.device)

@@ -1,0 +1,1 @@
+"""Generalized predictive coding: nodes of any exponential family, one rule of inference."""
