@@ -14,6 +14,7 @@ from pvae_neuro.data import (
     load_images,
     make_images,
     rotate_images,
+    standardize_images,
     tile_patches,
 )
 from pvae_neuro.errors import InputError
@@ -52,6 +53,20 @@ def test_crops_are_the_centre_in_unit_range() -> None:
     assert crop_patches_to(some_images(2, 3, 32, 32)).pixels.shape == (2, 784)
     with pytest.raises(InputError, match="at least 28x28 pixels, got 7x9; tile_patches"):
         crop_patches_to(images)
+
+
+def test_standardized_images_have_zero_mean_and_unit_deviation() -> None:
+    images = some_images(5, 4, 4, low=-3.0, high=9.0)
+    images.pixels[2] = 0.1
+    images.pixels[3] *= 1e-4
+    found = standardize_images(images)
+    kept = [0, 1, 3, 4]
+    assert np.allclose(found.pixels.mean(axis=1), 0, atol=1e-6)
+    assert np.allclose(found.pixels[kept].std(axis=1), 1, atol=1e-5)
+    assert not found.pixels[2].any()
+    assert (found.low, found.high, found.image_shape) == (-4.0, 4.0, (4, 4))
+    assert found.labels is images.labels
+    assert np.allclose(standardize_images(found).pixels, found.pixels, atol=1e-5)
 
 
 def test_mosaics_are_made_of_patches() -> None:

@@ -218,6 +218,7 @@ def test_functions_of_data_name_bad_arguments(name, tmp_path, monkeypatch):
         },
         "rotate_images": {"images": images, "degrees": 90.0},
         "crop_patches_to": {"images": images, "size": 4},
+        "standardize_images": {"images": images},
         "tile_patches": {"patches": images, "size": 10, "seed": 0},
         "extract_patches": {"folder": tmp_path / "photographs", "config": None, "progress": False},
         "save_patches": {"patches": None, "path": tmp_path / "p.npz"},

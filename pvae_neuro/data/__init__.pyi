@@ -12,5 +12,6 @@ from pvae_neuro.data.patches import extract_patches as extract_patches
 from pvae_neuro.data.patches import save_patches as save_patches
 from pvae_neuro.data.transforms import crop_patches_to as crop_patches_to
 from pvae_neuro.data.transforms import rotate_images as rotate_images
+from pvae_neuro.data.transforms import standardize_images as standardize_images
 from pvae_neuro.data.transforms import tile_patches as tile_patches
 from pvae_neuro.network import ImageShape as ImageShape

@@ -1,4 +1,4 @@
-"""Images derived from others: turned, shifted, cropped, or put together as mosaics."""
+"""Images derived from others: turned, shifted, cropped, standardized, put together as mosaics."""
 
 from __future__ import annotations
 
@@ -81,6 +81,24 @@ def tile_patches(patches: Images, size: int | tuple[int, int] = 28, seed: int = 
     mosaic = _centre(tiles.reshape(count, _TILES * rows, _TILES * columns), height, width)
     named = replace(patches, labels=None, name=f"mosaics of {patches.name}")
     return _in_unit_range(_stretch(mosaic), named)
+
+
+@checked
+def standardize_images(images: Images) -> Images:
+    """Give every image zero mean and unit standard deviation over its pixels; labels stay.
+
+    Patches of photographs differ much in contrast; standardized, each counts the same in an error
+    that is summed over patches. Flat images become zero. The declared range, ``±sqrt(M)``, holds
+    any M pixels of unit deviation.
+    """
+    centred = images.pixels - images.pixels.mean(axis=1, keepdims=True, dtype=np.float64)
+    spread = centred.std(axis=1, keepdims=True)
+    # The mean of equal numbers need not be that number.
+    flat = images.pixels.max(axis=1, keepdims=True) == images.pixels.min(axis=1, keepdims=True)
+    scaled = np.where(flat, 0.0, centred / np.where(flat, 1.0, spread)).astype(np.float32)
+    limit = math.sqrt(scaled.shape[1])
+    name = f"{images.name}, standardized"
+    return Images(scaled, images.labels, images.image_shape, -limit, limit, name)
 
 
 def rotate_planes(planes: Float32, degrees: float, low: float, high: float) -> Float32:
