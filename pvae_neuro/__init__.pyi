@@ -30,6 +30,7 @@ from pvae_neuro.evaluation.infer import Trace as Trace
 from pvae_neuro.evaluation.infer import infer as infer
 from pvae_neuro.experiments import Context as Context
 from pvae_neuro.experiments import ExperimentResult as ExperimentResult
+from pvae_neuro.experiments import ExperimentSummary as ExperimentSummary
 from pvae_neuro.experiments import experiment_names as experiment_names
 from pvae_neuro.experiments import run_experiment as run_experiment
 from pvae_neuro.export import ExportResult as ExportResult

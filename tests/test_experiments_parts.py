@@ -26,6 +26,7 @@ from pvae_neuro.experiments import (
     tuning,
 )
 from pvae_neuro.experiments.shared import gratings
+from pvae_neuro.experiments.shared.claims import Verdict
 from pvae_neuro.experiments.shared.context import Context
 from pvae_neuro.experiments.shared.gabor import Gabor, fit_gabor, fit_gabors
 from pvae_neuro.experiments.tuning import (
@@ -40,7 +41,7 @@ from pvae_neuro.exporters.quantize import QuantizeConfig, quantize
 
 @pytest.fixture
 def context(tmp_path: Path) -> Context:
-    return Context(tmp_path / "out", tmp_path / "models", tmp_path, quick=True)
+    return Context(tmp_path / "out", tmp_path / "models", tmp_path, budget="quick")
 
 
 def digits_like(count: int, seed: int = 0, side: int = 6, width: int = 5) -> Images:
@@ -197,10 +198,12 @@ def test_neighbours_name_clusters_and_guess_noise() -> None:
 
 def test_the_claim_of_five_times_compares_few_poisson_labels_with_many_gaussian_ones() -> None:
     poisson, gaussian = (sample_efficiency.Setting(law, 10) for law in ("poisson", "gaussian"))
-    found = {poisson: {"labels_200": 0.81}, gaussian: {"labels_1000": 0.80}}
-    assert list(sample_efficiency._checks(found).values()) == [True]
-    found[gaussian]["labels_1000"] = 0.82
-    assert list(sample_efficiency._checks(found).values()) == [False]
+    claim = next(claim for claim in sample_efficiency.CLAIMS if claim.key == "five-times-10")
+    figures = {f"{poisson.title}: labels_200": 0.81, f"{gaussian.title}: labels_1000": 0.80}
+    assert claim.judge([figures], "hour").verdict is Verdict.REPRODUCED
+    figures[f"{gaussian.title}: labels_1000"] = 0.82
+    assert claim.judge([figures], "hour").verdict is Verdict.NOT_REPRODUCED
+    assert claim.judge([figures], "quick").verdict is Verdict.UNDECIDED
 
 
 # Moving digits
@@ -286,7 +289,7 @@ def test_figures_and_drawing_of_the_population(measured: dict) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure()
-    tuning._draw(measured, figure)
+    tuning._draw(figure, [measured, measured])
     assert len(figure.axes) == 6
     assert all(ax.get_xlabel() and ax.get_ylabel() for ax in figure.axes)
 
@@ -334,11 +337,17 @@ def test_published_order_is_checked_with_the_best_encoder() -> None:
     assert ood.contenders(figures, "turned") == {
         "amortized": 0.6, "iavae": 0.5, "savae": 0.4, "ipvae-linear": 0.3,
     }  # fmt: skip
-    assert list(ood._checks(figures).values()) == [True, True]
+
+    def verdicts() -> list[bool]:
+        claims = [c for c in ood.CLAIMS if c.key in ("best-turned", "order-turned")]
+        found = ood._of_claims(figures)
+        return [c.judge([found], "hour").verdict is Verdict.REPRODUCED for c in claims]
+
+    assert verdicts() == [True, True]
     figures["gvae-linear"]["turned"] = 0.45
-    assert list(ood._checks(figures).values()) == [True, False]
+    assert verdicts() == [True, False]
     figures["ipvae-linear"]["turned"] = 0.7
-    assert list(ood._checks(figures).values()) == [False, False]
+    assert verdicts() == [False, False]
 
 
 # Features
@@ -354,8 +363,8 @@ def test_elements_are_fitted_and_drawn(context: Context) -> None:
     figures = features._gabor_figures(fits)
     assert figures["gabor"] == 1.0
     assert figures["frequency"] == pytest.approx(0.2, abs=0.02)
-    checks = features._checks(model, fits)
-    assert list(checks.values())[1:] == [True, True]
+    judged = features._of_claims(model, fits)
+    assert (judged["share of Gabor functions"], judged["all quarters"]) == (1.0, 1.0)
     figure = Figure(figsize=(9, 6), layout="constrained")
-    features._draw(random_model(), model, {"ipvae-linear": fits}, figure)
+    features._draw(figure, [(random_model(), model, {"ipvae-linear": fits})] * 2)
     assert len(figure.axes) == 5

@@ -22,8 +22,10 @@ from pvae_neuro.experiments import (
     rate_distortion,
 )
 from pvae_neuro.experiments.shared import families, measures, published, recipes
+from pvae_neuro.experiments.shared.claims import Claim, Verdict
 from pvae_neuro.experiments.shared.context import Context
 from pvae_neuro.experiments.shared.result import ExperimentResult
+from pvae_neuro.experiments.shared.summary import ExperimentSummary as Summary
 from pvae_neuro.models.registry import model_entry, model_names
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.training.config import TrainConfig
@@ -36,7 +38,7 @@ pytest.importorskip("matplotlib", reason="draws figures")
 class _Small(Context):
     """Random images and trainings of one batch, whatever an experiment asks for."""
 
-    quick: bool = True
+    budget: str = "quick"
 
     def images(self, dataset: str, split: str, count: int | None = None) -> Images:
         side = 28 if dataset == "mnist" else 16
@@ -59,19 +61,29 @@ def context(tmp_path: Path) -> _Small:
     return _Small(tmp_path / "out", tmp_path / "models", tmp_path, console=quiet)
 
 
-def _written(context: Context, result: ExperimentResult) -> dict[str, object]:
-    result.write(context)
+def _written(context: Context, result: ExperimentResult, claims: tuple[Claim, ...]) -> Summary:
+    """Files of two seeds that found the same."""
+    summary = Summary(context.budget, [0, 1], [0.1, 0.1], [result, result], claims)
+    summary.write(context.out)
     names = {"result.json", "result.csv", "result.md", "figure.svg", "figure.png"}
     assert names <= {path.name for path in context.out.iterdir()}
-    found: dict[str, object] = json.loads((context.out / "result.json").read_text())
-    return found
+    found = json.loads((context.out / "result.json").read_text())
+    assert [claim["verdict"] for claim in found["claims"]] == [
+        finding.verdict.value for finding in summary.findings.values()
+    ]
+    return summary
+
+
+def _unmeasured(summary: Summary) -> set[str]:
+    """Claims whose figures are missing."""
+    return {key for key, found in summary.findings.items() if "not measured" in found.ours}
 
 
 def test_convergence_reads_the_published_moments(context, monkeypatch):
     monkeypatch.setattr(convergence, "TIMES", (7, 15))
     monkeypatch.setattr(convergence, "NONLINEAR", ("ipvae-mlp",))
     result = convergence.run(context)
-    _written(context, result)
+    summary = _written(context, result, convergence.CLAIMS)
     rows = {row.name: row for row in result.rows}
     assert rows["ipvae-linear, t = 15"].published == {"r2": 0.708, "zeros": 0.369, "change": 1.085}
     assert set(rows) == {
@@ -81,8 +93,11 @@ def test_convergence_reads_the_published_moments(context, monkeypatch):
     curves = result.curves["ipvae-linear"]
     assert rows["ipvae-linear, t = 7"].figures["mse"] == curves["mse"][7]
     assert len(curves["zeros"]) == 16
-    horizon = "ipvae-linear: MSE after 16 iterations ≤ MSE after T = 2"
-    assert result.checks[horizon] == (curves["mse"][15] <= curves["mse"][1])
+    figures = result.figures
+    assert figures["ipvae-linear: MSE after T"] == curves["mse"][1]
+    assert figures["ipvae-linear: MSE at the end"] == curves["mse"][15]
+    # The moments and the decoder that were left out above.
+    assert _unmeasured(summary) == {"sparser-iP", "beyond-the-horizon-ipvae-conv"}
 
 
 def test_a_stopped_experiment_continues_with_its_parts(context, monkeypatch):
@@ -102,7 +117,7 @@ def test_mnist_table_has_a_row_for_every_model(context, monkeypatch):
     monkeypatch.setattr(mnist_table, "model_names", lambda: names)
     monkeypatch.setattr(mnist_table, "SHIPPED_STEPS", (2, 3))
     result = mnist_table.run(context)
-    _written(context, result)
+    summary = _written(context, result, mnist_table.CLAIMS)
     rows = {row.name: row for row in result.rows}
     assert list(rows) == [*names, "shipped model, 2", "shipped model, 3"]
     for row in result.rows:
@@ -113,7 +128,8 @@ def test_mnist_table_has_a_row_for_every_model(context, monkeypatch):
     assert rows["shipped model, 2"].published["mse"] == 3.439
     # Sizes are those of the published architecture, not those of the small model trained here.
     assert rows["ipvae-linear"].figures["parameters"] == 403_217
-    assert result.checks["igvae has the published number of parameters"]
+    assert summary.findings["parameters-igvae"].verdict is Verdict.REPRODUCED
+    assert {f"shipped-{key}" for key in mnist_table.BARS} == _unmeasured(summary)
 
 
 def test_rate_distortion_interpolates_at_equal_zeros(context, monkeypatch):
@@ -121,7 +137,7 @@ def test_rate_distortion_interpolates_at_equal_zeros(context, monkeypatch):
              "lca": {None: (0.01, 0.5)}}  # fmt: skip
     monkeypatch.setattr(rate_distortion, "_QUICK", sweep)
     result = rate_distortion.run(context)
-    _written(context, result)
+    summary = _written(context, result, rate_distortion.CLAIMS)
     figures = {row.name: row.figures for row in result.rows}
     assert figures["lca, λ = 0.01"]["zeros"] < figures["lca, λ = 0.5"]["zeros"]
     assert figures["lca, λ = 0.5"]["distance"] == pytest.approx(
@@ -133,19 +149,19 @@ def test_rate_distortion_interpolates_at_equal_zeros(context, monkeypatch):
     assert published_row.published["r2"] == 0.826
     # One setting spans no zeros but its own, so the comparison cannot hold.
     assert result.curves["at_equal_zeros"]["ipvae-linear"] is None
-    assert not result.checks["R² of ipvae-linear at 0.775 zeros ≥ that of LCA"]
+    assert _unmeasured(summary) == {"equal-zeros"}
     assert any("not reached by ipvae-linear" in note for note in result.notes)
 
 
-@pytest.mark.parametrize("quick", [True, False])
-def test_sweeps_hold_the_setting_that_is_published_as_best(quick):
-    assert rate_distortion.Setting("ipvae-linear", 24.0, 16) in rate_distortion.settings(quick)
-    assert rate_distortion.Setting("lca", 0.5) in rate_distortion.settings(quick)
+@pytest.mark.parametrize("sweep", [rate_distortion._QUICK, rate_distortion._FULL])
+def test_sweeps_hold_the_setting_that_is_published_as_best(sweep):
+    assert rate_distortion.Setting("ipvae-linear", 24.0, 16) in rate_distortion.settings(sweep)
+    assert rate_distortion.Setting("lca", 0.5) in rate_distortion.settings(sweep)
 
 
 def test_amortization_gap_keeps_one_dictionary(context):
     result = amortization_gap.run(context)
-    _written(context, result)
+    _written(context, result, amortization_gap.CLAIMS)
     ways = {row.name.split(",")[0] for row in result.rows}
     assert ways == {"encoder", "iterative Poisson", "LCA"}
     shared = recipes.patches_model(context, "pvae-linear", beta=1.0)
@@ -179,8 +195,7 @@ def test_lca_on_a_correlated_dictionary_settles():
 def test_recipes_name_families_and_settings_that_exist(context, monkeypatch):
     asked: list[TrainConfig] = []
     monkeypatch.setattr(_Small, "trained", lambda self, key, images, config: asked.append(config))
-    for quick in (True, False):
-        context.quick = quick
+    for context.budget in ("quick", "published"):
         for name in model_names():
             recipes.mnist_model(context, name)
     assert [config.model for config in asked] == 2 * list(model_names())

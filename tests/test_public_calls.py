@@ -123,7 +123,7 @@ def calls(folder: Path) -> dict[str, dict[str, Any]]:
         },
         "recipe": {"model": "ipvae-linear"},
         "rescale_counts": {"model": MODEL, "factor": 2.0, "leak": 1.0},
-        "run_experiment": {"name": "no-such", "context": None},
+        "run_experiment": {"name": "no-such", "context": None, "seeds": 1},
         "sample_digits": {},
         "save_model": {"model": MODEL, "path": folder / "m2.safetensors"},
         "shared": {"value": 1},

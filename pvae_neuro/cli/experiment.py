@@ -32,9 +32,15 @@ def experiment(
         typer.Option("--out", "-o", help="Folder for its files.", show_default=False),
         FOLDER,
     ] = None,
+    budget: Annotated[
+        str, typer.Option("--budget", help="quick, hour, night, or published: the papers' own.")
+    ] = "published",
     quick: Annotated[
-        bool, typer.Option("--quick", help="Minutes on two cores instead of the papers' budget.")
+        bool, typer.Option("--quick", help="Minutes on two cores: the same as --budget quick.")
     ] = False,
+    seeds: Annotated[
+        int, typer.Option("--seeds", help="How many: --seed and those that follow it.")
+    ] = 1,
     data_root: DataRoot = None,
     models: Annotated[
         Path | None,
@@ -47,11 +53,12 @@ def experiment(
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
-    """Reproduce an experiment: JSON, CSV, a table and a figure, published figures beside ours.
+    """Reproduce an experiment: JSON, CSV, a table and a figure, with a verdict on each claim.
 
     Stopped runs go on where they stopped: give the same --out.
     """
     from pvae_neuro.experiments.registry import experiment_names, experiment_summary
+    from pvae_neuro.experiments.shared.budget import BUDGETS, check_budget
     from pvae_neuro.sim.noise import check_seed
 
     if name is None:
@@ -63,17 +70,25 @@ def experiment(
     if out is None:
         raise InputError(f"experiment {name}: expected a folder for its files: --out DIR")
     check_seed(seed)
-    results = [_run(each, out, quick, data_root, models, seed, json, quiet) for each in names]
+    check_budget(budget)
+    if seeds < 1:
+        raise InputError(f"--seeds: expected at least 1, got {seeds}")
+    if quick:
+        budget = BUDGETS[0]
+    results = [
+        _run(each, out, budget, data_root, models, seed, seeds, json, quiet) for each in names
+    ]
     write_json(json, results if name == ALL else results[0])
 
 
 def _run(
     name: str,
     out: Path,
-    quick: bool,
+    budget: str,
     data_root: Path | None,
     models: Path | None,
     seed: int,
+    seeds: int,
     json: Path | None,
     quiet: bool,
 ) -> dict[str, object]:
@@ -85,15 +100,15 @@ def _run(
     started = time.monotonic()
     with stages(f"{name}: ", quiet) as tell:
         context = Context(
-            out / name, models or out / "models", data_root or Path("data"), quick, seed, tell,
+            out / name, models or out / "models", data_root or Path("data"), budget, seed, tell,
             # Two live bars on one screen garble each other.
             Console(stderr=True, quiet=True),
         )  # fmt: skip
-        result = run_experiment(name, context)
+        summary = run_experiment(name, context, seeds)
     screen = console(json, quiet)
-    say(screen, result.to_markdown(context))
+    say(screen, summary.to_markdown())
     say(screen, f"{context.out}: {(time.monotonic() - started) / 60:.1f} min")
-    return result.to_dict(context)
+    return summary.to_dict()
 
 
 def _list(json: Path | None, quiet: bool) -> None:

@@ -3,5 +3,12 @@
 from pvae_neuro.experiments.registry import experiment_names, run_experiment
 from pvae_neuro.experiments.shared.context import Context
 from pvae_neuro.experiments.shared.result import ExperimentResult
+from pvae_neuro.experiments.shared.summary import ExperimentSummary
 
-__all__ = ["Context", "ExperimentResult", "experiment_names", "run_experiment"]
+__all__ = [
+    "Context",
+    "ExperimentResult",
+    "ExperimentSummary",
+    "experiment_names",
+    "run_experiment",
+]

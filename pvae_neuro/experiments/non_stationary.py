@@ -27,11 +27,12 @@ from pvae_neuro.artifact import program_hash
 from pvae_neuro.data import Feeder, Images, make_feeder
 from pvae_neuro.evaluation.figures import of_circuit, of_recording, variance_about_mean_image
 from pvae_neuro.evaluation.infer import infer
+from pvae_neuro.experiments.shared.claims import Claim, at_most, holds
 from pvae_neuro.experiments.shared.context import Context, budget_of
 from pvae_neuro.experiments.shared.families import is_amortized
 from pvae_neuro.experiments.shared.recipes import mnist_model
 from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
-from pvae_neuro.experiments.shared.style import color_of, label_axes, legend_below
+from pvae_neuro.experiments.shared.style import band, color_of, label_axes, legend_below
 from pvae_neuro.exporters.lowerings import lowering_of
 from pvae_neuro.exporters.quantize import QuantizeConfig, quantize
 from pvae_neuro.network import IntegerNetwork
@@ -103,6 +104,67 @@ class Motion:
         )
 
 
+ByModel = dict[str, dict[str, Curves]]
+"""By model, and by title of the motion."""
+
+
+def integers_of(circuit: str) -> str:
+    """Name of the integers of the first model."""
+    return f"{FAMILIES[0]} in integers ({circuit})"
+
+
+_PROTOCOL = (
+    "MNIST test digits that rotate or jitter; error of a sample at the ends of frames, divided by "
+    f"the variance of the frames, without the first {SKIPPED:.0%} of them"
+)
+CLAIMS = (
+    Claim(
+        "rotating",
+        "beyond",
+        f"With up to {FEW_ITERATIONS} iterations a frame, rotating digits are tracked better by "
+        "carrying the state over than by restarting",
+        "not published",
+        _PROTOCOL,
+        at_most(f"largest ratio, {ROTATING}", 1.0, form=".3f"),
+    ),
+    Claim(
+        "jittering",
+        "beyond",
+        "With one iteration a frame, so are jittering digits",
+        "not published",
+        _PROTOCOL,
+        at_most(f"largest ratio, {JITTERING}", 1.0, form=".3f"),
+    ),
+    Claim(
+        "gain",
+        "beyond",
+        "The gain is larger with few iterations a frame than with many",
+        "not published",
+        f"{_PROTOCOL}; the slowest rotation",
+        at_most("ratio, fewest iterations", "ratio, most iterations", form=".3f"),
+    ),
+    *(
+        Claim(
+            f"integers-{circuit}",
+            "beyond",
+            f"Integers ({circuit}) track as their float circuit does",
+            "not published",
+            f"{_PROTOCOL}; the same random words",
+            at_most(f"{integers_of(circuit)}: distance", LARGEST_DISTANCE, form=".4f"),
+        )
+        for circuit in CIRCUITS
+    ),
+    Claim(
+        "amortized",
+        "beyond",
+        "Amortized models gain nothing by carrying over",
+        "not published",
+        _PROTOCOL,
+        holds("no gain", "carried over and restarted agree to 1e-6"),
+    ),
+)
+
+
 def motions(quick: bool) -> list[Motion]:
     """All speeds with all numbers of iterations per frame."""
     speeds = (
@@ -116,11 +178,11 @@ def motions(quick: bool) -> list[Motion]:
 
 def run(context: Context) -> ExperimentResult:
     """Show moving digits to every model, with its state carried over and restarted."""
-    digits = context.images("mnist", "test", context.choose(40, 1000))
-    iterations = context.choose(96, 512)
-    tried = motions(context.quick)
+    digits = context.images("mnist", "test", context.pick(40, hour=1000))
+    iterations = context.pick(96, published=512)
+    tried = motions(context.pick(True, published=False))
     rows: list[Row] = []
-    curves: dict[str, dict[str, Curves]] = {}
+    curves: ByModel = {}
     for i, name in enumerate(FAMILIES):
         context.progress(f"train {name}", i, len(FAMILIES))
         model = mnist_model(context, name)
@@ -142,10 +204,11 @@ def run(context: Context) -> ExperimentResult:
         "Rotating and jittering digits, tracked",
         _COLUMNS,
         rows,
-        partial(_draw, tried, curves),
+        _draw,
+        (tried, curves),
+        _of_claims(tried, curves),
         curves=curves,
         notes=_notes(context, len(digits.pixels), iterations),
-        checks=_checks(tried, curves),
     )
 
 
@@ -176,11 +239,6 @@ def _track(
         )
         for motion in tried
     }  # fmt: skip
-
-
-def integers_of(circuit: str) -> str:
-    """Name of the integers of the first model."""
-    return f"{FAMILIES[0]} in integers ({circuit})"
 
 
 def _track_integers(
@@ -252,38 +310,35 @@ def _at_frame_ends(curve: list[float], steps: int) -> float:
     return float(ends[int(SKIPPED * len(ends)) :].mean())
 
 
-def _checks(tried: list[Motion], curves: dict[str, dict[str, Curves]]) -> dict[str, bool]:
+def _of_claims(tried: list[Motion], curves: ByModel) -> dict[str, float]:
     def ratio(name: str, motion: Motion) -> float:
         return errors(curves[name][motion.title], motion.steps)["ratio"]
 
     name = FAMILIES[0]
-    slowest = min(m.speed for m in tried if m.kind == ROTATING)
-    rotating = [m for m in tried if m.kind == ROTATING and m.steps <= FEW_ITERATIONS]
-    jittering = [m for m in tried if m.kind == JITTERING and m.steps == 1]
-    most = max((m for m in tried if m.speed == slowest), key=lambda m: m.steps)
-    least = min((m for m in tried if m.speed == slowest), key=lambda m: m.steps)
+    rotating = [m for m in tried if m.kind == ROTATING]
+    slowest = min(m.speed for m in rotating)
+    slow = sorted((m for m in rotating if m.speed == slowest), key=lambda m: m.steps)
     return {
-        f"{name}: with up to {FEW_ITERATIONS} iterations a frame, rotating digits are tracked "
-        "better by carrying the state over than by restarting": all(
-            ratio(name, m) < 1 for m in rotating
+        f"largest ratio, {ROTATING}": max(
+            ratio(name, m) for m in rotating if m.steps <= FEW_ITERATIONS
         ),
-        f"{name}: with one iteration a frame, so are jittering digits": all(
-            ratio(name, m) < 1 for m in jittering
+        f"largest ratio, {JITTERING}": max(
+            ratio(name, m) for m in tried if m.kind == JITTERING and m.steps == 1
         ),
-        f"{name}: the gain is larger at {least.steps} iteration(s) a frame than at {most.steps}, "
-        f"rotating at {slowest:g}{_UNITS[ROTATING]}": ratio(name, least) < ratio(name, most),
+        "ratio, fewest iterations": ratio(name, slow[0]),
+        "ratio, most iterations": ratio(name, slow[-1]),
         **{
-            f"{integers_of(circuit)}: the tracking error is at most {LARGEST_DISTANCE:.0%} above "
-            "that of the float circuit": all(
-                distance(curves[integers_of(circuit)][m.title], m.steps) < LARGEST_DISTANCE
-                for m in tried
+            f"{integers_of(circuit)}: distance": max(
+                distance(curves[integers_of(circuit)][m.title], m.steps) for m in tried
             )
             for circuit in CIRCUITS
         },
-        "amortized models gain nothing by carrying over": all(
-            abs(ratio(other, m) - 1) < 1e-6
-            for other in filter(is_amortized, FAMILIES)
-            for m in tried
+        "no gain": float(
+            all(
+                abs(ratio(other, m) - 1) < 1e-6
+                for other in filter(is_amortized, FAMILIES)
+                for m in tried
+            )
         ),
     }
 
@@ -298,11 +353,13 @@ def _notes(context: Context, digits: int, iterations: int) -> list[str]:
         "Integers draw their counts from the words of their float circuit, other words than those "
         "of the float models above them.",
         "Nothing is published to compare with.",
-        *context.choose(["Quick version: trainings of seconds, not of hours."], []),
+        *context.pick(["Quick version: trainings of seconds, not of hours."], hour=[]),
     ]
 
 
-def _draw(tried: list[Motion], curves: dict[str, dict[str, Curves]], figure: Figure) -> None:
+def _draw(figure: Figure, seeds: list[tuple[list[Motion], ByModel]]) -> None:
+    tried = seeds[0][0]
+    curves = [each for _, each in seeds]
     left, right = figure.subfigures(1, 2, width_ratios=(1.0, 1.15))
     example = _example(tried)
     ax = left.subplots()
@@ -322,19 +379,23 @@ def _example(tried: list[Motion]) -> Motion:
     return min(slow or tried, key=lambda m: (m.speed, -m.steps))
 
 
-def _draw_example(ax: Axes, motion: Motion, curves: dict[str, dict[str, Curves]]) -> None:
-    color, shown = color_of(FAMILIES[0]), curves[FAMILIES[0]][motion.title]
-    iterations = np.arange(1, len(shown["carried"]) + 1)
-    ax.plot(iterations, shown["restarted"], color=GUIDE, lw=1, label="restarted each frame")
-    ax.plot(iterations, shown["carried"], color=color, lw=1.8, label="state carried over")
+def _draw_example(ax: Axes, motion: Motion, seeds: list[ByModel]) -> None:
+    def shown(name: str, key: str) -> list[list[float]]:
+        return [curves[name][motion.title][key] for curves in seeds]
+
+    color, restarted = color_of(FAMILIES[0]), shown(FAMILIES[0], "restarted")
+    iterations = np.arange(1, len(restarted[0]) + 1)
+    band(ax, iterations, restarted, color=GUIDE, lw=1, label="restarted each frame")
+    carried = shown(FAMILIES[0], "carried")
+    band(ax, iterations, carried, color=color, lw=1.8, label="state carried over")
     for circuit, style in zip(CIRCUITS, ("--", ":"), strict=True):
-        integers = curves[integers_of(circuit)][motion.title]["carried"]
-        ax.plot(iterations, integers, style, color=INK, lw=1, label=f"integers, {circuit}")
-    ax.set_ylim(0, min(1.5, 1.1 * float(np.max(shown["restarted"]))))
+        integers = shown(integers_of(circuit), "carried")
+        band(ax, iterations, integers, color=INK, ls=style, lw=1, label=f"integers, {circuit}")
+    ax.set_ylim(0, min(1.5, 1.1 * float(np.max(restarted))))
     label_axes(ax, "iteration", "error / variance", f"{FAMILIES[0]}, {motion.title}")
 
 
-def _draw_kind(ax: Axes, tried: list[Motion], curves: dict[str, dict[str, Curves]]) -> None:
+def _draw_kind(ax: Axes, tried: list[Motion], seeds: list[ByModel]) -> None:
     from matplotlib.lines import Line2D
 
     speeds = sorted({m.speed for m in tried})
@@ -346,10 +407,13 @@ def _draw_kind(ax: Axes, tried: list[Motion], curves: dict[str, dict[str, Curves
     for name in FAMILIES:
         for speed, style in zip(speeds, styles, strict=True):
             chosen = [m for m in tried if m.speed == speed]
-            ratios = [errors(curves[name][m.title], m.steps)["ratio"] for m in chosen]
+            ratios = [
+                [errors(curves[name][m.title], m.steps)["ratio"] for m in chosen]
+                for curves in seeds
+            ]
             label = name if speed == speeds[0] else None
-            ax.plot(
-                [m.steps for m in chosen], ratios, color=color_of(name), lw=1.6, label=label,
+            band(
+                ax, [m.steps for m in chosen], ratios, color=color_of(name), lw=1.6, label=label,
                 **style,
             )  # fmt: skip
     ax.axhline(1.0, color=GUIDE, lw=1, ls=":")

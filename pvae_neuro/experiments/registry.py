@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
+from types import ModuleType
 
 from pvae_neuro.errors import InputError
+from pvae_neuro.experiments.shared.claims import Claim
 from pvae_neuro.experiments.shared.context import Context
-from pvae_neuro.experiments.shared.result import ExperimentResult
+from pvae_neuro.experiments.shared.summary import ExperimentSummary
 from pvae_neuro.utils.arguments import checked
+from pvae_neuro.utils.progress import StageProgress
 from pvae_neuro.utils.suggest import suggest
 
-# The module of an experiment has its name, with underscores, and a function
-# run(context) -> ExperimentResult.
+# The module of an experiment has its name, with underscores, CLAIMS, and a function
+# run(context) -> ExperimentResult for one seed.
 _SUMMARIES = {
     "convergence": "R², zeros and ‖du‖ over 1,000 iterations",
     "mnist-table": "MSE, R², zeros, accuracy and size of every model on MNIST",
@@ -37,23 +41,52 @@ def experiment_summary(name: str) -> str:
     return _SUMMARIES[name]
 
 
+def experiment_claims(name: str) -> tuple[Claim, ...]:
+    """Claims that an experiment tests."""
+    claims: tuple[Claim, ...] = _module(name).CLAIMS
+    return claims
+
+
 @checked
-def run_experiment(name: str, context: Context) -> ExperimentResult:
+def run_experiment(name: str, context: Context, seeds: int = 1) -> ExperimentSummary:
     """Run an experiment and write its files into ``context.out``.
 
     The files are ``result.json``, ``result.csv``, ``result.md``, ``figure.svg`` and
-    ``figure.png``.
+    ``figure.png``. Seeds are ``context.seed`` and those that follow it.
 
     Raises
     ------
     InputError
-        If there is no such experiment, or its data are absent.
+        If there is no such experiment, its data are absent, or ``seeds`` is below 1.
     MissingDependencyError
         If torch, matplotlib or scikit-learn is missing.
     """
+    if seeds < 1:
+        raise InputError(f"seeds: expected at least 1, got {seeds}")
+    module = _module(name)
+    chosen = list(range(context.seed, context.seed + seeds))
+    contexts = [
+        replace(context, seed=seed, progress=_of_seed(context.progress, seed, seeds))
+        for seed in chosen
+    ]
+    results = []
+    for each in contexts:
+        with each.timed():
+            results.append(module.run(each))
+    minutes = [each.minutes for each in contexts]
+    context.minutes = sum(minutes)
+    summary = ExperimentSummary(context.budget, chosen, minutes, results, module.CLAIMS)
+    summary.write(context.out)
+    return summary
+
+
+def _module(name: str) -> ModuleType:
     experiment_summary(name)
-    module = import_module(f"pvae_neuro.experiments.{name.replace('-', '_')}")
-    with context.timed():
-        result: ExperimentResult = module.run(context)
-    result.write(context)
-    return result
+    return import_module(f"pvae_neuro.experiments.{name.replace('-', '_')}")
+
+
+def _of_seed(progress: StageProgress, seed: int, seeds: int) -> StageProgress:
+    """The same progress with the seed before each stage, where there are several."""
+    if seeds == 1:
+        return progress
+    return lambda stage, done, total: progress(f"seed {seed}: {stage}", done, total)

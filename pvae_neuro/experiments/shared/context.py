@@ -18,6 +18,7 @@ from rich.console import Console
 
 from pvae_neuro.data import Images, load_images
 from pvae_neuro.errors import ModelFileError
+from pvae_neuro.experiments.shared.budget import BUDGETS, PUBLISHED, check_budget
 from pvae_neuro.saved.model_file import Float32, SavedModel, load_model
 from pvae_neuro.training.config import TrainConfig
 from pvae_neuro.utils.digest import digest
@@ -29,6 +30,13 @@ if TYPE_CHECKING:
     from pvae_neuro.evaluation.infer import Trace
 
 _Choice = TypeVar("_Choice")
+
+
+class _Absent:
+    """No value was given for a budget; None may be a value."""
+
+
+_ABSENT = _Absent()
 
 
 @dataclass
@@ -44,8 +52,8 @@ class Context:
     data_root: Path
     """Folder with the data sets."""
 
-    quick: bool = False
-    """A version of minutes on two cores instead of the papers' budget."""
+    budget: str = PUBLISHED
+    """How long it may take: one of :data:`~pvae_neuro.experiments.shared.budget.BUDGETS`."""
 
     seed: int = 0
     """Of training and of inference."""
@@ -58,9 +66,33 @@ class Context:
     minutes: float = float("nan")
     """How long the run took, once it is over."""
 
+    def __post_init__(self) -> None:
+        check_budget(self.budget)
+
     def __repr__(self) -> str:
-        kind = "quick" if self.quick else "full"
-        return f"<Context: {kind} version, seed {self.seed}, into {show(str(self.out))}>"
+        place = show(str(self.out))
+        return f"<Context: budget {self.budget}, seed {self.seed}, into {place}>"
+
+    @property
+    def quick(self) -> bool:
+        """Whether the budget is the smallest."""
+        return self.budget == BUDGETS[0]
+
+    def pick(
+        self,
+        quick: _Choice,
+        *,
+        hour: _Choice | _Absent = _ABSENT,
+        night: _Choice | _Absent = _ABSENT,
+        published: _Choice | _Absent = _ABSENT,
+    ) -> _Choice:
+        """The value of the largest budget named that is not above this run's."""
+        chosen = quick
+        given = (quick, hour, night, published)
+        for value in given[: BUDGETS.index(self.budget) + 1]:
+            if not isinstance(value, _Absent):
+                chosen = value
+        return chosen
 
     @contextmanager
     def timed(self) -> Iterator[None]:
@@ -68,10 +100,6 @@ class Context:
         started = time.monotonic()
         yield
         self.minutes = (time.monotonic() - started) / 60
-
-    def choose(self, quick: _Choice, full: _Choice) -> _Choice:
-        """The first in the quick version, the second in the full one."""
-        return quick if self.quick else full
 
     def advance(self, stage: str, total: int) -> Advance:
         """Report a stage of ``total`` units by the units done since the last call."""
@@ -127,9 +155,9 @@ class Context:
         """Compute a part of the result, or read what was computed before under the same settings.
 
         ``compute`` returns values that JSON can hold. Beside the weights of the model, the seed
-        and the version (quick or full), ``settings`` must hold whatever the part depends on.
+        and the budget, ``settings`` must hold whatever the part depends on.
         """
-        known = {"weights": weights_digest(model), "seed": self.seed, "quick": self.quick}
+        known = {"weights": weights_digest(model), "seed": self.seed, "budget": self.budget}
         text = json.dumps({**settings, **known}, sort_keys=True)
         path = self.out / "parts" / f"{key.replace(' ', '-')}-{digest(text)[:12]}.json"
         if path.is_file():

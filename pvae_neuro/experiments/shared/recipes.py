@@ -96,12 +96,12 @@ _QUICK_GABOR: Settings = {
 def mnist_model(context: Context, name: str, **changes: Any) -> SavedModel:
     """The family ``name`` trained on MNIST; ``changes`` replace settings of its recipe."""
     settings = {
-        **context.choose(_QUICK_MNIST, _FULL_MNIST),
+        **context.pick(_QUICK_MNIST, published=_FULL_MNIST),
         **_COMPILED.get(name, {}),
-        **context.choose(_QUICK_MNIST_OF, _FULL_MNIST_OF).get(name, {}),
+        **context.pick(_QUICK_MNIST_OF, published=_FULL_MNIST_OF).get(name, {}),
         **changes,
     }
-    count = context.choose(_QUICK_IMAGES_OF.get(name, _QUICK_IMAGES), None)
+    count = context.pick(_QUICK_IMAGES_OF.get(name, _QUICK_IMAGES), published=None)
     images = context.images("mnist", "train", count)
     config = recipe(name, seed=context.seed, **settings)
     return context.trained(f"mnist-{name}", images, config)
@@ -116,17 +116,17 @@ def patches_model(
     by default the family's own. ``changes`` replace further settings of the recipe.
     """
     settings = {
-        **context.choose(_QUICK_PATCHES, _FULL_PATCHES),
+        **context.pick(_QUICK_PATCHES, published=_FULL_PATCHES),
         **_COMPILED.get(name, {}),
-        **context.choose(_QUICK_PATCHES_OF, _FULL_PATCHES_OF).get(name, {}),
+        **context.pick(_QUICK_PATCHES_OF, published=_FULL_PATCHES_OF).get(name, {}),
         "beta": beta,
         **({} if steps is None else {"steps": steps}),
         **changes,
     }
-    if context.quick and name == LINEAR_FAMILY:
+    if context.pick(True, published=False) and name == LINEAR_FAMILY:
         window = steps or recipe(name).steps
         settings.setdefault("windows", max(1, _QUICK_ITERATIONS // window))
-    images = context.images(PATCHES, "train", context.choose(QUICK_PATCHES, None))
+    images = context.images(PATCHES, "train", context.pick(QUICK_PATCHES, published=None))
     config = recipe(name, seed=context.seed, **settings)
     return context.trained(f"patches-{name}-b{beta:g}-t{config.steps}", images, config)
 
@@ -137,5 +137,5 @@ def gabor_like_model(context: Context) -> SavedModel:
     T = 16 and β = 24 are those of the published model that is nearest to perfect reconstruction at
     perfect sparsity (arXiv:2410.19315, figure 4).
     """
-    changes = context.choose(_QUICK_GABOR, {})
+    changes = context.pick(_QUICK_GABOR, published={})
     return patches_model(context, LINEAR_FAMILY, beta=24.0, steps=16, **changes)

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from pvae_neuro.experiments.shared.families import FAMILIES
 from pvae_neuro.plots.style import INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+Float64 = NDArray[np.float64]
 
 OURS: dict[str, Any] = {"ls": "-", "lw": 1.8}
 PUBLISHED: dict[str, Any] = {"ls": (0, (3, 2)), "lw": 1.0, "marker": "o", "ms": 5, "mfc": "white"}
@@ -20,6 +25,42 @@ PUBLISHED: dict[str, Any] = {"ls": (0, (3, 2)), "lw": 1.0, "marker": "o", "ms": 
 def color_of(family: str) -> str:
     """Colour of a model family."""
     return FAMILIES[family].color
+
+
+def band(ax: Axes, x: ArrayLike, seeds: Sequence[ArrayLike], *, color: str, **style: Any) -> None:
+    """Draw the mean of a curve over seeds and, where there are several, one deviation around it.
+
+    ``x`` [T] is the same for all of ``seeds``, each [T]; ``style`` are arguments of ``Axes.plot``.
+    """
+    mean, sd = _mean_and_sd(seeds)
+    ax.plot(x, mean, color=color, **style)
+    if len(seeds) > 1:
+        ax.fill_between(x, mean - sd, mean + sd, color=color, alpha=0.2, lw=0)
+
+
+def crosses(
+    ax: Axes,
+    x_seeds: Sequence[ArrayLike],
+    y_seeds: Sequence[ArrayLike],
+    *,
+    color: str,
+    **style: Any,
+) -> None:
+    """Draw points that vary over seeds in both directions: means, with one deviation each way.
+
+    Points [P] are joined in the order of their mean x; ``style`` are arguments of ``Axes.plot``.
+    """
+    x, x_sd = _mean_and_sd(x_seeds)
+    y, y_sd = _mean_and_sd(y_seeds)
+    order = np.argsort(x, kind="stable")
+    ax.plot(x[order], y[order], color=color, **style)
+    if len(x_seeds) > 1:
+        ax.errorbar(x, y, xerr=x_sd, yerr=y_sd, fmt="none", ecolor=color, elinewidth=0.9)
+
+
+def _mean_and_sd(seeds: Sequence[ArrayLike]) -> tuple[Float64, Float64]:
+    values = np.array(seeds, np.float64)
+    return values.mean(axis=0), values.std(axis=0, ddof=min(1, len(values) - 1))
 
 
 def label_axes(ax: Axes, xlabel: str, ylabel: str, title: str = "") -> None:
