@@ -285,7 +285,7 @@ WRONG = [
 
 
 @pytest.mark.filterwarnings("ignore:Initializing zero-element")
-@pytest.mark.parametrize("family", model_names())
+@pytest.mark.parametrize("family", model_names(None))
 def test_any_setting_of_an_architecture_is_taken_or_refused(family: str) -> None:
     pytest.importorskip("torch", reason="needs PyTorch")
     from pvae_neuro.models.registry import model_class, model_from_saved

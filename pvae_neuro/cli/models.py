@@ -26,7 +26,7 @@ def models(
         raise InputError(f"--latents, --side: expected integers >= 1, got {latents}, {side}")
     from pvae_neuro.models.registry import model_names
 
-    rows, lacking = [_family(name, latents, side) for name in model_names()], None
+    rows, lacking = [_family(name, latents, side) for name in model_names(None)], None
     try:
         _count(rows, side)
     except MissingDependencyError as error:

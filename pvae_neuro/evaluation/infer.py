@@ -14,7 +14,7 @@ from torch import Tensor
 from pvae_neuro.errors import InputError
 from pvae_neuro.evaluation.figures import variance_about_mean_image
 from pvae_neuro.models.base import Iteration, Model, State
-from pvae_neuro.models.registry import model_from_saved
+from pvae_neuro.models.registry import check_reconstructs, model_from_saved
 from pvae_neuro.network import Input
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.sim.engine import MOST_ITERATIONS
@@ -157,6 +157,7 @@ def infer(
     seed = check_seed(seed)
     if isinstance(model, SavedModel):
         model = model_from_saved(model)
+    check_reconstructs(model.config.family)
     average = check_whole("average", average, 1, MOST_ITERATIONS)
     first_sample = check_whole("first_sample", first_sample, 0, LARGEST_INDEX)
     if first_sample % SAMPLES_PER_BLOCK:

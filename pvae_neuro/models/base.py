@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from pvae_neuro.errors import InputError, ModelFileError
 from pvae_neuro.models.sampling.counter_noise import CounterNoise
 from pvae_neuro.saved.model_file import Float32, ModelConfig, SavedModel
 from pvae_neuro.utils.settings import Settings, problems_of
+
+if TYPE_CHECKING:
+    from pvae_neuro.data.images import Images
 
 State = tuple[Tensor, ...]
 """What one iteration hands to the next; the first axis of each tensor is the batch."""
@@ -55,6 +58,9 @@ class WindowSettings:
         Upper bounds from which those of the model grow; by default they are those of the model.
     clamp_growth : float
         How far they have grown, from 0 to 1.
+    target : Tensor, optional
+        What the model is to predict of each input, as :meth:`Model.targets` returns it; a part of
+        the batch has a part of it.
     """
 
     steps: int
@@ -65,6 +71,7 @@ class WindowSettings:
     noise: CounterNoise
     clamp_start: float | None = None
     clamp_growth: float = 1.0
+    target: Tensor | None = None
 
     def bound(self, final: float) -> float:
         """The upper bound in this window of what the model clamps at ``final``."""
@@ -205,6 +212,35 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def decode(self, z: Tensor) -> Tensor:
         """Reconstruct inputs [B, M] from latents [B, K]."""
+
+    def targets(self, images: Images) -> Tensor | None:
+        """What the model is to predict of each input, [N, ...]; None if the inputs are all.
+
+        Raises
+        ------
+        InputError
+            If the images lack it, or it does not fit the model.
+        """
+        return None
+
+    def squared_error(self, x: Tensor, z: Tensor, target: Tensor | None) -> Tensor:
+        """Squared error of the outputs of latents z [B, K], summed over outputs, [B]."""
+        return (x - self.decode(z)).square().sum(1)
+
+    def scores(self, x: Tensor, target: Tensor | None) -> dict[str, Tensor]:
+        """How well the model does its task on inputs x [B, M]: figures by name, [B] each.
+
+        See :mod:`pvae_neuro.evaluation.tasks`.
+
+        Raises
+        ------
+        InputError
+            If the task of the family is to reconstruct.
+        """
+        raise InputError(
+            f"scores: the family {self.config.family!r} reconstructs; evaluate it by its squared "
+            f"error"
+        )
 
     def code(self, x: Tensor, iteration: Iteration) -> Tensor:
         """What classifiers read of inputs x [B, M] after an iteration, never a sample: [B, K].

@@ -43,6 +43,8 @@ class ModelEntry:
         Parameters on MNIST as published, where the architecture is the same.
     published_latents : int
         K of that figure.
+    task : str
+        What it predicts: ``reconstruct``, or one of :data:`~pvae_neuro.evaluation.tasks.TASKS`.
     """
 
     name: str
@@ -52,6 +54,7 @@ class ModelEntry:
     architecture: dict[str, Any] = field(default_factory=dict)
     published_parameters: int | None = None
     published_latents: int = 512
+    task: str = "reconstruct"
 
 
 _ENTRIES = (
@@ -130,9 +133,9 @@ _ENTRIES = (
 _BY_NAME = {entry.name: entry for entry in _ENTRIES}
 
 
-def model_names() -> tuple[str, ...]:
-    """Names of all families, in the order of the documentation."""
-    return tuple(_BY_NAME)
+def model_names(task: str | None = "reconstruct") -> tuple[str, ...]:
+    """Names of the families of a task, or of all for None, in the order of the documentation."""
+    return tuple(name for name, entry in _BY_NAME.items() if task in (None, entry.task))
 
 
 def model_entry(name: str) -> ModelEntry:
@@ -140,6 +143,16 @@ def model_entry(name: str) -> ModelEntry:
     if name not in _BY_NAME:
         raise InputError(f"model {name!r}: no such family{suggest(name, _BY_NAME)}")
     return _BY_NAME[name]
+
+
+def check_reconstructs(name: str) -> None:
+    """Raise :class:`InputError` if the task of a family is another than to reconstruct."""
+    task = model_entry(name).task
+    if task != "reconstruct":
+        raise InputError(
+            f"model of the family {name!r}: expected one that reconstructs its inputs, got the "
+            f"task {task!r}; score it by pvae_neuro.evaluation.tasks.score"
+        )
 
 
 def model_class(name: str) -> type[Model]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +19,7 @@ from pvae_neuro.models.base import Model, State, Window, WindowSettings
 from pvae_neuro.models.registry import build_model
 from pvae_neuro.models.sampling.counter_noise import CounterNoise
 from pvae_neuro.saved.activity import KEY
-from pvae_neuro.saved.model_file import Float32, ModelConfig, SavedModel
+from pvae_neuro.saved.model_file import ModelConfig, SavedModel
 from pvae_neuro.training.activity import ActivityCost
 from pvae_neuro.training.config import TrainConfig, TrainOptions, checkpoint_path
 from pvae_neuro.training.firing import firing
@@ -89,6 +91,11 @@ class TrainingRun:
         self.activity_cost = ActivityCost(config, self.ranks, self.model.zero_threshold)
         self.optimizer = _make_optimizer(self.model, config)
         self.pixels = torch.tensor(images.pixels, device=self.device)
+        self.targets = self.model.targets(images)
+        if self.targets is not None:
+            named = f"{self.identity.data} {_digest(self.targets.numpy())}"
+            self.identity = replace(self.identity, data=named)
+            self.targets = self.targets.to(self.device)
         self._order: tuple[int, npt.NDArray[np.int64]] | None = None
 
     def _take_weights(self, start: SavedModel) -> None:
@@ -180,36 +187,43 @@ class TrainingRun:
         }
         return self.model.to_saved(training=provenance)
 
-    def _select(self, batch: int) -> Tensor:
-        """Part of a batch for this process; the order of an epoch follows from seed and number."""
+    def _select(self, batch: int) -> tuple[Tensor, Tensor | None]:
+        """Inputs and targets of this process's part of a batch.
+
+        The order of an epoch follows from seed and number.
+        """
         epoch, index = divmod(batch, self.batches_per_epoch)
         if self._order is None or self._order[0] != epoch:
             shuffle = np.random.default_rng([self.config.seed, epoch])
             self._order = epoch, shuffle.permutation(self.count)
         first = index * self.config.batch_size
         chosen = self._order[1][first : first + self.config.batch_size][self.share]
-        return self.pixels[torch.from_numpy(chosen).to(self.device)]
+        places = torch.from_numpy(chosen).to(self.device)
+        return self.pixels[places], None if self.targets is None else self.targets[places]
 
     def train_batch(self, batch: int) -> Metrics | None:
         """Run the windows of a batch; returns the metrics of every tenth batch and of the last."""
-        x = self._select(batch)
+        x, target = self._select(batch)
         seed = _stream_seed(self.config.seed, _SAMPLES, batch)
         noise = CounterNoise(seed, self.share.start * self.config.latents)
         state = self.model.start(x)
         for number in range(self.config.windows):
             done = batch + (number + 1) / self.config.windows
-            window = self._optimise(x, state, noise, done)
+            window = self._optimise(x, target, state, noise, done)
             state = tuple(part.detach() for part in window.state)
         self.activity_cost.steer(window)
         self.batches_done = batch + 1
         last = self.batches_done == self.batches
         wanted = last or batch % _REPORT_EVERY == 0
-        return self._measure(x, window, self._beta_after(done)) if wanted else None
+        return self._measure(x, target, window, self._beta_after(done)) if wanted else None
 
-    def _optimise(self, x: Tensor, state: State, noise: CounterNoise, done: float) -> Window:
+    def _optimise(
+        self, x: Tensor, target: Tensor | None, state: State, noise: CounterNoise, done: float
+    ) -> Window:
         """Run one window, its backward pass, and one step, after ``done`` batches of the run."""
         config = self.config
-        window = self.model.window(x, state, self._window_settings(noise, done))
+        settings = replace(self._window_settings(noise, done), target=target)
+        window = self.model.window(x, state, settings)
         loss = self._loss(x, window, self._beta_after(done))
         self.optimizer.zero_grad()
         # Means over parts of a batch, weighted by their sizes, add up to the mean over the batch.
@@ -278,8 +292,8 @@ class TrainingRun:
         )
 
     @torch.no_grad()
-    def _measure(self, x: Tensor, window: Window, beta: float) -> Metrics:
-        mse = ((x - self.model.decode(window.z)) ** 2).sum(1).mean()
+    def _measure(self, x: Tensor, target: Tensor | None, window: Window, beta: float) -> Metrics:
+        mse = self.model.squared_error(x, window.z, target).mean()
         zeros = self.activity_cost.zeros(window)
         share = len(x) / self.config.batch_size
         loss = self._loss(x, window, beta)
@@ -317,8 +331,8 @@ def _model_config(images: Images, config: TrainConfig) -> ModelConfig:
     )
 
 
-def _digest(pixels: Float32) -> str:
-    return hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16).hexdigest()
+def _digest(array: npt.NDArray[Any]) -> str:
+    return hashlib.blake2b(np.ascontiguousarray(array).data, digest_size=16).hexdigest()
 
 
 def _stream_seed(seed: int, stream: int, index: int) -> int:
