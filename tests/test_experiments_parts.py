@@ -176,26 +176,6 @@ def test_time_to_half_is_read_between_iterations() -> None:
     assert math.isnan(time_to_half(np.array([1.0, 0.5]), 1.0))
 
 
-# Nearest neighbours
-
-
-def test_neighbours_name_clusters_and_guess_noise() -> None:
-    pytest.importorskip("sklearn", reason="neighbours need scikit-learn")
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 4, 400)
-    clusters = (5.0 * np.eye(4)[labels] + rng.normal(size=(400, 4))).astype(np.float32)
-    done = []
-    found = sample_efficiency.accuracies(
-        clusters, labels, 3, 0, counts=(20, 200), advance=done.append
-    )
-    assert [len(found[20]), len(found[200])] == [3, 1] and sum(done) == 4
-    assert np.mean(found[20]) > 0.9
-    noise = rng.normal(size=(400, 4)).astype(np.float32)
-    assert sample_efficiency.accuracies(noise, labels, 3, 0, counts=(200,))[200][0] < 0.5
-    with pytest.raises(InputError, match="at least 10,000"):
-        sample_efficiency.accuracies(noise, labels, 3, 0)
-
-
 def test_the_claim_of_five_times_compares_few_poisson_labels_with_many_gaussian_ones() -> None:
     poisson, gaussian = (sample_efficiency.Setting(law, 10) for law in ("poisson", "gaussian"))
     claim = next(claim for claim in sample_efficiency.CLAIMS if claim.key == "five-times-10")

@@ -67,6 +67,9 @@ class Trace:
         Latents after the last iteration.
     mean : float32 [N, K]
         Posterior means after the last iteration.
+    code : float32 [N, K]
+        What classifiers read after the last iteration,
+        :meth:`~pvae_neuro.models.base.Model.code`.
     z_average : float32 [N, K]
         Latents averaged over the last iterations, as many as were asked for.
     reconstruction : float32 [N, M]
@@ -81,6 +84,7 @@ class Trace:
     variance: Float64
     z: Float32
     mean: Float32
+    code: Float32
     z_average: Float32
     reconstruction: Float32
 
@@ -173,7 +177,7 @@ def infer(
         for start in range(0, len(first), SAMPLES_PER_BLOCK):
             block = slice(start, min(start + SAMPLES_PER_BLOCK, len(first)))
             noise = torch.Generator(device)
-            noise.manual_seed(_block_seed(seed, first_sample + start))
+            noise.manual_seed(block_seed(seed, first_sample + start))
             state: State = ()
             for step, x, fresh in _inputs(frames, block, steps, restart, device):
                 state = model.start(x) if fresh else state
@@ -231,7 +235,8 @@ def _inputs(
         yield step, x, step == 0 or (restart and place == 0)
 
 
-def _block_seed(seed: int, start: int) -> int:
+def block_seed(seed: int, start: int) -> int:
+    """Seed of the noise of the block of images that begins at ``start``."""
     words = np.random.SeedSequence([seed, start]).generate_state(1, np.uint64)
     return int(words[0]) >> 1
 
@@ -273,8 +278,8 @@ class _Sums:
         if step >= self._steps - self._average:
             self._rows("z_average", result.z)[block] += result.z.cpu().numpy() / self._average
         if step == self._steps - 1:
-            for name in ("z", "mean", "reconstruction"):
-                value = getattr(result, name)
+            last = {name: getattr(result, name) for name in ("z", "mean", "reconstruction")}
+            for name, value in {**last, "code": self._model.code(x, result)}.items():
                 self._rows(name, value)[block] = value.cpu().numpy()
 
     def _rows(self, name: str, like: Tensor) -> Float32:

@@ -7,8 +7,8 @@ and by LCA over its penalty λ, with atoms scaled to unit norm. If another way r
 with the same dictionary at equal sparsity, then the encoder was the limit, not the dictionary.
 
 The encoder's curve over β uses the dictionary that was learned at each β, which favours the
-encoder. The error is that of the posterior mean; sparsity is that of the means, over images
-(lifetime) and over latents (population), after Vinje and Gallant.
+encoder. The error is that of the posterior mean; sparsity is that of samples, over images
+(lifetime) and over latents (population), after Vinje and Gallant, silent ones as 1.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from pvae_neuro.data import Images
-from pvae_neuro.evaluation.metrics import sparsity
+from pvae_neuro.evaluation.measures.sparsity import lifetime_sparsity, population_sparsity
 from pvae_neuro.experiments.shared import published
 from pvae_neuro.experiments.shared.claims import Claim, at_most
 from pvae_neuro.experiments.shared.context import Context, budget_of
@@ -176,8 +176,8 @@ def _point(
         trace = context.infer(f"infer, {way} {setting:g}", model, patches, count)
         return {
             "mse_mean": float(trace.mse_mean[-1]),
-            "lifetime": sparsity(trace.mean, axis=0),
-            "population": sparsity(trace.mean, axis=1),
+            "lifetime": lifetime_sparsity(trace.z),
+            "population": population_sparsity(trace.z),
             "zeros": float(trace.zeros[-1]),
         }
 

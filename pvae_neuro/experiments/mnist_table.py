@@ -5,8 +5,10 @@ latents, and number of parameters. For the model that comes with the package the
 published figures of the linear iterative Poisson VAE as thresholds. The paper tests for up to 1,000
 iterations and does not say after which its table was read; ours gives the iterations of each row.
 
-MSE, R² and zeros are those of one sample of the latents after the last iteration. The regression
-gets the latents averaged over the last 16 iterations, and, in a column of its own, that one sample.
+MSE, R² and zeros are those of one sample of the latents after the last iteration. The regression is
+the authors' own on what their code gives it: rates exp(u) or (rectified) means of iterative models
+after the last iteration, log-rates or means of encoders. In a column of its own it gets samples,
+averaged over the last 16 iterations.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pvae_neuro.data import Images
 from pvae_neuro.errors import InputError
+from pvae_neuro.evaluation.measures.classification import logistic_accuracy
 from pvae_neuro.experiments.shared import published
 from pvae_neuro.experiments.shared.claims import (
     Claim,
@@ -28,7 +31,6 @@ from pvae_neuro.experiments.shared.claims import (
 )
 from pvae_neuro.experiments.shared.context import Context, budget_of
 from pvae_neuro.experiments.shared.families import is_amortized
-from pvae_neuro.experiments.shared.measures import classification_accuracy
 from pvae_neuro.experiments.shared.recipes import mnist_model
 from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row, combined_rows
 from pvae_neuro.experiments.shared.style import color_of, label_axes, legend_below
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 SHIPPED = "shipped model"
 SHIPPED_STEPS = (128, 1000)
 AVERAGED = 16
-"""Number of last iterations over which latents are averaged for the regression."""
+"""Number of last iterations over which samples are averaged for a regression."""
 
 BARS = {"mse": 3.44, "r2": 0.951, "zeros": 0.844, "accuracy": 0.9646}
 """Thresholds for the shipped model: the published linear iterative Poisson VAE."""
@@ -62,7 +64,7 @@ _COLUMNS = [
     Column("r2_mean_image", "R² about the mean image", ".3f"),
     Column("zeros", "zeros", ".3f"),
     Column("accuracy", "accuracy", ".3f"),
-    Column("accuracy_sample", "accuracy, one sample", ".3f"),
+    Column("accuracy_counts", "accuracy, samples averaged", ".3f"),
     Column("parameters", "parameters", ",.0f"),
 ]
 
@@ -189,12 +191,12 @@ def _figures(
         raise InputError("mnist: expected labels for a logistic regression to learn, got none")
     seen = context.infer(f"infer {name}, train", model, train.pixels, steps, AVERAGED)
     context.progress(f"classify {name}", 0, 1)
-    classify = partial(
-        classification_accuracy, train_labels=train.labels, test_labels=test.labels,
+    classify = partial(logistic_accuracy, train_labels=train.labels, test_labels=test.labels)
+    figures["accuracy"] = classify(train=seen.code, test=trace.code)
+    figures["accuracy_counts"] = classify(
+        train=seen.z_average, test=trace.z_average, scaled=True,
         iterations=context.pick(100, published=1000),
     )  # fmt: skip
-    figures["accuracy"] = classify(train=seen.z_average, test=trace.z_average)
-    figures["accuracy_sample"] = classify(train=seen.z, test=trace.z)
     return figures
 
 
@@ -213,8 +215,9 @@ def _notes(context: Context) -> list[str]:
         "of latents."
     )
     return [
-        f"Latents for the regression are averaged over the last {AVERAGED} iterations; how the "
-        f"published ones were read is not described.",
+        "Accuracy: scikit-learn's default logistic regression, 60,000 labels, on exp(u) and means "
+        "as they are, the protocol of the authors' code, which does so along 1,000 iterations; "
+        "after which of them the table was read is not released.",
         "R² within images is the average over images of 1 - SSE / variance of the image. The "
         "published MSE and R² fit this definition, though no source states it: about the mean "
         "image, an R² of 0.951 would be an MSE of 2.6.",

@@ -26,15 +26,15 @@ import numpy as np
 from pvae_neuro.data import Images, crop_patches_to, rotate_images, tile_patches
 from pvae_neuro.errors import InputError
 from pvae_neuro.evaluation.infer import Trace
+from pvae_neuro.evaluation.measures.classification import logistic_accuracy
 from pvae_neuro.experiments.shared import published
 from pvae_neuro.experiments.shared.claims import Claim, all_of, at_most, ordered, unverifiable
 from pvae_neuro.experiments.shared.context import Context, budget_of
 from pvae_neuro.experiments.shared.families import FAMILIES, is_amortized, iterations_of
-from pvae_neuro.experiments.shared.measures import classification_accuracy
 from pvae_neuro.experiments.shared.recipes import PATCHES, mnist_model
 from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
 from pvae_neuro.experiments.shared.style import band, color_of, label_axes, legend_below
-from pvae_neuro.models.registry import model_names
+from pvae_neuro.models.registry import model_class, model_names
 from pvae_neuro.plots.style import INK
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.zoo import load_pretrained
@@ -270,8 +270,8 @@ def _accuracies(
         context.progress(f"classify {name}", 0, 1)
         labels = tested.sets[name].labels
         if labels is not None and np.isfinite(traces[name].z_average).all():
-            found[name] = classification_accuracy(
-                learned.z_average, train.labels, traces[name].z_average, labels,
+            found[name] = logistic_accuracy(
+                learned.z_average, train.labels, traces[name].z_average, labels, scaled=True,
                 iterations=context.pick(60, hour=300),
             )  # fmt: skip
     return found
@@ -376,10 +376,9 @@ def _best_encoders(found: dict[str, Found], panel: str) -> list[str]:
     """The Poisson encoder and the Gaussian one with the smallest error."""
     best: dict[str, str] = {}
     for name in sorted(found, key=lambda n: found[n]["errors"][panel][-1]):
-        encoder = FAMILIES[name].encoder if name in FAMILIES else None
-        if encoder is not None:
-            best.setdefault(encoder, name)
-    return [best[encoder] for encoder in ("Poisson", "Gaussian") if encoder in best]
+        if name in FAMILIES and is_amortized(name):
+            best.setdefault(model_class(name).law, name)
+    return [best[law] for law in ("Poisson", "Gaussian") if law in best]
 
 
 def _draw_iterations(ax: Axes, runs: list[dict[str, Found]], names: list[str], panel: str) -> None:

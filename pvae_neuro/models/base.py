@@ -157,6 +157,9 @@ class Model(nn.Module, ABC):
     zero_threshold : float
         Class attribute: training counts latents up to this magnitude as zeros. It is 0.5 where
         training sees relaxed counts.
+    law : str
+        Class attribute: distribution of the latents, ``Poisson`` or ``Gaussian``; empty where the
+        family infers values.
     one_pass : bool
         Class attribute: whether an encoder infers in one pass, so that more iterations only sample
         again.
@@ -168,6 +171,7 @@ class Model(nn.Module, ABC):
     defaults: ClassVar[dict[str, Any]] = {}
     architecture_type: ClassVar[type[Architecture]] = Architecture
     zero_threshold: ClassVar[float] = 0.0
+    law: ClassVar[str] = ""
     one_pass: ClassVar[bool] = False
     active_threshold: ClassVar[float] = 0.01
 
@@ -250,21 +254,32 @@ class Model(nn.Module, ABC):
         """
         return iteration.mean
 
-    def divergence(self, x: Tensor, before: State, after: State) -> Tensor:
+    def divergence(self, x: Tensor, before: State, after: State) -> Tensor | None:
         """KL divergence of the posterior from its prior, nats per latent, [B, K].
 
         The prior is the posterior of the iteration before, or that of the model where inference is
         one pass; ``before`` and ``after`` are the states around an iteration on inputs x [B, M].
-
-        Raises
-        ------
-        InputError
-            If the family infers values instead of a distribution.
+        None, as by default, where the family infers values instead of a distribution.
         """
-        raise InputError(
-            f"KL divergence: the family {self.config.family!r} infers values, not a distribution; "
-            f"take another family"
-        )
+        return None
+
+    @property
+    def observation_variance(self) -> Tensor:
+        """Variance of each pixel about the reconstruction, [M]; by default 1, as of ``½|e|²``."""
+        return torch.ones(self.config.pixels)
+
+    @torch.no_grad()
+    def repeat(
+        self, x: Tensor, state: State, count: int, generator: torch.Generator | None
+    ) -> State:
+        """State after so many iterations of inference on inputs x [B, M], of which nothing is seen.
+
+        By default :meth:`iterate`, again and again; a family may draw other words where it is
+        faster.
+        """
+        for _ in range(count):
+            state = self.iterate(x, state, generator).state
+        return state
 
     def is_compiled(self, estimator: str) -> bool:
         """Whether windows run on compiled kernels, which use one thread."""

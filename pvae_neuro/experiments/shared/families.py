@@ -1,8 +1,10 @@
-"""What experiments must know of each model family: its colour, and whether it has an encoder."""
+"""What experiments must know of each model family: its colour, and how often to iterate."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from pvae_neuro.models.registry import model_class
 
 
 @dataclass(frozen=True)
@@ -12,9 +14,6 @@ class Family:
     color: str
     """In figures."""
 
-    encoder: str | None = None
-    """Distribution of the latents of an amortized family, whose encoder infers in one pass."""
-
 
 FAMILIES = {
     "ipvae-linear": Family("#c2410c"),
@@ -23,12 +22,12 @@ FAMILIES = {
     "ipvae-hierarchical": Family("#c2410c"),
     "igvae": Family("#2563a8"),
     "igvae-relu": Family("#0f9488"),
-    "pvae-linear": Family("#d9a006", "Poisson"),
-    "pvae-mlp": Family("#d9a006", "Poisson"),
-    "pvae-conv": Family("#d9a006", "Poisson"),
-    "gvae-linear": Family("#7b8794", "Gaussian"),
-    "gvae-mlp": Family("#7b8794", "Gaussian"),
-    "gvae-conv": Family("#7b8794", "Gaussian"),
+    "pvae-linear": Family("#d9a006"),
+    "pvae-mlp": Family("#d9a006"),
+    "pvae-conv": Family("#d9a006"),
+    "gvae-linear": Family("#7b8794"),
+    "gvae-mlp": Family("#7b8794"),
+    "gvae-conv": Family("#7b8794"),
     "pc": Family("#8b5fbf"),
     "ipc": Family("#b83280"),
     "lca": Family("#3f7d20"),
@@ -39,7 +38,7 @@ FAMILIES = {
 
 def is_amortized(family: str) -> bool:
     """Whether inference is one pass, so that further iterations only sample again."""
-    return FAMILIES[family].encoder is not None
+    return model_class(family).one_pass
 
 
 def iterations_of(family: str, steps: int) -> int:

@@ -17,9 +17,12 @@ from pvae_neuro.models.base import Architecture, Iteration, State, Window, Windo
 from pvae_neuro.models.dynamics import kl_divergence
 from pvae_neuro.models.poisson.pixels import LinearPixels
 from pvae_neuro.models.poisson.potentials import PoissonLevel
+from pvae_neuro.models.sampling.counter_noise import CounterNoise
 from pvae_neuro.models.sampling.counting import sample_training_counts
 from pvae_neuro.models.sampling.relaxed_poisson import RELEASED_ARRIVALS, sample_counts
 
+# A window keeps every step of its batch in memory.
+_STEPS_AT_ONCE = 50
 _HAS_NUMBA = find_spec("numba") is not None
 
 
@@ -70,6 +73,7 @@ class IPVAE(PoissonLevel, LinearPixels):
     :class:`~pvae_neuro.models.poisson.potentials.PoissonLevel`.
     """
 
+    law = "Poisson"
     zero_threshold = 0.5
     architecture_type = LinearArchitecture
     # Exact counts train several times faster than relaxed ones, within the bounds that integer
@@ -182,6 +186,21 @@ class IPVAE(PoissonLevel, LinearPixels):
         terms = settings.steps * len(x)
         nll = nll / terms + drive.constant.mean()
         return Window(nll, kl / terms, (u,), z, active / terms)
+
+    @torch.no_grad()
+    def repeat(
+        self, x: Tensor, state: State, count: int, generator: torch.Generator | None
+    ) -> State:
+        """State after so many iterations, on the kernels of training where they can run."""
+        if not self.is_compiled("exact"):
+            return super().repeat(x, state, count, generator)
+        noise = CounterNoise(int(torch.randint(2**62, (), generator=generator)))
+        for first in range(0, count, _STEPS_AT_ONCE):
+            steps = min(_STEPS_AT_ONCE, count - first)
+            settings = WindowSettings(steps, 1.0, 0.0, RELEASED_ARRIVALS, "exact", noise)
+            result = self.window(x, state, settings)
+            state = (*result.state, result.z)
+        return state
 
     @torch.no_grad()
     def iterate(self, x: Tensor, state: State, generator: torch.Generator | None) -> Iteration:

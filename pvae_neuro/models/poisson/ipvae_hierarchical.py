@@ -97,6 +97,7 @@ class HierarchicalIPVAE(PoissonLevel, LinearPixels):
         If the configuration asks for more than one update per time step.
     """
 
+    law = "Poisson"
     zero_threshold = 0.5
     architecture_type = HierarchicalArchitecture
     defaults: ClassVar[dict[str, Any]] = {

@@ -38,6 +38,7 @@ class JacobianIPVAE(GaussianPixels):
         Leak, step size and initial potentials.
     """
 
+    law = "Poisson"
     zero_threshold = 0.5
     architecture_type = DecoderArchitecture
     defaults: ClassVar[dict[str, Any]] = {

@@ -51,6 +51,11 @@ class GaussianPixels(Model):
         """Inverse variance per pixel, [M]."""
         return torch.exp(-2.0 * self._squashed_log_sigma())
 
+    @property
+    def observation_variance(self) -> Tensor:
+        """The learned variance of each pixel, [M]."""
+        return torch.exp(2.0 * self._squashed_log_sigma()).detach()
+
     def _squashed_log_sigma(self) -> Tensor:
         return LOG_SIGMA_BOUND * torch.tanh(self.log_sigma / LOG_SIGMA_BOUND)
 

@@ -54,6 +54,7 @@ class PVAE(AmortizedModel):
     """
 
     architecture_type = PVAEArchitecture
+    law = "Poisson"
     outputs_per_latent = 1
     zero_threshold = 0.5
     defaults: ClassVar[dict[str, Any]] = {

@@ -80,6 +80,11 @@ class EncoderDecoder(Model):
         reconstruction: Tensor = self.decoder(z)
         return reconstruction
 
+    @property
+    def observation_variance(self) -> Tensor:
+        """One half for every pixel, [M]."""
+        return torch.full((self.config.pixels,), 0.5)
+
     def nll(self, x: Tensor, z: Tensor) -> Tensor:
         """Negative log-likelihood ``|x - decode(z)|²`` without its constant, in nats, [B]."""
         return (x - self.decode(z)).square().sum(1)

@@ -35,6 +35,7 @@ class GVAE(AmortizedModel):
     """
 
     architecture_type = GVAEArchitecture
+    law = "Gaussian"
     active_threshold = 0.1
     defaults: ClassVar[dict[str, Any]] = {
         "steps": 1, "beta": 1.0, "learning_rate": 5e-3, "weight_decay": 0.0, "init_scale": 0.01,

@@ -59,6 +59,7 @@ class IGVAE(LinearPixels):
         μ and ξ before the first step, [K] each.
     """
 
+    law = "Gaussian"
     architecture_type = GaussianArchitecture
     defaults: ClassVar[dict[str, Any]] = {
         "clamp_u": 7.0, "clamp_du": 7.0, "clamp": "hard", "beta": 8.0,

@@ -43,6 +43,8 @@ class RefinedArchitecture(AmortizedArchitecture):
 class RefinedModel(EncoderDecoder):
     """Base of models that refine a Gaussian posterior iteration by iteration."""
 
+    law = "Gaussian"
+
     @abstractmethod
     def refine(self, x: Tensor, state: State, gradients: State) -> State:
         """Posterior after an iteration, from the one before and the free energy's gradients.
