@@ -19,6 +19,7 @@ from pvae_neuro.evaluation.evaluate import evaluate  # noqa: E402
 from pvae_neuro.evaluation.infer import infer  # noqa: E402
 from pvae_neuro.models.registry import (  # noqa: E402
     build_model,
+    model_class,
     model_entry,
     model_from_saved,
     model_names,
@@ -46,6 +47,8 @@ def options(**changes: Any) -> TrainOptions:
 
 def small(name: str, **changes: Any) -> Any:
     settings = {"latents": 12, "epochs": 2, "batch_size": 16, **changes}
+    if "width" in model_class(name).architecture_type.model_fields:
+        settings["architecture"] = {"width": 2, **settings.get("architecture", {})}
     return recipe(name, **settings)
 
 

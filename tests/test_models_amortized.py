@@ -17,6 +17,8 @@ from test_model_contract import bars, options  # noqa: E402
 from pvae_neuro.errors import InputError  # noqa: E402
 from pvae_neuro.evaluation.infer import infer  # noqa: E402
 from pvae_neuro.models.base import WindowSettings  # noqa: E402
+from pvae_neuro.models.networks.dropout import dropping  # noqa: E402
+from pvae_neuro.models.networks.residual import DenseBlock, NormedConv  # noqa: E402
 from pvae_neuro.models.registry import build_model  # noqa: E402
 from pvae_neuro.models.rivals.refined import free_energy_gradients  # noqa: E402
 from pvae_neuro.models.sampling.counter_noise import CounterNoise  # noqa: E402
@@ -179,6 +181,44 @@ def test_rectified_samples_are_not_negative() -> None:
     result = gvae.iterate(inputs(), (), torch.Generator().manual_seed(0))
     assert float(result.z.min()) == 0.0 and float(result.mean.min()) == 0.0
     assert torch.equal(result.change, torch.zeros(5))
+
+
+def test_units_drop_out_in_training_alone_and_by_the_place_of_the_sample() -> None:
+    network, x = DenseBlock(5), torch.ones(40, 5)
+    with dropping(network, CounterNoise(1), latents=3):
+        hidden = network.dropout(torch.ones(40, 400))
+    with dropping(network, CounterNoise(1, offset=3 * 30), latents=3):
+        assert torch.equal(network.dropout(torch.ones(10, 400)), hidden[30:])
+    # A tenth drops out, the others make up for it: 16,000 draws, five standard deviations.
+    assert set(hidden.unique().tolist()) == {0.0, pytest.approx(1 / 0.9)}
+    assert float(hidden.mean()) == pytest.approx(1.0, abs=5 * (0.1 / 0.9 / 16_000) ** 0.5)
+    assert torch.equal(network.dropout(x), x) and torch.equal(network(x), network(x))
+
+
+def test_kernels_have_the_norms_that_they_learn() -> None:
+    convolution, x = NormedConv(3, 4, 3, norm=0.5), normal(0, 2, 3, 8, 8).float()
+    with torch.no_grad():
+        convolution.bias.zero_()
+        before = convolution(x)
+        convolution.weight.mul_(7.0)
+        assert torch.allclose(convolution(x), before, rtol=1e-4, atol=1e-5)
+        convolution.log_norm.add_(1.0)
+        assert torch.allclose(convolution(x), before * np.e, rtol=1e-4, atol=1e-5)
+
+
+def test_prior_rates_start_in_their_range() -> None:
+    rates = model("pvae-linear", latents=2000, first_log_rates=(-6.0, -4.0)).log_rate.detach()
+    assert -6.0 <= float(rates.min()) < -5.9 and -4.1 < float(rates.max()) <= -4.0
+    assert set(model("pvae-linear").log_rate.tolist()) == {-2.0}
+    with pytest.raises(InputError, match=r"first_log_rates.*smallest first"):
+        model("pvae-linear", first_log_rates=(-2.0, -6.0))
+
+
+def test_log_standard_deviations_have_the_bound_that_is_asked_for() -> None:
+    x = 1e6 * inputs()
+    for bound in (2.0, 5.3):
+        log_sigma = model("gvae-linear", log_sigma_bound=bound).posterior(x)[1].detach()
+        assert float(log_sigma.abs().max()) == pytest.approx(bound)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from pvae_neuro.data import Images  # noqa: E402
 from pvae_neuro.errors import InputError  # noqa: E402
 from pvae_neuro.evaluation.infer import infer  # noqa: E402
 from pvae_neuro.models.base import WindowSettings  # noqa: E402
-from pvae_neuro.models.networks.decoders import build_decoder  # noqa: E402
+from pvae_neuro.models.networks.decoders import DECODERS, build_decoder  # noqa: E402
 from pvae_neuro.models.networks.encoders import build_encoder  # noqa: E402
 from pvae_neuro.models.registry import build_model  # noqa: E402
 from pvae_neuro.models.sampling.counter_noise import CounterNoise  # noqa: E402
@@ -314,20 +314,21 @@ def test_bad_architecture_is_refused(name: str, architecture: dict[str, Any], me
 
 
 def test_convolutions_need_images_of_eight_pixels() -> None:
-    for shape, message in (((4, 16), "4 x 16"), (None, "known shape")):
-        with pytest.raises(InputError, match=message):
-            build_decoder("conv", 3, 64, shape)
-        with pytest.raises(InputError, match=message):
-            build_encoder("conv", 64, 3, shape)
+    for kind in ("conv", "residual"):
+        for shape, message in (((4, 16), "4 x 16"), (None, "known shape")):
+            with pytest.raises(InputError, match=message):
+                build_decoder(kind, 3, 64, shape)
+            with pytest.raises(InputError, match=message):
+                build_encoder(kind, 64, 3, shape)
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (3, 32, 32), (8, 9), (13, 27)])
-@pytest.mark.parametrize("kind", ["linear", "mlp", "conv"])
+@pytest.mark.parametrize("kind", sorted(DECODERS))
 def test_decoders_and_encoders_fit_any_image(kind: str, shape: Any) -> None:
     pixels = math.prod(shape)
-    x = build_decoder(kind, 6, pixels, shape, (8,), (4, 3), _seed(0))(torch.ones(2, 6))
+    x = build_decoder(kind, 6, pixels, shape, (8,), (4, 3), _seed(0), width=2)(torch.ones(2, 6))
     assert x.shape == (2, pixels)
-    assert build_encoder(kind, pixels, 7, shape, (8,), (3, 4), _seed(0))(x).shape == (2, 7)
+    assert build_encoder(kind, pixels, 7, shape, (8,), (3, 4), _seed(0), 2)(x).shape == (2, 7)
 
 
 def test_unknown_kinds_are_refused() -> None:

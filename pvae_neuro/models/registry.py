@@ -95,6 +95,11 @@ _ENTRIES = (
         {"encoder": "conv"},
     ),
     ModelEntry(
+        "pvae-residual", "poisson.pvae:ResidualPVAE",
+        "amortized Poisson, residual networks as published",
+        PVAE_PAPER, {"encoder": "residual", "decoder": "residual"}, 6_794_246,
+    ),
+    ModelEntry(
         "gvae-linear", "rivals.gvae:GVAE", "amortized Gaussian, linear encoder", PVAE_PAPER,
         {"encoder": "linear"},
     ),
@@ -105,6 +110,11 @@ _ENTRIES = (
     ModelEntry(
         "gvae-conv", "rivals.gvae:GVAE", "amortized Gaussian, convolutional encoder", PVAE_PAPER,
         {"encoder": "conv"},
+    ),
+    ModelEntry(
+        "gvae-residual", "rivals.gvae:ResidualGVAE",
+        "amortized Gaussian, residual networks as published",
+        PVAE_PAPER, {"encoder": "residual", "decoder": "residual"}, 6_925_318,
     ),
     ModelEntry(
         "pc", "rivals.predictive_coding:PredictiveCoding", "predictive coding, Gaussian",

@@ -1,13 +1,14 @@
-"""Decoders from latents to pixels: linear, multi-layer with ReLU, and convolutional with ReLU.
+"""Decoders from latents to pixels: linear, multi-layer with ReLU, convolutional, and residual.
 
-ReLU is the only nonlinearity, and the output is linear. The decoder and its transposed Jacobian are
-then products by weights and gates, which integer networks can compute too.
+ReLU is the only nonlinearity of those in this file, and the output is linear. The decoder and its
+transposed Jacobian are then products by weights and gates, which integer networks can compute too.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
@@ -17,15 +18,11 @@ from torch.nn import functional
 
 from pvae_neuro.errors import InputError
 from pvae_neuro.models.base import Architecture, seeded
+from pvae_neuro.models.networks.maps import check_image, map_sizes, require_image
+from pvae_neuro.models.networks.residual import PUBLISHED_WIDTH, ResidualDecoder
 from pvae_neuro.network import ImageShape
 from pvae_neuro.saved.model_file import Size
 from pvae_neuro.utils.suggest import suggest
-
-DECODERS = ("linear", "mlp", "conv")
-"""Kinds of :func:`build_decoder`."""
-
-SMALLEST_SIDE = 8
-"""Smallest height and width for convolutions, in pixels."""
 
 _LINEAR_SCALE = 1e-4
 _OUTPUT_SCALE = 0.05
@@ -131,6 +128,42 @@ class ConvDecoder(nn.Module):
         return maps.flatten(1)
 
 
+@dataclass(frozen=True)
+class DecoderPlan:
+    """What a decoder is built from; see :func:`build_decoder`."""
+
+    latents: int
+    pixels: int
+    image_shape: ImageShape | None
+    hidden: Sequence[int]
+    channels: Sequence[int]
+    width: int
+    generator: torch.Generator | None
+    init_scale: float | None
+
+    @property
+    def image(self) -> ImageShape:
+        """The shape of the images; InputError if it is not known."""
+        return require_image(self.image_shape, "decoder")
+
+
+DECODERS: dict[str, Callable[[DecoderPlan], nn.Module]] = {
+    "linear": lambda p: LinearDecoder(
+        p.latents, p.pixels, p.generator, p.init_scale or _LINEAR_SCALE
+    ),
+    "mlp": lambda p: MLPDecoder(
+        p.latents, p.pixels, p.hidden, p.generator, p.init_scale or _OUTPUT_SCALE
+    ),
+    "conv": lambda p: ConvDecoder(
+        p.latents, p.image, p.channels, p.generator, p.init_scale or _OUTPUT_SCALE
+    ),
+    "residual": lambda p: ResidualDecoder(
+        p.latents, p.image, p.width, p.generator, p.init_scale or 1.0
+    ),
+}
+"""Kinds of :func:`build_decoder`."""
+
+
 def build_decoder(
     kind: str,
     latents: int,
@@ -140,12 +173,14 @@ def build_decoder(
     channels: Sequence[int] = (32, 16),
     generator: torch.Generator | None = None,
     init_scale: float | None = None,
+    width: int = PUBLISHED_WIDTH,
 ) -> nn.Module:
     """Build an untrained decoder z [B, K] -> x [B, M].
 
     Parameters
     ----------
-    kind : {"linear", "mlp", "conv"}
+    kind : str
+        A key of :data:`DECODERS`.
     latents, pixels : int
         K and M.
     image_shape : tuple of int, optional
@@ -155,59 +190,26 @@ def build_decoder(
     channels : sequence of int
         Feature maps of a convolutional decoder, from the smallest map on.
     generator : torch.Generator, optional
-        Source of the initial weights. Hidden layers start as in He et al. 2015 (arXiv:1502.01852).
+        Source of the initial weights. Hidden layers start as in He et al. 2015 (arXiv:1502.01852),
+        those of a residual decoder as torch's own.
     init_scale : float, optional
         Standard deviation of the weights of the output layer; by default 1e-4 for a dictionary and
-        0.05 for the others, as in the authors' code (arXiv 2410.19315).
+        0.05 for the others, as in the authors' code (arXiv 2410.19315). For a residual decoder, the
+        norm of its output kernels, by default 1.
+    width : int
+        Of a residual decoder; its smallest map has eight times as many channels.
 
     Raises
     ------
     InputError
         If there is no such kind, or the images do not suit it.
     """
-    if kind == "linear":
-        return LinearDecoder(latents, pixels, generator, init_scale or _LINEAR_SCALE)
-    scale = init_scale or _OUTPUT_SCALE
-    if kind == "mlp":
-        return MLPDecoder(latents, pixels, hidden, generator, scale)
-    if kind != "conv":
+    if kind not in DECODERS:
         raise InputError(f"decoder {kind!r}: no such kind{suggest(kind, DECODERS)}")
-    return ConvDecoder(latents, require_image(image_shape, "decoder"), channels, generator, scale)
-
-
-def require_image(image_shape: ImageShape | None, what: str) -> ImageShape:
-    """The shape of the images; InputError if it is not known, since convolutions need it."""
-    if image_shape is None:
-        raise InputError(
-            f"convolutional {what}: expected images of a known shape, got inputs without one; give "
-            f"their height and width, or take a linear or MLP {what}"
-        )
-    return image_shape
-
-
-def check_image(
-    image_shape: ImageShape, channels: Sequence[int], what: str
-) -> tuple[int, int, int]:
-    """Colours, height and width of images; ``what`` names the network in a message.
-
-    Raises
-    ------
-    InputError
-        If a side is below 8, or there are no channels.
-    """
-    height, width = image_shape[-2:]
-    if min(height, width) < SMALLEST_SIDE or not channels:
-        raise InputError(
-            f"convolutional {what}: expected images of at least {SMALLEST_SIDE} x {SMALLEST_SIDE} "
-            f"pixels and one layer or more, got {height} x {width} and channels {list(channels)}; "
-            f"take a linear or MLP {what} for smaller images"
-        )
-    return (image_shape[0] if len(image_shape) == 3 else 1), height, width
-
-
-def map_sizes(height: int, width: int, halvings: int) -> list[tuple[int, int]]:
-    """Height and width after 0, 1, … halvings, rounded up."""
-    return [(-(-height // 2**n), -(-width // 2**n)) for n in range(halvings + 1)]
+    plan = DecoderPlan(
+        latents, pixels, image_shape, hidden, channels, width, generator, init_scale
+    )  # fmt: skip
+    return DECODERS[kind](plan)
 
 
 def with_relu(layers: Iterable[nn.Module]) -> list[nn.Module]:

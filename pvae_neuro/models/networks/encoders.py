@@ -1,9 +1,10 @@
-"""Encoders from pixels to the parameters of a posterior: linear, MLP and convolutional."""
+"""Encoders from pixels to the parameters of a posterior: linear, MLP, convolutional, residual."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -11,17 +12,11 @@ from torch import Tensor, nn
 
 from pvae_neuro.errors import InputError
 from pvae_neuro.models.base import seeded
-from pvae_neuro.models.networks.decoders import (
-    check_image,
-    map_sizes,
-    require_image,
-    with_relu,
-)
+from pvae_neuro.models.networks.decoders import with_relu
+from pvae_neuro.models.networks.maps import check_image, map_sizes, require_image
+from pvae_neuro.models.networks.residual import PUBLISHED_WIDTH, ResidualEncoder
 from pvae_neuro.network import ImageShape
 from pvae_neuro.utils.suggest import suggest
-
-ENCODERS = ("linear", "mlp", "conv")
-"""Kinds of :func:`build_encoder`."""
 
 
 class MLPEncoder(nn.Module):
@@ -72,6 +67,38 @@ class ConvEncoder(nn.Module):
         return result
 
 
+@dataclass(frozen=True)
+class EncoderPlan:
+    """What an encoder is built from; see :func:`build_encoder`."""
+
+    pixels: int
+    outputs: int
+    image_shape: ImageShape | None
+    hidden: Sequence[int]
+    channels: Sequence[int]
+    width: int
+    generator: torch.Generator | None
+
+    @property
+    def image(self) -> ImageShape:
+        """The shape of the images; InputError if it is not known."""
+        return require_image(self.image_shape, "encoder")
+
+
+def _linear(plan: EncoderPlan) -> nn.Module:
+    with seeded(plan.generator):
+        return nn.Linear(plan.pixels, plan.outputs, bias=False)
+
+
+ENCODERS: dict[str, Callable[[EncoderPlan], nn.Module]] = {
+    "linear": _linear,
+    "mlp": lambda p: MLPEncoder(p.pixels, p.outputs, p.hidden, p.generator),
+    "conv": lambda p: ConvEncoder(p.image, p.outputs, p.channels, p.generator),
+    "residual": lambda p: ResidualEncoder(p.image, p.outputs, p.width, p.generator),
+}
+"""Kinds of :func:`build_encoder`."""
+
+
 def build_encoder(
     kind: str,
     pixels: int,
@@ -80,13 +107,14 @@ def build_encoder(
     hidden: Sequence[int] = (256,),
     channels: Sequence[int] = (16, 32),
     generator: torch.Generator | None = None,
+    width: int = PUBLISHED_WIDTH,
 ) -> nn.Module:
     """Build an untrained encoder x [B, M] -> [B, outputs].
 
     Parameters
     ----------
-    kind : {"linear", "mlp", "conv"}
-        A linear encoder has no bias.
+    kind : str
+        A key of :data:`ENCODERS`. A linear encoder has no bias.
     pixels, outputs : int
         M, and the number of outputs.
     image_shape : tuple of int, optional
@@ -97,21 +125,19 @@ def build_encoder(
         Feature maps of a convolutional encoder, from the image on.
     generator : torch.Generator, optional
         Source of the initial weights: as in He et al. 2015 (arXiv:1502.01852) in hidden layers,
-        torch's default in the output layer.
+        torch's default in the output layer; a residual encoder starts as in the authors' code.
+    width : int
+        Feature maps of a residual encoder's first convolution; they double as the maps halve.
 
     Raises
     ------
     InputError
         If there is no such kind, or the images do not suit it.
     """
-    if kind == "mlp":
-        return MLPEncoder(pixels, outputs, hidden, generator)
-    if kind == "conv":
-        return ConvEncoder(require_image(image_shape, "encoder"), outputs, channels, generator)
-    if kind != "linear":
+    if kind not in ENCODERS:
         raise InputError(f"encoder {kind!r}: no such kind{suggest(kind, ENCODERS)}")
-    with seeded(generator):
-        return nn.Linear(pixels, outputs, bias=False)
+    plan = EncoderPlan(pixels, outputs, image_shape, hidden, channels, width, generator)
+    return ENCODERS[kind](plan)
 
 
 def _begin(layer: nn.Linear | nn.Conv2d) -> nn.Module:

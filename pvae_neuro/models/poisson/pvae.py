@@ -7,21 +7,30 @@ posterior is ``Poisson(λ)`` with ``λ = r δr(x)``. The KL divergence is ``Σ r
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
+from typing_extensions import Self
 
 from pvae_neuro.errors import InputError
 from pvae_neuro.models.base import Iteration, State, Window, WindowSettings
 from pvae_neuro.models.dynamics import hard_clamp, kl_divergence, soft_bound
 from pvae_neuro.models.networks.decoders import LinearDecoder
-from pvae_neuro.models.rivals.amortized import AmortizedArchitecture, AmortizedModel
+from pvae_neuro.models.networks.dropout import dropping
+from pvae_neuro.models.rivals.amortized import (
+    PUBLISHED_RECIPE,
+    AmortizedArchitecture,
+    AmortizedModel,
+    NetworkKind,
+)
 from pvae_neuro.models.sampling.exact_poisson import exact_counts
 from pvae_neuro.models.sampling.relaxed_poisson import sample_counts
 from pvae_neuro.neurons.encoder import LARGEST_LOG_CHANGE, LARGEST_LOG_RATE
 
-_FIRST_LOG_RATE = -2.0
+LogRate = Annotated[float, Field(ge=-30.0, le=LARGEST_LOG_RATE)]
+"""Logarithm of a rate."""
 
 
 class PVAEArchitecture(AmortizedArchitecture):
@@ -34,9 +43,20 @@ class PVAEArchitecture(AmortizedArchitecture):
         squared error, which exists for a linear decoder; ``relaxed`` uses relaxed counts;
         ``straight-through`` uses exact counts with the gradient of their rates; ``blended`` uses
         counts whose noise rises from zero, see :func:`blended_counts`.
+    first_log_rates : tuple of float
+        Smallest and largest logarithm of a prior rate at the start of training, between which they
+        are drawn. The authors' code draws from -6 to -2, or to -4 with a linear decoder.
     """
 
     estimator: Literal["exact", "relaxed", "straight-through", "blended"] = "blended"
+    first_log_rates: tuple[LogRate, LogRate] = (-2.0, -2.0)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        low, high = self.first_log_rates
+        if low > high:
+            raise ValueError(f"first_log_rates: expected the smallest first, got {low} and {high}")
+        return self
 
 
 class PVAE(AmortizedModel):
@@ -66,7 +86,11 @@ class PVAE(AmortizedModel):
     def build(self, generator: torch.Generator | None, init_scale: float | None) -> None:
         """Create encoder, decoder and prior rates."""
         super().build(generator, init_scale)
-        self.log_rate = nn.Parameter(torch.full((self.config.latents,), _FIRST_LOG_RATE))
+        low, high = self.architecture.first_log_rates
+        first = torch.full((self.config.latents,), low)
+        if high > low:
+            first += (high - low) * torch.rand(self.config.latents, generator=generator)
+        self.log_rate = nn.Parameter(first)
         if self.architecture.estimator == "exact" and self.architecture.decoder != "linear":
             raise InputError(
                 f"estimator 'exact' of {self.config.family!r}: expected a linear decoder, the only "
@@ -119,7 +143,8 @@ class PVAE(AmortizedModel):
 
         With the exact loss, ``z`` is the rates.
         """
-        (log_rate,) = self.posterior(x)
+        with dropping(self.encoder, settings.noise, self.config.latents):
+            (log_rate,) = self.posterior(x)
         kl = self.kl(log_rate).sum(1).mean()
         if self.architecture.estimator == "exact":
             rate = torch.exp(log_rate)
@@ -136,6 +161,25 @@ class PVAE(AmortizedModel):
             raise InputError("expected_nll: expected a linear decoder; average nll over samples")
         variance = rate @ self.decoder.dictionary.square().sum(0)
         return self.nll(x, rate) + variance
+
+
+class ResidualPVAEArchitecture(PVAEArchitecture):
+    """Settings of the Poisson VAE with the published networks."""
+
+    encoder: NetworkKind = "residual"
+    decoder: NetworkKind = "residual"
+    estimator: Literal["exact", "relaxed", "straight-through", "blended"] = "relaxed"
+    first_log_rates: tuple[LogRate, LogRate] = (-6.0, -2.0)
+
+
+class ResidualPVAE(PVAE):
+    """The Poisson VAE with the published networks; its recipe is that of the released code."""
+
+    architecture_type = ResidualPVAEArchitecture
+    defaults: ClassVar[dict[str, Any]] = {
+        **PUBLISHED_RECIPE, "temperature": 1.0, "final_temperature": 0.05,
+        "temperature_anneal": 0.5, "max_arrivals": 64,
+    }  # fmt: skip
 
 
 def relaxed_counts(log_rate: Tensor, settings: WindowSettings) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -12,9 +12,19 @@ from torch import Tensor
 from pvae_neuro.models.base import Architecture, Iteration, Model, State
 from pvae_neuro.models.networks.decoders import build_decoder
 from pvae_neuro.models.networks.encoders import build_encoder
+from pvae_neuro.models.networks.residual import PUBLISHED_WIDTH
 from pvae_neuro.saved.model_file import Size
 
-NetworkKind = Literal["linear", "mlp", "conv"]
+NetworkKind = Literal["linear", "mlp", "conv", "residual"]
+
+
+PUBLISHED_RECIPE: dict[str, Any] = {
+    "steps": 1, "beta": 1.0, "beta_start": 1e-4, "hold": 0.01, "beta_anneal": 0.5,
+    "batch_size": 100, "learning_rate": 2e-3, "warm_up": 0.0125, "weight_decay": 3e-4,
+    "gradient_clip": 1000.0, "init_scale": 1.0,
+}  # fmt: skip
+"""Training of both VAEs on MNIST in the released code of arXiv 2405.14473, but for its epochs: 400,
+and its bound of the gradient, which there is that of a loss 784 / 256 times as large."""
 
 
 class AmortizedArchitecture(Architecture):
@@ -22,13 +32,16 @@ class AmortizedArchitecture(Architecture):
 
     Attributes
     ----------
-    encoder, decoder : {"linear", "mlp", "conv"}
+    encoder, decoder : {"linear", "mlp", "conv", "residual"}
         Kinds of network. Linear ones have no bias.
     hidden, channels : tuple of int
         Widths of an MLP encoder's hidden layers; feature maps of a convolutional encoder, from the
         image on.
     decoder_hidden, decoder_channels : tuple of int
         The same for the decoder, from the latents on.
+    width : int
+        Feature maps of the first convolution of a residual encoder; the smallest maps of the
+        decoder have eight times as many.
     """
 
     encoder: NetworkKind = "linear"
@@ -37,6 +50,7 @@ class AmortizedArchitecture(Architecture):
     channels: tuple[Size, ...] = Field(default=(32, 64), min_length=1)
     decoder_hidden: tuple[Size, ...] = Field(default=(512,), min_length=1)
     decoder_channels: tuple[Size, ...] = Field(default=(64, 32), min_length=1)
+    width: Size = PUBLISHED_WIDTH
 
 
 class EncoderDecoder(Model):
@@ -68,11 +82,11 @@ class EncoderDecoder(Model):
         self.encoder = build_encoder(
             settings.encoder, pixels + self.inputs_per_latent * latents,
             self.outputs_per_latent * latents, config.image_shape, settings.hidden,
-            settings.channels, generator,
+            settings.channels, generator, settings.width,
         )  # fmt: skip
         self.decoder = build_decoder(
             settings.decoder, latents, pixels, config.image_shape, settings.decoder_hidden,
-            settings.decoder_channels, generator, init_scale,
+            settings.decoder_channels, generator, init_scale, settings.width,
         )  # fmt: skip
 
     def decode(self, z: Tensor) -> Tensor:

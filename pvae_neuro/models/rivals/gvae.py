@@ -8,12 +8,22 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from pvae_neuro.models.base import Iteration, State, Window, WindowSettings
-from pvae_neuro.models.rivals.amortized import AmortizedArchitecture, AmortizedModel
+from pvae_neuro.models.networks.dropout import dropping
+from pvae_neuro.models.rivals.amortized import (
+    PUBLISHED_RECIPE,
+    AmortizedArchitecture,
+    AmortizedModel,
+    NetworkKind,
+)
 from pvae_neuro.models.sampling.gaussian import NormalSource, gaussian_kl, gaussian_sample
 from pvae_neuro.saved.model_file import LOG_SIGMA_BOUND
+
+# Beyond it the variance of a sample leaves the numbers of float32.
+_LARGEST_BOUND = 40.0
 
 
 class GVAEArchitecture(AmortizedArchitecture):
@@ -23,15 +33,19 @@ class GVAEArchitecture(AmortizedArchitecture):
     ----------
     relu : bool
         Whether samples are rectified before they are decoded.
+    log_sigma_bound : float
+        Log standard deviations are squashed into its plus and minus: 3.45 as in the authors' code
+        of arXiv 2410.19315, 5.3 in that of arXiv 2405.14473.
     """
 
     relu: bool = False
+    log_sigma_bound: float = Field(default=LOG_SIGMA_BOUND, gt=0.0, le=_LARGEST_BOUND)
 
 
 class GVAE(AmortizedModel):
     """Amortized Gaussian VAE.
 
-    The encoder returns means and log standard deviations, the latter squashed into ±3.45.
+    The encoder returns means and log standard deviations.
     """
 
     architecture_type = GVAEArchitecture
@@ -45,7 +59,7 @@ class GVAE(AmortizedModel):
     def posterior(self, x: Tensor) -> tuple[Tensor, ...]:
         """Mean and log standard deviation, each [B, K]."""
         mu, log_sigma = self.encoder(x).chunk(2, dim=1)
-        return mu, squash(log_sigma)
+        return mu, squash(log_sigma, self.architecture.log_sigma_bound)
 
     def sample(
         self, posterior: tuple[Tensor, ...], generator: NormalSource
@@ -67,12 +81,28 @@ class GVAE(AmortizedModel):
 
     def window(self, x: Tensor, state: State, settings: WindowSettings) -> Window:
         """Encode a batch and compute its loss; see :meth:`Model.window`."""
-        posterior = self.posterior(x)
+        with dropping(self.encoder, settings.noise, self.config.latents):
+            posterior = self.posterior(x)
         z, _ = self.sample(posterior, settings.noise)
         kl = gaussian_kl(*posterior).sum(1).mean()
         return Window(self.nll(x, z).mean(), kl, (), z)
 
 
-def squash(log_sigma: Tensor) -> Tensor:
-    """Bound log standard deviations smoothly to ±3.45."""
-    return LOG_SIGMA_BOUND * torch.tanh(log_sigma / LOG_SIGMA_BOUND)
+class ResidualGVAEArchitecture(GVAEArchitecture):
+    """Settings of the Gaussian VAE with the published networks of arXiv 2405.14473."""
+
+    encoder: NetworkKind = "residual"
+    decoder: NetworkKind = "residual"
+    log_sigma_bound: float = Field(default=5.3, gt=0.0, le=_LARGEST_BOUND)
+
+
+class ResidualGVAE(GVAE):
+    """The Gaussian VAE with the published networks; its recipe is that of the released code."""
+
+    architecture_type = ResidualGVAEArchitecture
+    defaults: ClassVar[dict[str, Any]] = PUBLISHED_RECIPE
+
+
+def squash(log_sigma: Tensor, bound: float = LOG_SIGMA_BOUND) -> Tensor:
+    """Bound log standard deviations smoothly to ±bound."""
+    return bound * torch.tanh(log_sigma / bound)
