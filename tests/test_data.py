@@ -135,7 +135,7 @@ def test_absent_data_say_how_to_get_them(tmp_path: Path) -> None:
         load_images("cifar")
     with pytest.raises(InputError, match=r"did you mean 'mnist' or .*'\?$"):
         load_images("Minst")
-    with pytest.raises(InputError, match=r"known: mnist, fashion-mnist.*, celeba$"):
+    with pytest.raises(InputError, match=r"known: mnist, fashion-mnist.*, celeba, python-topics$"):
         load_images("zzz")
     with pytest.raises(InputError, match="limit: expected at least 1"):
         load_images("mnist", limit=0)

@@ -52,7 +52,7 @@ class Request:
     """Array of an archive."""
 
     size: tuple[int, int] | None = None
-    """Height and width to crop and resize pictures to."""
+    """Height and width to crop and resize pictures to; of a text, symbols of a window, twice."""
 
     limit: int | None = None
     """Number of images after which a reader may stop."""
@@ -71,3 +71,6 @@ class Request:
 
     progress: StageProgress = no_stages
     """Told after each picture of a folder."""
+
+    columns: int | None = None
+    """Numbers of an input that a model takes, for inputs that are cut to fit."""

@@ -14,6 +14,7 @@ from pvae_neuro.data.file_kinds import file_kind
 from pvae_neuro.data.images import Images, check_size, images_of
 from pvae_neuro.data.named_sets import NAMED_SETS, RESIZED_SETS, read_named_set
 from pvae_neuro.data.scale import check_scale
+from pvae_neuro.data.text import TOPICS, read_topics
 from pvae_neuro.errors import InputError
 from pvae_neuro.network import Input
 from pvae_neuro.utils.arguments import checked
@@ -53,9 +54,10 @@ def load_images(
     dataset : str or path-like
         One of :data:`~pvae_neuro.data.named_sets.NAMED_SETS`; or a path to a file that
         :data:`~pvae_neuro.data.file_kinds.FILE_KINDS` names (``.npy``, ``.npz``, ``.mat``, IDX,
-        ``.bin``) or a picture; or a folder of pictures
-        (:mod:`pvae_neuro.data.folder`) or of N-MNIST's recordings. A name takes precedence over a
-        folder of that name: write ``./mnist`` for the folder. An array ``range`` in an ``.npz``
+        ``.bin``, ``.txt``) or a picture; or ``python-topics``, a text
+        (:mod:`pvae_neuro.data.text`); or a folder of pictures (:mod:`pvae_neuro.data.folder`) or of
+        N-MNIST's recordings. A name takes precedence over a folder of that name: write ``./mnist``
+        for the folder. An array ``range`` in an ``.npz``
         declares the range of all its parts.
     data_root : path-like
         Folder that holds named data sets. Nothing is ever downloaded.
@@ -66,7 +68,8 @@ def load_images(
         Array of an ``.npz`` or ``.mat`` to read, instead of the one that its name tells.
     size : int or (int, int), optional
         Height and width that pictures, or images of CelebA (default 128), are cropped about their
-        centre and resized to.
+        centre and resized to; or symbols of a window of text, one number (default 32, or what the
+        model takes).
     limit : int, optional
         Read the first images only.
     seed : int
@@ -113,7 +116,8 @@ def load_images(
             # In three colours, as floats.
             require_memory(12 * wanted[0] * wanted[1], f"size {wanted[0]}x{wanted[1]}")
         colours = model is not None and len(model.image_shape or ()) == 3
-        request = Request(split, key, wanted, limit, scale, seed, colours, stream, tell)
+        columns = None if model is None else model.size
+        request = Request(split, key, wanted, limit, scale, seed, colours, stream, tell, columns)
         contents = source.read(request)
         left = None if "scale" in source.heeds else scale
         images = images_of(
@@ -126,6 +130,8 @@ def load_images(
 
 def check_fits(images: Images, model: Input) -> None:
     """Refuse images of another size than a model's, where they could be resized."""
+    if images.image_shape is None:
+        return  # A text, which is cut to fit.
     *_, height, width = images.planes().shape
     own = model.image_shape
     unfit = images.pixels.shape[1] != model.size if own is None else (height, width) != own[-2:]
@@ -153,7 +159,7 @@ def check_heeded(dataset: str | os.PathLike[str], heeds: frozenset[str], **optio
 
 _UNHEEDED = {
     "size": (
-        f"size: only pictures, or images of {' or '.join(RESIZED_SETS)}, can be resized; "
+        f"size: only pictures, images of {' or '.join(RESIZED_SETS)}, or texts can have another; "
         f"{{!r}} is read as it is"
     ),
     "key": "key: only .npz and .mat files have arrays with names, not {!r}",
@@ -175,6 +181,8 @@ def _find(dataset: str | os.PathLike[str], root: Path) -> _Source:
     if name in NAMED_SETS:
         heeds = frozenset({"size"} if name in RESIZED_SETS else ())
         return _Source(name, partial(read_named_set, name, root), heeds)
+    if name == TOPICS:
+        return _Source(name, read_topics, frozenset({"size"}))
     kind = file_kind(path)
     if kind is not None:
         return _Source(path.name, partial(kind.read, path), kind.heeds)
@@ -188,7 +196,7 @@ def _find(dataset: str | os.PathLike[str], root: Path) -> _Source:
     check_regular(path)
     raise InputError(
         f"dataset {written!r}: expected the name of a data set, an existing folder of images, or a "
-        f"file of images such as .npy or .npz{suggest(written, NAMED_SETS)}"
+        f"file of images such as .npy or .npz{suggest(written, (*NAMED_SETS, TOPICS))}"
     )
 
 
