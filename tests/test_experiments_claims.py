@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -121,7 +123,7 @@ def test_several_seeds_are_run_combined_and_written(tmp_path, monkeypatch):
                 notes=["Same.", f"Of seed {each.seed}."],
             )  # fmt: skip
 
-    monkeypatch.setattr(registry, "_module", lambda name: Module)
+    monkeypatch.setattr(registry, "_experiment", lambda name: Module)
     run = context(tmp_path, budget="hour", seed=3, progress=lambda *stage: told.append(stage))
     run.out.mkdir()
     summary = run_experiment("convergence", run, seeds=2)
@@ -152,3 +154,20 @@ def test_every_experiment_lists_claims_with_names_of_their_own():
             assert claim.paper in PAPERS
             assert claim.decides_from in BUDGETS
             assert claim.statement and claim.published and claim.protocol and claim.bar.text
+
+
+def test_the_experiment_of_the_guide_runs(tmp_path, monkeypatch):
+    pytest.importorskip("torch", reason="experiments need torch")
+    pytest.importorskip("matplotlib", reason="figures need matplotlib")
+    from pvae_neuro.experiments import registry
+
+    page = (Path(__file__).parents[1] / "docs" / "experiments.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "_SUMMARIES", dict(registry._SUMMARIES))
+    monkeypatch.setattr(registry, "_ADDED", {})
+    names = {}
+    exec(compile(block, "experiments.md", "exec"), names)
+    assert experiment_names()[-1] == "contrast"
+    assert names["summary"].findings["half"].verdict is GOOD
+    assert (tmp_path / "out" / "contrast" / "figure.svg").is_file()

@@ -1,6 +1,6 @@
 """The papers' experiments, one file each; ``shared/`` holds what several of them use."""
 
-from pvae_neuro.experiments.registry import experiment_names, run_experiment
+from pvae_neuro.experiments.registry import add_experiment, experiment_names, run_experiment
 from pvae_neuro.experiments.shared.context import Context
 from pvae_neuro.experiments.shared.result import ExperimentResult
 from pvae_neuro.experiments.shared.summary import ExperimentSummary
@@ -9,6 +9,7 @@ __all__ = [
     "Context",
     "ExperimentResult",
     "ExperimentSummary",
+    "add_experiment",
     "experiment_names",
     "run_experiment",
 ]

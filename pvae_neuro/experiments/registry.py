@@ -4,18 +4,30 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib import import_module
-from types import ModuleType
+from typing import Protocol, cast
 
 from pvae_neuro.errors import InputError
 from pvae_neuro.experiments.shared.claims import Claim
 from pvae_neuro.experiments.shared.context import Context
+from pvae_neuro.experiments.shared.result import ExperimentResult
 from pvae_neuro.experiments.shared.summary import ExperimentSummary
 from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.progress import StageProgress
 from pvae_neuro.utils.suggest import suggest
 
-# The module of an experiment has its name, with underscores, CLAIMS, and a function
-# run(context) -> ExperimentResult for one seed.
+
+class Experiment(Protocol):
+    """What an experiment is: a module, or any object, with these two."""
+
+    CLAIMS: tuple[Claim, ...]
+    """What it tests, in the order of its tables."""
+
+    def run(self, context: Context) -> ExperimentResult:
+        """Find everything with one seed."""
+        ...
+
+
+# The module of an experiment has its name, with underscores.
 _SUMMARIES = {
     "convergence": "R², zeros and ‖du‖ over 1,000 iterations",
     "mnist-table": "MSE, R², zeros, accuracy and size of every model on MNIST",
@@ -27,6 +39,15 @@ _SUMMARIES = {
     "tuning": "orientation tuning, contrast response and its latency",
     "non-stationary": "rotating and jittering digits, tracked",
 }
+
+
+_ADDED: dict[str, Experiment] = {}
+
+
+def add_experiment(name: str, summary: str, experiment: Experiment) -> None:
+    """Make an experiment of your own known under a name; ``summary`` says what it shows."""
+    _SUMMARIES[name] = summary
+    _ADDED[name] = experiment
 
 
 def experiment_names() -> tuple[str, ...]:
@@ -43,8 +64,7 @@ def experiment_summary(name: str) -> str:
 
 def experiment_claims(name: str) -> tuple[Claim, ...]:
     """Claims that an experiment tests."""
-    claims: tuple[Claim, ...] = _module(name).CLAIMS
-    return claims
+    return _experiment(name).CLAIMS
 
 
 @checked
@@ -63,7 +83,7 @@ def run_experiment(name: str, context: Context, seeds: int = 1) -> ExperimentSum
     """
     if seeds < 1:
         raise InputError(f"seeds: expected at least 1, got {seeds}")
-    module = _module(name)
+    experiment = _experiment(name)
     chosen = list(range(context.seed, context.seed + seeds))
     contexts = [
         replace(context, seed=seed, progress=_of_seed(context.progress, seed, seeds))
@@ -72,17 +92,18 @@ def run_experiment(name: str, context: Context, seeds: int = 1) -> ExperimentSum
     results = []
     for each in contexts:
         with each.timed():
-            results.append(module.run(each))
+            results.append(experiment.run(each))
     minutes = [each.minutes for each in contexts]
     context.minutes = sum(minutes)
-    summary = ExperimentSummary(context.budget, chosen, minutes, results, module.CLAIMS)
+    summary = ExperimentSummary(context.budget, chosen, minutes, results, experiment.CLAIMS)
     summary.write(context.out)
     return summary
 
 
-def _module(name: str) -> ModuleType:
+def _experiment(name: str) -> Experiment:
     experiment_summary(name)
-    return import_module(f"pvae_neuro.experiments.{name.replace('-', '_')}")
+    module = f"pvae_neuro.experiments.{name.replace('-', '_')}"
+    return _ADDED.get(name) or cast(Experiment, import_module(module))
 
 
 def _of_seed(progress: StageProgress, seed: int, seeds: int) -> StageProgress:

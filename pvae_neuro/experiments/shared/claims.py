@@ -38,6 +38,9 @@ class Finding:
     verdict: Verdict
     ours: str
 
+    measured: bool = True
+    """Whether all figures were there."""
+
 
 @dataclass(frozen=True)
 class Bar:
@@ -79,7 +82,7 @@ class Claim:
         try:
             finding = self.bar.judge(seeds)
         except LookupError as absent:
-            return Finding(Verdict.UNDECIDED, f"not measured: {absent.args[0]}")
+            return Finding(Verdict.UNDECIDED, f"not measured: {absent.args[0]}", measured=False)
         early = BUDGETS.index(budget) < BUDGETS.index(self.decides_from)
         if early and finding.verdict is Verdict.NOT_REPRODUCED:
             return replace(finding, verdict=Verdict.UNDECIDED)

@@ -1,0 +1,76 @@
+"""``docs/science/`` holds what its command writes, from stored results of full runs alone."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="experiments need torch")
+
+from pvae_neuro.errors import InputError
+from pvae_neuro.experiments.shared.budget import BUDGETS
+
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "science_pages.py"
+
+
+@pytest.fixture(scope="module")
+def science_pages():
+    spec = importlib.util.spec_from_file_location("science_pages", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_pages_are_those_of_the_stored_results(science_pages):
+    for name, text in science_pages.pages().items():
+        written = (science_pages.FOLDER / name).read_text(encoding="utf-8")
+        assert written == text, f"{name} is old: run python benchmarks/science_pages.py"
+
+
+def test_no_stored_result_is_quick(science_pages):
+    for results in science_pages.stored_results().values():
+        for result in results:
+            assert result["budget"] in BUDGETS[1:]
+            assert len(result["figures"]) == len(result["seeds"]) > 0
+
+
+def result_file(folder, **changes):
+    content = {
+        "experiment": "tuning", "budget": "hour", "seeds": [0, 1, 2], "minutes": 9.0,
+        "by_seed": [{"figures": {"circular variance": value}} for value in (0.3, 0.4, 0.5)],
+        **changes,
+    }  # fmt: skip
+    folder.mkdir(exist_ok=True)
+    (folder / "result.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_a_stored_result_is_judged_on_its_page(science_pages, tmp_path):
+    science_pages.store(result_file(tmp_path / "tuning"), tmp_path)
+    (line,) = (
+        line
+        for line in science_pages.pages(tmp_path)["ipvae.md"].splitlines()
+        if line.startswith("| `tuning` orientation |")
+    )
+    assert line.endswith("| hour, 3 | 0.400 ± 0.1 | reproduced |")
+    page = science_pages.pages(tmp_path)["ipvae.md"]
+    assert "pvae-neuro experiment tuning --out OUT --budget hour --seeds 3\n" in page
+    # Of the other claims of the same experiment no figure is stored.
+    contrast = next(line for line in page.splitlines() if "`tuning` contrast" in line)
+    assert contrast.endswith("| – | not run yet | not run yet |")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"budget": "quick"}, "expected a full result, got one of the budget quick"),
+        ({"by_seed": [{}]}, "expected a result of pvae-neuro experiment: 'figures'"),
+    ],
+)
+def test_what_is_no_full_result_is_not_stored(science_pages, tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        science_pages.store(result_file(tmp_path / "tuning", **changes), tmp_path)
+    assert not (tmp_path / "results").exists()
