@@ -32,6 +32,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "ipvae-hierarchical": {"upper": 4},
     "igvae": {},
     "igvae-relu": {},
+    "igvae-natural": {},
 }
 POISSON = [name for name in FAMILIES if name.startswith("ipvae")]
 SIDE = 8
@@ -199,7 +200,7 @@ def test_residual_is_the_gradient_of_the_likelihood(kind: str) -> None:
         )
 
 
-@pytest.mark.parametrize("name", ["ipvae-mlp", "ipvae-hierarchical", "igvae", "igvae-relu"])
+@pytest.mark.parametrize("name", ["ipvae-mlp", *list(FAMILIES)[2:]])
 def test_gradients_of_a_window_against_finite_differences(name: str) -> None:
     """Relaxed counts and reparametrized normals are smooth, so the loss has true gradients."""
     config = small_config(name, clamp="soft", architecture={"upper": 2} if "hier" in name else {})
@@ -266,10 +267,15 @@ def _expected_free_energy(model: Any, x: Tensor, u: Tensor, upper: Tensor) -> Te
     return likelihood + weight * (rate * (u - mean) - rate + torch.exp(bumped)).sum()
 
 
-@pytest.mark.parametrize("name", ["igvae", "igvae-relu"])
-def test_gaussian_update_is_the_natural_gradient_of_the_free_energy(name: str) -> None:
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("name", ["igvae", "igvae-natural"])
+def test_gaussian_update_is_the_natural_gradient_of_the_free_energy(name: str, relu: bool) -> None:
     """The update that a sample drives against autograd of the free energy of that sample."""
-    model: Any = build_model(small_config(name), _seed(0), 0.3).double()
+    name = "igvae-relu" if relu and name == "igvae" else name
+    architecture = {"relu": relu} if name != "igvae" else {}
+    clamp = "hard" if name == "igvae-natural" else "soft"
+    config = small_config(name, clamp=clamp, clamp_u=7.0, clamp_du=6.0, architecture=architecture)
+    model: Any = build_model(config, _seed(0), 0.3).double()
     x = torch.rand(4, 5, dtype=torch.float64, generator=_seed(1))
     mu = torch.randn(4, 3, dtype=torch.float64, generator=_seed(2)).requires_grad_()
     xi = torch.full((4, 3), -0.5, dtype=torch.float64).requires_grad_()
@@ -281,8 +287,28 @@ def test_gaussian_update_is_the_natural_gradient_of_the_free_energy(name: str) -
     leak = torch.exp(model.log_bias)
     pull = model.gate(y, model.pull_back(x, z))
     after_mu, after_xi = model.advance(mu, xi, eps, pull)
-    torch.testing.assert_close(after_mu, mu - torch.exp(2 * xi) * (by_mu + leak))
-    torch.testing.assert_close(after_xi, xi - 0.5 * by_xi)
+    fisher = torch.exp(2 * xi)
+    if name == "igvae-natural":
+        torch.testing.assert_close(after_mu, mu - fisher * (by_mu + leak))
+        torch.testing.assert_close(after_xi, xi - 0.5 * by_xi)
+        return
+    # The released code leaves the leak outside the Fisher factor, and bounds by c tanh(x / c).
+    change_mu = 6.0 * torch.tanh((-fisher * by_mu - leak) / 6.0)
+    change_xi = 3.0 * torch.tanh(-0.5 * by_xi / 3.0)
+    torch.testing.assert_close(after_mu, 7.0 * torch.tanh((mu + change_mu) / 7.0))
+    torch.testing.assert_close(after_xi, 2.0 * torch.tanh((xi + change_xi) / 2.0))
+
+
+def test_published_gaussian_keeps_its_deviation_within_its_bounds() -> None:
+    model: Any = build_model(small_config("igvae", clamp="soft"), _seed(0), 0.3)
+    mu, xi, eps = torch.zeros(1, 3), torch.zeros(1, 3), torch.tensor([[-1.0, 0.0, 1.0]])
+    with torch.no_grad():
+        for _ in range(50):
+            mu, xi = model.advance(mu, xi, eps, torch.full((1, 3), 40.0))
+    ends = xi[0, [0, 2]]
+    assert float(ends[0]) < -1.8 and float(ends[1]) > 1.9
+    assert float(xi.abs().max()) <= 2.0 + 1e-6
+    assert float(mu.abs().max()) <= 10.0 + 1e-5
 
 
 def test_unknown_estimator_is_refused() -> None:

@@ -28,6 +28,20 @@ CLAMPS = {"soft": soft_clamp, "hard": hard_clamp}
 """By the ``clamp`` of a :class:`~pvae_neuro.saved.model_file.ModelConfig`."""
 
 
+def soft_symmetric(value: Tensor, bound: float) -> Tensor:
+    """``c tanh(x / c)``: smooth bounds -c and c, approached and never passed."""
+    return bound * torch.tanh(value / bound)
+
+
+def hard_symmetric(value: Tensor, bound: float) -> Tensor:
+    """Clamp to ``[-bound, bound]``."""
+    return value.clamp(-bound, bound)
+
+
+SYMMETRIC_CLAMPS = {"soft": soft_symmetric, "hard": hard_symmetric}
+"""Likewise, of models whose state is bounded on both sides."""
+
+
 Bound = Callable[[float], float]
 """What an upper bound of the configuration is in one window, where bounds grow in training."""
 

@@ -83,6 +83,10 @@ _ENTRIES = (
         {"relu": True}, published_parameters=403_730,
     ),
     ModelEntry(
+        "igvae-natural", "rivals.igvae:NaturalIGVAE",
+        "iterative Gaussian, leak within the free energy", f"{IPVAE_PAPER} (our variant)",
+    ),
+    ModelEntry(
         "pvae-linear", "poisson.pvae:PVAE", "amortized Poisson, linear encoder", PVAE_PAPER,
         {"encoder": "linear"}, published_parameters=803_328,
     ),

@@ -22,6 +22,7 @@ FAMILIES = {
     "ipvae-hierarchical": Family("#c2410c"),
     "igvae": Family("#2563a8"),
     "igvae-relu": Family("#0f9488"),
+    "igvae-natural": Family("#2563a8"),
     "pvae-linear": Family("#d9a006"),
     "pvae-mlp": Family("#d9a006"),
     "pvae-conv": Family("#d9a006"),

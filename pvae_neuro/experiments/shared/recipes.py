@@ -37,6 +37,7 @@ _QUICK_MNIST_OF: dict[str, Settings] = {
     },
     "igvae": {"epochs": 1, "batch_size": 50, "dictionary_rate": 1.0},
     "igvae-relu": {"epochs": 1, "batch_size": 50, "dictionary_rate": 1.0},
+    "igvae-natural": {"epochs": 1, "batch_size": 50, "dictionary_rate": 1.0},
     "pvae-conv": {"epochs": 1},
     "gvae-conv": {"epochs": 1},
     "pvae-residual": {"epochs": 1, "architecture": {"width": 4}},
@@ -50,8 +51,8 @@ _QUICK_MNIST_OF: dict[str, Settings] = {
 _QUICK_IMAGES = 20_000
 _QUICK_IMAGES_OF = {
     "ipvae-linear": 12_000, "ipvae-mlp": 4_000, "ipvae-conv": 1_500, "ipvae-hierarchical": 2_500,
-    "igvae": 12_000, "igvae-relu": 12_000, "ipc": 5_000, "savae": 5_000, "iavae": 5_000,
-    "pvae-residual": 5_000, "gvae-residual": 5_000,
+    "igvae": 12_000, "igvae-relu": 12_000, "igvae-natural": 12_000, "ipc": 5_000,
+    "savae": 5_000, "iavae": 5_000, "pvae-residual": 5_000, "gvae-residual": 5_000,
 }  # fmt: skip
 _FULL_MNIST: Settings = {"epochs": 400, "batch_size": 100}
 _FULL_MNIST_OF: dict[str, Settings] = {
