@@ -20,8 +20,9 @@ from pvae_neuro.experiments import (
     convergence,
     mnist_table,
     rate_distortion,
+    shipped,
 )
-from pvae_neuro.experiments.shared import families, measures, published, recipes
+from pvae_neuro.experiments.shared import along, families, measures, published, recipes
 from pvae_neuro.experiments.shared.claims import Claim, Verdict
 from pvae_neuro.experiments.shared.context import Context
 from pvae_neuro.experiments.shared.result import ExperimentResult
@@ -29,6 +30,7 @@ from pvae_neuro.experiments.shared.summary import ExperimentSummary as Summary
 from pvae_neuro.models.registry import model_entry, model_names
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.training.config import TrainConfig
+from pvae_neuro.zoo import load_pretrained
 
 pytest.importorskip("sklearn", reason="needs scikit-learn")
 pytest.importorskip("matplotlib", reason="draws figures")
@@ -115,21 +117,62 @@ def _refuse(*_args: object, **_settings: object) -> None:
 def test_mnist_table_has_a_row_for_every_model(context, monkeypatch):
     names = ("ipvae-linear", "igvae", "igvae-relu", "pvae-conv", "pc", "ipc")
     monkeypatch.setattr(mnist_table, "model_names", lambda: names)
-    monkeypatch.setattr(mnist_table, "SHIPPED_STEPS", (2, 3))
+    monkeypatch.setattr(mnist_table, "SHIPPED_STEPS", 2)
     result = mnist_table.run(context)
     summary = _written(context, result, mnist_table.CLAIMS)
     rows = {row.name: row for row in result.rows}
-    assert list(rows) == [*names, "shipped model, 2", "shipped model, 3"]
+    assert list(rows) == [*names, "shipped model"]
     for row in result.rows:
         assert row.figures["mse_pixel"] * 784 == pytest.approx(row.figures["mse"])
         assert 0.0 <= row.figures["zeros"] <= 1.0
     assert 0.0 <= rows["ipvae-linear"].figures["accuracy"] <= 1.0
-    assert "accuracy" not in rows["shipped model, 3"].figures
-    assert rows["shipped model, 2"].published["mse"] == 3.439
+    assert rows["shipped model"].published["mse"] == 3.439
     # Sizes are those of the published architecture, not those of the small model trained here.
     assert rows["ipvae-linear"].figures["parameters"] == 403_217
     assert summary.findings["parameters-igvae"].verdict is Verdict.REPRODUCED
-    assert {f"shipped-{key}" for key in mnist_table.BARS} == _unmeasured(summary)
+    assert not _unmeasured(summary)
+
+
+def test_the_shipped_model_and_its_integers_are_measured_alike(context, monkeypatch):
+    monkeypatch.setattr(shipped, "TIMES", (2, 8))
+    monkeypatch.setattr(shipped, "LAST", 8)
+    monkeypatch.setattr(shipped, "CIRCUITS", ("predictive",))
+    result = shipped.run(context)
+    _written(context, result, shipped.CLAIMS)
+    rows = {row.name: row.figures for row in result.rows}
+    assert list(rows) == ["float, t = 2", "float, t = 8", "integers, predictive, t = 8"]
+    real, integers = rows["float, t = 8"], rows["integers, predictive, t = 8"]
+    # Other words, few digits: alike, not equal.
+    for key in ("mse", "r2", "zeros", "lifetime"):
+        assert integers[key] == pytest.approx(real[key], rel=0.3), key
+    assert rows["float, t = 2"]["mse"] > real["mse"]
+    # What was inferred is gone once its figures are there.
+    assert not list((context.out / "codes").rglob("*.npz"))
+    monkeypatch.setattr(along, "codes_along", _refuse)
+    assert [row.figures for row in shipped.run(context).rows] == list(rows.values())
+
+
+def test_a_stopped_measurement_goes_on_with_its_parts(context, monkeypatch):
+    model = load_pretrained()
+    images = context.images("mnist", "test", 30)
+    monkeypatch.setattr(along, "_IMAGES_PER_PART", 250)
+    inferred = along.codes_along
+    calls = []
+
+    def stopping(*args, **settings):
+        calls.append(settings["first_sample"])
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return inferred(*args, **settings)
+
+    monkeypatch.setattr(along, "codes_along", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        along.along_inference(context, "stopped", model, (2,), images, images)
+    found = along.along_inference(context, "stopped", model, (2,), images, images)
+    # The first part of the training images was not inferred again.
+    assert calls == [0, 0, 0]
+    whole = along.along_inference(context, "whole", model, (2,), images, images)
+    assert found == whole
 
 
 def test_rate_distortion_interpolates_at_equal_zeros(context, monkeypatch):
