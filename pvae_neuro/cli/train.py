@@ -38,6 +38,15 @@ def train(
     model: Annotated[
         str, typer.Option("--model", "-m", help="Family; `pvae-neuro models` lists them.")
     ] = "ipvae-linear",
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            help="Named settings, published-mnist, published-patches or shipped, in place of the "
+            "family's own.",
+            show_default=False,
+        ),
+    ] = None,
     architecture: Annotated[
         str | None,
         typer.Option(
@@ -91,6 +100,14 @@ def train(
     clamp_du: Annotated[
         float | None, _setting("--clamp-du", help="Upper bound of its change per update.")
     ] = None,
+    schedule_batches: Annotated[
+        int | None,
+        typer.Option(
+            "--schedule-batches",
+            help="Batches that the ramps of beta, bounds and temperature span.",
+            show_default="those of the run",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, ...")] = "auto",
     tensorboard: Annotated[
         Path | None,
@@ -114,8 +131,9 @@ def train(
         "activity_cost": activity_cost, "target_zeros": target_zeros, "isotropic": isotropic,
         "final_learning_rate": final_learning_rate, "architecture": _architecture(architecture),
         "dictionary_rate": dictionary_rate, "weight_decay": weight_decay,
+        "schedule_batches": schedule_batches,
     }  # fmt: skip
-    config = _train_config(model, {k: v for k, v in settings.items() if v is not None})
+    config = _train_config(model, recipe, {k: v for k, v in settings.items() if v is not None})
     from rich.console import Console
 
     from pvae_neuro.cli.shared.inputs import read_model
@@ -162,13 +180,13 @@ def _architecture(text: str | None) -> dict[str, Any] | None:
     return found
 
 
-def _train_config(model: str, settings: dict[str, Any]) -> TrainConfig:
+def _train_config(model: str, name: str | None, settings: dict[str, Any]) -> TrainConfig:
     from pydantic import ValidationError
 
     from pvae_neuro.training.train import recipe
 
     try:
-        return recipe(model, **settings)
+        return recipe(model, name, **settings)
     except InputError as error:
         if not isinstance(error.__cause__, ValidationError):
             raise

@@ -14,6 +14,7 @@ from pvae_neuro.models.registry import model_class
 from pvae_neuro.saved.model_file import SavedModel, save_model
 from pvae_neuro.training.config import TrainConfig, TrainOptions, checkpoint_path
 from pvae_neuro.training.progress import Reporter, progress_bar, summary_writer
+from pvae_neuro.training.recipes import named_settings
 from pvae_neuro.utils.arguments import checked
 from pvae_neuro.utils.digest import digest
 from pvae_neuro.utils.files import check_target
@@ -27,24 +28,29 @@ __all__ = ["TrainConfig", "TrainOptions", "checkpoint_path", "recipe", "train"]
 
 
 @checked
-def recipe(model: str, **settings: Any) -> TrainConfig:
-    """Settings of a family's own recipe, with changes.
+def recipe(model: str, name: str | None = None, **settings: Any) -> TrainConfig:
+    """Settings of a family's own recipe, or of a named one, with changes.
 
     Parameters
     ----------
     model : str
         One of :func:`~pvae_neuro.models.registry.model_names`.
+    name : str, optional
+        One of :data:`pvae_neuro.training.recipes.RECIPES`, such as ``published-mnist``.
     **settings : Any
         Settings of :class:`TrainConfig` that differ from the recipe.
 
     Raises
     ------
     InputError
-        If there is no such family, with the nearest names, or a setting is not allowed.
+        If there is no such family or recipe, with the nearest names, the recipe is not for the
+        family, or a setting is not allowed.
     MissingDependencyError
         If torch is not installed.
     """
-    return TrainConfig(**{**model_class(model).defaults, **settings, "model": model})
+    defaults = model_class(model).defaults
+    named = {} if name is None else named_settings(name, model)
+    return TrainConfig(**{**defaults, **named, **settings, "model": model})
 
 
 @checked
