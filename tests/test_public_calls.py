@@ -121,7 +121,7 @@ def calls(folder: Path) -> dict[str, dict[str, Any]]:
             "weight_bits": (8,), "frac_bits": (14,), "latent_units": False, "compensate": False,
             "steps": 2, "seed": 0, "stability_steps": 2, "progress": False,
         },
-        "recipe": {"model": "ipvae-linear"},
+        "recipe": {"model": "ipvae-linear", "name": "shipped"},
         "rescale_counts": {"model": MODEL, "factor": 2.0, "leak": 1.0},
         "run_experiment": {"name": "no-such", "context": None, "seeds": 1},
         "sample_digits": {},
