@@ -177,7 +177,7 @@ def test_time_to_half_is_read_between_iterations() -> None:
 
 
 def test_the_claim_of_five_times_compares_few_poisson_labels_with_many_gaussian_ones() -> None:
-    poisson, gaussian = (sample_efficiency.Setting(law, 10) for law in ("poisson", "gaussian"))
+    poisson, gaussian = (sample_efficiency.Setting(law, 10, 8) for law in ("poisson", "gaussian"))
     claim = next(claim for claim in sample_efficiency.CLAIMS if claim.key == "five-times-10")
     figures = {f"{poisson.title}: labels_200": 0.81, f"{gaussian.title}: labels_1000": 0.80}
     assert claim.judge([figures], "hour").verdict is Verdict.REPRODUCED

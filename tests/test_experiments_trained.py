@@ -18,8 +18,10 @@ from pvae_neuro.evaluation.measures.sparsity import sparsity
 from pvae_neuro.experiments import (
     amortization_gap,
     convergence,
+    elbo,
     mnist_table,
     rate_distortion,
+    sample_efficiency,
     shipped,
 )
 from pvae_neuro.experiments.shared import along, families, measures, published, recipes
@@ -200,6 +202,41 @@ def test_rate_distortion_interpolates_at_equal_zeros(context, monkeypatch):
 def test_sweeps_hold_the_setting_that_is_published_as_best(sweep):
     assert rate_distortion.Setting("ipvae-linear", 24.0, 16) in rate_distortion.settings(sweep)
     assert rate_distortion.Setting("lca", 0.5) in rate_distortion.settings(sweep)
+
+
+def test_elbo_reads_every_way(context):
+    result = elbo.run(context)
+    summary = _written(context, result, elbo.CLAIMS)
+    assert _unmeasured(summary) == set()
+    rows = {row.name: row for row in result.rows}
+    assert set(rows) == set(elbo.WAYS)
+    assert rows["Gaussian"].published == {"nelbo": 40.7, "active": 0.027}
+    for row in result.rows:
+        assert row.figures["nelbo"] == pytest.approx(row.figures["error"] + row.figures["kl"])
+
+
+def test_sample_efficiency_reads_pixels_codes_and_samples(context, monkeypatch):
+    def told(codes, labels, *, counts, draws, seed, advance):
+        return {
+            count: [codes.shape[1] / 1000] * (1 if count == 5000 else draws) for count in counts
+        }
+
+    monkeypatch.setattr(sample_efficiency, "neighbour_accuracies", told)
+    monkeypatch.setattr(sample_efficiency, "shattering_dimension", lambda *codes, advance: 0.75)
+    context.budget = "hour"
+    chosen = [setting for setting in sample_efficiency.settings(context) if setting.longest]
+    monkeypatch.setattr(sample_efficiency, "settings", lambda context: chosen[:2])
+    result = sample_efficiency.run(context)
+    summary = _written(context, result, sample_efficiency.CLAIMS)
+    rows = {row.name: row for row in result.rows}
+    poisson, gaussian = (f"{name}, K = 10" for name in sample_efficiency.FAMILIES.values())
+    assert set(rows) == {"pixels", poisson, gaussian}
+    assert rows["pixels"].figures["labels_200"] == pytest.approx(0.784)
+    assert rows[poisson].figures["sampled_1000"] == pytest.approx(0.008)
+    assert rows[poisson].published["labels_200"] == 0.815
+    assert _unmeasured(summary) == {
+        "five-times-50", "level-50", "baseline-50", "shattering-50",
+    }  # fmt: skip
 
 
 def test_amortization_gap_keeps_one_dictionary(context):

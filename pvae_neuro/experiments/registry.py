@@ -35,6 +35,7 @@ _SUMMARIES = {
     "rate-distortion": "R² against zeros over β and T, and LCA over λ, on patches",
     "ood": "models trained on MNIST, tested on other images",
     "sample-efficiency": "nearest neighbours with few labels",
+    "elbo": "evidence bounds and active latents of linear VAEs",
     "amortization-gap": "one dictionary, three ways to infer",
     "features": "dictionary elements by kurtosis; Gabor fits",
     "tuning": "orientation tuning, contrast response and its latency",

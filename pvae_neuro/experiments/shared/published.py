@@ -49,6 +49,9 @@ MNIST_TABLE = {family: row for family, (row,) in _rows("mnist_table").items()}
 SAMPLE_EFFICIENCY = _by("latents", "sample_efficiency")
 """By distribution of the latents, and their number."""
 
+ELBO = {way: row for way, (row,) in _rows("elbo").items()}
+"""By law of the latents and, of Poisson ones, how gradients pass them."""
+
 SPARSE_CODING = _by("setting", "sparse_coding")
 """By way of inference, and its β or λ."""
 
