@@ -17,6 +17,7 @@ from pvae_neuro.evaluation.infer import infer
 from pvae_neuro.evaluation.measures.sparsity import sparsity
 from pvae_neuro.experiments import (
     amortization_gap,
+    codes,
     convergence,
     elbo,
     mnist_table,
@@ -252,6 +253,36 @@ def test_amortization_gap_keeps_one_dictionary(context):
     sparse = amortization_gap.lca_on(dictionary, 0.1, 1.0)
     norms = np.linalg.norm(sparse.arrays["dictionary"], axis=0)
     np.testing.assert_allclose(norms, 1.0, rtol=1e-5)
+
+
+def test_codes_are_cut_to_what_counts_cost(context, monkeypatch):
+    monkeypatch.setattr(codes, "LABELS", 20)
+    monkeypatch.setattr(codes, "DRAWS", 2)
+    result = codes.run(context)
+    summary = _written(context, result, codes.CLAIMS)
+    assert not _unmeasured(summary)
+    rows = {row.name: row.figures for row in result.rows}
+    for poisson, gaussian in codes.PAIRS.values():
+        counts = rows[f"{poisson}, {codes.COUNTS}"]
+        assert rows[f"{gaussian}, {codes.ZEROS}"]["zeros"] == pytest.approx(
+            counts["zeros"], abs=0.01
+        )
+        assert rows[f"{gaussian}, {codes.BITS}"]["bits"] <= counts["bits"]
+        assert "bits" not in rows[f"{gaussian}, {codes.MEANS}"]
+        sent = rows[f"{gaussian}, {codes.SPIKES}"]["events"]
+        assert sent == pytest.approx(min(counts["spikes"], 8), abs=0.1)
+    assert rows["shipped model in integers"]["spikes"] > 0
+    assert (counts["circuits"], rows["igvae, means"]["circuits"]) == (2, 0)
+
+
+def test_entropy_and_the_step_that_gives_it():
+    fair = np.array([[0, 1, 2, 3], [0, 0, 1, 1], [5, 5, 5, 5]], np.float32).T
+    assert codes.entropy(fair) == pytest.approx(2 + 1 + 0)
+    normal = np.random.default_rng(0).standard_normal((2000, 3)).astype(np.float32)
+    step = codes.step_of(normal, 6.0)
+    assert codes.entropy(codes.rounded(normal, step)) == pytest.approx(6.0, abs=0.05)
+    # Rounded at step 1, a normal variable has about 2.1 bits.
+    assert 1.0 < step < 1.4
 
 
 def test_dictionary_is_what_the_decoder_adds(context):

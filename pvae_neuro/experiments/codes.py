@@ -1,0 +1,391 @@
+"""What a code tells per bit, per spike, at equal zeros and under noise: Poisson against Gaussian.
+
+A Poisson VAE sends counts, a Gaussian one real numbers. Full accuracy is not the whole comparison:
+a chip sends integers and pays for each. So the posterior means of the Gaussian model, its best
+code, are cut to what the counts cost:
+
+- **per bit**: rounded to multiples of one step, which is chosen so that the entropy of the code is
+  that of the counts. Entropies are those of single latents, summed.
+- **per spike**: all but the largest magnitudes set to zero, so that as many values are sent as the
+  Poisson model sends spikes. The values that stay keep their full precision.
+- **at equal zeros**: the same, at the Poisson model's share of zeros.
+- **under noise**: classifiers that learned from clean digits read codes of noisy ones.
+
+A code is read by a logistic regression and by nearest neighbours among 200 labelled digits. Both
+models of a pair have as many latents and the same kind of inference. The integers of the shipped
+model stand beside: they are what a chip can compute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pvae_neuro.data import Images
+from pvae_neuro.errors import InputError
+from pvae_neuro.evaluation.measures.classification import logistic_accuracy
+from pvae_neuro.evaluation.measures.neighbours import neighbour_accuracies
+from pvae_neuro.experiments.shared.claims import Claim, at_least, at_most, within
+from pvae_neuro.experiments.shared.context import Context, budget_of, weights_digest
+from pvae_neuro.experiments.shared.families import iterations_of
+from pvae_neuro.experiments.shared.recipes import mnist_model
+from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
+from pvae_neuro.experiments.shared.style import band, color_of, crosses, label_axes, legend_below
+from pvae_neuro.exporters.lowerings import topologies
+from pvae_neuro.exporters.quantize import QuantizeConfig, quantize
+from pvae_neuro.plots.style import INK
+from pvae_neuro.saved.model_file import LINEAR_FAMILY, Float32, SavedModel
+from pvae_neuro.sim.engine import fastest_engine
+from pvae_neuro.zoo import load_pretrained
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PAIRS = {"one pass": ("pvae-conv", "gvae-conv"), "iterative": (LINEAR_FAMILY, "igvae")}
+"""A Poisson and a Gaussian family, by their kind of inference."""
+
+COUNTS, MANY, MEANS, SAMPLE = "counts", "counts of 16 draws", "means", "one sample"
+BITS, SPIKES, ZEROS = "means, equal bits", "means, as many as spikes", "means, equal zeros"
+"""Codes."""
+
+DRAWS = 16
+NOISE = 0.3
+"""Standard deviation of the noise at which claims are decided; pixels lie in [0, 1]."""
+
+LABELS = 200
+LARGEST_GAP = 0.01
+"""How far the accuracy of integers may lie from that of the float model."""
+
+_SHIPPED, _INTEGERS = "shipped model", "shipped model in integers"
+_CALIBRATION_DIGITS = 64
+_BISECTIONS = 40
+_COLUMNS = [
+    Column("accuracy", "accuracy", ".3f"),
+    Column("neighbours", f"neighbours, {LABELS} labels", ".3f"),
+    Column("noisy", f"accuracy under noise {NOISE:g}", ".3f"),
+    Column("bits", "entropy, bits an image", ",.0f"),
+    Column("events", "values sent, an image", ",.1f"),
+    Column("spikes", "spikes, an image", ",.1f"),
+    Column("zeros", "zeros", ".3f"),
+    Column("circuits", "circuits of integers", ",.0f"),
+]
+
+Codes = dict[str, Float32]
+"""Of training digits, of test digits, and of test digits with noise, by :func:`_noisy`."""
+
+TRAIN, TEST = "train", "test"
+
+
+@dataclass(frozen=True)
+class Digits:
+    """What codes are made of."""
+
+    train: Images
+    test: Images
+    noise: tuple[float, ...]
+
+
+_PROTOCOL = (
+    "MNIST digits, none seen in training; logistic regression on codes divided by their root mean "
+    "square"
+)
+
+
+def _claims(kind: str, poisson: str, gaussian: str) -> tuple[Claim, ...]:
+    def claim(key: str, statement: str, cut: str) -> Claim:
+        return Claim(
+            f"{key}-{kind.replace(' ', '-')}",
+            "beyond",
+            f"{statement} ({kind} inference: {poisson} against {gaussian})",
+            "not published",
+            f"{_PROTOCOL}; Gaussian means cut to what the counts cost",
+            at_least(f"{poisson}, {COUNTS}: accuracy", f"{gaussian}, {cut}: accuracy", form=".3f"),
+            "hour",
+        )
+
+    return (
+        claim("per-bit", "At equal entropy counts tell the class as well as Gaussian means", BITS),
+        claim("per-spike", "Spikes tell it as well as as many real values", SPIKES),
+        claim("equal-zeros", "At equal zeros counts tell it as well as Gaussian means", ZEROS),
+        claim("sampled", "One draw of counts tells it as well as one Gaussian sample", SAMPLE),
+        Claim(
+            f"noise-{kind.replace(' ', '-')}",
+            "beyond",
+            f"Noise in the image harms counts less than Gaussian means ({kind} inference)",
+            "not published",
+            f"{_PROTOCOL}; normal noise of sd {NOISE:g}, clipped to [0, 1]; accuracy that is lost",
+            at_most(f"{poisson}, {COUNTS}: lost", f"{gaussian}, {MEANS}: lost", form=".3f"),
+            "hour",
+        ),
+    )
+
+
+CLAIMS = (
+    *(claim for kind, pair in PAIRS.items() for claim in _claims(kind, *pair)),
+    Claim(
+        "integers",
+        "beyond",
+        "Counts in integers tell the class as well as those of the float model",
+        "not published",
+        f"{_PROTOCOL}; the shipped model and its lateral circuit, words of their own",
+        within("integers: gap", 0.0, LARGEST_GAP, form=".4f"),
+        "hour",
+    ),
+)
+
+
+def run(context: Context) -> ExperimentResult:
+    """Read codes of both models of each pair, cut the Gaussian ones, and classify."""
+    count = context.pick(quick=500, hour=5000)
+    digits = Digits(
+        context.images("mnist", "train", count),
+        context.images("mnist", "test", count),
+        context.pick(quick=(NOISE,), hour=(0.1, 0.2, NOISE, 0.4, 0.5)),
+    )
+    rows: list[Row] = []
+    curves: dict[str, Any] = {}
+    for poisson, gaussian in PAIRS.values():
+        models = {family: mnist_model(context, family) for family in (poisson, gaussian)}
+        found = _compare(context, models[poisson], models[gaussian], digits)
+        for name, figures in found.items():
+            family = name.partition(",")[0]
+            rows.append(Row(name, _columns(figures, family), budget=budget_of(models[family])))
+            curves[name] = figures["by_noise"]
+    for name, figures in _shipped(context, digits).items():
+        rows.append(Row(name, _columns(figures, LINEAR_FAMILY), budget="shipped"))
+        curves[name] = figures["by_noise"]
+    accuracy = {row.name: row.figures["accuracy"] for row in rows}
+    return ExperimentResult(
+        "codes",
+        "What codes tell per bit, per spike and under noise",
+        _COLUMNS,
+        rows,
+        _draw,
+        (rows, curves, digits.noise),
+        {
+            **{f"{row.name}: lost": accuracy[row.name] - row.figures["noisy"] for row in rows},
+            "integers: gap": accuracy[_INTEGERS] - accuracy[_SHIPPED],
+        },
+        curves=curves,
+        notes=_notes(context, count),
+        size=(9.0, 5.2),
+    )
+
+
+def _columns(figures: dict[str, Any], family: str) -> dict[str, float]:
+    known = {column.key: figures[column.key] for column in _COLUMNS if column.key in figures}
+    return {**known, "circuits": float(len(topologies(family)))}
+
+
+def _compare(
+    context: Context, poisson: SavedModel, gaussian: SavedModel, digits: Digits
+) -> dict[str, Any]:
+    names = poisson.config.family, gaussian.config.family
+
+    def compute() -> dict[str, Any]:
+        counts, many, _ = _codes(context, poisson, digits)
+        sample, _, means = _codes(context, gaussian, digits)
+        bits, spikes = entropy(counts[TEST]), counts[TEST].sum(axis=1).mean()
+        zeros = float((counts[TEST] == 0).mean())
+        latents = means[TEST].shape[1]
+        codes = {
+            f"{names[0]}, {COUNTS}": counts,
+            f"{names[0]}, {MANY}": many,
+            f"{names[1]}, {MEANS}": means,
+            f"{names[1]}, {SAMPLE}": sample,
+            f"{names[1]}, {BITS}": _each(means, partial(rounded, step=step_of(means[TEST], bits))),
+            f"{names[1]}, {SPIKES}": _largest(means, float(spikes) / latents),
+            f"{names[1]}, {ZEROS}": _largest(means, 1.0 - zeros),
+        }
+        return {name: _figures(context, name, each, digits) for name, each in codes.items()}
+
+    return context.cached(
+        " ".join(names), poisson, compute, other=weights_digest(gaussian),
+        digits=len(digits.train.pixels), noise=digits.noise,
+    )  # fmt: skip
+
+
+def _shipped(context: Context, digits: Digits) -> dict[str, Any]:
+    model = load_pretrained()
+
+    def compute() -> dict[str, Any]:
+        counts, *_ = _codes(context, model, digits)
+        calibration = context.images("mnist", "train", _CALIBRATION_DIGITS).pixels
+        network = quantize(model, calibration, QuantizeConfig("lateral"))
+        engine = fastest_engine(network)
+        steps = _iterations(context, model)
+
+        def infer(title: str, pixels: Float32) -> Float32:
+            advance = context.advance(f"integers, {title}", len(pixels) * steps)
+            recording = engine.run(
+                network, pixels, steps, context.seed, record="last", progress=advance
+            )
+            return recording.last[str(recording.code)].astype(np.float32)
+
+        integers = {title: infer(title, pixels) for title, pixels in _shown(context, digits)}
+        found = {_SHIPPED: counts, _INTEGERS: integers}
+        return {name: _figures(context, name, each, digits) for name, each in found.items()}
+
+    return context.cached(
+        "shipped", model, compute, digits=len(digits.train.pixels), noise=digits.noise
+    )
+
+
+def _iterations(context: Context, model: SavedModel) -> int:
+    return iterations_of(model.config.family, context.pick(quick=32, hour=128))
+
+
+def _codes(context: Context, model: SavedModel, digits: Digits) -> tuple[Codes, Codes, Codes]:
+    """One sample, the sum of several samples, and posterior means."""
+    name = model.config.family
+    # More iterations of an encoder only sample again.
+    steps = max(DRAWS, _iterations(context, model))
+    found: tuple[Codes, Codes, Codes] = ({}, {}, {})
+    for title, pixels in _shown(context, digits):
+        trace = context.infer(f"{name}, {title}", model, pixels, steps, DRAWS)
+        for codes, values in zip(
+            found, (trace.z, DRAWS * trace.z_average, trace.mean), strict=True
+        ):
+            codes[title] = values
+    return found
+
+
+def _shown(context: Context, digits: Digits) -> list[tuple[str, Float32]]:
+    """Training digits, test digits, and test digits with noise, with a title each."""
+    clean = digits.test.pixels
+    noise = np.random.default_rng(context.seed).standard_normal(clean.shape, dtype=np.float32)
+    return [
+        (TRAIN, digits.train.pixels),
+        (TEST, clean),
+        *((_noisy(sd), np.clip(clean + np.float32(sd) * noise, 0, 1)) for sd in digits.noise),
+    ]
+
+
+def _noisy(sd: float) -> str:
+    return f"noise {sd:g}"
+
+
+def _each(codes: Codes, change: Callable[[Float32], Float32]) -> Codes:
+    return {title: change(values) for title, values in codes.items()}
+
+
+def _largest(codes: Codes, share: float) -> Codes:
+    """Only this share of the values, the largest by their magnitude among those of test digits."""
+    threshold = float(np.quantile(np.abs(codes[TEST]), np.clip(1.0 - share, 0.0, 1.0)))
+    return _each(codes, lambda values: np.where(np.abs(values) >= threshold, values, 0.0))
+
+
+def rounded(codes: Float32, step: float) -> Float32:
+    """Codes in whole numbers of a step."""
+    return np.rint(codes / np.float32(step))
+
+
+def entropy(codes: NDArray[np.floating[Any]]) -> float:
+    """Bits of a code [N, K] of integers: entropies of single latents over images, summed."""
+    total = 0.0
+    for latent in codes.T:
+        shares = np.unique(latent, return_counts=True)[1] / len(latent)
+        total -= float((shares * np.log2(shares)).sum())
+    return total
+
+
+def step_of(codes: Float32, bits: float) -> float:
+    """The step at which rounded codes have this entropy, by bisection over its logarithm."""
+    low, high = 1e-4, 2.0 * float(np.abs(codes).max()) + 1e-4
+    for _ in range(_BISECTIONS):
+        middle = float(np.sqrt(low * high))
+        # Entropy falls as the step grows.
+        low, high = (middle, high) if entropy(rounded(codes, middle)) > bits else (low, middle)
+    return high
+
+
+def _figures(context: Context, name: str, codes: Codes, digits: Digits) -> dict[str, Any]:
+    context.progress(f"classify {name}", 0, 1)
+    labels = {TRAIN: _labels(digits.train), TEST: _labels(digits.test)}
+    by_noise = {
+        sd: logistic_accuracy(
+            codes[TRAIN], labels[TRAIN], codes[_noisy(sd) if sd else TEST], labels[TEST],
+            scaled=True,
+        )
+        for sd in (0.0, *digits.noise)
+    }  # fmt: skip
+    neighbours = neighbour_accuracies(
+        np.concatenate([codes[TRAIN], codes[TEST]]), np.concatenate([labels[TRAIN], labels[TEST]]),
+        counts=(LABELS,), draws=context.pick(quick=5, hour=20), seed=context.seed,
+    )  # fmt: skip
+    test = codes[TEST]
+    whole = bool((test == np.rint(test)).all())
+    return {
+        "accuracy": by_noise[0.0],
+        "neighbours": float(np.mean(neighbours[LABELS])),
+        "noisy": by_noise[NOISE],
+        "events": float((test != 0).sum(axis=1).mean()),
+        "zeros": float((test == 0).mean()),
+        "by_noise": list(by_noise.values()),
+        **({"bits": entropy(test)} if whole else {}),
+        **({"spikes": float(test.sum(axis=1).mean())} if whole and test.min() >= 0 else {}),
+    }
+
+
+def _labels(digits: Images) -> NDArray[np.int64]:
+    if digits.labels is None:
+        raise InputError(f"{digits.name}: expected labels to classify by, got none")
+    return digits.labels
+
+
+def _notes(context: Context, count: int) -> list[str]:
+    quick = (
+        "Quick version: trainings of seconds, 32 iterations; accuracies differ by a point or so."
+    )
+    return [
+        f"{count:,} digits teach the classifiers, {count:,} test digits are read.",
+        "The entropy of a code is estimated from the shares of its values on the test digits. Real "
+        "numbers have none; a code without a number of bits needs rounding first.",
+        "Circuits of integers: how many this project has for the family.",
+        *context.pick([quick], hour=[]),
+    ]
+
+
+def _draw(figure: Figure, seeds: list[tuple[list[Row], dict[str, Any], tuple[float, ...]]]) -> None:
+    axes = figure.subplots(1, 3)
+    names = [row.name for row in seeds[0][0]]
+    for ax, key, title in zip(axes, ("bits", "events"), ("per bit", "per value"), strict=False):
+        for name in names:
+            _draw_point(ax, name, [_of(rows, name) for rows, *_ in seeds], key)
+        ax.set_xscale("log")
+        label_axes(ax, {"bits": "entropy, bits", "events": "values sent"}[key], "accuracy", title)
+    levels = (0.0, *seeds[0][2])
+    for name in names:
+        if name.endswith((COUNTS, MEANS)):
+            band(axes[2], levels, [curves[name] for _, curves, _ in seeds], **_style(name))
+    label_axes(axes[2], "noise, sd", "accuracy", "under noise")
+    legend_below(figure, list(axes), columns=3)
+
+
+def _of(rows: list[Row], name: str) -> dict[str, float]:
+    return next(row.figures for row in rows if row.name == name)
+
+
+def _draw_point(ax: Axes, name: str, seeds: list[dict[str, float]], key: str) -> None:
+    if all(key in figures for figures in seeds):
+        values = [[figures[key]] for figures in seeds]
+        crosses(ax, values, [[figures["accuracy"]] for figures in seeds], **_style(name))
+
+
+_MARKERS = {
+    COUNTS: "o", MANY: "D", MEANS: "s", SAMPLE: "x", BITS: "v", SPIKES: "^", ZEROS: "<",
+}  # fmt: skip
+
+
+def _style(name: str) -> dict[str, Any]:
+    family, _, code = name.partition(", ")
+    known = {"color": color_of(family), "marker": _MARKERS[code]} if code else {
+        "color": INK, "marker": "P" if name == _INTEGERS else "*",
+    }  # fmt: skip
+    return {**known, "label": name, "ms": 6, "lw": 1.4}
