@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pvae_neuro.models.base import Model
 
 IPVAE_PAPER = "Vafaii, Galor, Yates 2025, arXiv:2410.19315"
+PINCHETTI = "Pinchetti, Salvatori, Yordanov, Millidge, Song, Lukasiewicz 2022, arXiv:2211.03481"
 PVAE_PAPER = "Vafaii, Galor, Yates 2024, arXiv:2405.14473"
 
 
@@ -129,6 +130,14 @@ _ENTRIES = (
         "ipc", "rivals.predictive_coding:IncrementalPredictiveCoding",
         "incremental predictive coding", "Salvatori et al. 2024, arXiv:2212.00720",
         published_parameters=125_968, published_latents=64,
+    ),
+    ModelEntry(
+        "gpc-vae", "generalized.vae:NodeVAE", "predictive coding of any family, autoencoder",
+        PINCHETTI,
+    ),
+    ModelEntry(
+        "gpc-classifier", "generalized.classifier:NodeClassifier",
+        "predictive coding of any family, labels", PINCHETTI, task="label",
     ),
     ModelEntry(
         "lca", "rivals.lca:LCA", "sparse coding, locally competitive algorithm",

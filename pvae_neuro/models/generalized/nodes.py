@@ -45,7 +45,8 @@ class NodeSettings(Architecture):
     trust : float
         λ: weight of the energies of the nodes against that of the output.
     step_size : float
-        Rate of ``together``.
+        Rate of ``together``, as a share of 1/λ: at 1 a node whose neighbours rest would go where
+        its natural gradient is zero, in one step.
     bound : float
         Largest change of a parameter in a step of ``together``. Without it the exponentials of a
         learned variance can overflow.
@@ -124,7 +125,7 @@ class Nodes:
         that it drew first.
     move : callable, optional
         Takes the name of a node, its φ and its natural gradient, and returns its next φ; by
-        default ``φ - clamp(step_size · gradient, ±bound)``.
+        default ``φ - clamp(step_size / λ · gradient, ±bound)``.
 
     Attributes
     ----------
@@ -150,8 +151,8 @@ class Nodes:
         self._steps = 0
 
     def _bounded(self, name: str, phi: Tensor, gradient: Tensor) -> Tensor:
-        bound = self._settings.bound
-        return phi - (self._settings.step_size * gradient).clamp(-bound, bound)
+        own = self._settings
+        return phi - (own.step_size / own.trust * gradient).clamp(-own.bound, own.bound)
 
     # ---------------------------------------------------------------- what a forward pass calls
 

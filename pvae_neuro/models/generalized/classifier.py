@@ -1,0 +1,153 @@
+"""A classifier as a chain of nodes: pixels predict hidden nodes, the last of which predict labels.
+
+Gaussian nodes hand on tanh of what they hold; nodes of other families their means. With a
+categorical node in the chain, standard predictive coding fails where backpropagation and the
+energies of the families' own do not (Pinchetti et al. 2022, arXiv:2211.03481, section 4).
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional
+from typing_extensions import Self
+
+from pvae_neuro.data.images import Images
+from pvae_neuro.errors import InputError
+from pvae_neuro.models.base import seeded
+from pvae_neuro.models.generalized.families import Categorical, find_family
+from pvae_neuro.models.generalized.family import Family
+from pvae_neuro.models.generalized.model import NodeModel, Pass
+from pvae_neuro.models.generalized.nodes import Nodes, NodeSettings
+from pvae_neuro.saved.model_file import Size
+
+LABEL = "label"
+"""Name of the observed output, for ``families``."""
+
+
+class ClassifierArchitecture(NodeSettings):
+    """Settings of the classifier, beside those of its nodes.
+
+    Attributes
+    ----------
+    layers : tuple of str
+        Families of the hidden nodes, from the pixels on; node n is named ``n``, from 1.
+    hidden : tuple of int
+        Units of all hidden nodes but the last, which has the model's latents.
+    groups : int
+        Groups of each categorical node.
+    classes : int
+    """
+
+    step_size: float = Field(default=0.3, gt=0.0)
+    layers: tuple[str, ...] = Field(default=("gaussian", "categorical", "gaussian"), min_length=1)
+    hidden: tuple[Size, ...] = (128, 128)
+    groups: Size = 1
+    classes: Size = 10
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(self.hidden) != len(self.layers) - 1:
+            raise ValueError(
+                f"hidden: expected {len(self.layers) - 1} widths, one for each hidden node but "
+                f"the last of {len(self.layers)}, got {len(self.hidden)}"
+            )
+        return self
+
+
+class NodeClassifier(NodeModel):
+    """Classifier of a chain of nodes; the latents are what the last hidden node hands on.
+
+    Attributes
+    ----------
+    layers : ModuleList
+        Linear layers with biases, from the pixels on; their initial weights are torch's default,
+        or have the standard deviation ``init_scale``.
+    """
+
+    architecture_type = ClassifierArchitecture
+    defaults: ClassVar[dict[str, Any]] = {
+        "latents": 128, "steps": 12, "beta": 1.0, "learning_rate": 3e-3, "weight_decay": 0.0,
+    }  # fmt: skip
+
+    def build(self, generator: torch.Generator | None, init_scale: float | None) -> None:
+        """Create the layers, from the pixels on."""
+        own: ClassifierArchitecture = self.architecture
+        sizes = [self.config.pixels, *own.hidden, self.config.latents]
+        self._families = [self._family(name) for name in own.layers]
+        for family, size in zip(self._families, sizes[1:], strict=True):
+            family.mean(torch.empty(1, family.parts * size))
+        wide = [f.parts * n for f, n in zip(self._families, sizes[1:], strict=True)]
+        with seeded(generator):
+            shapes = [*zip(sizes, wide, strict=False), (sizes[-1], own.classes)]
+            self.layers = nn.ModuleList(nn.Linear(*shape) for shape in shapes)
+            if init_scale is not None:
+                for layer in self.layers:
+                    nn.init.normal_(layer.weight, std=init_scale)
+
+    def _family(self, name: str) -> Family:
+        found = find_family(name)
+        return Categorical(self.architecture.groups) if found.name == Categorical.name else found
+
+    @property
+    def node_names(self) -> tuple[str, ...]:
+        """``1``, ``2`` and so on."""
+        return tuple(str(number) for number in range(1, len(self._families) + 1))
+
+    def forward_pass(self, nodes: Nodes, x: Tensor, target: Tensor | None, beta: float) -> Pass:
+        """Predict labels; see :meth:`NodeModel.forward_pass`. The target is labels, [B]."""
+        *hidden, output = self.layers
+        for name, family, layer in zip(self.node_names, self._families, hidden, strict=True):
+            x = nodes.node(name, family, layer(x))
+            x = torch.tanh(x) if family.name == "gaussian" else x
+        if target is None:
+            return Pass(x.new_zeros(len(x)), x)
+        wanted = functional.one_hot(target, self.architecture.classes).to(x.dtype)
+        return Pass(nodes.observe(LABEL, Categorical(), output(x), wanted), x)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Probabilities of the labels [B, classes] from latents [B, K]."""
+        found: Tensor = self.layers[-1](z).softmax(1)
+        return found
+
+    def targets(self, images: Images) -> Tensor:
+        """Labels, int64 [N].
+
+        Raises
+        ------
+        InputError
+            If there are none, or one is no class.
+        """
+        classes, labels = self.architecture.classes, images.labels
+        if labels is None:
+            raise InputError(
+                f"{images.name}: expected a label for each image, as {self.config.family!r} "
+                f"learns to predict them, got none; give images with labels"
+            )
+        if labels.min() < 0 or labels.max() >= classes:
+            raise InputError(
+                f"{images.name}: expected labels from 0 to {classes - 1}, got {labels.min()} to "
+                f"{labels.max()}; set the architecture's classes"
+            )
+        return torch.from_numpy(labels)
+
+    def squared_error(self, x: Tensor, z: Tensor, target: Tensor | None) -> Tensor:
+        """Squared error of the probabilities of labels, summed over classes, [B]."""
+        found = self.decode(z)
+        if target is None:
+            return torch.full_like(found[:, 0], torch.nan)
+        wanted = functional.one_hot(target, self.architecture.classes)
+        return (found - wanted).square().sum(1)
+
+    @torch.no_grad()
+    def scores(self, x: Tensor, target: Tensor | None) -> dict[str, Tensor]:
+        """``correct`` and ``nll``; nodes are what is predicted."""
+        _, found = self.settled(x, (), None)
+        logits = self.layers[-1](found.z)
+        if target is None:
+            raise InputError(f"{self.config.family!r}: expected labels, got none")
+        nll = functional.cross_entropy(logits, target, reduction="none")
+        return {"correct": (logits.argmax(1) == target).to(x.dtype), "nll": nll}

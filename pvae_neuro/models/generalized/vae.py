@@ -1,0 +1,109 @@
+"""A variational autoencoder whose encoder, latents and decoder are a chain of nodes.
+
+Pixels predict an encoder's nodes, those the latents' mean and log standard deviation; a sample of
+the latents predicts a decoder's nodes, those the pixels (Pinchetti et al. 2022, arXiv:2211.03481,
+section 5). Beside what the encoder predicts, the latents have a standard normal prior, whose weight
+is beta. Hidden nodes are Gaussian and hand on tanh of what they hold.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from pvae_neuro.models.base import State, seeded
+from pvae_neuro.models.generalized.families import LearnedGaussian, find_family
+from pvae_neuro.models.generalized.model import NodeModel, Pass
+from pvae_neuro.models.generalized.nodes import Nodes, NodeSettings, Prior
+from pvae_neuro.models.sampling.gaussian import gaussian_kl, gaussian_sample
+from pvae_neuro.saved.model_file import Size
+
+NAMES = ("encoder", "latents", "decoder")
+PIXELS = "pixels"
+"""Name of the observed output, for ``families``."""
+
+
+class VAEArchitecture(NodeSettings):
+    """Settings of the variational autoencoder, beside those of its nodes.
+
+    Attributes
+    ----------
+    hidden : int
+        Units of the encoder's and of the decoder's node.
+    pixels : {"bernoulli", "gaussian"}
+        Family of the pixels; as Bernoulli probabilities they lie in [0, 1].
+    """
+
+    trust: float = Field(default=20.0, gt=0.0)
+    step_size: float = Field(default=0.2, gt=0.0)
+    hidden: Size = 128
+    pixels: Literal["bernoulli", "gaussian"] = "bernoulli"
+
+
+class NodeVAE(NodeModel):
+    """Variational autoencoder of a chain of nodes.
+
+    Attributes
+    ----------
+    layers : ModuleList
+        Linear layers with biases: to the encoder's node, to μ and ξ, to the decoder's node, to the
+        pixels. Their initial weights are torch's default, or have the standard deviation
+        ``init_scale``.
+    """
+
+    architecture_type = VAEArchitecture
+    active_threshold = 0.1
+    defaults: ClassVar[dict[str, Any]] = {
+        "latents": 16, "steps": 20, "beta": 1.0, "learning_rate": 3e-3, "weight_decay": 0.0,
+    }  # fmt: skip
+
+    def build(self, generator: torch.Generator | None, init_scale: float | None) -> None:
+        """Create the layers, from the pixels on."""
+        pixels, hidden, latents = self.config.pixels, self.architecture.hidden, self.config.latents
+        shapes = (pixels, hidden), (hidden, 2 * latents), (latents, hidden), (hidden, pixels)
+        with seeded(generator):
+            self.layers = nn.ModuleList(nn.Linear(*shape) for shape in shapes)
+            if init_scale is not None:
+                for layer in self.layers:
+                    nn.init.normal_(layer.weight, std=init_scale)
+
+    @property
+    def node_names(self) -> tuple[str, ...]:
+        """``encoder``, ``latents``, ``decoder``."""
+        return NAMES
+
+    def forward_pass(self, nodes: Nodes, x: Tensor, target: Tensor | None, beta: float) -> Pass:
+        """Encode and reconstruct x; see :meth:`NodeModel.forward_pass`."""
+        encode, infer, decode, show = self.layers
+        hidden = nodes.node(NAMES[0], "gaussian", encode(x)).tanh()
+        predicted = infer(hidden)
+        prior = Prior(torch.zeros_like(predicted), beta)
+        z = nodes.node(NAMES[1], "gaussian-learned", predicted, prior, samples=True)
+        hidden = nodes.node(NAMES[2], "gaussian", decode(z)).tanh()
+        return Pass(nodes.observe(PIXELS, self.architecture.pixels, show(hidden), x), z)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Expected pixels [B, M] of latents [B, K]."""
+        _, _, decode, show = self.layers
+        return find_family(self.architecture.pixels).mean(show(torch.tanh(decode(z))))
+
+    def latent_mean(self, state: State, found: Pass) -> Tensor:
+        """μ."""
+        return LearnedGaussian().mean(state[1])
+
+    @torch.no_grad()
+    def divergence(self, x: Tensor, before: State, after: State) -> Tensor:
+        """KL divergence from the standard normal prior; see :meth:`Model.divergence`."""
+        return gaussian_kl(*after[1].chunk(2, 1))
+
+    @torch.no_grad()
+    def bound(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Evidence lower bound of the encoder's posterior by one sample, nats per input, [B]."""
+        encode, infer, decode, show = self.layers
+        mu, xi = infer(torch.tanh(encode(x))).chunk(2, 1)
+        hidden = torch.tanh(decode(gaussian_sample(mu, xi, generator)))
+        nll = find_family(self.architecture.pixels).nll(x, show(hidden))
+        return -nll.sum(1) - gaussian_kl(mu, xi).sum(1)

@@ -1,0 +1,185 @@
+"""Models that are chains of nodes: trained by the common loop, scored by their task."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="models need torch")
+
+from rich.console import Console  # noqa: E402
+
+from pvae_neuro.data import Images  # noqa: E402
+from pvae_neuro.errors import InputError  # noqa: E402
+from pvae_neuro.evaluation.evaluate import evaluate  # noqa: E402
+from pvae_neuro.evaluation.infer import infer  # noqa: E402
+from pvae_neuro.evaluation.tasks import score  # noqa: E402
+from pvae_neuro.models.registry import build_model, model_names  # noqa: E402
+from pvae_neuro.saved.model_file import ModelConfig, SavedModel, load_model  # noqa: E402
+from pvae_neuro.training.run import TrainingRun  # noqa: E402
+from pvae_neuro.training.train import TrainOptions, recipe, train  # noqa: E402
+
+SIDE, CLASSES = 8, 4
+SMALL = {"layers": ["gaussian", "categorical"], "hidden": [12], "groups": 3, "classes": CLASSES}
+
+
+def bars(count: int = 200, seed: int = 0) -> Images:
+    """One bright row of four, in noise; its label is which."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(CLASSES, size=count)
+    pixels = (0.3 * random.random((count, SIDE, SIDE))).astype(np.float32)
+    pixels[np.arange(count), 2 * labels] += 0.7
+    return Images(pixels.reshape(count, -1), labels, (SIDE, SIDE), 0.0, 1.0, "bars")
+
+
+def options(**changes: Any) -> TrainOptions:
+    return TrainOptions(**{"device": "cpu", "console": Console(file=io.StringIO()), **changes})
+
+
+def trained(path: Path, images: Images | None = None, **changes: Any) -> SavedModel:
+    settings = {"latents": 12, "epochs": 8, "batch_size": 40, "learning_rate": 0.05, **changes}
+    settings.setdefault("steps", 4)
+    settings["architecture"] = {**SMALL, **changes.get("architecture", {})}
+    return train(images or bars(), recipe("gpc-classifier", **settings), path, options())
+
+
+@pytest.mark.parametrize("inference", ["together", "sweep", "backprop"])
+def test_a_classifier_learns_and_is_scored_by_accuracy(inference: str, tmp_path: Path) -> None:
+    saved = trained(tmp_path / "m.st", architecture={"inference": inference})
+    found = score(load_model(tmp_path / "m.st"), bars(seed=1))
+    assert found.figures["accuracy"] > 0.9 and found.samples == 200
+    assert found.to_dict()["task"] == "label" and "accuracy" in repr(found)
+    probabilities = build_model(saved.config).decode(torch.zeros(3, 12))
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(3))
+
+
+def test_standard_predictive_coding_is_a_setting() -> None:
+    """On the same weights: the gradients differ, the outputs do not."""
+    models = [
+        build_model(
+            config(architecture={**SMALL, "families": families}),
+            torch.Generator().manual_seed(0),
+        )
+        for families in ({}, {"*": "squared", "label": "categorical"})
+    ]
+    x = torch.from_numpy(bars(20).pixels)
+    first, second = (model.iterate(x, (), None) for model in models)
+    torch.testing.assert_close(first.z, second.z)
+
+
+def config(family: str = "gpc-classifier", **changes: Any) -> ModelConfig:
+    values = {
+        "family": family, "pixels": SIDE**2, "latents": 12, "steps": 2, "beta": 1.0,
+        "input_low": 0.0, "input_high": 1.0, **changes,
+    }  # fmt: skip
+    return ModelConfig.model_validate(values)
+
+
+def test_a_stopped_run_resumes_and_knows_its_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    whole = trained(tmp_path / "whole.st", epochs=1)
+    plain = TrainingRun.train_batch
+
+    def dying(run: Any, index: int) -> Any:
+        if index == 3:
+            raise Killed
+        return plain(run, index)
+
+    monkeypatch.setattr(TrainingRun, "train_batch", dying)
+    settings: Any = {"epochs": 1, "batch_size": 40, "learning_rate": 0.05, "steps": 4}
+    made = recipe("gpc-classifier", **settings, latents=12, architecture=SMALL)
+    out = tmp_path / "m.st"
+    with pytest.raises(Killed):
+        train(bars(), made, out, options(checkpoint_seconds=0.0))
+    monkeypatch.undo()
+    images = bars()
+    other = Images(images.pixels, (images.labels + 1) % CLASSES, None, 0.0, 1.0, "bars")  # type: ignore[operator]
+    with pytest.raises(InputError, match="data"):
+        train(other, made, out, options(resume=True))
+    again = train(images, made, out, options(resume=True))
+    assert all(np.array_equal(a, again.arrays[n]) for n, a in whole.arrays.items())
+
+
+def test_windows_carry_nodes_on_which_a_sweep_refuses(tmp_path: Path) -> None:
+    incremental = trained(tmp_path / "a.st", steps=1, windows=3, epochs=6)
+    assert score(incremental, bars(seed=1)).figures["accuracy"] > 0.9
+    with pytest.raises(InputError, match="expected 1 window per batch"):
+        trained(tmp_path / "b.st", windows=2, architecture={"inference": "sweep"})
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (None, "expected a label for each image"),
+        (np.full(200, CLASSES), "expected labels from 0 to 3, got 4 to 4"),
+        (np.full(200, -1), "expected labels from 0 to 3, got -1 to -1"),
+    ],
+)
+def test_labels_that_are_missing_or_no_classes_are_refused(
+    labels: Any, message: str, tmp_path: Path
+) -> None:
+    images = Images(bars().pixels, labels, (SIDE, SIDE), 0.0, 1.0, "bars")
+    with pytest.raises(InputError, match=message):
+        trained(tmp_path / "m.st", images)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "message"),
+    [
+        ({"groups": 5}, "divides the width of the node, 12, got 5"),
+        ({"layers": ["gaussian", "cat"]}, "no such family of nodes"),
+        ({"hidden": [12, 12]}, "expected 1 widths"),
+        ({"trust": 0}, "trust: Input should be greater than 0"),
+        ({"inference": "both"}, "inference: Input should be 'together', 'sweep' or 'backprop'"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(architecture: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        build_model(config(architecture={**SMALL, **architecture}))
+
+
+def test_each_task_has_its_own_figures(tmp_path: Path) -> None:
+    assert "gpc-classifier" not in model_names() and "gpc-classifier" in model_names("label")
+    saved = build_model(config(architecture=SMALL)).to_saved()
+    for measure in (lambda: infer(saved, bars().pixels, 2), lambda: evaluate(saved, bars().pixels)):
+        with pytest.raises(InputError, match="expected one that reconstructs"):
+            measure()
+    autoencoder = build_model(config("gpc-vae", architecture={"hidden": 8})).to_saved()
+    with pytest.raises(InputError, match="evaluate its squared error"):
+        score(autoencoder, bars())
+
+
+def test_pixels_that_are_no_probabilities_are_refused(tmp_path: Path) -> None:
+    images = bars()
+    signed = Images(2 * images.pixels - 1, None, (SIDE, SIDE), -1.0, 1.0, "signed bars")
+    with pytest.raises(InputError, match="observed pixels.*probabilities from 0 to 1"):
+        train(signed, recipe("gpc-vae", batch_size=20), tmp_path / "m.st", options())
+
+
+@pytest.mark.parametrize("inference", ["together", "sweep"])
+def test_an_autoencoder_learns_the_bound_that_backpropagation_learns(
+    inference: str, tmp_path: Path
+) -> None:
+    def bound(name: str) -> float:
+        architecture = {"hidden": 16, "inference": name}
+        made = recipe(
+            "gpc-vae", latents=4, epochs=8, batch_size=40, learning_rate=0.03, steps=6,
+            architecture=architecture,
+        )  # fmt: skip
+        saved = train(bars(), made, tmp_path / f"{name}.st", options())
+        model: Any = build_model(saved.config)
+        model.load_arrays(saved.arrays, "model")
+        x = torch.from_numpy(bars(seed=1).pixels)
+        return float(model.bound(x, torch.Generator().manual_seed(0)).mean())
+
+    # Untrained the bound is near -64 ln 2 = -44.4; trained near -35.
+    wanted = bound("backprop")
+    assert wanted > -37 and bound(inference) > wanted - 1.0
