@@ -22,6 +22,7 @@ from torch.distributions import Poisson as PoissonDistribution  # noqa: E402
 
 from pvae_neuro.errors import InputError, PvaeNeuroError  # noqa: E402
 from pvae_neuro.models.dynamics import CLAMPS  # noqa: E402
+from pvae_neuro.models.generalized import families as registry  # noqa: E402
 from pvae_neuro.models.generalized.families import (  # noqa: E402
     Categorical as CategoricalFamily,
 )
@@ -434,3 +435,27 @@ def test_a_node_that_leaves_the_numbers_is_named_with_its_step() -> None:
 
     with pytest.raises(PvaeNeuroError, match=r"node 'code': .* at step 1 .* larger trust than 1"):
         Nodes(forward, NodeSettings(bound=1e30)).settle()
+
+
+# --------------------------------------------------------------------------- a family of one's own
+
+
+def test_the_page_adds_a_family(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The example of ``docs/generalized.md``: it lowers the energy, and its family is sound."""
+    from test_guides import run_page
+
+    monkeypatch.setattr(registry, "_FAMILIES", dict(registry._FAMILIES))
+    run_page("generalized.md")
+    before, after = map(float, capsys.readouterr().out.split())
+    assert after < before - 0.05
+    family = find_family("exponential")
+    phi, theta = -uniform(0, 4, UNITS) - 0.5, -uniform(1, 4, UNITS) - 0.5
+    leaf = phi.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(energy(family, leaf, theta, None), leaf)
+    handed = family.hand(phi)
+    natural = family.natural(phi, theta, 0.6 * handed + handed.cos(), 1.7)
+    torch.testing.assert_close(fisher_times(family, phi, natural), gradient, **EXACT)
+    wanted = torch.distributions.Exponential(-theta).log_prob(handed)
+    torch.testing.assert_close(family.nll(handed, theta), -wanted, **EXACT)

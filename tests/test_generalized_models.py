@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +161,7 @@ def test_each_task_has_its_own_figures(tmp_path: Path) -> None:
 def test_pixels_that_are_no_probabilities_are_refused(tmp_path: Path) -> None:
     images = bars()
     signed = Images(2 * images.pixels - 1, None, (SIDE, SIDE), -1.0, 1.0, "signed bars")
-    with pytest.raises(InputError, match="observed pixels.*probabilities from 0 to 1"):
+    with pytest.raises(InputError, match=r"observed pixels.*probabilities from 0 to 1"):
         train(signed, recipe("gpc-vae", batch_size=20), tmp_path / "m.st", options())
 
 
@@ -183,3 +184,21 @@ def test_an_autoencoder_learns_the_bound_that_backpropagation_learns(
     # Untrained the bound is near -64 ln 2 = -44.4; trained near -35.
     wanted = bound("backprop")
     assert wanted > -37 and bound(inference) > wanted - 1.0
+
+
+def test_the_command_line_trains_and_scores_a_classifier(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from cli_tools import run_cli
+
+    images, model = bars(), tmp_path / "m.safetensors"
+    np.savez(tmp_path / "bars.npz", images=images.pixels, labels=images.labels)
+    code, _, err = run_cli(
+        capsys, "train", "-i", tmp_path / "bars.npz", "-o", model, "--model", "gpc-classifier",
+        "--latents", 12, "--epochs", 1, "--architecture", json.dumps(SMALL),
+    )  # fmt: skip
+    assert code == 0, err
+    code, out, err = run_cli(capsys, "evaluate", model, "-i", tmp_path / "bars.npz", "--json", "-")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["samples"] == 200 and 0 <= found["accuracy"] <= 1 and found["nll"] > 0

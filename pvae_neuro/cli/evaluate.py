@@ -33,6 +33,7 @@ from pvae_neuro.errors import InputError
 
 if TYPE_CHECKING:
     from pvae_neuro.network import IntegerNetwork
+    from pvae_neuro.saved.model_file import SavedModel
 
 
 @guarded
@@ -58,7 +59,10 @@ def evaluate(
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
-    """Squared error summed over pixels, R2 and zeros, by iteration."""
+    """Squared error summed over pixels, R2 and zeros, by iteration.
+
+    Of a model that predicts labels, their accuracy; of one that predicts symbols, its perplexity.
+    """
     steps = iterations(steps, hold, reset)
     check_run(steps, seed)
     from pvae_neuro.cli.shared.engines import AUTO, choose_engine
@@ -67,6 +71,7 @@ def evaluate(
     from pvae_neuro.cli.shared.tables import evaluation_table
     from pvae_neuro.evaluation.evaluate import evaluate as measure
     from pvae_neuro.evaluation.saturation import remarks
+    from pvae_neuro.models.registry import model_entry
     from pvae_neuro.saved.model_file import SavedModel
 
     choice = choose_engine(engine, scheduler, timeout=timeout, batch=lava_batch, products=products)
@@ -77,6 +82,9 @@ def evaluate(
             raise InputError(
                 f"--engine: a float model runs on no engine, got {engine!r}; export it first"
             )
+        if model_entry(subject.config.family).task != "reconstruct":
+            _score(subject, input, data, samples, json, quiet)
+            return
         runner = choice.workers()
         declared = subject.config.declared_input
     else:
@@ -103,3 +111,24 @@ def evaluate(
         say(out, f"{each}")
     for line in remarks(result.saturations):
         say_line(f"warning: {line}")
+
+
+def _score(
+    model: SavedModel,
+    source: str,
+    data: DataOptions,
+    samples: int | None,
+    json: Path | None,
+    quiet: bool,
+) -> None:
+    """Score a model whose task is another than to reconstruct."""
+    from pvae_neuro.cli.shared.inputs import check_samples
+    from pvae_neuro.evaluation.tasks import score
+
+    check_samples(samples)
+    images = data.load(source, "test", samples, model.config.declared_input, quiet)
+    if not quiet:
+        say_line(f"images: {images.about}")
+    found = score(model, images)
+    write_json(json, found.to_dict())
+    say(console(json, quiet), f"{found.family}, {found.samples:,} inputs: {found.in_words()}")
