@@ -25,7 +25,7 @@ from pvae_neuro.exporters.lowerings import (  # noqa: E402
     topologies,
 )
 from pvae_neuro.exporters.quantize import QuantizeConfig, quantize  # noqa: E402
-from pvae_neuro.models.registry import model_names  # noqa: E402
+from pvae_neuro.models.registry import model_names, names_of_task  # noqa: E402
 from pvae_neuro.saved import shipped  # noqa: E402
 from pvae_neuro.saved.activity import trained_share  # noqa: E402
 from pvae_neuro.saved.model_file import load_model, save_model  # noqa: E402
@@ -158,9 +158,9 @@ def test_models_says_which_circuits_a_family_has(capsys, monkeypatch):
     code, out, err = run_cli(capsys, "models", "--json", "-")
     assert code == 0, err
     circuits = {row["name"]: tuple(row["circuits"]) for row in json.loads(out)["families"]}
-    assert circuits == {name: topologies(name) for name in model_names(None)}
+    assert circuits == {name: topologies(name) for name in names_of_task()}
     out = run_cli(capsys, "models")[1]
-    assert out.count("float only") == len(model_names(None)) - len(FAMILIES)
+    assert out.count("float only") == len(names_of_task()) - len(FAMILIES)
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -164,7 +164,7 @@ def test_models_lists_what_ships_and_works_without_torch(cli, monkeypatch):
     assert code == 0, err
     found = json.loads(out)
     assert [model["name"] for model in found["shipped"]] == list(SHIPPED)
-    assert [row["name"] for row in found["families"]] == list(pn.model_names(None))
+    assert [row["name"] for row in found["families"]] == list(names_of_task())
 
     def lacks(*arguments):
         raise MissingDependencyError("numbers of parameters: expected torch; pip install it")
@@ -172,7 +172,7 @@ def test_models_lists_what_ships_and_works_without_torch(cli, monkeypatch):
     monkeypatch.setattr(sizes, "count_parameters", lacks)
     code, out, err = cli("models")
     assert (code, err) == (0, "")
-    for text in ("mnist", *pn.model_names(None), "403,217", "– in the column parameters"):
+    for text in ("mnist", *names_of_task(), "403,217", "– in the column parameters"):
         assert text in out
     found = json.loads(cli("models", "--json", "-")[1])
     assert {row["parameters"] for row in found["families"]} == {None}

@@ -156,8 +156,13 @@ _ENTRIES = (
 _BY_NAME = {entry.name: entry for entry in _ENTRIES}
 
 
-def model_names(task: str | None = "reconstruct") -> tuple[str, ...]:
-    """Names of the families of a task, or of all for None, in the order of the documentation."""
+def model_names() -> tuple[str, ...]:
+    """Names of the families that reconstruct, in the order of the documentation."""
+    return names_of_task("reconstruct")
+
+
+def names_of_task(task: str | None = None) -> tuple[str, ...]:
+    """Names of the families of a task, or of all, in the order of the documentation."""
     return tuple(name for name, entry in _BY_NAME.items() if task in (None, entry.task))
 
 
