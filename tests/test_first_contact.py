@@ -15,6 +15,7 @@ import pvae_neuro as pn
 from pvae_neuro import zoo
 from pvae_neuro.errors import InputError, MissingDependencyError
 from pvae_neuro.models import sizes
+from pvae_neuro.models.registry import names_of_task
 from pvae_neuro.saved import shipped
 from pvae_neuro.saved.model_file import load_model, save_model
 from pvae_neuro.saved.shipped import SHIPPED, model_path
