@@ -20,6 +20,7 @@ from pvae_neuro.experiments import (
     codes,
     convergence,
     elbo,
+    mnist_frontier,
     mnist_table,
     rate_distortion,
     sample_efficiency,
@@ -178,31 +179,81 @@ def test_a_stopped_measurement_goes_on_with_its_parts(context, monkeypatch):
     assert found == whole
 
 
-def test_rate_distortion_interpolates_at_equal_zeros(context, monkeypatch):
-    sweep = {"ipvae-linear": {2: (1.0,)}, "igvae-relu": {2: (1.0,)}, "pvae-linear": {None: (1.0,)},
-             "lca": {None: (0.01, 0.5)}}  # fmt: skip
+def test_rate_distortion_compares_at_equal_zeros(context, monkeypatch):
+    Setting = rate_distortion.Setting
+    sweep = [
+        Setting("ipvae-linear", 1.0, steps=16),
+        Setting("ipvae-linear", 1.0, steps=16, windows=8),
+        Setting("igvae-relu", 1.0, steps=16),
+        Setting("pvae-linear", 1.0),
+        *(Setting("lca", penalty) for penalty in (0.01, 0.5)),
+        Setting("lca", 0.5, signed=True),
+    ]
     monkeypatch.setattr(rate_distortion, "_QUICK", sweep)
     result = rate_distortion.run(context)
     summary = _written(context, result, rate_distortion.CLAIMS)
     figures = {row.name: row.figures for row in result.rows}
-    assert figures["lca, λ = 0.01"]["zeros"] < figures["lca, λ = 0.5"]["zeros"]
-    assert figures["lca, λ = 0.5"]["distance"] == pytest.approx(
-        math.hypot(
-            1 - figures["lca, λ = 0.5"]["r2_mean_image"], 1 - figures["lca, λ = 0.5"]["zeros"]
-        )
-    )
+    strong = figures["lca, λ = 0.5"]
+    assert figures["lca, λ = 0.01"]["zeros"] < strong["zeros"]
+    assert strong["distance"] == pytest.approx(math.hypot(1 - strong["r2"], 1 - strong["zeros"]))
+    assert strong["r2_peak"] >= strong["r2"]
     published_row = next(row for row in result.rows if row.name == "lca, λ = 0.5")
     assert published_row.published["r2"] == 0.826
-    # One setting spans no zeros but its own, so the comparison cannot hold.
-    assert result.curves["at_equal_zeros"]["ipvae-linear"] is None
-    assert _unmeasured(summary) == {"equal-zeros"}
-    assert any("not reached by ipvae-linear" in note for note in result.notes)
+    assert not next(row for row in result.rows if "either sign" in row.name).published
+    # One setting spans no zeros but its own, so curves share none.
+    assert _unmeasured(summary) == {"equal-zeros", "equal-zeros-windows"}
 
 
-@pytest.mark.parametrize("sweep", [rate_distortion._QUICK, rate_distortion._FULL])
-def test_sweeps_hold_the_setting_that_is_published_as_best(sweep):
-    assert rate_distortion.Setting("ipvae-linear", 24.0, 16) in rate_distortion.settings(sweep)
-    assert rate_distortion.Setting("lca", 0.5) in rate_distortion.settings(sweep)
+def test_the_least_lead_is_taken_where_curves_overlap():
+    lead = rate_distortion.least_lead
+    ours, theirs = [(0.7, 0.9), (0.82, 0.84)], [(0.78, 0.8), (0.9, 0.68)]
+    # They share zeros from .78 to .82, along which ours falls by .5 and theirs by 1 per zero.
+    assert lead(ours, theirs) == pytest.approx(0.86 - 0.8)
+    assert lead(theirs, ours) == pytest.approx(0.76 - 0.84)
+    assert lead([(0.5, 0.9), (0.7, 0.8)], theirs) is None
+
+
+@pytest.mark.parametrize("name", ["_QUICK", "_HOUR", "_NIGHT", "_PUBLISHED"])
+def test_sweeps_hold_what_claims_compare(name):
+    sweep = getattr(rate_distortion, name)
+    assert len({setting.title for setting in sweep}) == len(sweep)
+    curves = {setting.curve for setting in sweep}
+    assert {rate_distortion.PAPER, rate_distortion.EXTENSION, "lca", "igvae-relu"} <= {
+        *curves, *(setting.family for setting in sweep)
+    }  # fmt: skip
+    assert name == "_QUICK" or rate_distortion.Setting("ipvae-linear", 24.0, 16) in sweep
+
+
+def test_the_frontier_gives_recipes_the_same_time(context, monkeypatch):
+    monkeypatch.setattr(mnist_frontier, "HELD_OUT", 20)
+    monkeypatch.setattr(
+        mnist_frontier, "_SHARED", {"steps": 2, "windows": 2, "batch_size": 40, "beta": 4.0}
+    )
+    recipes = [*mnist_frontier._by_beta("free", 4.0), *mnist_frontier._by_target(0.5, 0.8)]
+    monkeypatch.setattr(mnist_frontier, "_QUICK", recipes)
+    result = mnist_frontier.run(context)
+    summary = _written(context, result, mnist_frontier.CLAIMS)
+    assert [row.name for row in result.rows] == [one.name for one in recipes]
+    assert all(row.figures["milliseconds"] > 0 for row in result.rows)
+    assert set(summary.findings) == {"free-energy-alone", "several-windows"}
+    # A second run reads the measured times again.
+    monkeypatch.setattr(Context, "infer", _refuse)
+    assert mnist_frontier.run(context).rows == result.rows
+
+
+@pytest.mark.parametrize(("count", "batches"), [(100, 3), (100, 7), (40, 0)])
+def test_batches_become_passes_over_images(context, monkeypatch, count, batches):
+    seen = []
+    monkeypatch.setattr(
+        Context, "trained", lambda _, key, images, config: seen.append((images, config))
+    )
+    images = Images(np.zeros((count, 4), np.float32), None, (2, 2), 0.0, 1.0, "blank")
+    plain = Context(context.out, context.models, context.data_root)
+    config = TrainConfig(batch_size=20)
+    recipes.trained_for(plain, "blank", images, config, batches)
+    ((part, found),) = seen
+    done = found.epochs * (len(part.pixels) // 20)
+    assert max(1, batches - found.epochs) <= done <= max(1, batches)
 
 
 def test_elbo_reads_every_way(context):

@@ -32,6 +32,7 @@ _SUMMARIES = {
     "convergence": "R², zeros and ‖du‖ over 1,000 iterations",
     "mnist-table": "MSE, R², zeros, accuracy and size of every model on MNIST",
     "shipped": "the shipped MNIST model and its integers, by the authors' protocol",
+    "mnist-frontier": "MSE against zeros of recipes with the same processor time, on MNIST",
     "rate-distortion": "R² against zeros over β and T, and LCA over λ, on patches",
     "ood": "models trained on MNIST, tested on other images",
     "sample-efficiency": "nearest neighbours with few labels",

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from pvae_neuro.data.images import Images
 from pvae_neuro.experiments.shared.context import Context
 from pvae_neuro.saved.model_file import LINEAR_FAMILY, SavedModel
-from pvae_neuro.training.train import recipe
+from pvae_neuro.training.train import TrainConfig, recipe
 
 PATCHES = "natural16_whitened.npz"
 """Whitened patches of natural photographs, below the data folder; the verb ``patches`` makes such a
@@ -133,6 +134,16 @@ def patches_model(
     images = context.images(PATCHES, "train", context.pick(QUICK_PATCHES, published=None))
     config = recipe(name, seed=context.seed, **settings)
     return context.trained(f"patches-{name}-b{beta:g}-t{config.steps}", images, config)
+
+
+def trained_for(
+    context: Context, key: str, images: Images, config: TrainConfig, batches: int
+) -> SavedModel:
+    """:meth:`Context.trained` for a number of batches, in few passes over all images or a part."""
+    size = config.batch_size
+    epochs = max(1, -(-batches * size // len(images.pixels)))
+    part = images.take(max(1, batches // epochs) * size)
+    return context.trained(key, part, config.model_copy(update={"epochs": epochs}))
 
 
 def gabor_like_model(context: Context) -> SavedModel:
