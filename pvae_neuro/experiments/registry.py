@@ -33,6 +33,8 @@ _SUMMARIES = {
     "mnist-table": "MSE, R², zeros, accuracy and size of every model on MNIST",
     "shipped": "the shipped MNIST model and its integers, by the authors' protocol",
     "mnist-frontier": "MSE against zeros of recipes with the same processor time, on MNIST",
+    "mnist-objective": "the papers' objective on MNIST, and that of the shipped model",
+    "mnist-order": "errors of four families on MNIST by the published definitions",
     "rate-distortion": "R² against zeros over β and T, and LCA over λ, on patches",
     "ood": "models trained on MNIST, tested on other images",
     "sample-efficiency": "nearest neighbours with few labels",
