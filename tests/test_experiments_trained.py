@@ -21,6 +21,8 @@ from pvae_neuro.experiments import (
     convergence,
     elbo,
     mnist_frontier,
+    mnist_objective,
+    mnist_order,
     mnist_table,
     rate_distortion,
     sample_efficiency,
@@ -93,7 +95,7 @@ def test_convergence_reads_the_published_moments(context, monkeypatch):
     rows = {row.name: row for row in result.rows}
     assert rows["ipvae-linear, t = 15"].published == {"r2": 0.708, "zeros": 0.369, "change": 1.085}
     assert set(rows) == {
-        *(f"{name}, t = {time}" for name in convergence.BETAS for time in (7, 15)),
+        *(f"{name}, t = {time}" for name in convergence.ON_PATCHES for time in (7, 15)),
         "ipvae-mlp, t = 1", "ipvae-mlp, t = 15",
     }  # fmt: skip
     curves = result.curves["ipvae-linear"]
@@ -102,6 +104,7 @@ def test_convergence_reads_the_published_moments(context, monkeypatch):
     figures = result.figures
     assert figures["ipvae-linear: MSE after T"] == curves["mse"][1]
     assert figures["ipvae-linear: MSE at the end"] == curves["mse"][15]
+    assert math.exp(-2.0) <= figures["igvae: smallest σ"] <= math.exp(2.0)
     # The moments and the decoder that were left out above.
     assert _unmeasured(summary) == {"sparser-iP", "beyond-the-horizon-ipvae-conv"}
 
@@ -154,6 +157,34 @@ def test_the_shipped_model_and_its_integers_are_measured_alike(context, monkeypa
     assert not list((context.out / "codes").rglob("*.npz"))
     monkeypatch.setattr(along, "codes_along", _refuse)
     assert [row.figures for row in shipped.run(context).rows] == list(rows.values())
+
+
+def test_two_objectives_are_read_alike(context, monkeypatch):
+    monkeypatch.setattr(mnist_objective, "TIMES", (2, 8))
+    monkeypatch.setattr(mnist_objective, "LAST", 8)
+    result = mnist_objective.run(context)
+    summary = _written(context, result, mnist_objective.CLAIMS)
+    rows = {row.name: row for row in result.rows}
+    assert list(rows) == [
+        f"{name} objective, t = {time}" for name in ("published", "shipped") for time in (2, 8)
+    ]
+    assert rows["published objective, t = 8"].published["mse"] == 3.439
+    assert not rows["published objective, t = 2"].published
+    # The claims name the row after 1,000 iterations, which is not here.
+    assert _unmeasured(summary) == {claim.key for claim in mnist_objective.CLAIMS}
+
+
+def test_the_order_of_errors_has_a_row_for_each_family(context, monkeypatch):
+    monkeypatch.setattr(mnist_order, "LAST", 4)
+    context.budget = "hour"
+    result = mnist_order.run(context)
+    summary = _written(context, result, mnist_order.CLAIMS)
+    assert [row.name for row in result.rows] == list(mnist_order.ORDER)
+    assert [len(curve) for curve in result.curves.values()] == [4, 4, 4, 1]
+    first = result.rows[0].figures
+    assert first["mse"] == result.curves["ipvae-linear"][-1]
+    assert first["mse_trained"] == result.curves["ipvae-linear"][1]
+    assert not _unmeasured(summary)
 
 
 def test_a_stopped_measurement_goes_on_with_its_parts(context, monkeypatch):

@@ -154,7 +154,9 @@ CLAIMS = (
         _PROTOCOL,
         ordered(
             *(f"{name}: R² at the end" for name in ("igvae-relu", "ipvae-linear", "igvae")),
-            levels=(0.8195, 0.8299, 0.8742), tolerance=0.05, form=".3f",
+            levels=(0.8195, 0.8299, 0.8742),
+            tolerance=0.05,
+            form=".3f",
         ),
         "hour",
     ),

@@ -97,6 +97,7 @@ def run(context: Context) -> ExperimentResult:
         rows,
         _draw,
         curves,
+        curves=curves,
         notes=[
             f"{len(test):,} test digits; iterative models after {steps:,} iterations.",
             "The published convolutional encoder has several million parameters; ours is smaller.",

@@ -12,6 +12,7 @@ from typing import Any
 from pvae_neuro.data.images import Images
 from pvae_neuro.experiments.shared.context import Context
 from pvae_neuro.saved.model_file import LINEAR_FAMILY, SavedModel
+from pvae_neuro.training.recipes import RECIPES, named_settings
 from pvae_neuro.training.train import TrainConfig, recipe
 
 PATCHES = "natural16_whitened.npz"
@@ -56,10 +57,8 @@ _QUICK_IMAGES_OF = {
     "savae": 5_000, "iavae": 5_000, "pvae-residual": 5_000, "gvae-residual": 5_000,
 }  # fmt: skip
 _FULL_MNIST: Settings = {"epochs": 400, "batch_size": 100}
-_FULL_MNIST_OF: dict[str, Settings] = {
-    "ipvae-linear": {"steps": 128, "beta": 128.0, "learning_rate": 2e-3, "gradient_clip": 3000.0},
-    "igvae": {"steps": 64, "beta": 64.0, "learning_rate": 2e-3, "gradient_clip": 3000.0},
-    "igvae-relu": {"steps": 32, "beta": 32.0, "learning_rate": 2e-3, "gradient_clip": 3000.0},
+_FULL_MNIST_OF = {
+    name: named_settings("published-mnist", name) for name in RECIPES["published-mnist"].families
 }
 
 _QUICK_PATCHES: Settings = {
