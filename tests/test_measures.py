@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="models need torch")
 
+from cli_tools import run_cli  # noqa: E402
+from models import sound_images, sound_model  # noqa: E402
+
+from pvae_neuro.data import Images  # noqa: E402
 from pvae_neuro.errors import InputError  # noqa: E402
-from pvae_neuro.evaluation.infer import block_seed  # noqa: E402
+from pvae_neuro.evaluation.infer import block_seed, infer  # noqa: E402
 from pvae_neuro.evaluation.measures.calibration import (  # noqa: E402
     coverage,
     places_in_normal,
@@ -21,21 +28,24 @@ from pvae_neuro.evaluation.measures.classification import (  # noqa: E402
     logistic_accuracy,
     shattering_dimension,
 )
-from pvae_neuro.evaluation.measures.codes import codes_along  # noqa: E402
+from pvae_neuro.evaluation.measures.codes import codes_along, codes_of_network  # noqa: E402
 from pvae_neuro.evaluation.measures.divergence import (  # noqa: E402
     active_latents,
     forward_nelbo,
     summed_nelbo,
 )
+from pvae_neuro.evaluation.measures.measured import measure  # noqa: E402
 from pvae_neuro.evaluation.measures.neighbours import neighbour_accuracies  # noqa: E402
 from pvae_neuro.evaluation.measures.sparsity import (  # noqa: E402
     lifetime_sparsity,
     population_sparsity,
     sparsity,
 )
+from pvae_neuro.exporters.quantize import quantize  # noqa: E402
 from pvae_neuro.models.base import Model  # noqa: E402
 from pvae_neuro.models.registry import build_model, model_names  # noqa: E402
-from pvae_neuro.saved.model_file import ModelConfig  # noqa: E402
+from pvae_neuro.saved.model_file import ModelConfig, save_model  # noqa: E402
+from pvae_neuro.sim.engine import get_engine  # noqa: E402
 from pvae_neuro.training.train import recipe  # noqa: E402
 
 SIDE, LATENTS, BATCH = 8, 6, 5
@@ -275,3 +285,66 @@ def test_a_certain_posterior_covers_what_it_says_exactly() -> None:
     ):
         with pytest.raises(InputError, match=message):
             faulty()
+
+
+def labelled(count: int, seed: int) -> Images:
+    random = np.random.default_rng(seed)
+    pixels = random.random((count, SIDE**2)).astype(np.float32)
+    return Images(pixels, np.arange(count) % 4, (SIDE, SIDE), 0.0, 1.0, "made")
+
+
+@pytest.mark.parametrize("name", ["ipvae-linear", "pvae-linear", "lca"])
+def test_all_measures_of_a_model_at_once(name: str) -> None:
+    saved, images = built(name).to_saved(), labelled(40, 0)
+    found = measure(saved, images, labelled(24, 1), steps=3, progress=False)
+    figures = found.figures
+    assert found.fitted == 24 and found.to_dict()["samples"] == 40
+    of_labels = {"accuracy", "shattering"}
+    assert {"mse", "r2", "zeros", "lifetime", "population", *of_labels} <= set(figures)
+    assert ("kl" in figures, "active" in figures) == (name != "lca", name == "pvae-linear")
+    if "kl" in figures:
+        assert figures["nelbo"] == pytest.approx(figures["mse"] + figures["kl"])
+    # Noise of the observation widens every band.
+    for level in ("0.5", "0.95"):
+        assert figures[f"coverage_{level}"] <= figures[f"coverage_observed_{level}"]
+    codes = codes_along(saved, images.pixels, (3,), progress=False)[3]
+    trace = infer(saved, images.pixels, 3, progress=False)
+    if name != "ipvae-linear":
+        # Encoders and LCA run the same iterations either way.
+        assert codes.code == pytest.approx(trace.code)
+    assert figures["zeros"] == pytest.approx((codes.z == 0).mean())
+    bare = measure(saved, replace(images, labels=None), steps=3, progress=False).figures
+    assert bare == {key: figures[key] for key in bare} and not of_labels & set(bare)
+    with pytest.raises(InputError, match="expected labels for classifiers, got none"):
+        measure(saved, images, replace(images, labels=None), steps=3)
+
+
+def test_integers_are_measured_by_their_potentials_and_counts() -> None:
+    network, images = quantize(sound_model(), sound_images(20)), sound_images(6)
+    codes = codes_of_network(network, images, 5, seed=2, engine="reference")
+    run = get_engine("reference").run(network, images, 5, 2)
+    assert run.log_rate is not None and run.squared_error is not None
+    potentials = run.last[run.log_rate] * run.log_rate_unit
+    assert codes.code == pytest.approx(np.exp(potentials), rel=1e-6)
+    assert np.array_equal(codes.z, run.inferred) and codes.kl is None
+    # The readout rounds pixels once, the recording's squared error sums rounded squares.
+    recorded = run.squared_error[:, -1] * run.error_unit
+    assert codes.error == pytest.approx(recorded, rel=1e-2)
+
+
+def test_the_command_line_measures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_model(built("pvae-linear").to_saved(), tmp_path / "m.safetensors")
+    np.save(tmp_path / "x.npy", labelled(20, 0).pixels)
+    command = ("evaluate", tmp_path / "m.safetensors", "-i", tmp_path / "x.npy", "--steps", 2)
+    code, out, _ = run_cli(capsys, *command, "--measures", "--json", "-")
+    measures = json.loads(out)["measures"]
+    assert code == 0 and measures["samples"] == 20 and measures["fitted"] == 0
+    code, out, _ = run_cli(capsys, *command, "--measures")
+    assert code == 0 and "coverage observed 0.95" in out
+    for options, message in (
+        (("--fit", 3), "expected --measures beside it"),
+        (("--measures", "--fit", 0), "--fit: expected at least 1, got 0"),
+        (("--measures", "--scheduler", "local"), "expected still images"),
+    ):
+        code, _, error = run_cli(capsys, *command, *options)
+        assert code == 2 and message in error, options

@@ -56,6 +56,18 @@ def evaluate(
     products: Products = None,
     explain: Explain = False,
     scheduler: Scheduler = None,
+    measures: Annotated[
+        bool,
+        typer.Option("--measures", help="Also the measures of the papers, after the iterations."),
+    ] = False,
+    fit: Annotated[
+        int | None,
+        typer.Option(
+            "--fit",
+            help="With --measures: fit classifiers to the first N training images.",
+            show_default=False,
+        ),
+    ] = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
@@ -65,11 +77,12 @@ def evaluate(
     """
     steps = iterations(steps, hold, reset)
     check_run(steps, seed)
+    _check_measures(measures, fit, hold, scheduler)
     from pvae_neuro.cli.shared.engines import AUTO, choose_engine
-    from pvae_neuro.cli.shared.inputs import read_inputs, read_subject
+    from pvae_neuro.cli.shared.inputs import read_inputs, read_labelled, read_subject
     from pvae_neuro.cli.shared.progress import single
-    from pvae_neuro.cli.shared.tables import evaluation_table
-    from pvae_neuro.evaluation.evaluate import evaluate as measure
+    from pvae_neuro.cli.shared.tables import evaluation_table, measures_table
+    from pvae_neuro.evaluation.evaluate import evaluate as by_iteration
     from pvae_neuro.evaluation.saturation import remarks
     from pvae_neuro.models.registry import model_entry
     from pvae_neuro.saved.model_file import SavedModel
@@ -94,17 +107,34 @@ def evaluate(
         input, declared, data, hold, reset, clip=clip, samples=samples, quiet=quiet, stream=True
     )
     with single("evaluate", steps * math.prod(images.shape[:-1]), quiet) as advance:
-        result = measure(
+        result = by_iteration(
             subject, images, steps=steps, seed=seed, engine=runner, reset=reset, progress=advance
         )
+    measured = None
+    if measures:
+        from pvae_neuro.evaluation.measures.measured import measure
+
+        labelled = read_labelled(input, declared, data, clip=clip, samples=samples)
+        train = None
+        if fit is not None:
+            train = read_labelled(input, declared, data, split="train", clip=clip, samples=fit)
+        count = len(labelled.pixels) + (0 if train is None else len(train.pixels))
+        with single("measure", steps * count, quiet) as advance:
+            measured = measure(
+                subject, labelled, train, steps=steps, seed=seed, engine=runner, progress=advance
+            )
     explained = (
         runner.explain(subject)
         if explain and runner is not None and not isinstance(subject, SavedModel)
         else []
     )
-    write_json(json, result.to_dict() | ({"explained": explained} if explained else {}))
+    further = {"measures": measured.to_dict()} if measured is not None else {}
+    further |= {"explained": explained} if explained else {}
+    write_json(json, result.to_dict() | further)
     out = console(json, quiet)
     out.print(evaluation_table(result))
+    if measured is not None:
+        out.print(measures_table(measured))
     for line in explained:
         say_line(line)
     for each in result.saturations:
@@ -132,3 +162,16 @@ def _score(
     found = score(model, images)
     write_json(json, found.to_dict())
     say(console(json, quiet), f"{found.family}, {found.samples:,} inputs: {found.in_words()}")
+
+
+def _check_measures(
+    measures: bool, fit: int | None, hold: int | None, scheduler: str | None
+) -> None:
+    """Refuse options that measures of still images, taken here, do not go with."""
+    if fit is not None and not measures:
+        raise InputError(f"--fit {fit}: expected --measures beside it")
+    if fit is not None and fit < 1:
+        raise InputError(f"--fit: expected at least 1, got {fit}")
+    for option, value in (("--hold", hold), ("--scheduler", scheduler)):
+        if measures and value is not None:
+            raise InputError(f"--measures: expected still images, measured here, got {option}")

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from pvae_neuro.artifact import program_hash
 from pvae_neuro.evaluation.measures.classification import logistic_accuracy
 from pvae_neuro.evaluation.measures.codes import Codes, codes_of_network
+from pvae_neuro.evaluation.measures.measured import figures_of
 from pvae_neuro.experiments.shared import published
-from pvae_neuro.experiments.shared.along import along_inference, figures_of, labels_of
+from pvae_neuro.experiments.shared.along import along_inference, labels_of
 from pvae_neuro.experiments.shared.claims import Claim, all_of, at_least, at_most
 from pvae_neuro.experiments.shared.context import Context, budget_of
 from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,6 +99,25 @@ def read_inputs(
             f"of {declared.size:,} pixels, each held for {hold:,} iterations; {state}"
         )
     return checked.reshape(read.count, read.frames, declared.size)
+
+
+def read_labelled(
+    source: str,
+    declared: Input,
+    data: DataOptions,
+    *,
+    split: str | None = None,
+    clip: bool = False,
+    samples: int | None = None,
+) -> Images:
+    """Images for a model with the labels that they have, as :func:`read_images`; nothing is said.
+
+    A ``split`` that is given stands, whatever the user says.
+    """
+    check_samples(samples)
+    data = data if split is None else replace(data, split=split)
+    images = data.load(source, None, samples, declared, quiet=True)
+    return replace(images, pixels=_checked(images, declared, clip, quiet=True))
 
 
 def _checked(images: Images, declared: Input, clip: bool, quiet: bool) -> Float32:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pvae_neuro.bench.timing import Measurement, Spread
     from pvae_neuro.evaluation.evaluate import Evaluation
     from pvae_neuro.evaluation.figures import Figures
+    from pvae_neuro.evaluation.measures.measured import Measured
     from pvae_neuro.exporters.certify import Certificate
     from pvae_neuro.verification.against_float import FloatResult
     from pvae_neuro.verification.loss_by_hop import LossByHop
@@ -189,6 +190,17 @@ def evaluation_table(evaluation: Evaluation) -> Table:
             table, f"{step}", f"{evaluation.mse[at]:.4f}", decimal(evaluation.r2[at], 4),
             decimal(evaluation.r2_mean_image[at], 4), f"{100 * evaluation.zeros[at]:.2f}",
         )  # fmt: skip
+    return table
+
+
+def measures_table(measured: Measured) -> Table:
+    """Measures of the papers, by name."""
+    title = f"{measured.samples:,} images after {measured.steps:,} iterations"
+    if measured.fitted:
+        title += f", classifiers fitted to {measured.fitted:,}"
+    table = plain_table(title, "measure", "value", right=(1,))
+    for name, value in measured.figures.items():
+        _add(table, name.replace("_", " "), decimal(value, 4))
     return table
 
 

@@ -115,6 +115,39 @@ def _read(
     return result.state, Codes(model.code(x, result).numpy(), result.z.numpy(), error, summed)
 
 
+def posterior_reconstructions(
+    model: Model | SavedModel, images: ArrayLike, steps: int, samples: int, seed: int = 0
+) -> Float32:
+    """Reconstructions of still images [N, M] from samples of the posterior, [S, N, M].
+
+    They are those of the last S of so many iterations and S - 1 more: an encoder samples its
+    posterior afresh in each, and an iterative model that has settled samples the posterior that it
+    keeps about its fixed point.
+
+    Raises
+    ------
+    InputError
+        If the images do not fit the model, or a number is out of range.
+    """
+    steps = check_whole("steps", steps, 1, MOST_ITERATIONS)
+    samples = check_whole("samples", samples, 1, MOST_ITERATIONS)
+    seed = check_seed(seed)
+    if isinstance(model, SavedModel):
+        model = model_from_saved(model)
+    pixels = model.config.declared_input.floats(images)
+    found = np.empty((samples, *pixels.shape), np.float32)
+    for start in range(0, len(pixels), SAMPLES_PER_BLOCK):
+        block = slice(start, start + SAMPLES_PER_BLOCK)
+        x, noise = torch.tensor(pixels[block]), torch.Generator()
+        noise.manual_seed(block_seed(seed, start))
+        state = model.repeat(x, model.start(x), steps - 1, noise)
+        for sample in range(samples):
+            result = model.iterate(x, state, noise)
+            state = result.state
+            found[sample, block] = result.reconstruction.numpy()
+    return found
+
+
 def codes_of_network(
     network: IntegerNetwork,
     images: ArrayLike,

@@ -61,7 +61,7 @@ def neighbour_accuracies(
             f"{len(labels)} labels"
         )
     half = len(codes) // 2
-    if half < max(counts):
+    if half < max(counts, default=0):
         raise InputError(
             f"digits: expected at least {2 * max(counts):,}, half of them to be labelled, got "
             f"{len(codes):,}; use the whole test set"

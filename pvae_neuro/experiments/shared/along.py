@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 
 from pvae_neuro.data import Images
 from pvae_neuro.errors import InputError
-from pvae_neuro.evaluation.figures import variance_within
 from pvae_neuro.evaluation.measures.classification import logistic_accuracy
 from pvae_neuro.evaluation.measures.codes import Codes, codes_along
-from pvae_neuro.evaluation.measures.divergence import summed_nelbo
-from pvae_neuro.evaluation.measures.sparsity import lifetime_sparsity
+from pvae_neuro.evaluation.measures.measured import figures_of
 from pvae_neuro.experiments.shared.context import Context, weights_digest
 from pvae_neuro.saved.model_file import Float32, SavedModel
 from pvae_neuro.utils.digest import digest
@@ -69,21 +67,6 @@ def along_inference(
     counts = len(test.pixels), len(train.pixels)
     found = context.cached(key, model, compute, times=times, images=counts)
     return {int(time): figures for time, figures in found.items()}
-
-
-def figures_of(codes: Codes, pixels: Float32) -> Figures:
-    """``mse``, ``r2`` within images, ``zeros``, ``lifetime`` of a sample; ``nelbo`` if there is."""
-    within = variance_within(pixels)
-    textured = within > 0
-    found = {
-        "mse": float(codes.error.mean()),
-        "r2": float((1.0 - codes.error[textured] / within[textured]).mean()),
-        "zeros": float((codes.z == 0).mean()),
-        "lifetime": lifetime_sparsity(codes.z),
-    }
-    if codes.kl is not None:
-        found["nelbo"] = float(summed_nelbo(found["mse"], codes.kl))
-    return found
 
 
 def labels_of(images: Images) -> NDArray[np.int64]:

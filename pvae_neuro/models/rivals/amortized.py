@@ -123,6 +123,12 @@ class AmortizedModel(EncoderDecoder):
         """The empty state: the encoder needs none."""
         return ()
 
+    def repeat(
+        self, x: Tensor, state: State, count: int, generator: torch.Generator | None
+    ) -> State:
+        """The empty state: nothing is carried from one iteration to the next."""
+        return state
+
     @torch.no_grad()
     def iterate(self, x: Tensor, state: State, generator: torch.Generator | None) -> Iteration:
         """Encode and sample; see :meth:`Model.iterate`."""
