@@ -85,10 +85,10 @@ def run(context: Context) -> ExperimentResult:
 
         found = context.cached(name, model, compute, images=len(test), steps=count)
         curves[name] = found["mse"]
-        figures = {key: values[-1] for key, values in found.items()}
-        figures["mse_trained"] = found["mse"][min(model.config.steps, count) - 1]
+        figures: dict[str, float] = {key: values[-1] for key, values in found.items()}
         theirs = published.MNIST_TABLE[name]
-        known = {key: theirs[key] for key in ("mse", "r2", "zeros") if key in theirs}
+        known = {key: theirs[key] for key in figures if key in theirs}
+        figures["mse_trained"] = found["mse"][min(model.config.steps, count) - 1]
         rows.append(Row(name, figures, known, budget_of(model), theirs["budget"]))
     return ExperimentResult(
         "mnist-order",

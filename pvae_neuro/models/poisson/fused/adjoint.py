@@ -100,7 +100,7 @@ def step_back(
 
 
 @njit(**OPTIONS)  # type: ignore[untyped-decorator]
-def _through_hard(u: Any, g_before: Any, leak: Any, bounds: Any, a: Any, p: Any) -> float:
+def _through_hard(u: Any, g_before: Any, leak: Any, bounds: Any, a: Any, p: Any) -> Any:
     """Take ``a`` back through an update, write ``p``; returns d log η's share."""
     eta, cap, cap_du, floor = bounds[0], bounds[1], bounds[2], bounds[3]
     share, zero = np.float32(0.0), np.float32(0.0)
@@ -115,7 +115,7 @@ def _through_hard(u: Any, g_before: Any, leak: Any, bounds: Any, a: Any, p: Any)
 
 
 @njit(**OPTIONS)  # type: ignore[untyped-decorator]
-def _through_soft(u: Any, g_before: Any, leak: Any, bounds: Any, a: Any, p: Any) -> float:
+def _through_soft(u: Any, g_before: Any, leak: Any, bounds: Any, a: Any, p: Any) -> Any:
     """:func:`_through_hard` for soft bounds."""
     eta, cap, cap_du, floor = bounds[0], bounds[1], bounds[2], bounds[3]
     share, zero, one = np.float32(0.0), np.float32(0.0), np.float32(1.0)
