@@ -15,9 +15,9 @@ from pvae_neuro.models.dynamics import CLAMPS  # noqa: E402
 from pvae_neuro.models.poisson.ipvae import IPVAE  # noqa: E402
 from pvae_neuro.models.sampling.counter_noise import CounterNoise  # noqa: E402
 from pvae_neuro.models.sampling.exact_poisson import (  # noqa: E402
-    _uniforms,
     counts_at,
     exact_counts,
+    uniform_numbers,
 )
 from pvae_neuro.saved.model_file import ModelConfig  # noqa: E402
 
@@ -93,7 +93,7 @@ def rounding(
         # The kernels hold rates in float32, within 2**-22: the same as a potential off by that.
         off, slack = torch.zeros_like(u), 2.0**-22
         for _ in range(STEPS + 1):
-            uniform = _uniforms(u, noise).view_as(u)
+            uniform = uniform_numbers(u, noise).view_as(u)
             z = counts_at(u, uniform)
             apart = torch.minimum(distance(u, z, uniform), distance(u, z - 1, uniform))
             assert (off + slack < apart).all(), "a count depends on rounding: take another seed"
