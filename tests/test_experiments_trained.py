@@ -24,6 +24,7 @@ from pvae_neuro.experiments import (
     mnist_objective,
     mnist_order,
     mnist_table,
+    posterior,
     rate_distortion,
     sample_efficiency,
     shipped,
@@ -185,6 +186,20 @@ def test_the_order_of_errors_has_a_row_for_each_family(context, monkeypatch):
     assert first["mse"] == result.curves["ipvae-linear"][-1]
     assert first["mse_trained"] == result.curves["ipvae-linear"][1]
     assert not _unmeasured(summary)
+
+
+def test_bands_widen_with_the_variance_of_pixels(context):
+    result = posterior.run(context)
+    summary = _written(context, result, posterior.CLAIMS)
+    assert not _unmeasured(summary)
+    names = [name for pair in posterior.PAIRS.values() for name in pair]
+    assert [row.name for row in result.rows] == [*names, posterior.SHIPPED]
+    for row in result.rows:
+        curves = result.curves[row.name]
+        assert row.figures["width"] < row.figures["width_observed"]
+        assert all(np.diff(curves[key]).min() >= 0 for key in curves)
+        gap = np.abs(np.array(curves["alone"]) - posterior.LEVELS).mean()
+        assert row.figures["gap"] == pytest.approx(gap)
 
 
 def test_a_stopped_measurement_goes_on_with_its_parts(context, monkeypatch):

@@ -42,6 +42,7 @@ _SUMMARIES = {
     "amortization-gap": "one dictionary, three ways to infer",
     "features": "dictionary elements by kurtosis; Gabor fits",
     "tuning": "orientation tuning, contrast response and its latency",
+    "posterior": "coverage of the true pixel by the posterior's band, Poisson against Gaussian",
     "non-stationary": "rotating and jittering digits, tracked",
     "codes": "accuracy per bit, per spike, at equal zeros, under noise",
 }
