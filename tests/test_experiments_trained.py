@@ -342,9 +342,8 @@ def test_amortization_gap_keeps_one_dictionary(context):
     _written(context, result, amortization_gap.CLAIMS)
     ways = {row.name.split(",")[0] for row in result.rows}
     assert ways == {"encoder", "iterative Poisson", "LCA"}
-    shared = recipes.patches_model(context, "pvae-linear", beta=1.0)
-    dictionary = amortization_gap.dictionary_of(shared)
-    images = context.images(recipes.PATCHES, "train")
+    dictionary = amortization_gap.dictionary_of(amortization_gap.encoder_model(context, 1.0))
+    images = amortization_gap.patches_of(context, "train", None)
     around = amortization_gap.poisson_on(context, images, dictionary, 8.0)
     np.testing.assert_array_equal(around.dictionary, dictionary)
     sparse = amortization_gap.lca_on(dictionary, 0.1, 1.0)

@@ -13,7 +13,7 @@ accuracy grows with the length of the training is shown beside it, since no shor
 the published one: 240,000 steps on a GPU.
 
 The published estimator, relaxed arrivals with few spikes at the start, goes silent when the ramp of
-the KL weight is short. Ours starts with one spike of each latent per image and without noise,
+the KL weight is short. Ours starts with three spikes of each latent per image and without noise,
 which rises before the KL weight does; the row "relaxed" has the published estimator at the same
 length.
 """
@@ -73,7 +73,7 @@ _RAMP = {"beta_start": 0.0, "hold": 0.0}
 _ESTIMATORS: dict[str, dict[str, Any]] = {
     "relaxed": {},
     "blended": {
-        "architecture": {"estimator": "blended", "first_log_rates": (0.0, 0.0)},
+        "architecture": {"estimator": "blended", "first_log_rates": (1.0, 1.0)},
         "final_temperature": 1e-6, "temperature_anneal": 0.3, "beta_anneal": 0.7, **_RAMP,
     },
     "": {},

@@ -87,11 +87,13 @@ class ExperimentResult:
 
 def combined_rows(seeds: Sequence[Sequence[Row]]) -> list[Row]:
     """Rows of several seeds as means and standard deviations, row by row of the same name."""
+    if len(seeds) == 1:
+        return list(seeds[0])
     rows: dict[str, list[Row]] = {}
     for found in seeds:
         for row in found:
             rows.setdefault(row.name, []).append(row)
-    return [_combined(each) for each in rows.values()] if len(seeds) > 1 else list(seeds[0])
+    return [_combined(each) for each in rows.values()]
 
 
 def _combined(rows: list[Row]) -> Row:
