@@ -4,8 +4,9 @@
     python benchmarks/science_pages.py store OUT/NAME ...    # keep results, then write the pages
 
 ``store`` copies what claims need of ``OUT/NAME/result.json``, which ``pvae-neuro experiment NAME
---out OUT`` wrote, to ``docs/science/results/NAME-BUDGET.json``. Quick results are refused. Verdicts
-are not stored: each claim judges the stored figures anew, so a bar that changes shows at once.
+--out OUT`` wrote, to ``docs/science/results/NAME-BUDGET.json``, and the figure beside it, unless it
+is large. Quick results are refused. Verdicts are not stored: each claim judges the stored figures
+anew, so a bar that changes shows at once.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ from pvae_neuro.utils.json_text import json_text
 
 FOLDER = Path(__file__).parents[1] / "docs" / "science"
 RESULTS = "results"
+LARGEST_FIGURE = 400_000
+"""Bytes of a figure that is kept."""
+
 KEPT = ("experiment", "budget", "seeds", "minutes")
 NOT_RUN = "not run yet"
 WARNING = "<!-- Written by benchmarks/science_pages.py from docs/science/results. Do not edit. -->"
@@ -49,6 +53,11 @@ def store(result: Path, folder: Path = FOLDER) -> Path:
     target = folder / RESULTS / f"{kept['experiment']}-{kept['budget']}.json"
     with atomic_path(target) as temporary:
         temporary.write_text(json_text(kept), encoding="utf-8")
+    figure, kept_figure = path.with_name("figure.svg"), target.with_suffix(".svg")
+    kept_figure.unlink(missing_ok=True)
+    if figure.is_file() and figure.stat().st_size <= LARGEST_FIGURE:
+        with atomic_path(kept_figure) as temporary:
+            temporary.write_bytes(figure.read_bytes())
     return target
 
 
@@ -71,14 +80,24 @@ def pages(folder: Path = FOLDER) -> dict[str, str]:
         for claim in experiment_claims(name):
             claims[claim.paper].append((name, claim))
     texts = {
-        f"{paper}.md": _page(PAPERS[paper], listed, stored)
+        f"{paper}.md": _page(PAPERS[paper], listed, stored, folder)
         for paper, listed in claims.items()
         if listed
     }
     return {"README.md": _index(claims, stored), **texts}
 
 
-def _page(title: str, listed: list[tuple[str, Claim]], stored: dict[str, list[Stored]]) -> str:
+def _figures(name: str, results: list[Stored], folder: Path) -> list[str]:
+    """Lines that show the figures of an experiment that were kept."""
+    files = [f"{RESULTS}/{name}-{result['budget']}.svg" for result in results]
+    return [
+        line for file in files if (folder / file).is_file() for line in ("", f"![{name}]({file})")
+    ]
+
+
+def _page(
+    title: str, listed: list[tuple[str, Claim]], stored: dict[str, list[Stored]], folder: Path
+) -> str:
     rows = []
     for name, claim in listed:
         for result in stored.get(name) or [None]:
@@ -111,6 +130,7 @@ def _page(title: str, listed: list[tuple[str, Claim]], stored: dict[str, list[St
         ]
         lines += ["", f"**{name}**", "", "```", *commands, "```", ""]
         lines += [f"- {claim.key}: {claim.protocol}." for each, claim in listed if each == name]
+        lines += _figures(name, results, folder)
     return "\n".join(lines) + "\n"
 
 

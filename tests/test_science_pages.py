@@ -49,7 +49,9 @@ def result_file(folder, **changes):
 
 
 def test_a_stored_result_is_judged_on_its_page(science_pages, tmp_path):
-    science_pages.store(result_file(tmp_path / "tuning"), tmp_path)
+    result = result_file(tmp_path / "tuning")
+    (result / "figure.svg").write_text("<svg/>")
+    science_pages.store(result, tmp_path)
     (line,) = (
         line
         for line in science_pages.pages(tmp_path)["ipvae.md"].splitlines()
@@ -58,6 +60,10 @@ def test_a_stored_result_is_judged_on_its_page(science_pages, tmp_path):
     assert line.endswith("| hour, 3 | 0.400 ± 0.1 | reproduced |")
     page = science_pages.pages(tmp_path)["ipvae.md"]
     assert "pvae-neuro experiment tuning --out OUT --budget hour --seeds 3\n" in page
+    assert "![tuning](results/tuning-hour.svg)" in page
+    (result / "figure.svg").write_text(" " * (science_pages.LARGEST_FIGURE + 1))
+    science_pages.store(result, tmp_path)
+    assert "![tuning]" not in science_pages.pages(tmp_path)["ipvae.md"]
     # Of the other claims of the same experiment no figure is stored.
     contrast = next(line for line in page.splitlines() if "`tuning` contrast" in line)
     assert contrast.endswith("| – | not run yet | not run yet |")
