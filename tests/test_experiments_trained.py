@@ -412,6 +412,18 @@ def test_recipes_name_families_and_settings_that_exist(context, monkeypatch):
     assert (full.steps, full.beta, full.latents, full.epochs) == (128, 128.0, 512, 400)
 
 
+def test_longer_budgets_see_ten_and_fifty_times_as_many_images(context, monkeypatch):
+    many = Images(np.zeros((60_000, 1), np.float32), None, (1, 1), 0.0, 1.0, "blank")
+    monkeypatch.setattr(_Small, "images", lambda self, dataset, split, count=None: many.take(count))
+    monkeypatch.setattr(
+        _Small, "trained", lambda self, key, images, config: len(images.pixels) * config.epochs
+    )
+    seen = []
+    for context.budget in ("quick", "hour", "night", "published"):
+        seen.append(recipes.mnist_model(context, "ipvae-linear"))
+    assert seen == [12_000, 120_000, 600_000, 400 * 60_000]
+
+
 def test_published_parameters_agree_with_the_registry():
     for name, row in published.MNIST_TABLE.items():
         if row["same_architecture"]:

@@ -105,10 +105,9 @@ def mnist_model(context: Context, name: str, **changes: Any) -> SavedModel:
         **context.pick(_QUICK_MNIST_OF, published=_FULL_MNIST_OF).get(name, {}),
         **changes,
     }
-    count = context.pick(_QUICK_IMAGES_OF.get(name, _QUICK_IMAGES), published=None)
-    images = context.images("mnist", "train", count)
     config = recipe(name, seed=context.seed, **settings)
-    return context.trained(f"mnist-{name}", images, config)
+    few = _QUICK_IMAGES_OF.get(name, _QUICK_IMAGES)
+    return _trained(context, f"mnist-{name}", "mnist", few, config)
 
 
 def patches_model(
@@ -130,9 +129,21 @@ def patches_model(
     if context.pick(True, published=False) and name == LINEAR_FAMILY:
         window = steps or recipe(name).steps
         settings.setdefault("windows", max(1, _QUICK_ITERATIONS // window))
-    images = context.images(PATCHES, "train", context.pick(QUICK_PATCHES, published=None))
     config = recipe(name, seed=context.seed, **settings)
-    return context.trained(f"patches-{name}-b{beta:g}-t{config.steps}", images, config)
+    key = f"patches-{name}-b{beta:g}-t{config.steps}"
+    return _trained(context, key, PATCHES, QUICK_PATCHES, config)
+
+
+def _trained(context: Context, key: str, dataset: str, few: int, config: TrainConfig) -> SavedModel:
+    """Train on the first ``few`` images, for ten or fifty times as many batches, or on all."""
+    if context.quick:
+        return context.trained(key, context.images(dataset, "train", few), config)
+    images = context.images(dataset, "train")
+    longer = context.pick(1, hour=10, night=50, published=0)
+    if not longer:
+        return context.trained(key, images, config)
+    batches = longer * config.epochs * min(few, len(images.pixels)) // config.batch_size
+    return trained_for(context, key, images, config, max(1, batches))
 
 
 def trained_for(
@@ -151,5 +162,5 @@ def gabor_like_model(context: Context) -> SavedModel:
     T = 16 and β = 24 are those of the published model that is nearest to perfect reconstruction at
     perfect sparsity (arXiv:2410.19315, figure 4).
     """
-    changes = context.pick(_QUICK_GABOR, published={})
+    changes = context.pick(_QUICK_GABOR, hour=_QUICK_GABOR | {"latents": 256}, published={})
     return patches_model(context, LINEAR_FAMILY, beta=24.0, steps=16, **changes)
