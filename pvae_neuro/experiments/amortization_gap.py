@@ -25,7 +25,7 @@ from pvae_neuro.data import Images
 from pvae_neuro.data.transforms import standardize_images
 from pvae_neuro.evaluation.measures.sparsity import lifetime_sparsity, population_sparsity
 from pvae_neuro.experiments.shared import published
-from pvae_neuro.experiments.shared.claims import Claim, at_most
+from pvae_neuro.experiments.shared.claims import Claim, at_most, ordered, unverifiable
 from pvae_neuro.experiments.shared.context import Context, budget_of
 from pvae_neuro.experiments.shared.families import iterations_of
 from pvae_neuro.experiments.shared.measures import interpolate
@@ -60,6 +60,9 @@ _PROTOCOL = (
     "other photographs, standardized each; error of the mean at lifetime sparsity "
     f"{LIFETIME:g} of samples"
 )
+_RISING = (1.0, 1.5, 4.0)
+"""β that encoders have at every budget."""
+
 CLAIMS = (
     Claim(
         "gap-LCA",
@@ -79,6 +82,32 @@ CLAIMS = (
         _PROTOCOL,
         at_most(f"{ITERATIVE}: error", f"{ENCODER}: error"),
         "hour",
+    ),
+    Claim(
+        "beta-zeros",
+        "metabolic",
+        "The larger β, the more latents of the P-VAE stay silent",
+        "monotone in β from .01 to 4; KL from 1,333 to 1.13 nats",
+        "P-VAE with a linear encoder, a dictionary of its own at each β; zeros of one sample",
+        ordered(*(f"{ENCODER}, β = {beta:g}: zeros" for beta in _RISING), form=".3f"),
+        "hour",
+    ),
+    Claim(
+        "beta-error",
+        "metabolic",
+        "and the larger its error",
+        "MSE of the mean from 3.35 (β = .01) to 234.5 (β = 4)",
+        "the same models; patches of other photographs",
+        ordered(*(f"{ENCODER}, β = {beta:g}: mse_mean" for beta in _RISING), form=".1f"),
+        "hour",
+    ),
+    Claim(
+        "beta-rectified",
+        "metabolic",
+        "Not so a rectified Gaussian VAE, whose sparsity does not rise with β",
+        "in words",
+        "none",
+        unverifiable("this project has no amortized rectified Gaussian VAE"),
     ),
 )
 
