@@ -28,12 +28,13 @@ from pvae_neuro.evaluation.measures.classification import (  # noqa: E402
     logistic_accuracy,
     shattering_dimension,
 )
-from pvae_neuro.evaluation.measures.codes import codes_along, codes_of_network  # noqa: E402
+from pvae_neuro.evaluation.measures.codes import codes_along  # noqa: E402
 from pvae_neuro.evaluation.measures.divergence import (  # noqa: E402
     active_latents,
     forward_nelbo,
     summed_nelbo,
 )
+from pvae_neuro.evaluation.measures.integer_codes import codes_of_network  # noqa: E402
 from pvae_neuro.evaluation.measures.measured import measure  # noqa: E402
 from pvae_neuro.evaluation.measures.neighbours import neighbour_accuracies  # noqa: E402
 from pvae_neuro.evaluation.measures.sparsity import (  # noqa: E402

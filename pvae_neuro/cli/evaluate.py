@@ -128,8 +128,9 @@ def evaluate(
         if explain and runner is not None and not isinstance(subject, SavedModel)
         else []
     )
-    further = {"measures": measured.to_dict()} if measured is not None else {}
-    further |= {"explained": explained} if explained else {}
+    further: dict[str, object] = {"explained": explained} if explained else {}
+    if measured is not None:
+        further["measures"] = measured.to_dict()
     write_json(json, result.to_dict() | further)
     out = console(json, quiet)
     out.print(evaluation_table(result))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pvae_neuro.artifact import program_hash
 from pvae_neuro.evaluation.measures.classification import logistic_accuracy
-from pvae_neuro.evaluation.measures.codes import Codes, codes_of_network
+from pvae_neuro.evaluation.measures.integer_codes import Codes, codes_of_network
 from pvae_neuro.evaluation.measures.measured import figures_of
 from pvae_neuro.experiments.shared import published
 from pvae_neuro.experiments.shared.along import along_inference, labels_of

@@ -1,8 +1,6 @@
-"""What measures read of a model along inference: codes, samples and divergences."""
+"""What measures read of a float model along inference: codes, samples and divergences."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,40 +8,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from pvae_neuro.errors import InputError
 from pvae_neuro.evaluation.infer import SAMPLES_PER_BLOCK, block_seed
+from pvae_neuro.evaluation.measures.integer_codes import Codes
 from pvae_neuro.models.base import Model, State
 from pvae_neuro.models.registry import model_from_saved
-from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.saved.model_file import SavedModel
-from pvae_neuro.sim.engine import MOST_ITERATIONS, Engine, fastest_engine, get_engine
+from pvae_neuro.sim.engine import MOST_ITERATIONS
 from pvae_neuro.sim.noise import LARGEST_INDEX, check_seed, check_whole
-from pvae_neuro.utils.progress import Advance, no_advance, shown_advance
+from pvae_neuro.utils.progress import Advance, shown_advance
 
 Float32 = NDArray[np.float32]
-
-
-@dataclass(frozen=True, eq=False)
-class Codes:
-    """What a model infers of N images, after some number of iterations.
-
-    Attributes
-    ----------
-    code : float32 [N, K]
-        What classifiers read, :meth:`~pvae_neuro.models.base.Model.code`.
-    z : float32 [N, K]
-        A sample of the latents, drawn after the iteration.
-    error : float64 [N]
-        Squared error of that sample's reconstruction, summed over pixels.
-    kl : float64 [K] or None
-        KL divergence of the iteration, averaged over the images; None where the family has none.
-    """
-
-    code: Float32
-    z: Float32
-    error: NDArray[np.float64]
-    kl: NDArray[np.float64] | None
-
-    def __repr__(self) -> str:
-        return f"<Codes of {len(self.code)} images, {self.code.shape[1]} latents>"
 
 
 def codes_along(
@@ -146,36 +119,6 @@ def posterior_reconstructions(
             state = result.state
             found[sample, block] = result.reconstruction.numpy()
     return found
-
-
-def codes_of_network(
-    network: IntegerNetwork,
-    images: ArrayLike,
-    steps: int,
-    seed: int = 0,
-    *,
-    engine: str | Engine | None = None,
-    progress: Advance = no_advance,
-) -> Codes:
-    """Codes that an integer network infers of still images [N, M], after so many iterations.
-
-    The code is exp(u) of the potentials that the readout's counts are drawn from, or what is
-    inferred itself where nothing is drawn. ``engine`` is by default the fastest that works here.
-
-    Raises
-    ------
-    InputError
-        If the network has no readout, or the images do not fit it.
-    """
-    runner = get_engine(engine) if isinstance(engine, str) else engine or fastest_engine(network)
-    pixels = network.input.floats(images)
-    run = runner.run(network, pixels, steps, seed, record="last", progress=progress)
-    if run.reconstruction is None:
-        raise InputError(f"codes: the network {network.name!r} has no readout")
-    z = run.inferred.astype(np.float32)
-    code = z if run.log_rate is None else np.exp(run.last[run.log_rate] * run.log_rate_unit)
-    error = np.square(pixels - run.reconstruction, dtype=np.float64).sum(axis=1)
-    return Codes(code.astype(np.float32), z, error, None)
 
 
 def _joined(parts: list[Codes]) -> Codes:

@@ -12,13 +12,8 @@ from pvae_neuro.errors import InputError
 from pvae_neuro.evaluation.figures import variance_within
 from pvae_neuro.evaluation.measures.calibration import coverage, places_in_samples
 from pvae_neuro.evaluation.measures.classification import logistic_accuracy, shattering_dimension
-from pvae_neuro.evaluation.measures.codes import (
-    Codes,
-    codes_along,
-    codes_of_network,
-    posterior_reconstructions,
-)
 from pvae_neuro.evaluation.measures.divergence import active_latents, summed_nelbo
+from pvae_neuro.evaluation.measures.integer_codes import Codes, codes_of_network
 from pvae_neuro.evaluation.measures.neighbours import LABELS, neighbour_accuracies
 from pvae_neuro.evaluation.measures.sparsity import lifetime_sparsity, population_sparsity
 from pvae_neuro.models.registry import model_from_saved
@@ -159,6 +154,8 @@ def _codes(
 ) -> Codes:
     if isinstance(subject, IntegerNetwork):
         return codes_of_network(subject, pixels, steps, seed, engine=engine, progress=tell)
+    from pvae_neuro.evaluation.measures.codes import codes_along
+
     return codes_along(subject, pixels, (steps,), seed, progress=tell)[steps]
 
 
@@ -167,6 +164,8 @@ def _of_model(
 ) -> dict[str, float]:
     """What a float model alone knows of itself: divergences by latent, variances of pixels."""
     model = model_from_saved(saved)
+    from pvae_neuro.evaluation.measures.codes import posterior_reconstructions
+
     found = {}
     if codes.kl is not None and model.one_pass:
         found["active"] = active_latents(codes.kl, model.active_threshold)

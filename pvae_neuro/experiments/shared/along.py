@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from pvae_neuro.data import Images
 from pvae_neuro.errors import InputError
 from pvae_neuro.evaluation.measures.classification import logistic_accuracy
-from pvae_neuro.evaluation.measures.codes import Codes, codes_along
+from pvae_neuro.evaluation.measures.codes import codes_along
+from pvae_neuro.evaluation.measures.integer_codes import Codes
 from pvae_neuro.evaluation.measures.measured import figures_of
 from pvae_neuro.experiments.shared.context import Context, weights_digest
 from pvae_neuro.saved.model_file import Float32, SavedModel
@@ -120,4 +121,5 @@ def _read(folder: Path, time: int, count: int) -> Codes:
                 if f"{name}-{time}" in stored:
                     values.append(stored[f"{name}-{time}"])
     kl = np.average(read["kl"], axis=0, weights=sizes) if read["kl"] else None
-    return Codes(*(np.concatenate(read[name]) for name in _ARRAYS[:-1]), kl)
+    code, z, error = (np.concatenate(read[name]) for name in _ARRAYS[:-1])
+    return Codes(code, z, error, kl)
