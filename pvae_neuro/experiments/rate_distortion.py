@@ -35,6 +35,7 @@ from pvae_neuro.experiments.shared.recipes import PATCHES, trained_for
 from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
 from pvae_neuro.experiments.shared.style import (
     PUBLISHED,
+    band,
     color_of,
     crosses,
     label_axes,
@@ -53,6 +54,11 @@ BAND = (0.75, 0.85)
 
 LEVELS = (0.75, 0.775, 0.8, 0.825, 0.85)
 """Zeros at which rows give the R² of curves; published curves meet at .775."""
+
+MOMENTS = (1, 2, 4, 8, 16, 32, 64, 128, 250, 500, 1000)
+"""Iterations at which curves of inference are read."""
+
+_QUICK_STEPS = 300
 
 _GRID = 21
 """Zeros at which curves are compared between those."""
@@ -113,6 +119,9 @@ class Setting:
 
 
 Points = list[tuple[Setting, dict[str, float]]]
+
+Along = dict[str, list[float]]
+"""R² and zeros at those of :data:`MOMENTS` that were reached."""
 
 Curve = list[tuple[float, float]]
 """Zeros and R² of settings."""
@@ -265,17 +274,18 @@ CLAIMS = (
 
 def run(context: Context) -> ExperimentResult:
     """Train the sweep, read R² and zeros after inference, and compare at equal zeros."""
-    steps = context.pick(300, hour=1000)
+    steps = context.pick(_QUICK_STEPS, hour=MOMENTS[-1])
     count = context.pick(100, hour=500, night=1000, published=None)
     patches = standardize_images(context.images(PATCHES, "test", count)).pixels
     images = standardize_images(context.images(PATCHES, "train"))
     sweep = context.pick(_QUICK, hour=_HOUR, night=_NIGHT, published=_PUBLISHED)
     points: Points = []
     rows: list[Row] = []
+    along: dict[str, Along] = {}
     for i, setting in enumerate(sweep):
         context.progress(f"train {setting.title}", i, len(sweep))
         model = _train(context, setting, images)
-        figures = _measure(context, setting, model, patches, steps)
+        figures, along[setting.title] = _measure(context, setting, model, patches, steps)
         points.append((setting, figures))
         rows.append(_row(setting, figures, model))
     return ExperimentResult(
@@ -284,9 +294,11 @@ def run(context: Context) -> ExperimentResult:
         _COLUMNS,
         rows + _rows_at_equal_zeros(points),
         _draw,
-        points,
+        (points, along),
         _of_claims(points),
+        {"iterations": list(MOMENTS), **along},
         notes=_notes(context, points, len(patches), steps),
+        size=(12.0, 5.5),
     )
 
 
@@ -312,25 +324,30 @@ def _train(context: Context, setting: Setting, images: Images) -> SavedModel:
 
 def _measure(
     context: Context, setting: Setting, model: SavedModel, patches: Float32, steps: int
-) -> dict[str, float]:
+) -> tuple[dict[str, float], Along]:
     count = iterations_of(setting.family, steps)
 
     def compute() -> dict[str, Any]:
         trace = context.infer(f"infer {setting.title}", model, patches, count)
         r2, zeros = float(trace.r2[-1]), float(trace.zeros[-1])
+        moments = [moment - 1 for moment in MOMENTS if moment <= count]
         return {
-            "zeros": zeros,
-            "r2": r2,
-            "r2_peak": float(trace.r2.max()),
-            "r2_from_means": float(trace.r2_from_means[-1]),
-            "distance": distance(r2, zeros),
-            "activity": float(np.abs(trace.z).sum(axis=1).mean()),
+            "along": {"r2": trace.r2[moments].tolist(), "zeros": trace.zeros[moments].tolist()},
+            "figures": {
+                "zeros": zeros,
+                "r2": r2,
+                "r2_peak": float(trace.r2.max()),
+                "r2_from_means": float(trace.r2_from_means[-1]),
+                "distance": distance(r2, zeros),
+                "activity": float(np.abs(trace.z).sum(axis=1).mean()),
+            },
         }
 
-    return context.cached(
-        setting.family, model, compute, images=len(patches), steps=count,
+    found = context.cached(
+        setting.family, model, compute, images=len(patches), steps=count, moments=MOMENTS,
         figures=[column.key for column in _COLUMNS],
     )  # fmt: skip
+    return found["figures"], found["along"]
 
 
 def _row(setting: Setting, figures: dict[str, float], model: SavedModel) -> Row:
@@ -417,11 +434,13 @@ def _notes(context: Context, points: Points, patches: int, steps: int) -> list[s
     ]
 
 
-def _draw(figure: Figure, seeds: list[Points]) -> None:
-    left, right = figure.subplots(1, 2, width_ratios=[1.5, 1.0])
-    _draw_plane(left, seeds)
-    _draw_distances(right, [point for points in seeds for point in points])
-    legend_below(figure, [left], columns=3)
+def _draw(figure: Figure, seeds: list[tuple[Points, dict[str, Along]]]) -> None:
+    plane, distances, along = figure.subplots(1, 3, width_ratios=[1.5, 0.9, 1.0])
+    found = [points for points, _ in seeds]
+    _draw_plane(plane, found)
+    _draw_distances(distances, [point for points in found for point in points])
+    _draw_along(along, found[0], [curves for _, curves in seeds])
+    legend_below(figure, [plane], columns=4)
 
 
 def _draw_plane(ax: Axes, seeds: list[Points]) -> None:
@@ -459,3 +478,16 @@ def _draw_distances(ax: Axes, points: Points) -> None:
     ax.set_xlim(-0.5, len(families) - 0.5)
     ax.set_ylim(bottom=0.0)
     label_axes(ax, "", "distance d", "bar: best of ours; hollow: best published")
+
+
+def _draw_along(ax: Axes, points: Points, seeds: list[dict[str, Along]]) -> None:
+    for setting, _ in points:
+        curves = [along[setting.title]["r2"] for along in seeds]
+        if setting.family in ("ipvae-linear", LCA) and len(curves[0]) > 1:
+            band(
+                ax, MOMENTS[: len(curves[0])], curves, color=color_of(setting.family), lw=1.0,
+                ls=_LINES.get(setting.windows, "-."),
+            )  # fmt: skip
+    ax.set_xscale("log")
+    ax.set_ylim(0.0, 1.02)
+    label_axes(ax, "iteration", "R² within images", "inference, every β and λ")
