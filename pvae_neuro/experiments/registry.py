@@ -44,6 +44,7 @@ _SUMMARIES = {
     "tuning": "orientation tuning, contrast response and its latency",
     "posterior": "coverage of the true pixel by the posterior's band, Poisson against Gaussian",
     "non-stationary": "rotating and jittering digits, tracked",
+    "beyond-gaussian": "generalized predictive coding against backpropagation and Gaussian PC",
     "codes": "accuracy per bit, per spike, at equal zeros, under noise",
 }
 
