@@ -13,13 +13,13 @@ from rich.console import Console
 pytest.importorskip("torch", reason="trains models")
 pytest.importorskip("matplotlib", reason="draws figures")
 
-from pvae_neuro.data import Images  # noqa: E402
-from pvae_neuro.experiments import beyond_gaussian  # noqa: E402
-from pvae_neuro.experiments.shared.claims import Verdict  # noqa: E402
-from pvae_neuro.experiments.shared.context import Context  # noqa: E402
-from pvae_neuro.experiments.shared.summary import ExperimentSummary  # noqa: E402
-from pvae_neuro.saved.model_file import SavedModel  # noqa: E402
-from pvae_neuro.training.config import TrainConfig  # noqa: E402
+from pvae_neuro.data import Images
+from pvae_neuro.experiments import beyond_gaussian
+from pvae_neuro.experiments.shared.claims import Verdict
+from pvae_neuro.experiments.shared.context import Context
+from pvae_neuro.experiments.shared.summary import ExperimentSummary
+from pvae_neuro.saved.model_file import SavedModel
+from pvae_neuro.training.config import TrainConfig
 
 
 @dataclass
