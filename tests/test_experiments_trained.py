@@ -72,7 +72,7 @@ def context(tmp_path: Path) -> _Small:
 
 def _written(context: Context, result: ExperimentResult, claims: tuple[Claim, ...]) -> Summary:
     """Files of two seeds that found the same."""
-    summary = Summary(context.budget, [0, 1], [0.1, 0.1], [result, result], claims)
+    summary = Summary(context.budget, [0, 1], [(0.1, 0.1)] * 2, [result, result], claims)
     summary.write(context.out)
     names = {"result.json", "result.csv", "result.md", "figure.svg", "figure.png"}
     assert names <= {path.name for path in context.out.iterdir()}
