@@ -58,7 +58,7 @@ def run(context: Context) -> Part:
     train, held_out = halves(context.images("mnist", "train", context.pick(2_000, hour=20_000)))
     test = context.images("mnist", "test", context.pick(500, hour=None))
     rates = context.pick((0.01,), hour=(0.003, 0.01, 0.03))
-    rows = []
+    rows, notes = [], []
     for way, architecture in _WAYS.items():
         settings = {
             "epochs": context.pick(2, hour=4), "steps": 20, "latents": 16,
@@ -70,7 +70,9 @@ def run(context: Context) -> Part:
         infer = context.infer(f"infer, VAE, {way}", chosen.model, test.pixels, 1)
         figures = {"mse": float(infer.mse[0]), "elbo": _bound(test, chosen.model)}
         rows.append(Row(f"VAE, {way}", figures, budget=chosen.budget))
-    return Part("variational autoencoder", "evidence bound, nats", "elbo", rows)
+        by_rate = ", ".join(f"{rate:g}: {found:.1f}" for rate, found in chosen.qualities.items())
+        notes.append(f"VAE, {way}, bound on held out digits by learning rate: {by_rate}")
+    return Part("variational autoencoder", "evidence bound, nats", "elbo", rows, notes=notes)
 
 
 def _bound(images: Images, model: SavedModel) -> float:

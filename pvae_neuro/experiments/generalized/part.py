@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pvae_neuro.data import Images
+from pvae_neuro.errors import InputError, PvaeNeuroError
 from pvae_neuro.experiments.shared.context import Context, budget_of
 from pvae_neuro.experiments.shared.result import Row
 from pvae_neuro.saved.model_file import SavedModel
@@ -41,10 +43,21 @@ class Part:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A model, and the learning rate at which it was best on data held out from training."""
+    """Models by learning rate, and the rate that was best on data held out from training."""
 
-    model: SavedModel
-    rate: float
+    models: dict[float, SavedModel]
+    qualities: dict[float, float]
+    """On data held out from training, by learning rate."""
+
+    @property
+    def rate(self) -> float:
+        """The best learning rate; a training that left the numbers is none."""
+        return max(self.qualities, key=self.qualities.__getitem__)
+
+    @property
+    def model(self) -> SavedModel:
+        """The model of the best rate."""
+        return self.models[self.rate]
 
     @property
     def budget(self) -> str:
@@ -61,18 +74,18 @@ def best_of_rates(
     settings: Mapping[str, Any],
     quality: Callable[[SavedModel], float],
 ) -> Chosen:
-    """Train at each learning rate; the model of the highest quality on data held out.
-
-    A training that leaves the numbers has no quality.
-    """
-    found: dict[float, tuple[float, SavedModel]] = {}
+    """Train at each learning rate; those of the highest quality on data held out are chosen."""
+    models: dict[float, SavedModel] = {}
     for number, rate in enumerate(rates):
         context.progress(f"train {key}, rate {rate:g}", number, len(rates))
         config = recipe(family, learning_rate=rate, seed=context.seed, **settings)
-        model = context.trained(key.replace(" ", "-").replace(",", ""), images, config)
-        found[rate] = quality(model), model
-    rate = max(found, key=lambda each: found[each][0])
-    return Chosen(found[rate][1], rate)
+        try:
+            models[rate] = context.trained(re.sub("[ ,]+", "-", key), images, config)
+        except InputError:
+            raise
+        except PvaeNeuroError as error:
+            context.console.print(f"{key}, rate {rate:g}: {error}")
+    return Chosen(models, {rate: quality(model) for rate, model in models.items()})
 
 
 def halves(images: Images) -> tuple[Images, Images]:
