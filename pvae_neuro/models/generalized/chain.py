@@ -20,6 +20,7 @@ as operations of integers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple, TypeVar, cast
@@ -144,7 +145,7 @@ class Grouped(Node):
         return (level + self._rate * (spikes.sum(-1) - 1.0)).clamp(low, high)
 
     def _split(self, values: Tensor) -> Tensor:
-        return values.unflatten(-1, (self._groups, values.shape[-1] // self._groups))
+        return values.reshape(*values.shape[:-1], self._groups, -1)
 
 
 NODES: dict[str, Callable[[ChainSettings], Node]] = {
@@ -158,6 +159,8 @@ NODES: dict[str, Callable[[ChainSettings], Node]] = {
 
 class GaussianPixels(nn.Module):
     """Pixels of one learned variance: log standard deviation before its squashing, []."""
+
+    values = -math.inf, math.inf
 
     def __init__(self) -> None:
         super().__init__()
@@ -186,6 +189,8 @@ class GaussianPixels(nn.Module):
 
 class BernoulliPixels(nn.Module):
     """Pixels in [0, 1], by their log-odds."""
+
+    values = 0.0, 1.0
 
     def curvature(self) -> float:
         """Largest second derivative of the energy, that of log-odds 0: the cost is a bound."""
@@ -260,6 +265,13 @@ class Chain(Model):
             self.maps.append(layer)
         self.prior = nn.Parameter(torch.full((sizes[-1],), starts[-1]))
         self.output = _named("pixels", settings.pixels, PIXELS)()
+        low, high = self.output.values
+        if self.config.input_low < low or self.config.input_high > high:
+            raise InputError(
+                f"pixels: expected inputs within [{low:g}, {high:g}] for the family "
+                f"{settings.pixels!r}, got [{self.config.input_low:g}, {self.config.input_high:g}]"
+                f"; scale the images"
+            )
 
     def start(self, x: Tensor) -> State:
         """All nodes as they are predicted while nothing fires above."""
@@ -363,7 +375,7 @@ Made = TypeVar("Made")
 def _named(what: str, name: str, known: dict[str, Made]) -> Made:
     if name not in known:
         raise InputError(
-            f"{what}: no {what} of a chain has the family {name!r}{suggest(name, known)}"
+            f"{what}: expected a family that chains have, got {name!r}{suggest(name, known)}"
         )
     return known[name]
 
