@@ -343,7 +343,7 @@ def test_amortization_gap_keeps_one_dictionary(context):
     result = amortization_gap.run(context)
     _written(context, result, amortization_gap.CLAIMS)
     ways = {row.name.split(",")[0] for row in result.rows}
-    assert ways == {"encoder", "iterative Poisson", "LCA"}
+    assert ways == {"encoder", "iterative Poisson", "LCA", "rectified Gaussian encoder"}
     dictionary = amortization_gap.dictionary_of(amortization_gap.encoder_model(context, 1.0))
     images = amortization_gap.patches_of(context, "train", None)
     around = amortization_gap.poisson_on(context, images, dictionary, 8.0)
