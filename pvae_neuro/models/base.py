@@ -217,6 +217,17 @@ class Model(nn.Module, ABC):
     def decode(self, z: Tensor) -> Tensor:
         """Reconstruct inputs [B, M] from latents [B, K]."""
 
+    @classmethod
+    def settings_of(cls, images: Images) -> dict[str, Any]:
+        """Settings of the architecture that follow from the training data, unless they are given.
+
+        Raises
+        ------
+        InputError
+            If the data do not fit the family.
+        """
+        return {}
+
     def targets(self, images: Images) -> Tensor | None:
         """What the model is to predict of each input, [N, ...]; None if the inputs are all.
 

@@ -136,12 +136,12 @@ _ENTRIES = (
         PINCHETTI,
     ),
     ModelEntry(
-        "gpc-chain", "generalized.chain:Chain", "predictive coding, chain of spiking nodes",
-        f"{PINCHETTI} (energies; the spiking rules are ours)",
-    ),
-    ModelEntry(
         "gpc-classifier", "generalized.classifier:NodeClassifier",
         "predictive coding of any family, labels", PINCHETTI, task="label",
+    ),
+    ModelEntry(
+        "gpc-language", "generalized.language:LanguageModel",
+        "predictive coding of any family, next symbols", PINCHETTI, task="next",
     ),
     ModelEntry(
         "lca", "rivals.lca:LCA", "sparse coding, locally competitive algorithm",

@@ -16,7 +16,7 @@ from torch import Tensor
 from pvae_neuro.data.images import Images
 from pvae_neuro.errors import InputError, PvaeNeuroError
 from pvae_neuro.models.base import Model, State, Window, WindowSettings
-from pvae_neuro.models.registry import build_model
+from pvae_neuro.models.registry import build_model, model_class
 from pvae_neuro.models.sampling.counter_noise import CounterNoise
 from pvae_neuro.saved.activity import KEY
 from pvae_neuro.saved.model_file import ModelConfig, SavedModel
@@ -314,7 +314,7 @@ def _model_config(images: Images, config: TrainConfig) -> ModelConfig:
     provenance = {"dataset": images.name, "images": len(images.pixels), **config.model_dump()}
     return ModelConfig(
         family=config.model,
-        architecture=config.architecture,
+        architecture={**model_class(config.model).settings_of(images), **config.architecture},
         pixels=images.pixels.shape[1],
         latents=config.latents,
         clamp_u=config.clamp_u,

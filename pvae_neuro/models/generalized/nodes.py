@@ -148,12 +148,11 @@ class Nodes:
         self._sites: dict[str, _Site] = {}
         self._follows = settings.inference == "backprop"
         self._infers = False
-        self._checked: set[str] = set()
         self._steps = 0
 
     def _bounded(self, name: str, phi: Tensor, gradient: Tensor) -> Tensor:
-        own = self._settings
-        return phi - (own.step_size / own.trust * gradient).clamp(-own.bound, own.bound)
+        own, trust = self._settings, self._sites[name].trust
+        return phi - (own.step_size / trust * gradient).clamp(-own.bound, own.bound)
 
     # ---------------------------------------------------------------- what a forward pass calls
 
@@ -205,17 +204,13 @@ class Nodes:
     def observe(self, name: str, family: Family | str, theta: Tensor, target: Tensor) -> Tensor:
         """Energy of observed values that the network predicts, nats per input, [B].
 
-        The values are those of the batch: the first pass checks them for all.
-
         Raises
         ------
         InputError
             If the values do not fit the family.
         """
         chosen = self._chosen(name, family)
-        if name not in self._checked:
-            chosen.check(target, theta, f"observed {name}")
-            self._checked.add(name)
+        chosen.check(target, theta, f"observed {name}")
         return _per_input(chosen.nll(target, theta))
 
     def _chosen(self, name: str, family: Family | str) -> Family:

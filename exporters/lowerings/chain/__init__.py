@@ -1,1 +1,0 @@
-"""Chains of nodes of exponential families: their circuit, in real numbers and in integers."""

@@ -1,1 +1,0 @@
-"""Parts of the experiment on generalized predictive coding: one network each."""
