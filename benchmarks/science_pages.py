@@ -2,11 +2,13 @@
 
     python benchmarks/science_pages.py                       # write the pages
     python benchmarks/science_pages.py store OUT/NAME ...    # keep results, then write the pages
+    python benchmarks/science_pages.py quick OUT             # the table of docs/experiments.md
 
 ``store`` copies what claims need of ``OUT/NAME/result.json``, which ``pvae-neuro experiment NAME
 --out OUT`` wrote, to ``docs/science/results/NAME-BUDGET.json``, and the figure beside it, unless it
-is large. Quick results are refused. Verdicts are not stored: each claim judges the stored figures
-anew, so a bar that changes shows at once.
+is large. Quick results are refused: ``quick`` makes them a table of times and verdicts instead.
+Verdicts are not stored: each claim judges the stored figures anew, so a bar that changes shows at
+once.
 """
 
 from __future__ import annotations
@@ -31,12 +33,13 @@ RESULTS = "results"
 LARGEST_FIGURE = 400_000
 """Bytes of a figure that is kept."""
 
-KEPT = ("experiment", "budget", "seeds", "minutes")
+KEPT = ("experiment", "budget", "seeds", "core_minutes")
 NOT_RUN = "not run yet"
+BEGIN, END = "<!-- quick: begin -->", "<!-- quick: end -->"
 WARNING = "<!-- Written by benchmarks/science_pages.py from docs/science/results. Do not edit. -->"
 
 Stored = dict[str, Any]
-"""``experiment``, ``budget``, ``seeds``, ``minutes``, and ``figures`` of each seed."""
+"""What :data:`KEPT` names, and ``figures`` of each seed."""
 
 
 def store(result: Path, folder: Path = FOLDER) -> Path:
@@ -125,7 +128,7 @@ def _page(
     ]
     for name in dict.fromkeys(name for name, _ in listed):
         results = stored.get(name, [])
-        commands = [command(result) for result in results] or [
+        commands = [f"{command(result)}    # {_time(result)}" for result in results] or [
             f"pvae-neuro experiment {name} --out OUT --seeds 3"
         ]
         lines += ["", f"**{name}**", "", "```", *commands, "```", ""]
@@ -150,6 +153,10 @@ def command(result: Stored) -> str:
     seeds = result["seeds"]
     text += f" --seeds {len(seeds)}" if len(seeds) > 1 else ""
     return text + (f" --seed {seeds[0]}" if seeds[0] else "")
+
+
+def _time(result: Stored) -> str:
+    return f"{result['core_minutes']:.0f} minutes of one core"
 
 
 def _index(claims: dict[str, list[tuple[str, Claim]]], stored: dict[str, list[Stored]]) -> str:
@@ -182,6 +189,36 @@ def _index(claims: dict[str, list[tuple[str, Claim]]], stored: dict[str, list[St
     )
 
 
+def quick_table(out: Path) -> list[str]:
+    """Lines of the table of quick results below ``OUT``: how long they took, and the verdicts."""
+    found = {}
+    for name in experiment_names():
+        path = out / name / "result.json"
+        if path.is_file():
+            found[name] = json.loads(path.read_text(encoding="utf-8"))
+    quick = {name: each for name, each in found.items() if each["budget"] == BUDGETS[0]}
+    if not quick:
+        raise InputError(f"{out}: expected results of pvae-neuro experiment all --quick, got none")
+    kinds = [verdict.value for verdict in Verdict]
+    rows = []
+    for name, each in quick.items():
+        counts = Counter(claim["verdict"] for claim in each["claims"])
+        times = (f"{each[key]:.1f}" for key in ("minutes", "core_minutes"))
+        rows.append([f"`{name}`", *times, *(str(counts[kind] or "") for kind in kinds)])
+    sums = (sum(each[key] for each in quick.values()) for key in ("minutes", "core_minutes"))
+    rows.append(["all", *(f"{total:.1f}" for total in sums), *("" for _ in kinds)])
+    return table_lines(["name", "minutes", "minutes of one core", *kinds], rows)
+
+
+def write_quick(out: Path, page: Path) -> None:
+    """Put the table of quick results between the marks of a page."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    text = "\n".join([before + BEGIN, "", *quick_table(out), "", END + after])
+    with atomic_path(page) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def write(folder: Path = FOLDER) -> None:
     """Write every page."""
     for name, text in pages(folder).items():
@@ -195,8 +232,13 @@ def main() -> int:
     verbs = parser.add_subparsers(dest="verb")
     keep = verbs.add_parser("store", help="keep full results, then write the pages")
     keep.add_argument("results", nargs="+", type=Path, metavar="OUT/NAME")
+    quick = verbs.add_parser("quick", help="write the table of quick results")
+    quick.add_argument("out", type=Path, metavar="OUT")
     chosen = parser.parse_args()
     try:
+        if chosen.verb == "quick":
+            write_quick(chosen.out, FOLDER.parent / "experiments.md")
+            return 0
         for result in chosen.results if chosen.verb else ():
             print(store(result))
         write()

@@ -18,6 +18,7 @@ from pvae_neuro.network.population import WORD_MAX
 
 SATURATED_FRACTION = 1 / 2000
 LARGEST_MANTISSA = (1 << (MANTISSA_BITS - 1)) - 1
+LEAST_EXPONENT = -LARGEST_SHIFT
 LEAST_FRAC_BITS, MOST_FRAC_BITS = 4, 16
 FACTOR_BITS = 16
 # A rounded shift adds half a unit of its result first; the proof shows that it fits.
@@ -184,6 +185,12 @@ def halves(
     rest = mantissa - np.ldexp(coarse, fine_bits)
     fine = np.clip(rest, -LARGEST_MANTISSA, LARGEST_MANTISSA)
     return coarse.astype(np.int8), fine.astype(np.int8)
+
+
+def rounded_weights(weight: NDArray[np.float64], scales: Scales) -> tuple[int, NDArray[np.int8]]:
+    """Exponent by :func:`best_exponent`, and mantissas."""
+    exponent = best_exponent(weight, scales.mantissa_max, LEAST_EXPONENT)
+    return exponent, mantissas(weight, exponent, scales.mantissa_max).astype(np.int8)
 
 
 def saturated(values: NDArray[np.float64], exponent: int, mantissa_max: int) -> int:

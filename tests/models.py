@@ -80,6 +80,7 @@ ARCHITECTURES: dict[str, dict[str, object]] = {
     "ipvae-mlp": {"hidden": (16,)},
     "ipvae-conv": {"channels": (4, 3)},
     "ipvae-hierarchical": {"upper": 6},
+    "gpc-chain": {"above": (6, 4), "step_size": 0.02},
     "pvae-mlp": {"hidden": (16,)},
     "pvae-conv": {"channels": (4, 3)},
     "pc": {"hidden": (10, 10), "activation": "relu"},

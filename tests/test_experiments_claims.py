@@ -127,7 +127,7 @@ def test_several_seeds_are_run_combined_and_written(tmp_path, monkeypatch):
     run = context(tmp_path, budget="hour", seed=3, progress=lambda *stage: told.append(stage))
     run.out.mkdir()
     summary = run_experiment("convergence", run, seeds=2)
-    assert drawn == [[3, 4]]
+    assert drawn.pop() == [3, 4]
     assert told == [("seed 3: train", 1, 2), ("seed 4: train", 1, 2)]
     assert summary.notes == ["Same.", "Seed 3: Of seed 3.", "Seed 4: Of seed 4."]
     stored = json.loads((run.out / "result.json").read_text())
@@ -139,6 +139,7 @@ def test_several_seeds_are_run_combined_and_written(tmp_path, monkeypatch):
     assert "| It grows. | 2 | m: x ≥ 0.5 | 3.5 ± 0.71 | **reproduced** |" in page
     (line,) = csv.DictReader((run.out / "result.csv").read_text().splitlines())
     assert (line["x"], float(line["x_sd"]), line["x_published"]) == ("3.5", 0.5**0.5, "2.0")
+    assert run_experiment("convergence", run, seeds=1).times[0] > summary.times[0]
     with pytest.raises(InputError, match="seeds: expected at least 1, got 0"):
         run_experiment("convergence", replace(run), seeds=0)
 

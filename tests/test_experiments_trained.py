@@ -72,7 +72,7 @@ def context(tmp_path: Path) -> _Small:
 
 def _written(context: Context, result: ExperimentResult, claims: tuple[Claim, ...]) -> Summary:
     """Files of two seeds that found the same."""
-    summary = Summary(context.budget, [0, 1], [0.1, 0.1], [result, result], claims)
+    summary = Summary(context.budget, [0, 1], [(0.1, 0.1)] * 2, [result, result], claims)
     summary.write(context.out)
     names = {"result.json", "result.csv", "result.md", "figure.svg", "figure.png"}
     assert names <= {path.name for path in context.out.iterdir()}
@@ -343,7 +343,7 @@ def test_amortization_gap_keeps_one_dictionary(context):
     result = amortization_gap.run(context)
     _written(context, result, amortization_gap.CLAIMS)
     ways = {row.name.split(",")[0] for row in result.rows}
-    assert ways == {"encoder", "iterative Poisson", "LCA"}
+    assert ways == {"encoder", "iterative Poisson", "LCA", "rectified Gaussian encoder"}
     dictionary = amortization_gap.dictionary_of(amortization_gap.encoder_model(context, 1.0))
     images = amortization_gap.patches_of(context, "train", None)
     around = amortization_gap.poisson_on(context, images, dictionary, 8.0)

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pvae_neuro.errors import EngineError
+from pvae_neuro import get_engine
+from pvae_neuro.errors import EngineError, EngineUnavailableError
 from pvae_neuro.exporters import lowerings
 from pvae_neuro.network import Convolution
 from pvae_neuro.sim.reference import ReferenceEngine
@@ -80,3 +81,23 @@ def test_listing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run_page("listing.md")
     assert (tmp_path / "words/listing.txt").exists()
+
+
+def test_chain(tmp_path, monkeypatch):
+    pytest.importorskip("torch", reason="the page trains")
+    monkeypatch.chdir(tmp_path)
+    names = run_page("generalized_integers.md")
+    network, digits = names["exported"].network, names["digits"]
+    runs = {}
+    for name in ("reference", "fast", "onnx", "torch", "lava", "c"):
+        try:
+            engine = get_engine(name)
+        except EngineUnavailableError:
+            continue
+        runs[name] = engine.run(network, digits[:2], 6, seed=1, record="full")
+    for variable in network.variables:
+        for name, run in runs.items():
+            assert np.array_equal(run[variable], runs["reference"][variable]), (name, variable)
+    # The page says "briefly": the training has begun to explain the digits, and all nodes fire.
+    assert names["exported"].report.float_result.by_float.final()["r2"] > 0.1
+    assert all(runs["reference"][f"node{n}.z"].any() for n in (1, 2, 3))

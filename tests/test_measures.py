@@ -129,6 +129,17 @@ def test_iterations_that_nobody_sees_infer_the_same() -> None:
         assert bool(((a.mean(0) - b.mean(0)).abs() <= 5 * error + 1e-6).all())
 
 
+def test_iterations_at_rates_beyond_the_kernels_run_one_by_one() -> None:
+    model = built("ipvae-linear", clamp_u=8.0)
+    high = torch.full((LATENTS,), 7.0)
+    weights = {"initial_potential": high, "log_step_size": torch.tensor(-30.0)}
+    model.load_state_dict({**model.state_dict(), **weights})
+    x = inputs()
+    fast = model.repeat(x, model.start(x), 3, torch.Generator().manual_seed(0))
+    # Counts of a rate of e^7 are 1,097 on average, more than kernels draw.
+    assert float(fast[1].mean()) == pytest.approx(math.exp(7.0), rel=0.05)
+
+
 def test_codes_along_inference_are_those_of_plain_iterations() -> None:
     model = built("igvae")
     images = inputs().numpy()

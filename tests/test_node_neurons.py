@@ -170,7 +170,7 @@ def test_the_level_is_the_logarithm_of_the_sum_in_mean_rates():
 @pytest.mark.parametrize("engine", ["float", "fast"])
 def test_the_level_is_near_it_with_spikes(engine):
     """Its variance is rate / 2: .1 about a mean that over T steps varies by 1 / sqrt(T)."""
-    steps, settled = 3500, 500
+    steps, settled = 2400, 400
     image = np.zeros((1, 1))
     if engine == "float":
         circuit = normalized(FloatCircuit, 1.0)

@@ -53,7 +53,7 @@ def objects(tmp_path_factory) -> dict[str, Any]:
         "Engine": get_engine("reference"),
         "Evaluation": pn.evaluate(model, digits, steps=3),
         "ExperimentResult": (found := pn.ExperimentResult("n", "t", [], [[0.0]] * 99, print)),
-        "ExperimentSummary": pn.ExperimentSummary("quick", [0], [0.1], [found]),
+        "ExperimentSummary": pn.ExperimentSummary("quick", [0], [(0.1, 0.1)], [found]),
         "ExportResult": result,
         "Feeder": pn.make_feeder("stationary", images),
         "IPVAE": pn.model_from_saved(model),

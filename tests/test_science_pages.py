@@ -40,6 +40,7 @@ def test_no_stored_result_is_quick(science_pages):
 def result_file(folder, **changes):
     content = {
         "experiment": "tuning", "budget": "hour", "seeds": [0, 1, 2], "minutes": 9.0,
+        "core_minutes": 8.0,
         "by_seed": [{"figures": {"circular variance": value}} for value in (0.3, 0.4, 0.5)],
         **changes,
     }  # fmt: skip
@@ -59,7 +60,8 @@ def test_a_stored_result_is_judged_on_its_page(science_pages, tmp_path):
     )
     assert line.endswith("| hour, 3 | 0.400 ± 0.1 | reproduced |")
     page = science_pages.pages(tmp_path)["ipvae.md"]
-    assert "pvae-neuro experiment tuning --out OUT --budget hour --seeds 3\n" in page
+    command = "pvae-neuro experiment tuning --out OUT --budget hour --seeds 3"
+    assert f"{command}    # 8 minutes of one core\n" in page
     assert "![tuning](results/tuning-hour.svg)" in page
     (result / "figure.svg").write_text(" " * (science_pages.LARGEST_FIGURE + 1))
     science_pages.store(result, tmp_path)
@@ -80,3 +82,17 @@ def test_what_is_no_full_result_is_not_stored(science_pages, tmp_path, changes, 
     with pytest.raises(InputError, match=message):
         science_pages.store(result_file(tmp_path / "tuning", **changes), tmp_path)
     assert not (tmp_path / "results").exists()
+
+
+def test_quick_results_become_a_table_between_marks(science_pages, tmp_path):
+    claims = [{"verdict": verdict} for verdict in ("reproduced", "reproduced", "unverifiable")]
+    result_file(tmp_path / "tuning", budget="quick", claims=claims)
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- quick: begin -->\nold\n<!-- quick: end -->\nafter\n")
+    for _ in range(2):
+        science_pages.write_quick(tmp_path, page)
+    text = page.read_text()
+    assert "| `tuning` | 9.0 | 8.0 | 2 |  |  |  | 1 |" in text
+    assert text.startswith("before\n<!--") and text.endswith("-->\nafter\n") and "old" not in text
+    with pytest.raises(InputError, match="expected results of"):
+        science_pages.quick_table(tmp_path / "none")

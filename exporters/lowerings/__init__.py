@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pvae_neuro.errors import InputError, ModelFileError
 from pvae_neuro.exporters.lowerings.base import Lowering
+from pvae_neuro.exporters.lowerings.chain.lowering import Chain
 from pvae_neuro.exporters.lowerings.conv import Conv
 from pvae_neuro.exporters.lowerings.feedforward import FeedForward
 from pvae_neuro.exporters.lowerings.hierarchical import Hierarchical
@@ -36,6 +37,7 @@ LOWERINGS: list[Lowering] = [
     MLP(),
     Conv(),
     Hierarchical(),
+    Chain(),
     FeedForward(),
     LCAPredictive(),
     LCALateral(),

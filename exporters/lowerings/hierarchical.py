@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pvae_neuro.exporters.calibrate import Calibration
 from pvae_neuro.exporters.lowerings.base import Lowering
@@ -28,9 +27,9 @@ from pvae_neuro.exporters.lowerings.predictive import ERRORS, Predictive, sent_b
 from pvae_neuro.exporters.scales import (
     LARGEST_SUM,
     Scales,
-    best_exponent,
     few_saturated,
     mantissas,
+    rounded_weights,
     row_reach,
     words,
 )
@@ -46,7 +45,6 @@ from pvae_neuro.utils.show import show
 PREDICTION_BITS = 11
 # A larger change of a log-rate is beyond every clamp.
 LARGEST_CHANGE = 256
-LEAST_EXPONENT = -31
 
 
 class Hierarchical(Lowering):
@@ -106,7 +104,9 @@ class Hierarchical(Lowering):
         self.check(model)
         levels = Levels.of(model)
         base = Predictive().integers(levels.lower, scales, calibration)
-        (down, psi), (up, excess) = (_rounded(w, scales) for w in (levels.psi, levels.excess))
+        (down, psi), (up, excess) = (
+            rounded_weights(w, scales) for w in (levels.psi, levels.excess)
+        )
         most = LARGEST_SUM
         limit = scales.message_limit(RATES, most // max(1, row_reach(excess)))
         largest = float(calibration.largest[RATES].max())
@@ -151,8 +151,3 @@ class Hierarchical(Lowering):
             Choice("unit of compared rates", 2.0**-compared, "no difference exceeds 24 bits"),
         )
         return replace(network, choices=(*base.choices, *choices), family=model.config.family)
-
-
-def _rounded(weight: NDArray[np.float64], scales: Scales) -> tuple[int, NDArray[np.int8]]:
-    exponent = best_exponent(weight, scales.mantissa_max, LEAST_EXPONENT)
-    return exponent, mantissas(weight, exponent, scales.mantissa_max).astype(np.int8)

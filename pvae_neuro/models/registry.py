@@ -136,6 +136,10 @@ _ENTRIES = (
         PINCHETTI,
     ),
     ModelEntry(
+        "gpc-chain", "generalized.chain:Chain", "predictive coding, chain of spiking nodes",
+        f"{PINCHETTI} (energies; the spiking rules are ours)",
+    ),
+    ModelEntry(
         "gpc-classifier", "generalized.classifier:NodeClassifier",
         "predictive coding of any family, labels", PINCHETTI, task="label",
     ),

@@ -122,7 +122,8 @@ class Circuit:
     def code(self) -> str | None:
         """``population.variable`` of what was inferred: the counts that the latents draw.
 
-        The readout's variable where nothing draws. Figures of activity are of this variable.
+        Where they compare their random word themselves, what that program sets first; where nothing
+        draws, the readout's variable. Figures of activity are of this variable.
         """
         latents = self.latents
         if latents is None:
@@ -132,9 +133,15 @@ class Circuit:
             for output in program.outputs:
                 if output.value in drawn:
                     return f"{latents.name}.{output.variable}"
-        if self.readout is not None and self.readout.population == latents.name:
+        if self.readout is None:
+            return None
+        if self.readout.population == latents.name:
             return f"{latents.name}.{self.readout.variable}"
-        return None
+        return next(
+            f"{latents.name}.{program.outputs[0].variable}"
+            for program in latents.programs
+            if "word" in program.operations
+        )
 
     def groups(self, activation: Activation) -> dict[str, tuple[Connection, ...]]:
         """Connections of an activation by the name under which they are received."""

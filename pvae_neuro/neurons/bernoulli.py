@@ -64,9 +64,9 @@ def _fires(n: Neuron, u: Value, odd: Value) -> Value:
 
 def _sigmoid(n: Neuron, u: Value) -> Value:
     u = n.clip(u, n.u_min, n.u_max)
-    total = n.whole + exponential(n, -abs(u))
+    # Within these bounds the proof follows the two steps.
+    total = n.whole + n.min(exponential(n, -abs(u)), n.whole)
     near = n.slope - n.mul(total, n.curve, n.unit)
-    # Within its bounds the proof follows the two steps.
     inverse = n.clip(n.start - n.mul(total, near, n.unit), n.half, n.whole)
     for _ in (1, 2):
         rest = n.whole + n.whole - n.mul(total, inverse, n.unit)

@@ -4,10 +4,11 @@ A node has natural parameters u, and is predicted natural parameters t by the no
 on what it draws of u; its error e is that less what it draws of t, by the same random word, so that
 a node that is what is predicted has no error at all. With errors of the node below coming back::
 
-    u <- clamp(u + clamp(push * feedback + pull * (t - u)))
+    u <- clamp(u + clamp(push * feedback + pull * (t - u) - leak + own * z))
 
 which is a step of ``F^-1 dE/du = trust (u - t) + dE_below/dm`` for every exponential family
-(``docs/generalized_integers.md``). The mean of e is the difference of the two means.
+(``docs/generalized_integers.md``). The mean of e is the difference of the two means. The last two
+terms are what the variance of the node's own draws costs the pixels below it, where there are any.
 """
 
 from __future__ import annotations
@@ -28,17 +29,22 @@ def message(n: Neuron, error: Value) -> Value:
 
 def settle(n: Neuron) -> None:
     """Move with the errors of the node below, and towards what is predicted."""
-    _settle(n, n.feedback)
+    n.u = integrated(n, _change(n, n.feedback))
+
+
+def settle_and_pay(n: Neuron) -> None:
+    """Move a node whose draws vary above pixels."""
+    n.u = integrated(n, _change(n, n.feedback) + n.own * n.z - n.leak)
 
 
 def settle_rectified(n: Neuron) -> None:
-    """Move a node that hands on what of its parameters is above 0."""
-    _settle(n, n.select(n.u > 0, n.feedback, 0))
+    """Move a node that hands on what of its parameters is above 0; at 0 it is open."""
+    n.u = integrated(n, _change(n, n.select(n.u >= 0, n.feedback, 0)))
 
 
-def _settle(n: Neuron, feedback: Value) -> None:
+def _change(n: Neuron, feedback: Value) -> Value:
     push = n.mul(n.clip(feedback, n.least, n.most), n.push, n.push_shift)
-    n.u = integrated(n, push + n.mul(n.t - n.u, n.pull, n.pull_shift))
+    return push + n.mul(n.t - n.u, n.pull, n.pull_shift)
 
 
 def rectify(n: Neuron) -> None:
@@ -65,6 +71,7 @@ def count_and_compare(n: Neuron) -> None:
 
 
 SETTLE = trace(settle)
+SETTLE_AND_PAY = trace(settle_and_pay, "settle")
 SETTLE_RECTIFIED = trace(settle_rectified, "settle")
 RECTIFY = trace(rectify, "fire")
 RECTIFY_AND_COMPARE = trace(rectify_and_compare, "fire")

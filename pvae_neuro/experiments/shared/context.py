@@ -66,6 +66,9 @@ class Context:
     minutes: float = float("nan")
     """How long the run took, once it is over."""
 
+    core_minutes: float = float("nan")
+    """Processor time that it took, in minutes of one core."""
+
     def __post_init__(self) -> None:
         check_budget(self.budget)
 
@@ -96,10 +99,22 @@ class Context:
 
     @contextmanager
     def timed(self) -> Iterator[None]:
-        """Measure :attr:`minutes` of the block."""
-        started = time.monotonic()
-        yield
-        self.minutes = (time.monotonic() - started) / 60
+        """Measure :attr:`minutes` and :attr:`core_minutes` of the block.
+
+        Those of earlier runs into the same folder, which were stopped, count too.
+        """
+        path = self.out / "parts" / f"times-{self.budget}-{self.seed}.json"
+        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else [0.0, 0.0]
+        started, worked = time.monotonic(), time.process_time()
+        try:
+            yield
+        finally:
+            self.minutes = before[0] + (time.monotonic() - started) / 60
+            self.core_minutes = before[1] + (time.process_time() - worked) / 60
+            with atomic_path(path) as temporary:
+                temporary.write_text(
+                    json.dumps([self.minutes, self.core_minutes]), encoding="utf-8"
+                )
 
     def advance(self, stage: str, total: int) -> Advance:
         """Report a stage of ``total`` units by the units done since the last call."""

@@ -34,6 +34,7 @@ FAMILIES = {
     "pc": Family("#8b5fbf"),
     "ipc": Family("#b83280"),
     "gpc-vae": Family("#0e7490"),
+    "gpc-chain": Family("#0e7490"),
     "lca": Family("#3f7d20"),
     "savae": Family("#5d4037"),
     "iavae": Family("#d16ba5"),

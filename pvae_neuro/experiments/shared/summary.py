@@ -27,8 +27,8 @@ class ExperimentSummary:
     budget: str
     seeds: list[int]
 
-    minutes: list[float]
-    """How long each seed took, without the models that were trained before."""
+    times: list[tuple[float, float]]
+    """Minutes that each seed took, and minutes of one core."""
 
     results: list[ExperimentResult]
     """Of each seed."""
@@ -95,7 +95,8 @@ class ExperimentSummary:
                 "title": self.results[0].title,
                 "budget": self.budget,
                 "seeds": self.seeds,
-                "minutes": sum(self.minutes),
+                "minutes": sum(minutes for minutes, _ in self.times),
+                "core_minutes": sum(minutes for _, minutes in self.times),
                 "rows": [asdict(row) for row in self.rows],
                 "claims": [
                     {
@@ -112,13 +113,10 @@ class ExperimentSummary:
                 "by_seed": [
                     {
                         "seed": seed,
-                        "minutes": minutes,
                         "figures": result.judged(),
                         "curves": result.curves,
                     }
-                    for seed, minutes, result in zip(
-                        self.seeds, self.minutes, self.results, strict=True
-                    )
+                    for seed, result in zip(self.seeds, self.results, strict=True)
                 ],
             }
         )

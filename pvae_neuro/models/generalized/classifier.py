@@ -97,16 +97,26 @@ class NodeClassifier(NodeModel):
         """``1``, ``2`` and so on."""
         return tuple(str(number) for number in range(1, len(self._families) + 1))
 
-    def forward_pass(self, nodes: Nodes, x: Tensor, target: Tensor | None, beta: float) -> Pass:
+    def before_nodes(self, x: Tensor) -> Tensor:
+        """What the pixels predict of the first node."""
+        found: Tensor = self.layers[0](x)
+        return found
+
+    def forward_pass(
+        self, nodes: Nodes, x: Tensor, given: Tensor, target: Tensor | None, beta: float
+    ) -> Pass:
         """Predict labels; see :meth:`NodeModel.forward_pass`. The target is labels, [B]."""
-        *hidden, output = self.layers
-        for name, family, layer in zip(self.node_names, self._families, hidden, strict=True):
-            x = nodes.node(name, family, layer(x))
-            x = torch.tanh(x) if family.name == "gaussian" else x
+        predicted, z = given, given
+        for name, family, layer in zip(
+            self.node_names, self._families, self.layers[1:], strict=True
+        ):
+            z = nodes.node(name, family, predicted)
+            z = torch.tanh(z) if family.name == "gaussian" else z
+            predicted = layer(z)
         if target is None:
-            return Pass(x.new_zeros(len(x)), x)
-        wanted = functional.one_hot(target, self.architecture.classes).to(x.dtype)
-        return Pass(nodes.observe(LABEL, Categorical(), output(x), wanted), x)
+            return Pass(z.new_zeros(len(z)), z)
+        wanted = functional.one_hot(target, self.architecture.classes).to(z.dtype)
+        return Pass(nodes.observe(LABEL, Categorical(), predicted, wanted), z)
 
     def decode(self, z: Tensor) -> Tensor:
         """Probabilities of the labels [B, classes] from latents [B, K]."""

@@ -53,11 +53,17 @@ class NodeModel(Model):
         """Names of the nodes, in the order of the pass."""
 
     @abstractmethod
-    def forward_pass(self, nodes: Nodes, x: Tensor, target: Tensor | None, beta: float) -> Pass:
-        """Run the network on inputs x [B, M]; ``beta`` is the weight of priors.
+    def forward_pass(
+        self, nodes: Nodes, x: Tensor, given: Tensor, target: Tensor | None, beta: float
+    ) -> Pass:
+        """Run the network on inputs x [B, M], ``given`` by :meth:`before_nodes`.
 
-        Without a target only what needs none is observed.
+        ``beta`` is the weight of priors. Without a target only what needs none is observed.
         """
+
+    def before_nodes(self, x: Tensor) -> Tensor:
+        """What of the pass no node changes, computed once for all steps of inference."""
+        return x
 
     def start(self, x: Tensor) -> State:
         """No state: nodes start where they are predicted."""
@@ -101,9 +107,10 @@ class NodeModel(Model):
         self, x: Tensor, target: Tensor | None, beta: float, noise: Noise | None, state: State
     ) -> tuple[Nodes, list[Pass]]:
         passes: list[Pass] = []
+        given = self.before_nodes(x)
 
         def forward(nodes: Nodes) -> Tensor:
-            passes[:] = [self.forward_pass(nodes, x, target, beta)]
+            passes[:] = [self.forward_pass(nodes, x, given, target, beta)]
             return passes[0].energy
 
         nodes = Nodes(forward, self.architecture, noise)

@@ -148,6 +148,7 @@ class Nodes:
         self._sites: dict[str, _Site] = {}
         self._follows = settings.inference == "backprop"
         self._infers = False
+        self._checked: set[str] = set()
         self._steps = 0
 
     def _bounded(self, name: str, phi: Tensor, gradient: Tensor) -> Tensor:
@@ -204,13 +205,17 @@ class Nodes:
     def observe(self, name: str, family: Family | str, theta: Tensor, target: Tensor) -> Tensor:
         """Energy of observed values that the network predicts, nats per input, [B].
 
+        The values are those of the batch: the first pass checks them for all.
+
         Raises
         ------
         InputError
             If the values do not fit the family.
         """
         chosen = self._chosen(name, family)
-        chosen.check(target, theta, f"observed {name}")
+        if name not in self._checked:
+            chosen.check(target, theta, f"observed {name}")
+            self._checked.add(name)
         return _per_input(chosen.nll(target, theta))
 
     def _chosen(self, name: str, family: Family | str) -> Family:

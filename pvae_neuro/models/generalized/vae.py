@@ -75,10 +75,17 @@ class NodeVAE(NodeModel):
         """``encoder``, ``latents``, ``decoder``."""
         return NAMES
 
-    def forward_pass(self, nodes: Nodes, x: Tensor, target: Tensor | None, beta: float) -> Pass:
+    def before_nodes(self, x: Tensor) -> Tensor:
+        """What the pixels predict of the encoder's node."""
+        found: Tensor = self.layers[0](x)
+        return found
+
+    def forward_pass(
+        self, nodes: Nodes, x: Tensor, given: Tensor, target: Tensor | None, beta: float
+    ) -> Pass:
         """Encode and reconstruct x; see :meth:`NodeModel.forward_pass`."""
-        encode, infer, decode, show = self.layers
-        hidden = nodes.node(NAMES[0], "gaussian", encode(x)).tanh()
+        _, infer, decode, show = self.layers
+        hidden = nodes.node(NAMES[0], "gaussian", given).tanh()
         predicted = infer(hidden)
         prior = Prior(torch.zeros_like(predicted), beta)
         z = nodes.node(NAMES[1], "gaussian-learned", predicted, prior, samples=True)

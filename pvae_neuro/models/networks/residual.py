@@ -136,10 +136,9 @@ class ResidualEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self._image = colours, *sides = check_image(image_shape, (width,), "encoder")
-        inner = [side - 2 for side in sides]
-        halvings = 0
-        while max(map_sizes(*inner, halvings)[-1]) > _LAST_SIDE:
-            halvings += 1
+        # The stem has no padding.
+        larger = max(sides) - 2
+        halvings = math.ceil(math.log2(larger / _LAST_SIDE))
         last = width * 2**halvings
         with seeded(generator):
             self.stem = NormedConv(colours, width, 3, padding=0)
@@ -150,7 +149,8 @@ class ResidualEncoder(nn.Module):
                     Cell(2 * channels, 2 * channels, 2),
                 ]
             self.cells = nn.Sequential(*cells)
-            self.pool = NormedConv(last, last, min(map_sizes(*inner, halvings)[-1]), padding=0)
+            kernel = math.ceil((min(sides) - 2) / 2**halvings)
+            self.pool = NormedConv(last, last, kernel, padding=0)
             self.dense = DenseBlock(last)
             self.output = nn.Linear(last, outputs)
             nn.init.normal_(self.output.weight, 0.0, _OUTPUT_SCALE)

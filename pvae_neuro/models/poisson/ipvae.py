@@ -23,6 +23,8 @@ from pvae_neuro.models.sampling.relaxed_poisson import RELEASED_ARRIVALS, sample
 
 # A window keeps every step of its batch in memory.
 _STEPS_AT_ONCE = 50
+# Kernels draw counts up to 1,023 of rates up to e^6.6; this leaves room for what lies between.
+_LARGEST_POTENTIAL = 5.0
 _HAS_NUMBA = find_spec("numba") is not None
 
 
@@ -199,7 +201,10 @@ class IPVAE(PoissonLevel, LinearPixels):
             steps = min(_STEPS_AT_ONCE, count - first)
             settings = WindowSettings(steps, 1.0, 0.0, RELEASED_ARRIVALS, "exact", noise)
             result = self.window(x, state, settings)
-            state = (*result.state, result.z)
+            if float(result.state[0].max()) > _LARGEST_POTENTIAL:
+                state = super().repeat(x, state, steps, generator)
+            else:
+                state = (*result.state, result.z)
         return state
 
     @torch.no_grad()

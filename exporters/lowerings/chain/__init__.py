@@ -1,0 +1,1 @@
+"""Chains of nodes of exponential families: their circuit, in real numbers and in integers."""

@@ -1,0 +1,185 @@
+"""Populations, connections and schedule of a chain, of real numbers or of integers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pvae_neuro.exporters.lowerings.chain.kinds import Spiking
+from pvae_neuro.network import (
+    Activation,
+    Connection,
+    Constant,
+    Dense,
+    Encoding,
+    OneToOne,
+    Population,
+    Sampler,
+    Shared,
+    Variable,
+    shared,
+    transpose_of,
+)
+from pvae_neuro.network.program import Program
+from pvae_neuro.neurons.categorical import NORMALIZE, NORMALIZE_BOTH
+from pvae_neuro.neurons.node import SETTLE_AND_PAY
+
+INPUT, ERRORS = "pixels", "errors"
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A node: what its populations have, in real numbers or in integers.
+
+    Attributes
+    ----------
+    name : str
+    kind : Spiking
+    start : array [K]
+        Parameters at first.
+    constants : tuple of Constant
+    sampler : Sampler or None
+    levels : array [groups]
+        Levels of its groups at first; empty where it has none.
+    level_constants : tuple of Constant
+    """
+
+    name: str
+    kind: Spiking
+    start: Array
+    constants: tuple[Constant, ...]
+    sampler: Sampler | None
+    levels: Array
+    level_constants: tuple[Constant, ...]
+
+    @property
+    def level_name(self) -> str:
+        """Population of the normalizer neurons."""
+        return f"{self.name}_levels"
+
+    @property
+    def is_predicted(self) -> bool:
+        """Whether a node stands above."""
+        return self._has("bias")
+
+    def populations(self) -> tuple[Population, ...]:
+        """The node, and the normalizer neurons of its groups."""
+        zero = np.zeros(1, self.start.dtype)
+        names = ["z", *(("t", "e") if self.is_predicted else ())]
+        names += ["p"] if self.is_predicted and len(self.levels) else []
+        fire = self.kind.compare if self.is_predicted else self.kind.fire
+        settle = SETTLE_AND_PAY if self._has("leak") else self.kind.settle
+        variables = (Variable("u", self.start), *(Variable(name, zero) for name in names))
+        node = Population(
+            self.name, len(self.start), variables, self.constants, (fire, settle), self.sampler
+        )
+        return (node, self._normalizers()) if len(self.levels) else (node,)
+
+    def _normalizers(self) -> Population:
+        names = "cd" if self.is_predicted else "c"
+        rule = NORMALIZE_BOTH if self.is_predicted else NORMALIZE
+        variables = tuple(Variable(name, self.levels) for name in names)
+        return Population(
+            self.level_name, len(self.levels), variables, self.level_constants, (rule,)
+        )
+
+    def connections(self) -> tuple[Connection, ...]:
+        """Between the node and its normalizer neurons."""
+        if not len(self.levels):
+            return ()
+        groups, level, node = len(self.levels), self.level_name, self.name
+        ones = np.kron(np.eye(groups), np.ones(len(self.start) // groups))
+        weight = ones.astype(np.int8)
+        total = Dense(f"{node}_total", node, "z", level, weight, 0, "total")
+        back = transpose_of(total, f"{node}_level", level, "c", node, received_as="level")
+        if not self.is_predicted:
+            return total, back
+        name, same = f"{node}_expected", Shared(total.name, False)
+        return (
+            total,
+            back,
+            Dense(name, node, "p", level, weight, 0, "expected", same),
+            transpose_of(total, f"{name}_level", level, "d", node, received_as="expected_level"),
+        )
+
+    def _has(self, constant: str) -> bool:
+        return any(each.name == constant for each in self.constants)
+
+
+@dataclass(frozen=True, eq=False)
+class Map:
+    """A linear map from a node down to the one below it, or to the pixels.
+
+    Attributes
+    ----------
+    weight : array [below, above]
+    down, up : int
+        Exponents of the two directions.
+    """
+
+    weight: Array
+    down: int = 0
+    up: int = 0
+
+
+def constants_of(numbers: Mapping[str, Any]) -> tuple[Constant, ...]:
+    """Constants by name, of arrays or of numbers that all neurons share."""
+    return tuple(
+        Constant(name, value if isinstance(value, np.ndarray) else shared(value))
+        for name, value in numbers.items()
+    )
+
+
+def structure(
+    parts: Sequence[Part],
+    maps: Sequence[Map],
+    pixels: int,
+    compare: Program,
+    constants: tuple[Constant, ...],
+) -> dict[str, Any]:
+    """Encodings, populations, connections and schedule.
+
+    ``compare`` and ``constants`` are of the error neurons of the pixels; nodes begin at these.
+    """
+    zero = np.zeros(1, parts[0].start.dtype)
+    errors = Population(
+        ERRORS, pixels, (Variable("y", zero), Variable("m", zero)), constants, (compare,)
+    )
+    ones = np.ones(pixels, np.int8)
+    connections: list[Connection] = [OneToOne("pixels", INPUT, "x", ERRORS, ones, 0, "pixel")]
+    fires: list[Activation] = []
+    normalize: list[Activation] = []
+    settle: list[Activation] = []
+    below, error = ERRORS, "m"
+    for n, (part, each) in enumerate(zip(parts, maps, strict=True)):
+        down = Dense(f"down{n}", part.name, "z", below, each.weight, each.down, "prediction")
+        up = transpose_of(
+            down, f"up{n}", below, error, part.name, exponent=each.up, received_as="feedback"
+        )
+        own = part.connections()
+        connections += [down, up, *own]
+        above = (f"down{n + 1}",) if part.is_predicted else ()
+        fires.insert(0, Activation(part.name, "fire", (*above, *_to(part.name, own))))
+        if own:
+            to_levels = _to(part.level_name, own)
+            normalize.append(Activation(part.level_name, "normalize", to_levels))
+        settle.append(Activation(part.name, "settle", (up.name,)))
+        below, error = part.name, "e"
+    show = (*fires, Activation(ERRORS, "compare", ("pixels", "down0")))
+    nodes = [population for part in parts for population in part.populations()]
+    return {
+        "encodings": (Encoding(INPUT, "x"),),
+        "populations": (Population(INPUT, pixels, (Variable("x", zero),)), *nodes, errors),
+        "connections": tuple(connections),
+        "iteration": (*show, *normalize, *settle),
+        "final": show,
+    }
+
+
+def _to(target: str, connections: Sequence[Connection]) -> tuple[str, ...]:
+    return tuple(c.name for c in connections if c.target == target)

@@ -1,0 +1,1 @@
+"""Parts of the experiment on generalized predictive coding: one network each."""

@@ -1,0 +1,53 @@
+"""The experiment on generalized predictive coding, on random images and trainings of one batch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+pytest.importorskip("torch", reason="trains models")
+pytest.importorskip("matplotlib", reason="draws figures")
+
+from pvae_neuro.data import Images
+from pvae_neuro.experiments import beyond_gaussian
+from pvae_neuro.experiments.shared.claims import Verdict
+from pvae_neuro.experiments.shared.context import Context
+from pvae_neuro.experiments.shared.summary import ExperimentSummary
+from pvae_neuro.saved.model_file import SavedModel
+from pvae_neuro.training.config import TrainConfig
+
+
+@dataclass
+class _Small(Context):
+    """Random digits, and trainings of one batch."""
+
+    budget: str = "quick"
+
+    def images(self, dataset: str, split: str, count: int | None = None) -> Images:
+        random = np.random.default_rng(split == "train")
+        pixels = random.random((80, 784)).astype(np.float32)
+        return Images(pixels, np.arange(80) % 10, (28, 28), 0.0, 1.0, dataset)
+
+    def trained(
+        self, key: str, images: Images, config: TrainConfig, start: SavedModel | None = None
+    ) -> SavedModel:
+        small = {"latents": 8, "steps": 2, "epochs": 1, "batch_size": 40}
+        return super().trained(key, images, config.model_copy(update=small), start)
+
+
+def test_all_parts_find_what_their_claims_need(tmp_path: Path) -> None:
+    context = _Small(tmp_path / "out", tmp_path, tmp_path, console=Console(quiet=True))
+    result = beyond_gaussian.run(context)
+    summary = ExperimentSummary("quick", [0, 1], [0.1, 0.1], [result] * 2, beyond_gaussian.CLAIMS)
+    summary.write(context.out)
+    found = json.loads((context.out / "result.json").read_text())
+    assert all(row["figures"] for row in found["rows"])
+    assert all(finding.measured for finding in summary.findings.values())
+    # This one trains nothing.
+    limit = next(claim for claim in beyond_gaussian.CLAIMS if claim.key == "limit")
+    assert limit.judge([result.judged()], "quick").verdict is Verdict.REPRODUCED

@@ -1,0 +1,90 @@
+"""Chains in PyTorch: what nodes tell one another, and settings that do not fit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="models need torch")
+
+from pvae_neuro.errors import InputError  # noqa: E402
+from pvae_neuro.models.generalized.chain import NODES, Draw  # noqa: E402
+from pvae_neuro.models.generalized.families import find_family  # noqa: E402
+from pvae_neuro.models.registry import build_model  # noqa: E402
+from pvae_neuro.saved.chain import ChainSettings  # noqa: E402
+from pvae_neuro.saved.model_file import ModelConfig  # noqa: E402
+
+DRAWS = 1 << 14
+NOISE = ((torch.arange(DRAWS, dtype=torch.float64) + 0.5) / DRAWS).unsqueeze(1)
+PAIRS = [(-2.0, -1.5), (0.3, -0.7), (1.2, 1.9), (0.4, 0.4)]
+
+
+@pytest.mark.parametrize("name", ["poisson", "bernoulli", "gaussian"])
+@pytest.mark.parametrize(("phi", "theta"), PAIRS)
+def test_the_mean_error_is_what_the_family_says(name, phi, theta):
+    """Over all random numbers: less the derivative of the KL divergence by what is predicted."""
+    node = NODES[name](ChainSettings())
+    own, predicted = (torch.full((DRAWS, 1), value, dtype=torch.float64) for value in (phi, theta))
+    level = node.level(own)
+    z, p = (node.draw(each, level, NOISE) for each in (own, predicted))
+    error = node.error(own, Draw(z, p, predicted))
+    exact = -find_family(name).error(own[:1], predicted[:1])
+    # Each count steps at most once within a cell of the grid; counts stay below 30.
+    assert abs(float(error.mean() - exact)) < 30 / DRAWS
+    if phi == theta:
+        assert not error.any()
+
+
+def test_categorical_nodes_compare_shares_where_levels_are_exact():
+    node = NODES["categorical"](ChainSettings(normalizer=None, groups=1))
+    rng = np.random.default_rng(0)
+    phi, theta = (torch.tensor(rng.normal(size=(1, 3))).expand(DRAWS, 3) for _ in (0, 1))
+    z, p = (node.draw(each, node.level(each), NOISE.expand(DRAWS, 3)) for each in (phi, theta))
+    error = node.error(phi, Draw(z, p, theta)).mean(0)
+    exact = phi[0].softmax(-1) - theta[0].softmax(-1)
+    assert np.abs((error - exact).numpy()).max() < 30 / DRAWS
+
+
+@pytest.mark.parametrize("name", ["poisson", "bernoulli"])
+def test_the_price_of_variance_is_the_derivative_of_the_mean_energy(name):
+    """Of one neuron over one pixel, by its mean; a squared error of which all is known."""
+    x, weight, curvature, phi = 0.7, 0.9, 3.0, 0.2
+    node, family = NODES[name](ChainSettings()), find_family(name)
+    at = torch.full((DRAWS, 1), phi, dtype=torch.float64)
+    z = node.draw(at, node.level(at), NOISE)
+    price = 0.5 * curvature * weight**2 * node.variance_slope(z)
+    ours = float((price - curvature * weight * (x - weight * z)).mean())
+
+    def energy(parameter):
+        mean = family.mean(parameter)
+        variance = torch.autograd.grad(mean, parameter, create_graph=True)[0]
+        return 0.5 * curvature * ((x - weight * mean) ** 2 + weight**2 * variance)
+
+    parameter = torch.tensor(phi, dtype=torch.float64, requires_grad=True)
+    fisher = torch.autograd.grad(family.mean(parameter), parameter)[0]
+    exact = float(torch.autograd.grad(energy(parameter), parameter)[0] / fisher)
+    assert ours == pytest.approx(exact, abs=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "high", "message"),
+    [
+        ({"families": ["poisson", "bernouli", "categorical"]}, 1.0, "did you mean 'bernoulli'"),
+        (
+            {"pixels": "poisson"},
+            1.0,
+            "pixels: expected a family that chains have, got 'poisson'; known",
+        ),
+        ({"groups": 5}, 1.0, "node 3: expected a size that 5 groups divide, got 16"),
+        ({"above": [3]}, 1.0, "above: expected 2 sizes"),
+        ({"trust": -1}, 1.0, "trust"),
+        ({"pixels": "bernoulli"}, 2.0, r"expected inputs within \[0, 1\]"),
+    ],
+)
+def test_settings_that_do_not_fit_are_named(architecture, high, message):
+    config = ModelConfig(
+        family="gpc-chain", pixels=4, latents=6, steps=2, beta=1.0, input_low=0.0, input_high=high,
+        architecture=architecture,
+    )  # fmt: skip
+    with pytest.raises(InputError, match=message):
+        build_model(config)

@@ -1,0 +1,188 @@
+"""Chains of nodes: the float circuit is the PyTorch model, and integers are near it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from pytorch_words import pytorch_states
+
+from pvae_neuro import get_engine, quantize
+from pvae_neuro.errors import EngineUnavailableError, ModelFileError
+from pvae_neuro.exporters.certify import certify
+from pvae_neuro.exporters.lowerings import lowering_of
+from pvae_neuro.saved.model_file import ModelConfig, SavedModel
+from pvae_neuro.sim.noise import population_noise
+
+FAMILY = "gpc-chain"
+ITERATIONS = 24
+SHAPE = 6, 5
+PIXELS = 30
+
+
+def chain(
+    families: tuple[str, ...] = ("poisson", "bernoulli", "categorical"),
+    sizes: tuple[int, ...] = (12, 8, 6),
+    seed: int = 0,
+    **settings: object,
+) -> SavedModel:
+    """Random weights with activity in all nodes."""
+    rng = np.random.default_rng(seed)
+    architecture = {"families": families, "above": sizes[1:], "groups": 2, **settings}
+    below = (PIXELS, *sizes)
+    arrays = {
+        "prior": rng.uniform(-1.5, 0.0, sizes[-1]),
+        **{f"maps.{n}.bias": rng.uniform(-1.5, 0.0, below[n]) for n in range(len(sizes))},
+        **{
+            f"maps.{n}.weight": rng.normal(0, 0.6 if n else 0.3, (below[n], size))
+            for n, size in enumerate(sizes)
+        },
+    }
+    for n, family in enumerate(families, 1):
+        if family == "gaussian":  # Open at first.
+            bias = f"maps.{n}.bias" if n < len(families) else "prior"
+            arrays[bias] = rng.uniform(0.0, 1.0, sizes[n - 1])
+    if settings.get("pixels", "gaussian") == "gaussian":
+        arrays |= {"maps.0.bias": rng.uniform(0, 0.2, PIXELS), "output.log_sigma": np.array(-0.7)}
+    config = ModelConfig(
+        family=FAMILY, pixels=PIXELS, latents=sizes[0], steps=8, beta=1.0, input_low=0.0,
+        input_high=1.0, image_shape=SHAPE, clamp="hard", clamp_u=2.5, architecture=architecture,
+    )  # fmt: skip
+    return SavedModel(config, {k: np.asarray(v, np.float32) for k, v in arrays.items()})
+
+
+IMAGES = np.random.default_rng(1).random((24, PIXELS)).astype(np.float32) ** 2
+CHAINS = {
+    "poisson, bernoulli, categorical": chain(),
+    "categorical below": chain(("categorical", "poisson", "bernoulli"), seed=1),
+    "bernoulli below": chain(("bernoulli", "categorical", "poisson"), (12, 8, 5), seed=2),
+    "bernoulli pixels": chain(pixels="bernoulli", seed=3),
+    "values between spikes": chain(("poisson", "gaussian", "poisson"), seed=4),
+    "values alone": chain(("gaussian", "gaussian"), (12, 8), seed=5),
+    "one node": chain(("bernoulli",), (12,), seed=6),
+}
+ALL_RULES = chain(
+    ("poisson", "bernoulli", "categorical", "gaussian"), (12, 8, 6, 4), seed=7, pixels="bernoulli"
+)
+EACH = pytest.mark.parametrize("model", CHAINS.values(), ids=CHAINS.keys())
+
+
+def words_of(circuit, samples: int, steps: int = ITERATIONS) -> dict[str, np.ndarray]:
+    rows = range(steps + 1), range(samples)
+    return {p.name: population_noise(p, 0, *rows) for p in circuit.drawing}
+
+
+# ---------------------------------------------------------------------------- float circuit
+
+
+@EACH
+def test_the_float_circuit_is_the_pytorch_model(model):
+    pytest.importorskip("torch", reason="compares with the PyTorch model")
+    lowering = lowering_of(None, FAMILY)
+    assert lowering.takes(model)
+    circuit = lowering.circuit(model, "float64")
+    images = IMAGES[:6].astype(np.float64)
+    words = words_of(circuit, len(images))
+    states = list(circuit.run(images, words, ITERATIONS))
+    # The reciprocal of the circuit's sigmoid has a relative error of 99**-4.
+    allowed = 1e-6 if model.config.architecture.get("pixels") == "bernoulli" else 1e-9
+    nodes = range(1, len(model.config.architecture["families"]) + 1)
+    for step, iteration in enumerate(pytorch_states(model, images, words, steps=ITERATIONS)):
+        now = [part.numpy() for part in iteration.state]
+        for place, node in enumerate(nodes):
+            phi, level, expected = now[3 * place : 3 * place + 3]
+            # A count that differs would move parameters by more than 1e-3.
+            assert np.abs(phi - states[step][f"node{node}.u"]).max() < allowed
+            for held, name in ((level, "c"), (expected, "d")):
+                known = states[step].get(f"node{node}_levels.{name}", held)
+                assert np.abs(held - known).max(initial=0.0) < allowed
+            z = now[3 * len(nodes) + 3 * place]
+            assert np.abs(z - states[step + 1][f"node{node}.z"]).max() < allowed
+        decoded = iteration.reconstruction.numpy()
+        assert np.abs(decoded - circuit.reconstruct(states[step + 1])).max() < allowed
+    for node in nodes:
+        z = np.stack([state[f"node{node}.z"] for state in states])
+        assert z.any(), node
+
+
+# -------------------------------------------------------------------------------- integers
+
+
+# Compiling takes most of the time; tests/test_guides.py runs a trained chain on all engines.
+@pytest.mark.parametrize(
+    ("name", "engines"),
+    [("categorical below", ("fast",)), ("all rules", ("fast", "torch", "c"))],
+)
+def test_engines_agree(name, engines):
+    model = CHAINS.get(name) or ALL_RULES
+    network = quantize(model, IMAGES)
+    certify(network)
+    runs = {}
+    for each in ("reference", *engines):
+        try:
+            engine = get_engine(each)
+        except EngineUnavailableError:
+            continue
+        runs[each] = engine.run(network, IMAGES[:8], ITERATIONS, seed=2, record="full")
+    for variable in network.variables:
+        for engine, run in runs.items():
+            assert np.array_equal(run[variable], runs["reference"][variable]), (engine, variable)
+        assert np.ptp(runs["reference"][variable]) > 0 or not network.drawing, variable
+
+
+@EACH
+def test_integers_are_near_the_float_circuit(model):
+    """One iteration on the integers' own state: only rounding differs."""
+    network = quantize(model, IMAGES)
+    circuit = lowering_of(None, FAMILY).circuit(model, "float64")
+    images = IMAGES[:8].astype(np.float64)
+    run = get_engine("reference").run(network, images, 1, seed=0, record="full")
+    states = list(circuit.run(images, words_of(circuit, 8, 1), 1))
+    unit = 2.0**-14
+    settings = model.config.architecture
+    for node, _ in enumerate(settings["families"], 1):
+        gap = np.abs(run[f"node{node}.u"][:, 0] * unit - states[0][f"node{node}.u"])
+        # Mantissas have 7 bits; a draw that differs moves by a weight at most.
+        assert np.median(gap) < 0.01 and gap.max() < 0.5
+    error = np.abs(run.reconstruction - circuit.reconstruct(states[-1]))
+    assert np.median(error) < 0.02
+
+
+# ------------------------------------------------------------------------------------ errors
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"families": ["poisson", "gaussian-learned", "categorical"]},
+         "node 2: the family 'gaussian-learned' has no integers: its samples are normal"),
+        ({"families": ["poisson", "attention", "categorical"]},
+         "node 2: the family 'attention' has no integers: its neurons have no rule"),
+        ({"pixels": "poisson"}, "pixels: the family 'poisson' has no integers"),
+        ({"normalizer": None}, "the exact softmax, whose division no word operation computes"),
+        ({"groups": 4}, "node 3: expected a size that 4 groups divide, got 6"),
+        ({"above": [8]}, "above: expected 2 sizes"),
+        ({"trust": 0.0}, "trust: Input should be greater than 0"),
+    ],
+)  # fmt: skip
+def test_what_has_no_integers_is_named(change, message):
+    model = CHAINS["poisson, bernoulli, categorical"]
+    architecture = {**model.config.architecture, **change}
+    config = model.config.model_copy(update={"architecture": architecture})
+    with pytest.raises(ModelFileError, match=message):
+        lowering_of(None, FAMILY).circuit(replace(model, config=config))
+
+
+def test_bernoulli_pixels_take_probabilities():
+    model = CHAINS["bernoulli pixels"]
+    config = model.config.model_copy(update={"input_high": 2.0})
+    with pytest.raises(ModelFileError, match=r"pixels: expected inputs within \[0, 1\]"):
+        lowering_of(None, FAMILY).circuit(replace(model, config=config))
+
+
+def test_arrays_of_another_shape_are_named():
+    model = CHAINS["poisson, bernoulli, categorical"]
+    arrays = {**model.arrays, "prior": np.zeros(5, np.float32)}
+    with pytest.raises(ModelFileError, match=r"'prior': expected float32 \(6,\)"):
+        lowering_of(None, FAMILY).circuit(replace(model, arrays=arrays))
