@@ -178,6 +178,10 @@ class GaussianPixels(nn.Module):
         """Second derivative of the energy by what is predicted, []."""
         return torch.exp(-2.0 * self._log_sigma())
 
+    def variance(self) -> Tensor:
+        """Of a pixel about what is predicted, []."""
+        return torch.exp(2.0 * self._log_sigma())
+
     def nll(self, x: Tensor, theta: Tensor) -> Tensor:
         """Negative log-likelihood, nats per pixel."""
         log_sigma = self._log_sigma()
@@ -194,6 +198,10 @@ class BernoulliPixels(nn.Module):
 
     def curvature(self) -> float:
         """Largest second derivative of the energy, that of log-odds 0: the cost is a bound."""
+        return 0.25
+
+    def variance(self) -> float:
+        """Largest variance of a pixel."""
         return 0.25
 
     def mean(self, theta: Tensor) -> Tensor:
@@ -314,6 +322,22 @@ class Chain(Model):
             (*after, *(part for draw in draws for part in draw)),
             z, self.decode(z), mean, change.norm(dim=1),
         )  # fmt: skip
+
+    @torch.no_grad()
+    def divergence(self, x: Tensor, before: State, after: State) -> Tensor:
+        """KL divergences of all nodes from what is predicted of them, from the first one upwards.
+
+        One for each neuron, or for each group of a categorical node, before their weight; see
+        :meth:`Model.divergence`.
+        """
+        draws = _draws_of(after[3 * len(self._nodes) :])
+        found = zip(self._nodes, after[::3], draws, strict=False)
+        return torch.cat([node.family.kl(phi, draw.theta) for node, phi, draw in found], dim=1)
+
+    @property
+    def observation_variance(self) -> Tensor:
+        """See :meth:`Model.observation_variance`; of Bernoulli pixels the largest, ¼."""
+        return self.prior.new_ones(self.config.pixels) * self.output.variance()
 
     def decode(self, z: Tensor) -> Tensor:
         """Mean of the pixels [B, M] from what the first node hands on, [B, K]."""
