@@ -41,13 +41,14 @@ class _Small(Context):
 
 
 def test_all_parts_find_what_their_claims_need(tmp_path: Path) -> None:
+    claims = beyond_gaussian.CLAIMS
     context = _Small(tmp_path / "out", tmp_path, tmp_path, console=Console(quiet=True))
     result = beyond_gaussian.run(context)
-    summary = ExperimentSummary("quick", [0, 1], [0.1, 0.1], [result] * 2, beyond_gaussian.CLAIMS)
+    summary = ExperimentSummary("quick", [0, 1], [(0.1, 0.1)] * 2, [result] * 2, claims)
     summary.write(context.out)
     found = json.loads((context.out / "result.json").read_text())
     assert all(row["figures"] for row in found["rows"])
     assert all(finding.measured for finding in summary.findings.values())
     # This one trains nothing.
-    limit = next(claim for claim in beyond_gaussian.CLAIMS if claim.key == "limit")
+    limit = next(claim for claim in claims if claim.key == "limit")
     assert limit.judge([result.judged()], "quick").verdict is Verdict.REPRODUCED

@@ -165,10 +165,7 @@ def test_pixels_that_are_no_probabilities_are_refused(tmp_path: Path) -> None:
         train(signed, recipe("gpc-vae", batch_size=20), tmp_path / "m.st", options())
 
 
-@pytest.mark.parametrize("inference", ["together", "sweep"])
-def test_an_autoencoder_learns_the_bound_that_backpropagation_learns(
-    inference: str, tmp_path: Path
-) -> None:
+def test_an_autoencoder_learns_the_bound_that_backpropagation_learns(tmp_path: Path) -> None:
     def bound(name: str) -> float:
         architecture = {"hidden": 16, "inference": name}
         made = recipe(
@@ -183,7 +180,8 @@ def test_an_autoencoder_learns_the_bound_that_backpropagation_learns(
 
     # Untrained the bound is near -64 ln 2 = -44.4; trained near -35.
     wanted = bound("backprop")
-    assert wanted > -37 and bound(inference) > wanted - 1.0
+    assert wanted > -37
+    assert min(bound("together"), bound("sweep")) > wanted - 1.0
 
 
 def test_the_command_line_trains_and_scores_a_classifier(
