@@ -104,7 +104,7 @@ def train(
         int | None,
         typer.Option(
             "--schedule-batches",
-            help="Batches that the ramps of beta, bounds and temperature span.",
+            help="Batches that the ramps of beta and of bounds span.",
             show_default="those of the run",
         ),
     ] = None,

@@ -73,7 +73,7 @@ class TrainConfig(Settings):
     temperature, final_temperature : float
         Of relaxed samples, at the start and at the end of a linear fall.
     temperature_anneal : float
-        Fraction of the schedule after which the temperature has reached its end.
+        Fraction of the run after which the temperature has reached its end.
     activity_cost : float
         Weight of the expected number of neurons that fire in an iteration, in nats. Zero trains
         the evidence bound, as the papers do.
@@ -98,9 +98,9 @@ class TrainConfig(Settings):
         Fraction of the schedule in which the KL weight and the bounds stay at their starts, before
         they move.
     schedule_batches : int, optional
-        Batches that the schedules of the KL weight, of the bounds and of the temperature span, by
-        default those of the run. With the batches of a longer run, a short one sees the first part
-        of its schedules in their own shape. The learning rate always spans the run.
+        Batches that the schedules of the KL weight and of the bounds span, by default those of the
+        run. With the batches of a longer run, a short one sees the first part of its schedules in
+        their own shape. Learning rate and temperature always span the run, so that they end.
     max_arrivals : int
         Largest relaxed count. If it is too low, training never sees the large counts that exact
         sampling draws, and inference can diverge.
@@ -167,7 +167,7 @@ class TrainConfig(Settings):
         return self.final_learning_rate + span * 0.5 * (1.0 + math.cos(math.pi * done))
 
     def temperature_at(self, progress: float) -> float:
-        """Linear fall, then constant, over the fraction of the schedule done."""
+        """Linear fall, then constant, over the fraction of the run done."""
         share = _ramp(progress, self.temperature_anneal)
         return self.temperature + share * (self.final_temperature - self.temperature)
 

@@ -252,7 +252,7 @@ class TrainingRun:
         return WindowSettings(
             steps=config.steps,
             beta=config.beta_at(progress),
-            temperature=config.temperature_at(progress),
+            temperature=config.temperature_at(done / self.batches),
             clamp_start=config.clamp_start,
             clamp_growth=config.clamp_growth_at(progress),
             max_arrivals=config.max_arrivals,
