@@ -66,6 +66,7 @@ _GRID = 21
 LCA = "lca"
 PAPER = "ipvae-linear, one window of 16"
 EXTENSION = "ipvae-linear, 8 windows of 16"
+STEERED = "ipvae-linear, cost of activity, 8 windows of 16"
 
 _MARKERS = {8: "v", 16: "o", 32: "^", None: "s"}
 _LINES = {1: "--", 8: "-"}
@@ -95,6 +96,9 @@ class Setting:
     windows: int = 1
     """Per batch; more than one extends the published objective."""
 
+    target: float | None = None
+    """Zeros to which a cost of activity is steered, which is no part of the published objective."""
+
     signed: bool = False
     """Whether coefficients of LCA may be negative."""
 
@@ -105,6 +109,8 @@ class Setting:
     def curve(self) -> str:
         """What settings have in common that differ in β or λ alone."""
         name = f"{self.family}, either sign" if self.signed else self.family
+        if self.target is not None:
+            name += ", cost of activity"
         if self.share != 1:
             name += f", {self.share:g} of the updates"
         if self.steps is None:
@@ -115,6 +121,8 @@ class Setting:
     @property
     def title(self) -> str:
         """Name of the row."""
+        if self.target is not None:
+            return f"{self.curve}, target {self.target:g}"
         return f"{self.curve}, {'λ' if self.family == LCA else 'β'} = {self.beta:g}"
 
 
@@ -129,6 +137,10 @@ Curve = list[tuple[float, float]]
 
 def _sweep(family: str, *betas: float, **settings: Any) -> list[Setting]:
     return [Setting(family, beta, **settings) for beta in betas]
+
+
+def _steered(*targets: float) -> list[Setting]:
+    return [Setting("ipvae-linear", 4.0, steps=16, windows=8, target=target) for target in targets]
 
 
 _QUICK = [
@@ -153,6 +165,7 @@ _NIGHT = [
     *_sweep("ipvae-linear", 64.0, 96.0, steps=32),
     *_sweep("ipvae-linear", 24.0, 48.0, steps=16, windows=4),
     *_sweep("ipvae-linear", 16.0, 24.0, 36.0, 48.0, steps=16, windows=8),
+    *_steered(0.75, 0.8, 0.85),
     *_sweep("igvae-relu", 8.0, 16.0, steps=16),
     *_sweep("pvae-linear", 0.2, 0.6, 1.0),
     *_sweep(LCA, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
@@ -164,6 +177,7 @@ _PUBLISHED = [
     *_sweep("ipvae-linear", 8.0, 12.0, 16.0, 20.0, 24.0, 32.0, 48.0, 64.0, steps=16),
     *_sweep("ipvae-linear", 16.0, 32.0, 64.0, 96.0, 128.0, steps=32),
     *_sweep("ipvae-linear", 16.0, 24.0, 36.0, 48.0, steps=16, windows=8),
+    *_steered(0.75, 0.8, 0.85),
     *_sweep("igvae-relu", 4.0, 8.0, 16.0, 32.0, steps=8),
     *_sweep("igvae-relu", 8.0, 16.0, 32.0, 64.0, steps=16),
     *_sweep("igvae-relu", 8.0, 16.0, 32.0, 64.0, 128.0, steps=32),
@@ -184,6 +198,10 @@ _RECIPES: dict[str, dict[str, Any]] = {
     "pvae-conv": {"batch_size": 100, "learning_rate": 3e-3},
     LCA: {"batch_size": 100, "steps": 30},
 }  # fmt: skip
+
+# Several windows learn more with smaller steps of the dictionary: on 512 latents, β = 24 and 800
+# updates, R² .884 at zeros .794 where the published ones give .876 at .793.
+_EXTENDED = {"dictionary_rate": 0.25}
 
 # Updates of the weights, at the budgets; one of `igvae-relu` takes several times as long.
 _UPDATES = {
@@ -258,6 +276,15 @@ CLAIMS = (
         "hour",
     ),
     Claim(
+        "equal-zeros-steered",
+        "beyond",
+        "With a cost of activity as well, it reconstructs as well as LCA at equal zeros",
+        "not published",
+        f"{_AT_EQUAL_ZEROS}; 8 windows of 16 iterations, the cost steered to a target of zeros",
+        at_least(_lead(STEERED), 0.0, within_error=True),
+        "night",
+    ),
+    Claim(
         "nearer-than-rivals",
         "ipvae",
         "It is nearer than the rectified Gaussian and the amortized Poisson VAE",
@@ -311,6 +338,10 @@ def _train(context: Context, setting: Setting, images: Images) -> SavedModel:
         "beta": setting.beta,
         **({} if setting.steps is None else {"steps": setting.steps, "windows": setting.windows}),
     }
+    if setting.windows > 1:
+        settings |= _EXTENDED
+    if setting.target is not None:
+        settings |= {"activity_cost": 1.0, "target_zeros": setting.target}
     if setting.family == LCA:
         # λ is the threshold where beta is one.
         settings |= {
@@ -423,8 +454,8 @@ def _notes(context: Context, points: Points, patches: int, steps: int) -> list[s
     return [
         f"{patches:,} held-out patches; figures after {steps:,} iterations, for amortized models "
         f"after their single pass.",
-        "More than one window per batch is an extension of the published objective. Counts are "
-        "exact in training, where the paper's are relaxed.",
+        "More than one window per batch and a cost of activity are extensions of the published "
+        "objective. Counts are exact in training, where the paper's are relaxed.",
         f"Zeros reached: {'; '.join(spans)}. Curves are compared where both reach.",
         "Published patches are van Hateren's; ours are of other photographs, whitened. The "
         "published amortized model has a convolutional encoder.",
