@@ -370,8 +370,8 @@ def test_predictive_coding_is_the_gaussian_case() -> None:
             top = nodes.node(str(number), "gaussian", layer(top.tanh()))
         return nodes.observe("pixels", "gaussian", model.layers[-1](top.tanh()), x)
 
-    settings = NodeSettings(step_size=model.architecture.step_size, bound=1e6)
-    nodes = Nodes(forward, settings)
+    step = model.architecture.step_size
+    nodes = Nodes(forward, NodeSettings(), move=lambda _, phi, gradient: phi - step * gradient)
     nodes.phi = {str(number): part for number, part in enumerate(state)}
     nodes.settle()
     wanted = model.settle(x, state, model.config.beta)
