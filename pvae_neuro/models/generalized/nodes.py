@@ -45,8 +45,8 @@ class NodeSettings(Architecture):
     trust : float
         λ: weight of the energies of the nodes against that of the output.
     step_size : float
-        Rate of ``together``, as a share of a node's 1/λ: at 1 a node whose neighbours rest would go where
-        its natural gradient is zero, in one step.
+        Rate of ``together``, as a share of a node's 1/λ: at 1 a node whose neighbours rest would go
+        where its natural gradient is zero, in one step.
     bound : float
         Largest change of a parameter in a step of ``together``. Without it the exponentials of a
         learned variance can overflow.
