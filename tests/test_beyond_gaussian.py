@@ -24,11 +24,13 @@ from pvae_neuro.training.config import TrainConfig
 
 @dataclass
 class _Small(Context):
-    """Random digits, and trainings of one batch."""
+    """Random digits, a real text, and trainings of one batch."""
 
     budget: str = "quick"
 
     def images(self, dataset: str, split: str, count: int | None = None) -> Images:
+        if dataset == "python-topics":
+            return super().images(dataset, split, None if split == "all" else 80)
         random = np.random.default_rng(split == "train")
         pixels = random.random((80, 784)).astype(np.float32)
         return Images(pixels, np.arange(80) % 10, (28, 28), 0.0, 1.0, dataset)

@@ -1,8 +1,9 @@
 """Predictive coding beyond Gaussian distributions (arXiv:2211.03481), part by part.
 
 The same weights, batches and loop of training learn by backpropagation, by generalized predictive
-coding and by standard, Gaussian predictive coding: a classifier with a softmax inside, and a
-variational autoencoder. Learning rates are chosen on data held out from training.
+coding and by standard, Gaussian predictive coding: a classifier with a softmax inside, a
+variational autoencoder, and a transformer that predicts text. Learning rates are chosen on data
+held out from training.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pvae_neuro.experiments.generalized import autoencoder, limit, toy
+from pvae_neuro.experiments.generalized import autoencoder, language, limit, toy
 from pvae_neuro.experiments.generalized.part import BACKPROP, GAUSSIAN, Part
 from pvae_neuro.experiments.shared.context import Context
 from pvae_neuro.experiments.shared.result import Column, ExperimentResult
@@ -19,12 +20,13 @@ from pvae_neuro.experiments.shared.style import label_axes
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_PARTS = (toy, autoencoder, limit)
+_PARTS = (toy, autoencoder, language, limit)
 CLAIMS = tuple(claim for part in _PARTS for claim in part.CLAIMS)
 _COLUMNS = [
     Column("accuracy", "accuracy", ".3f"),
     Column("mse", "MSE, summed", ".2f"),
     Column("elbo", "evidence bound, nats", ".1f"),
+    Column("perplexity", "perplexity", ".2f"),
     Column("gradient_error", "relative error of gradients", ".2g"),
 ]
 

@@ -53,6 +53,9 @@ class LanguageArchitecture(NodeSettings):
         Whether the trust of attention grows with the weights through which it acts on hidden units,
         and all steps are relative to the trust of their node: see :meth:`Block.gain`. Otherwise all
         nodes have the same trust and the same rate.
+    largest : float, optional
+        Singular value to which each step of learning limits the weights of the blocks and of the
+        output; by default they are free.
     """
 
     inference: Literal["together", "sweep", "backprop"] = "sweep"
@@ -63,6 +66,7 @@ class LanguageArchitecture(NodeSettings):
     heads: Size = 1
     hidden: Size = 256
     gains: bool = True
+    largest: PositiveFloat | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -101,19 +105,20 @@ class Block(nn.Module):
         seen = torch.ones(*2 * stream.shape[1:2], dtype=torch.bool, device=stream.device).tril()
         logits = queries @ keys.transpose(-1, -2) / math.sqrt(queries.shape[-1])
         logits = logits.masked_fill(~seen, _UNSEEN)
-        trust = self._trust(stream, values, logits)
+        growth = self._growth(stream, values, logits)
         # Nodes that hold attention itself could move it to symbols that are not seen.
-        look = nodes.node(attention, Categorical(), logits, trust=trust) * seen
+        trust, pace = self.own.trust * growth, 1.0 / growth
+        look = nodes.node(attention, Categorical(), logits, trust=trust, pace=pace) * seen
         stream = stream + self.mix((look @ values).transpose(1, 2).flatten(2))
         units = torch.tanh(self.up(self.between(stream)))
         return stream + self.down(nodes.node(hidden, Gaussian(), units))
 
     @torch.no_grad()
-    def _trust(self, stream: Tensor, values: Tensor, logits: Tensor) -> Tensor | None:
-        """Trust of the attention, [B, heads, C, 1]; None for the settings' own."""
+    def _growth(self, stream: Tensor, values: Tensor, logits: Tensor) -> Tensor | float:
+        """Trust of the attention relative to the settings', [B, heads, C, 1] or 1."""
         if not self.own.gains or self.own.inference != "together":
-            return None
-        return self.own.trust * (1.0 + self.gain(stream, values, logits.softmax(-1)))
+            return 1.0
+        return 1.0 + self.gain(stream, values, logits.softmax(-1))
 
     def gain(self, stream: Tensor, values: Tensor, look: Tensor) -> Tensor:
         """How strongly the attention of a symbol acts on its hidden units, [B, heads, C, 1].
@@ -202,6 +207,14 @@ class LanguageModel(NodeModel):
                     if weight.ndim == 2:
                         nn.init.normal_(weight, std=init_scale)
 
+    @torch.no_grad()
+    def project(self) -> None:
+        """Limit the singular values of weights, where the settings say so."""
+        largest = self.architecture.largest
+        for layer in self.modules() if largest else ():
+            if isinstance(layer, nn.Linear):
+                layer.weight *= (largest / torch.linalg.matrix_norm(layer.weight, 2)).clamp(max=1)
+
     @property
     def node_names(self) -> tuple[str, ...]:
         """``attention 1``, ``hidden 1`` and so on."""
@@ -210,19 +223,26 @@ class LanguageModel(NodeModel):
     def _blocks(self) -> list[Block]:
         return cast(list[Block], list(self.blocks))
 
-    def forward_pass(self, nodes: Nodes, x: Tensor, target: Tensor | None, beta: float) -> Pass:
+    def before_nodes(self, x: Tensor) -> Tensor:
+        """The stream before the first block, [B, C, width]."""
+        found: Tensor = self.symbols(self._places(x[:, :-1])) + self.positions.weight
+        return found
+
+    def forward_pass(
+        self, nodes: Nodes, x: Tensor, given: Tensor, target: Tensor | None, beta: float
+    ) -> Pass:
         """Predict the next symbols; see :meth:`NodeModel.forward_pass`.
 
         The target is their places in the alphabet, [B, C].
         """
-        stream = self.symbols(self._places(x[:, :-1])) + self.positions.weight
+        stream = given
         for block in self._blocks():
             stream = block(stream, nodes)
         stream = self.norm(stream)
         last = stream[:, -1]
         if target is None:
-            return Pass(x.new_zeros(len(x)), last)
-        wanted = functional.one_hot(target, len(self.codes)).to(x.dtype)
+            return Pass(last.new_zeros(len(x)), last)
+        wanted = functional.one_hot(target, len(self.codes)).to(last.dtype)
         return Pass(nodes.observe(NEXT, Categorical(), self.output(stream), wanted), last)
 
     def _places(self, codes: Tensor, name: str = "inputs") -> Tensor:
@@ -267,4 +287,5 @@ class LanguageModel(NodeModel):
         if target is None:
             raise InputError(f"{self.config.family!r}: expected the symbols that follow, got none")
         nodes = Nodes(lambda _: x.new_zeros(len(x)), NodeSettings(inference="backprop"))
-        return {"nll": self.forward_pass(nodes, x, target, 0.0).energy / target.shape[1]}
+        found = self.forward_pass(nodes, x, self.before_nodes(x), target, 0.0)
+        return {"nll": found.energy / target.shape[1]}

@@ -95,6 +95,7 @@ class _Site:
     theta: Tensor
     handed: Tensor
     trust: Tensor | float
+    pace: Tensor | float
     prior: Prior | None
     leak: Tensor | None
     noise: Tensor | None
@@ -152,8 +153,8 @@ class Nodes:
         self._steps = 0
 
     def _bounded(self, name: str, phi: Tensor, gradient: Tensor) -> Tensor:
-        own, trust = self._settings, self._sites[name].trust
-        return phi - (own.step_size / trust * gradient).clamp(-own.bound, own.bound)
+        own, pace = self._settings, self._sites[name].pace
+        return phi - (own.step_size / own.trust * pace * gradient).clamp(-own.bound, own.bound)
 
     # ---------------------------------------------------------------- what a forward pass calls
 
@@ -165,6 +166,7 @@ class Nodes:
         prior: Prior | None = None,
         *,
         trust: Tensor | float | None = None,
+        pace: Tensor | float = 1.0,
         leak: Tensor | None = None,
         samples: bool = False,
     ) -> Tensor:
@@ -180,6 +182,8 @@ class Nodes:
         prior : Prior, optional
         trust : Tensor or float, optional
             A weight of its own in place of the settings' λ.
+        pace : Tensor or float
+            Factor of its steps, where they are those of the settings.
         leak : Tensor, optional
             Price per unit of the mean, [K].
         samples : bool
@@ -199,7 +203,7 @@ class Nodes:
         if not self._follows:
             handed = handed.detach().requires_grad_(self._infers)
         own = self._settings.trust if trust is None else trust
-        self._sites[name] = _Site(chosen, theta, handed, own, prior, leak, noise)
+        self._sites[name] = _Site(chosen, theta, handed, own, pace, prior, leak, noise)
         return handed
 
     def observe(self, name: str, family: Family | str, theta: Tensor, target: Tensor) -> Tensor:
