@@ -362,13 +362,14 @@ def test_codes_are_cut_to_what_counts_cost(context, monkeypatch):
     rows = {row.name: row.figures for row in result.rows}
     for poisson, gaussian in codes.PAIRS.values():
         counts = rows[f"{poisson}, {codes.COUNTS}"]
-        assert rows[f"{gaussian}, {codes.ZEROS}"]["zeros"] == pytest.approx(
-            counts["zeros"], abs=0.01
-        )
-        assert rows[f"{gaussian}, {codes.BITS}"]["bits"] <= counts["bits"]
-        assert "bits" not in rows[f"{gaussian}, {codes.MEANS}"]
-        sent = rows[f"{gaussian}, {codes.SPIKES}"]["events"]
-        assert sent == pytest.approx(min(counts["spikes"], 8), abs=0.1)
+        for code in (codes.SAMPLE, codes.MEANS):
+            cut = {way: rows[f"{gaussian}, {code}, {way}"] for way in codes._CUTS}
+            assert cut[codes.ZEROS]["zeros"] == pytest.approx(counts["zeros"], abs=0.01)
+            assert cut[codes.BITS]["bits"] <= counts["bits"]
+            sent = pytest.approx(min(counts["spikes"], 8), abs=0.1)
+            assert cut[codes.SPIKES]["events"] == sent
+            assert "bits" not in rows[f"{gaussian}, {code}"]
+        assert rows[f"{poisson}, {codes.RATES}, {codes.BITS}"]["bits"] <= counts["bits"]
     assert rows["shipped model in integers"]["spikes"] > 0
     assert (counts["circuits"], rows["igvae, means"]["circuits"]) == (2, 0)
 
