@@ -329,7 +329,7 @@ def test_sample_efficiency_reads_pixels_codes_and_samples(context, monkeypatch):
     result = sample_efficiency.run(context)
     summary = _written(context, result, sample_efficiency.CLAIMS)
     rows = {row.name: row for row in result.rows}
-    poisson, gaussian = (f"{name}, K = 10" for name in sample_efficiency.FAMILIES.values())
+    poisson, gaussian = "Poisson VAE, K = 10", "Gaussian VAE, K = 10"
     assert set(rows) == {"pixels", poisson, gaussian}
     assert rows["pixels"].figures["labels_200"] == pytest.approx(0.784)
     assert rows[poisson].figures["sampled_1000"] == pytest.approx(0.008)
