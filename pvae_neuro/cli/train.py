@@ -20,6 +20,7 @@ from pvae_neuro.cli.shared.support import (
     write_json,
 )
 from pvae_neuro.errors import InputError
+from pvae_neuro.training.recipes import RECIPES
 
 if TYPE_CHECKING:
     from pvae_neuro.training.config import TrainConfig
@@ -42,8 +43,7 @@ def train(
         str | None,
         typer.Option(
             "--recipe",
-            help="Named settings, published-mnist, published-patches or shipped, in place of the "
-            "family's own.",
+            help=f"Named settings in place of the family's own: {', '.join(RECIPES)}.",
             show_default=False,
         ),
     ] = None,
