@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cli_tools import run_cli
 
 from pvae_neuro.errors import InputError
 from pvae_neuro.experiments.registry import experiment_claims, experiment_names, run_experiment
@@ -172,3 +173,30 @@ def test_the_experiment_of_the_guide_runs(tmp_path, monkeypatch):
     assert experiment_names()[-1] == "contrast"
     assert names["summary"].findings["half"].verdict is GOOD
     assert (tmp_path / "out" / "contrast" / "figure.svg").is_file()
+
+
+def test_the_command_line_tells_all_verdicts(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("torch", reason="experiments need torch")
+    pytest.importorskip("matplotlib", reason="figures need matplotlib")
+    from pvae_neuro.experiments import registry
+
+    class Module:
+        CLAIMS = (Claim("k", "ipvae", "It grows.", "2", "how", at_least("m: x", 0.5)),)
+
+        @staticmethod
+        def run(each):
+            rows = [Row("m", {"x": float(each.seed)})]
+            return ExperimentResult("toy", "A toy", [], rows, lambda figure, seeds: None)
+
+    monkeypatch.setattr(registry, "_SUMMARIES", {"toy": "a toy", "more": "more"})
+    monkeypatch.setattr(registry, "_ADDED", {"toy": Module, "more": Module})
+
+    def told(*options):
+        return run_cli(capsys, "experiment", *options, "--out", tmp_path / "out")
+
+    assert "2 claims: 2 not reproduced" in told("all", "--budget", "hour")[1]
+    assert "2 claims: 2 reproduced" in told("all", "--quick", "--seed", "1")[1]
+    code, _, error = told("all", "--quick", "--budget", "hour")
+    assert code == 2 and "--quick: expected no other --budget, got hour" in error
+    code, _, error = told("toy", "--seeds", "0")
+    assert code == 2 and "--seeds: expected at least 1, got 0" in error

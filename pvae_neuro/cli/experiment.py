@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -74,10 +75,16 @@ def experiment(
     if seeds < 1:
         raise InputError(f"--seeds: expected at least 1, got {seeds}")
     if quick:
+        if budget not in (BUDGETS[0], BUDGETS[-1]):
+            raise InputError(f"--quick: expected no other --budget, got {budget}")
         budget = BUDGETS[0]
     results = [
         _run(each, out, budget, data_root, models, seed, seeds, json, quiet) for each in names
     ]
+    if name == ALL:
+        verdicts = Counter(claim["verdict"] for result in results for claim in result["claims"])
+        counts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common())
+        say(console(json, quiet), f"{sum(verdicts.values())} claims: {counts}")
     write_json(json, results if name == ALL else results[0])
 
 
@@ -91,7 +98,7 @@ def _run(
     seeds: int,
     json: Path | None,
     quiet: bool,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     from rich.console import Console
 
     from pvae_neuro.cli.shared.progress import stages
