@@ -21,7 +21,7 @@ from pvae_neuro.saved.model_file import ModelConfig
 _TRUSTS = (1.0, 10.0, 100.0, 1000.0)
 # What is left of the way shrinks by half or more in each step.
 _STEPS = 32
-_WAYS = {
+_WAYS: dict[str, dict[str, Any]] = {
     "together": {"inference": "together", "step_size": 0.5, "bound": 100.0},
     "sweep": {"inference": "sweep"},
 }

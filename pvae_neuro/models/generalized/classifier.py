@@ -11,16 +11,15 @@ from typing import Any, ClassVar
 
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from typing_extensions import Self
 
 from pvae_neuro.data.images import Images
 from pvae_neuro.errors import InputError
-from pvae_neuro.models.base import seeded
 from pvae_neuro.models.generalized.families import Categorical, find_family
 from pvae_neuro.models.generalized.family import Family
-from pvae_neuro.models.generalized.model import NodeModel, Pass
+from pvae_neuro.models.generalized.model import NodeModel, Pass, linear_layers
 from pvae_neuro.models.generalized.nodes import Nodes, NodeSettings
 from pvae_neuro.saved.model_file import Size
 
@@ -81,12 +80,8 @@ class NodeClassifier(NodeModel):
         for family, size in zip(self._families, sizes[1:], strict=True):
             family.mean(torch.empty(1, family.parts * size))
         wide = [f.parts * n for f, n in zip(self._families, sizes[1:], strict=True)]
-        with seeded(generator):
-            shapes = [*zip(sizes, wide, strict=False), (sizes[-1], own.classes)]
-            self.layers = nn.ModuleList(nn.Linear(*shape) for shape in shapes)
-            if init_scale is not None:
-                for layer in self.layers:
-                    nn.init.normal_(layer.weight, std=init_scale)
+        shapes = [*zip(sizes, wide, strict=False), (sizes[-1], own.classes)]
+        self.layers = linear_layers(shapes, generator, init_scale)
 
     def _family(self, name: str) -> Family:
         found = find_family(name)

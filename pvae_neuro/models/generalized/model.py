@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pvae_neuro.errors import InputError
-from pvae_neuro.models.base import Iteration, Model, State, Window, WindowSettings
+from pvae_neuro.models.base import Iteration, Model, State, Window, WindowSettings, seeded
 from pvae_neuro.models.generalized.nodes import (
     Nodes,
     NodeSettings,
@@ -131,3 +132,18 @@ class NodeModel(Model):
     def latent_mean(self, state: State, found: Pass) -> Tensor:
         """Mean of the latents after an iteration, [B, K]; by default what is handed on."""
         return found.z
+
+
+def linear_layers(
+    shapes: Iterable[tuple[int, int]], generator: torch.Generator | None, init_scale: float | None
+) -> nn.ModuleList:
+    """Linear layers with biases; torch's own weights, or of the standard deviation ``init_scale``.
+
+    Each shape is inputs, outputs.
+    """
+    with seeded(generator):
+        layers = [nn.Linear(*shape) for shape in shapes]
+        if init_scale is not None:
+            for layer in layers:
+                nn.init.normal_(layer.weight, std=init_scale)
+    return nn.ModuleList(layers)

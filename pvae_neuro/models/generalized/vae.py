@@ -12,11 +12,11 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from pvae_neuro.models.base import State, seeded
+from pvae_neuro.models.base import State
 from pvae_neuro.models.generalized.families import LearnedGaussian, find_family
-from pvae_neuro.models.generalized.model import NodeModel, Pass
+from pvae_neuro.models.generalized.model import NodeModel, Pass, linear_layers
 from pvae_neuro.models.generalized.nodes import Nodes, NodeSettings, Prior
 from pvae_neuro.models.sampling.gaussian import gaussian_kl, gaussian_sample
 from pvae_neuro.saved.model_file import Size
@@ -64,11 +64,7 @@ class NodeVAE(NodeModel):
         """Create the layers, from the pixels on."""
         pixels, hidden, latents = self.config.pixels, self.architecture.hidden, self.config.latents
         shapes = (pixels, hidden), (hidden, 2 * latents), (latents, hidden), (hidden, pixels)
-        with seeded(generator):
-            self.layers = nn.ModuleList(nn.Linear(*shape) for shape in shapes)
-            if init_scale is not None:
-                for layer in self.layers:
-                    nn.init.normal_(layer.weight, std=init_scale)
+        self.layers = linear_layers(shapes, generator, init_scale)
 
     @property
     def node_names(self) -> tuple[str, ...]:
