@@ -5,7 +5,7 @@
 It trains a chain of Poisson, Bernoulli and categorical nodes on MNIST if the file is not there
 (training goes on where it was stopped), measures, and writes the table between the marks of the
 page. The gap to an exact softmax is that of the same weights where each group is divided by its sum
-at once, and the distance of the levels from the logarithm of that sum while normalizer neurons run.
+at once, and the distance of the log-sums from the exact ones while normalizer neurons run.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from pvae_neuro.verification.integers import PairCheck
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 ENGINES = ("reference", "fast", "onnx", "torch", "c")
-TRAINED, CALIBRATION, TESTED, LEVELS, EXACT, LAVA = 6_000, 64, 200, 50, 8, 2
+TRAINED, CALIBRATION, TESTED, LOG_SUMS, EXACT, LAVA = 6_000, 64, 200, 50, 8, 2
 STEPS, LONG = 32, 512
 ARCHITECTURE = {
     "families": ["poisson", "bernoulli", "categorical"], "above": [64, 32], "groups": 4,
@@ -83,8 +83,8 @@ def exact_softmax(model: SavedModel) -> SavedModel:
     return replace(model, config=model.config.model_copy(update={"architecture": architecture}))
 
 
-def level_errors(model: SavedModel, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Levels of each grouped node less the logarithm of its sums, [T, B, groups], by population."""
+def log_sum_errors(model: SavedModel, images: np.ndarray) -> dict[str, np.ndarray]:
+    """Log-sums of grouped nodes less the exact ones, [T, B, groups], by population."""
     circuit = lowering_of(None, model.config.family).circuit(model)
     words = {
         p.name: population_noise(p, 0, range(LONG + 1), range(len(images))) for p in circuit.drawing
@@ -93,10 +93,10 @@ def level_errors(model: SavedModel, images: np.ndarray) -> dict[str, np.ndarray]
     found: dict[str, list[np.ndarray]] = {}
     before = None
     for state in circuit.run(images, words):
-        for name in [p.name for p in circuit.populations if p.name.endswith("_levels")]:
+        for name in [p.name for p in circuit.populations if p.name.endswith("_sums")]:
             if before is not None:
-                # A level follows the parameters of which the last draw was.
-                u = before[f"{name.removesuffix('_levels')}.u"]
+                # A log-sum follows the parameters of which the last draw was.
+                u = before[f"{name.removesuffix('_sums')}.u"]
                 exact = np.logaddexp.reduce(u.reshape(len(u), groups, -1), axis=2)
                 found.setdefault(name, []).append(state[f"{name}.c"] - exact)
         before = state
@@ -128,9 +128,9 @@ def rows(model: SavedModel, train: Images, test: np.ndarray) -> Iterator[Row]:
     ours, exact = (pn.infer(each, digits, STEPS) for each in (model, exact_softmax(model)))
     yield "MSE, zeros with normalizer neurons (PyTorch)", figures_of(ours)
     yield "MSE, zeros with an exact softmax, same weights", figures_of(exact)
-    for name, errors in level_errors(model, test[:LEVELS]).items():
+    for name, errors in log_sum_errors(model, test[:LOG_SUMS]).items():
         late = errors[LONG // 2 :]
-        yield f"{name}: level − log Σeᵘ, rms", f"{np.sqrt(np.square(late).mean()):.3f}"
+        yield f"{name}: log-sum − log Σeᵘ, rms", f"{np.sqrt(np.square(late).mean()):.3f}"
         mean = late.mean(axis=0)
         yield (
             f"{name}: its mean over {len(late)} iterations, rms",

@@ -25,8 +25,8 @@ def test_the_mean_error_is_what_the_family_says(name, phi, theta):
     """Over all random numbers: less the derivative of the KL divergence by what is predicted."""
     node = NODES[name](ChainSettings())
     own, predicted = (torch.full((DRAWS, 1), value, dtype=torch.float64) for value in (phi, theta))
-    level = node.level(own)
-    z, p = (node.draw(each, level, NOISE) for each in (own, predicted))
+    log_sum = node.log_sum(own)
+    z, p = (node.draw(each, log_sum, NOISE) for each in (own, predicted))
     error = node.error(own, Draw(z, p, predicted))
     exact = -find_family(name).error(own[:1], predicted[:1])
     # Each count steps at most once within a cell of the grid; counts stay below 30.
@@ -35,11 +35,11 @@ def test_the_mean_error_is_what_the_family_says(name, phi, theta):
         assert not error.any()
 
 
-def test_categorical_nodes_compare_shares_where_levels_are_exact():
+def test_categorical_nodes_compare_shares_where_sums_are_exact():
     node = NODES["categorical"](ChainSettings(normalizer=None, groups=1))
     rng = np.random.default_rng(0)
     phi, theta = (torch.tensor(rng.normal(size=(1, 3))).expand(DRAWS, 3) for _ in (0, 1))
-    z, p = (node.draw(each, node.level(each), NOISE.expand(DRAWS, 3)) for each in (phi, theta))
+    z, p = (node.draw(each, node.log_sum(each), NOISE.expand(DRAWS, 3)) for each in (phi, theta))
     error = node.error(phi, Draw(z, p, theta)).mean(0)
     exact = phi[0].softmax(-1) - theta[0].softmax(-1)
     assert np.abs((error - exact).numpy()).max() < 30 / DRAWS
@@ -51,7 +51,7 @@ def test_the_price_of_variance_is_the_derivative_of_the_mean_energy(name):
     x, weight, curvature, phi = 0.7, 0.9, 3.0, 0.2
     node, family = NODES[name](ChainSettings()), find_family(name)
     at = torch.full((DRAWS, 1), phi, dtype=torch.float64)
-    z = node.draw(at, node.level(at), NOISE)
+    z = node.draw(at, node.log_sum(at), NOISE)
     price = 0.5 * curvature * weight**2 * node.variance_slope(z)
     ours = float((price - curvature * weight * (x - weight * z)).mean())
 

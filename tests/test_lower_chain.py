@@ -91,11 +91,11 @@ def test_the_float_circuit_is_the_pytorch_model(model):
     for step, iteration in enumerate(pytorch_states(model, images, words, steps=ITERATIONS)):
         now = [part.numpy() for part in iteration.state]
         for place, node in enumerate(nodes):
-            phi, level, expected = now[3 * place : 3 * place + 3]
+            phi, log_sum, expected = now[3 * place : 3 * place + 3]
             # A count that differs would move parameters by more than 1e-3.
             assert np.abs(phi - states[step][f"node{node}.u"]).max() < allowed
-            for held, name in ((level, "c"), (expected, "d")):
-                known = states[step].get(f"node{node}_levels.{name}", held)
+            for held, name in ((log_sum, "c"), (expected, "d")):
+                known = states[step].get(f"node{node}_sums.{name}", held)
                 assert np.abs(held - known).max(initial=0.0) < allowed
             z = now[3 * len(nodes) + 3 * place]
             assert np.abs(z - states[step + 1][f"node{node}.z"]).max() < allowed

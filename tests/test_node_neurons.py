@@ -131,8 +131,8 @@ def normalized(kind, unit: float):
         (Constant("r_min", number(LOWEST_POTENTIAL)), Constant("r_max", number(high))),
         (categorical.FIRE,), Sampler(15, BITS),
     )  # fmt: skip
-    levels = Population(
-        "levels", GROUPS, (Variable("c", zero),),
+    log_sums = Population(
+        "log_sums", GROUPS, (Variable("c", zero),),
         (
             Constant("rate", number(RATE)), Constant("rate_shift", zero),
             Constant("c_min", number(-32)), Constant("c_max", number(32)),
@@ -140,49 +140,49 @@ def normalized(kind, unit: float):
         (categorical.NORMALIZE,),
     )  # fmt: skip
     return kind(
-        name="groups", input=Input(1, 0.0, 1.0, 0), encodings=(), populations=(cells, levels),
+        name="groups", input=Input(1, 0.0, 1.0, 0), encodings=(), populations=(cells, log_sums),
         connections=(
-            Dense("total", "cells", "z", "levels", weight, 0, "total"),
-            Dense("level", "levels", "c", "cells", weight.T.copy(), 0, "level"),
+            Dense("total", "cells", "z", "log_sums", weight, 0, "total"),
+            Dense("log_sum", "log_sums", "c", "cells", weight.T.copy(), 0, "log_sum"),
         ),
         iteration=(
-            Activation("cells", "fire", ("level",)),
-            Activation("levels", "normalize", ("total",)),
+            Activation("cells", "fire", ("log_sum",)),
+            Activation("log_sums", "normalize", ("total",)),
         ),
     )  # fmt: skip
 
 
-def test_the_level_is_the_logarithm_of_the_sum_in_mean_rates():
+def test_the_log_sum_is_exact_in_mean_rates():
     circuit = normalized(FloatCircuit, 1.0)
-    levels = circuit.population_of["levels"]
+    log_sums = circuit.population_of["log_sums"]
     real = {name: o.real for name, o in OPERATIONS.items()}
     c = np.zeros(GROUPS)
     for _ in range(3000):
         total = np.exp(LOG_RATES.reshape(GROUPS, PER_GROUP) - c[:, None]).sum(axis=1)
         values = {"c": c, "total": total}
         c = run_program(
-            levels, categorical.NORMALIZE, values, real, {}, {"0": np.zeros(1), "1": np.ones(1)}
+            log_sums, categorical.NORMALIZE, values, real, {}, {"0": np.zeros(1), "1": np.ones(1)}
         )["c"]
     # It stands still where a step, the rate times the difference, is half a unit of its last digit.
     assert np.abs(c - EXACT).max() < np.spacing(EXACT.max()) / RATE
 
 
 @pytest.mark.parametrize("engine", ["float", "fast"])
-def test_the_level_is_near_it_with_spikes(engine):
+def test_the_log_sum_is_near_it_with_spikes(engine):
     """Its variance is rate / 2: .1 about a mean that over T steps varies by 1 / sqrt(T)."""
     steps, settled = 2400, 400
     image = np.zeros((1, 1))
     if engine == "float":
         circuit = normalized(FloatCircuit, 1.0)
         words = {"cells": population_noise(circuit.drawing[0], 5, range(steps + 1), range(1))}
-        levels = np.stack([state["levels.c"][0] for state in circuit.run(image, words)])
+        log_sums = np.stack([state["log_sums.c"][0] for state in circuit.run(image, words)])
     else:
         network = normalized(IntegerNetwork, 2.0**BITS)
         network.require_proof()
-        run = get_engine(engine).run(network, image, steps, seed=5, record=["levels.c"])
-        levels = run["levels.c"][0] / 2.0**BITS
-    error = levels[settled:] - EXACT
+        run = get_engine(engine).run(network, image, steps, seed=5, record=["log_sums.c"])
+        log_sums = run["log_sums.c"][0] / 2.0**BITS
+    error = log_sums[settled:] - EXACT
     assert error.std(axis=0).mean() == pytest.approx(np.sqrt(RATE / 2), rel=0.1)
-    # The mean is above by half the variance, since rates are convex in the level.
+    # The mean is above by half the variance, since rates are convex in the log-sum.
     expected = np.hypot(1 / np.sqrt(steps - settled), RATE / 4)
     assert np.sqrt((error.mean(axis=0) ** 2).mean()) == pytest.approx(expected, rel=0.4)

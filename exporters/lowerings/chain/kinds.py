@@ -117,10 +117,10 @@ class Switches(Spiking):
 
 
 class Grouped(Spiking):
-    """Categorical neurons; their levels hold rates near what one spike in an iteration takes."""
+    """Categorical neurons; their log-sums hold rates near what one spike in an iteration takes."""
 
     def highest(self, scales: Scales) -> int:
-        """Any: the level is subtracted first."""
+        """Any: the log-sum is subtracted first."""
         return -LOWEST_POTENTIAL << scales.frac_bits
 
     def real(self) -> tuple[Constant, ...]:

@@ -113,11 +113,11 @@ def _real_part(chain: SavedChain, n: int) -> Part:
         **chain.costs(n),
         **(above if chain.is_predicted(n) else {"t": start}),
     }  # fmt: skip
-    ends = chain.level_ends(n)
-    level_constants = {
+    ends = chain.log_sum_ends(n)
+    sum_constants = {
         "rate": settings.normalizer or 0.0, "rate_shift": 0.0, "c_min": ends[0], "c_max": ends[1],
     }  # fmt: skip
     return Part(
         f"node{n + 1}", kind, start, (*constants_of(constants), *kind.real()),
-        kind.real_sampler(chain.stream(n)), chain.levels(n, start), constants_of(level_constants),
+        kind.real_sampler(chain.stream(n)), chain.log_sums(n, start), constants_of(sum_constants),
     )  # fmt: skip

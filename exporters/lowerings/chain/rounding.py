@@ -173,12 +173,12 @@ class _Rounding:
         }  # fmt: skip
         error = self.errors[n] if chain.is_predicted(n) else Sent(0)
         own = kind.constants(scales, self.sent[n], error)
-        levels = chain.levels(n, np.ldexp(start.astype(np.float64), -bits))
-        ends = [round(math.ldexp(end, bits)) for end in chain.level_ends(n)]
+        log_sums = chain.log_sums(n, np.ldexp(start.astype(np.float64), -bits))
+        ends = [round(math.ldexp(end, bits)) for end in chain.log_sum_ends(n)]
         rate = factor("rate", math.ldexp(settings.normalizer or 0.0, bits))
         return Part(
             name, kind, start, (*constants_of(constants), *own),
-            kind.sampler(scales, chain.stream(n)), _scaled(levels, bits).astype(np.int32),
+            kind.sampler(scales, chain.stream(n)), _scaled(log_sums, bits).astype(np.int32),
             constants_of({**rate, "c_min": ends[0], "c_max": ends[1]}),
         )  # fmt: skip
 

@@ -76,15 +76,15 @@ class SavedChain:
         """Of the random words of a node: those that draw are counted upwards."""
         return sum(kind.draws for kind in self.kinds[:n])
 
-    def levels(self, n: int, start: Reals) -> Reals:
-        """Levels of a node's groups where its parameters are these; none for other kinds."""
+    def log_sums(self, n: int, start: Reals) -> Reals:
+        """Log-sums of a node's groups where its parameters are these; none for other kinds."""
         if not self.kinds[n].grouped:
             return np.zeros(0)
         groups = start.reshape(self.settings.groups, -1)
         return np.array([np.logaddexp.reduce(each) for each in groups])
 
-    def level_ends(self, n: int) -> tuple[float, float]:
-        """Bounds of the levels: the logarithm of a number of neurons is below its bits."""
+    def log_sum_ends(self, n: int) -> tuple[float, float]:
+        """Bounds of the log-sums: the logarithm of a number of neurons is below its bits."""
         each = len(self.biases[n + 1]) // self.settings.groups
         config = self.model.config
         return float(config.floor_u), float(config.clamp_u) + each.bit_length()

@@ -44,9 +44,9 @@ class Part:
         Parameters at first.
     constants : tuple of Constant
     sampler : Sampler or None
-    levels : array [groups]
-        Levels of its groups at first; empty where it has none.
-    level_constants : tuple of Constant
+    log_sums : array [groups]
+        Log-sums of its groups at first; empty where it has none.
+    sum_constants : tuple of Constant
     """
 
     name: str
@@ -54,13 +54,13 @@ class Part:
     start: Array
     constants: tuple[Constant, ...]
     sampler: Sampler | None
-    levels: Array
-    level_constants: tuple[Constant, ...]
+    log_sums: Array
+    sum_constants: tuple[Constant, ...]
 
     @property
-    def level_name(self) -> str:
+    def sums_name(self) -> str:
         """Population of the normalizer neurons."""
-        return f"{self.name}_levels"
+        return f"{self.name}_sums"
 
     @property
     def is_predicted(self) -> bool:
@@ -71,40 +71,40 @@ class Part:
         """The node, and the normalizer neurons of its groups."""
         zero = np.zeros(1, self.start.dtype)
         names = ["z", *(("t", "e") if self.is_predicted else ())]
-        names += ["p"] if self.is_predicted and len(self.levels) else []
+        names += ["p"] if self.is_predicted and len(self.log_sums) else []
         fire = self.kind.compare if self.is_predicted else self.kind.fire
         settle = SETTLE_AND_PAY if self._has("leak") else self.kind.settle
         variables = (Variable("u", self.start), *(Variable(name, zero) for name in names))
         node = Population(
             self.name, len(self.start), variables, self.constants, (fire, settle), self.sampler
         )
-        return (node, self._normalizers()) if len(self.levels) else (node,)
+        return (node, self._normalizers()) if len(self.log_sums) else (node,)
 
     def _normalizers(self) -> Population:
         names = "cd" if self.is_predicted else "c"
         rule = NORMALIZE_BOTH if self.is_predicted else NORMALIZE
-        variables = tuple(Variable(name, self.levels) for name in names)
+        variables = tuple(Variable(name, self.log_sums) for name in names)
         return Population(
-            self.level_name, len(self.levels), variables, self.level_constants, (rule,)
+            self.sums_name, len(self.log_sums), variables, self.sum_constants, (rule,)
         )
 
     def connections(self) -> tuple[Connection, ...]:
         """Between the node and its normalizer neurons."""
-        if not len(self.levels):
+        if not len(self.log_sums):
             return ()
-        groups, level, node = len(self.levels), self.level_name, self.name
+        groups, sums, node = len(self.log_sums), self.sums_name, self.name
         ones = np.kron(np.eye(groups), np.ones(len(self.start) // groups))
         weight = ones.astype(np.int8)
-        total = Dense(f"{node}_total", node, "z", level, weight, 0, "total")
-        back = transpose_of(total, f"{node}_level", level, "c", node, received_as="level")
+        total = Dense(f"{node}_total", node, "z", sums, weight, 0, "total")
+        back = transpose_of(total, f"{node}_log_sum", sums, "c", node, received_as="log_sum")
         if not self.is_predicted:
             return total, back
         name, same = f"{node}_expected", Shared(total.name, False)
         return (
             total,
             back,
-            Dense(name, node, "p", level, weight, 0, "expected", same),
-            transpose_of(total, f"{name}_level", level, "d", node, received_as="expected_level"),
+            Dense(name, node, "p", sums, weight, 0, "expected", same),
+            transpose_of(total, f"{name}_log_sum", sums, "d", node, received_as="expected_log_sum"),
         )
 
     def _has(self, constant: str) -> bool:
@@ -166,8 +166,8 @@ def structure(
         above = (f"down{n + 1}",) if part.is_predicted else ()
         fires.insert(0, Activation(part.name, "fire", (*above, *_to(part.name, own))))
         if own:
-            to_levels = _to(part.level_name, own)
-            normalize.append(Activation(part.level_name, "normalize", to_levels))
+            to_sums = _to(part.sums_name, own)
+            normalize.append(Activation(part.sums_name, "normalize", to_sums))
         settle.append(Activation(part.name, "settle", (up.name,)))
         below, error = part.name, "e"
     show = (*fires, Activation(ERRORS, "compare", ("pixels", "down0")))

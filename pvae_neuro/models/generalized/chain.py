@@ -14,8 +14,8 @@ The node over the pixels also pays what the variance of its own draws costs ther
 each unit of variance: the mean energy of a linear map of samples is that of their mean and this.
 
 Categorical nodes draw counts of the rates ``e^(φ - c)``; one normalizer neuron for each group moves
-its level c until one spike comes in an iteration. ``docs/generalized_integers.md`` has these rules
-as operations of integers.
+its log-sum c until one spike comes in an iteration. ``docs/generalized_integers.md`` has these
+rules as operations of integers.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ class Node:
     def __init__(self, family: Family, start: float = 0.0) -> None:
         self.family, self.start = family, start
 
-    def level(self, theta: Tensor) -> Tensor:
+    def log_sum(self, theta: Tensor) -> Tensor:
         """What normalizer neurons begin with, [B, groups]; none by default."""
         return theta[:, :0]
 
-    def draw(self, phi: Tensor, level: Tensor, noise: Tensor) -> Tensor:
+    def draw(self, phi: Tensor, log_sum: Tensor, noise: Tensor) -> Tensor:
         """Draw of parameters φ, [B, K]."""
         return self.family.draw(phi, noise)
 
@@ -75,9 +75,9 @@ class Node:
         """Derivative of the variance of what is handed on by its mean, unbiased, from a draw."""
         return 1.0
 
-    def follow(self, level: Tensor, drawn: Tensor, bounds: tuple[float, float]) -> Tensor:
-        """Levels after a draw."""
-        return level
+    def follow(self, log_sum: Tensor, drawn: Tensor, bounds: tuple[float, float]) -> Tensor:
+        """Log-sums after a draw."""
+        return log_sum
 
     def error(self, phi: Tensor, draw: Draw) -> Tensor:
         """What the node tells that which predicts it: ``-∂KL(φ ‖ θ)/∂θ`` in the mean, [B, K]."""
@@ -99,7 +99,7 @@ class Rectified(Node):
         """Nothing varies."""
         return 0.0
 
-    def draw(self, phi: Tensor, level: Tensor, noise: Tensor) -> Tensor:
+    def draw(self, phi: Tensor, log_sum: Tensor, noise: Tensor) -> Tensor:
         """The mean, rectified."""
         return phi.clamp(min=0.0)
 
@@ -126,23 +126,23 @@ class Grouped(Node):
         super().__init__(Categorical(groups))
         self._groups, self._rate = groups, rate
 
-    def level(self, theta: Tensor) -> Tensor:
+    def log_sum(self, theta: Tensor) -> Tensor:
         """Logarithm of the sum of ``e^θ`` of each group."""
         return self._split(theta).logsumexp(-1)
 
-    def draw(self, phi: Tensor, level: Tensor, noise: Tensor) -> Tensor:
-        """Counts of rate ``e^(φ - level)``."""
-        held = self.level(phi) if self._rate is None else level
+    def draw(self, phi: Tensor, log_sum: Tensor, noise: Tensor) -> Tensor:
+        """Counts of rate ``e^(φ - log_sum)``."""
+        held = self.log_sum(phi) if self._rate is None else log_sum
         return Poisson().draw((self._split(phi) - held.unsqueeze(-1)).flatten(-2), noise)
 
-    def follow(self, level: Tensor, drawn: Tensor, bounds: tuple[float, float]) -> Tensor:
+    def follow(self, log_sum: Tensor, drawn: Tensor, bounds: tuple[float, float]) -> Tensor:
         """Move by the number of spikes of each group beyond one."""
         if self._rate is None:
-            return level
+            return log_sum
         spikes = self._split(drawn)
         # The logarithm of a number of neurons is below its number of bits.
         low, high = bounds[0], bounds[1] + spikes.shape[-1].bit_length()
-        return (level + self._rate * (spikes.sum(-1) - 1.0)).clamp(low, high)
+        return (log_sum + self._rate * (spikes.sum(-1) - 1.0)).clamp(low, high)
 
     def _split(self, values: Tensor) -> Tensor:
         return values.reshape(*values.shape[:-1], self._groups, -1)
@@ -234,8 +234,8 @@ class Draw(NamedTuple):
 class Chain(Model):
     """A chain of nodes; see the module.
 
-    Its state is, for each node, φ, the levels of its groups, and those of what is predicted; after
-    the first iteration also the draws of all nodes. Bounds of parameters are hard.
+    Its state is, for each node, φ, the log-sums of its groups, and those of what is predicted;
+    after the first iteration also the draws of all nodes. Bounds of parameters are hard.
 
     Attributes
     ----------
@@ -287,8 +287,8 @@ class Chain(Model):
         state: list[Tensor] = []
         for node, bias in zip(self._nodes, biases, strict=True):
             phi = self._bounded(bias.detach()).expand(len(x), -1)
-            level = node.level(phi)
-            state += [phi, level, level]
+            log_sum = node.log_sum(phi)
+            state += [phi, log_sum, log_sum]
         return tuple(state)
 
     def window(self, x: Tensor, state: State, settings: WindowSettings) -> Window:
@@ -359,12 +359,12 @@ class Chain(Model):
         theta = self.prior.expand(len(state[0]), -1)
         places = list(enumerate(self._nodes))
         for place, node in reversed(places):
-            phi, level, expected = state[3 * place : 3 * place + 3]
+            phi, log_sum, expected = state[3 * place : 3 * place + 3]
             # Beyond the bounds too, learning has to find back.
             theta = theta + (self._bounded(theta) - theta).detach()
             with torch.no_grad():
                 uniform = noise(f"node{place + 1}", phi)
-                z = node.draw(phi, level, uniform)
+                z = node.draw(phi, log_sum, uniform)
                 p = node.draw(theta, expected, uniform)
             draws.insert(0, Draw(z, p, theta))
             if place:
@@ -373,22 +373,22 @@ class Chain(Model):
 
     @torch.no_grad()
     def _settle(self, x: Tensor, state: State, draws: list[Draw]) -> State:
-        """Move all nodes and their levels, on what was drawn."""
+        """Move all nodes and their log-sums, on what was drawn."""
         settings = self.architecture
         error = self.output.message(x, self.maps[0](draws[0].z))
         after: list[Tensor] = []
         for place, (node, layer, draw) in enumerate(
             zip(self._nodes, self._linears(), draws, strict=True)
         ):
-            phi, level, expected = state[3 * place : 3 * place + 3]
+            phi, log_sum, expected = state[3 * place : 3 * place + 3]
             down = -node.slope(phi) * (error @ layer.weight)
             if not place:
                 down = down + self._price() * node.variance_slope(draw.z)
             gradient = node.family.natural(phi, draw.theta, down, settings.trust)
             step = (settings.step_size * gradient).clamp(-settings.bound, settings.bound)
             bounds = self.config.floor_u, self.config.clamp_u
-            levels = node.follow(level, draw.z, bounds), node.follow(expected, draw.p, bounds)
-            after += [self._bounded(phi - step), *levels]
+            log_sums = node.follow(log_sum, draw.z, bounds), node.follow(expected, draw.p, bounds)
+            after += [self._bounded(phi - step), *log_sums]
             error = node.error(phi, draw)
         return tuple(after)
 
