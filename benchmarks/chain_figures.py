@@ -51,10 +51,8 @@ def trained(images: Images, path: Path) -> SavedModel:
     """The chain, from the file or by training."""
     if path.exists():
         return pn.load_model(path)
-    config = pn.recipe(
-        "gpc-chain", latents=128, epochs=4, batch_size=100, learning_rate=0.02,
-        architecture=ARCHITECTURE,
-    )  # fmt: skip
+    sizes = {"latents": 128, "architecture": ARCHITECTURE}
+    config = pn.recipe("gpc-chain", epochs=4, batch_size=100, **sizes)
     few = replace(images, pixels=images.pixels[:TRAINED], labels=None)
     return pn.train(few, config, path, TrainOptions(resume=checkpoint_path(path).exists()))
 

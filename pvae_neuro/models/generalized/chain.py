@@ -249,8 +249,8 @@ class Chain(Model):
 
     architecture_type = ChainArchitecture
     defaults: ClassVar[dict[str, Any]] = {
-        "latents": 128, "steps": 16, "windows": 2, "beta": 1.0, "clamp": "hard", "clamp_u": 3.5,
-        "learning_rate": 5e-3, "weight_decay": 0.0,
+        "latents": 128, "steps": 4, "windows": 4, "beta": 1.0, "clamp": "hard", "clamp_u": 3.5,
+        "learning_rate": 0.02, "weight_decay": 0.0,
     }  # fmt: skip
 
     def build(self, generator: torch.Generator | None, init_scale: float | None) -> None:
