@@ -56,7 +56,8 @@ class DataOptions:
         str | None,
         typer.Option(
             "--size",
-            help="Crop and resize pictures to this, such as 28 or 32x48 (height x width).",
+            help="Crop and resize pictures to this, such as 28 or 32x48 (height x width); of a "
+            "text, symbols of a window.",
             show_default=False,
         ),
     ] = None

@@ -1,11 +1,10 @@
 """A transformer that predicts the next symbol of a text, with nodes of two families.
 
 Each block has a categorical node at its attention, whose φ are the logits and whose mean is the
-attention that it hands on, and a Gaussian node at its hidden units, after tanh. With the energies
-of the families' own a transformer learns by predictive coding; with Gaussian nodes throughout,
-which hold attention itself, it does not (Pinchetti et al. 2022, arXiv:2211.03481, section 4.3).
-
-The paper's code for its transformer is not public. Layers, initial weights and widths are our own.
+attention that it hands on, and a Gaussian node at its hidden units, after tanh. Standard predictive
+coding has Gaussian nodes throughout, which hold attention itself; with them, the authors report, a
+transformer learns far worse (Pinchetti et al. 2022, arXiv:2211.03481). Layers, initial weights and
+widths are our own.
 """
 
 from __future__ import annotations
