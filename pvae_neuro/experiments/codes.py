@@ -202,7 +202,7 @@ def run(context: Context) -> ExperimentResult:
         },
         curves=curves,
         notes=_notes(context, count),
-        size=(9.0, 6.4),
+        size=(9.0, 5.2),
     )
 
 
@@ -379,9 +379,7 @@ def _labels(digits: Images) -> NDArray[np.int64]:
 
 
 def _notes(context: Context, count: int) -> list[str]:
-    quick = (
-        "Quick version: trainings of seconds, 32 iterations; accuracies differ by a point or so."
-    )
+    quick = "Quick version: trainings of seconds, 32 iterations; accuracies err by a point or two."
     return [
         f"{count:,} digits teach the classifiers, {count:,} test digits are read.",
         "The entropy of a code is estimated from the shares of its values on the test digits. Real "
@@ -394,17 +392,18 @@ def _notes(context: Context, count: int) -> list[str]:
 def _draw(figure: Figure, seeds: list[tuple[list[Row], dict[str, Any], tuple[float, ...]]]) -> None:
     axes = figure.subplots(1, 3)
     names = [row.name for row in seeds[0][0]]
-    for ax, key, title in zip(axes, ("bits", "events"), ("per bit", "per value"), strict=False):
+    for ax, key, title in zip(
+        axes, ("bits", "events"), ("per bit (hollow: cut)", "per value"), strict=False
+    ):
         for name in names:
             _draw_point(ax, name, [_of(rows, name) for rows, *_ in seeds], key)
-        ax.set_xscale("log")
         label_axes(ax, {"bits": "entropy, bits", "events": "values sent"}[key], "accuracy", title)
     levels = (0.0, *seeds[0][2])
     for name in names:
         if name.endswith(_ALONG):
             band(axes[2], levels, [curves[name] for _, curves, _ in seeds], **_style(name))
     label_axes(axes[2], "noise, sd", "accuracy", "under noise")
-    legend_below(figure, list(axes), columns=4)
+    legend_below(figure, [axes[1], axes[0]], columns=3)
 
 
 def _of(rows: list[Row], name: str) -> dict[str, float]:
@@ -427,4 +426,4 @@ def _style(name: str) -> dict[str, Any]:
         known = {"color": color_of(family), "marker": _MARKERS[code[0]]}
     if code[1:]:
         known["mfc"] = "white"
-    return {**known, "label": name, "ms": 6, "lw": 1.4}
+    return {**known, "label": ", ".join([family, *code[:1]]), "ms": 6, "lw": 1.4}
