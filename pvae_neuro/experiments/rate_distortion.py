@@ -156,7 +156,8 @@ _HOUR = [
     *_sweep("ipvae-linear", 16.0, 24.0, 36.0, 48.0, steps=16, windows=8),
     *_sweep("igvae-relu", 8.0, steps=16),
     *_sweep("pvae-linear", 0.6, 1.0),
-    *_sweep(LCA, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
+    *_sweep(LCA, 0.3, 0.4, 0.5, 0.6),
+    *_sweep(LCA, 0.5, 0.7, signed=True),
     Setting(LCA, 0.5, share=0.5),
 ]
 _NIGHT = [
@@ -169,7 +170,7 @@ _NIGHT = [
     *_sweep("igvae-relu", 8.0, 16.0, steps=16),
     *_sweep("pvae-linear", 0.2, 0.6, 1.0),
     *_sweep(LCA, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
-    *_sweep(LCA, 0.4, 0.6, signed=True),
+    *_sweep(LCA, 0.5, 0.6, 0.7, 0.8, signed=True),
     Setting(LCA, 0.5, share=0.5),
 ]
 _PUBLISHED = [
@@ -184,7 +185,7 @@ _PUBLISHED = [
     *_sweep("pvae-linear", 0.01, 0.2, 0.4, 0.6, 0.8, 1.0, 1.5, 4.0),
     *_sweep("pvae-conv", 0.01, 0.2, 0.4, 0.6, 0.8, 1.0, 1.5, 4.0),
     *_sweep(LCA, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.5, 2.0, 5.0),
-    *_sweep(LCA, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, signed=True),
+    *_sweep(LCA, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, signed=True),
     Setting(LCA, 0.5, share=0.5),
 ]
 
