@@ -12,8 +12,8 @@ The claim is that 200 labels suffice for Poisson latents where Gaussian ones nee
 accuracy grows with the length of the training is shown beside it, since no short training here is
 the published one: 240,000 steps on a GPU.
 
-The published estimator, relaxed arrivals with few spikes at the start, goes silent when the ramp of
-the KL weight is short. Ours starts with three spikes of each latent per image and without noise,
+The published estimator, relaxed arrivals with few spikes at the start, can go silent when the ramp
+of the KL weight is short. Ours starts with three spikes of each latent per image and without noise,
 which rises before the KL weight does. The row "relaxed" has the published estimator and schedule
 at the same length; "first steps" has the first part of the published schedule in its own shape, in
 which the KL weight hardly rises, so that its codes are those of an autoencoder.
