@@ -17,7 +17,7 @@ from pvae_neuro.experiments.generalized.part import (
     best_of_rates,
     halves,
 )
-from pvae_neuro.experiments.shared.claims import Claim, all_of, at_least, at_most
+from pvae_neuro.experiments.shared.claims import Bar, Claim, all_of, at_least, at_most
 from pvae_neuro.experiments.shared.context import Context
 from pvae_neuro.experiments.shared.result import Row
 from pvae_neuro.models.generalized.vae import PIXELS
@@ -37,6 +37,16 @@ _PROTOCOL = (
     "batches of 100, λ = 20, 20 steps of rate .2 within ±.5; learning rate by the bound of 10,000 "
     "digits more; the encoder's posterior of the test digits"
 )
+
+
+def _as_good(way: str) -> Bar:
+    """Error and bound are within a few parts of a hundred of those of backpropagation."""
+    return all_of(
+        at_most(f"VAE, {way}: mse", f"VAE, {BACKPROP}: mse", factor=1.03),
+        at_least(f"VAE, {way}: elbo", f"VAE, {BACKPROP}: elbo", slack=2.0, form=".1f"),
+    )
+
+
 CLAIMS = (
     Claim(
         "autoencoder",
@@ -44,10 +54,16 @@ CLAIMS = (
         "Generalized predictive coding trains a variational autoencoder as backpropagation does",
         "a figure without numbers that we could read",
         _PROTOCOL,
-        all_of(
-            at_most(f"VAE, {OWN}: mse", f"VAE, {BACKPROP}: mse", factor=1.03),
-            at_least(f"VAE, {OWN}: elbo", f"VAE, {BACKPROP}: elbo", slack=2.0, form=".1f"),
-        ),
+        _as_good(OWN),
+        "hour",
+    ),
+    Claim(
+        "autoencoder-sweep",
+        "generalized",
+        "So it does by one sweep of inference",
+        "not published",
+        f"{_PROTOCOL}; one sweep at λ = 1,000 in place of steps",
+        _as_good(SWEEP),
         "hour",
     ),
 )
