@@ -152,7 +152,7 @@ class LanguageModel(NodeModel):
     architecture_type = LanguageArchitecture
     defaults: ClassVar[dict[str, Any]] = {
         "latents": 64, "steps": 2, "beta": 0.0, "batch_size": 50, "epochs": 2,
-        "learning_rate": 1e-2, "weight_decay": 0.0, "gradient_clip": 1e4,
+        "learning_rate": 3e-2, "weight_decay": 0.0, "gradient_clip": 1e4,
     }  # fmt: skip
 
     @classmethod
