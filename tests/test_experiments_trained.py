@@ -20,6 +20,7 @@ from pvae_neuro.experiments import (
     codes,
     convergence,
     elbo,
+    hierarchy,
     mnist_frontier,
     mnist_objective,
     mnist_order,
@@ -473,3 +474,28 @@ def test_amortized_families_infer_once():
     assert families.iterations_of("pvae-conv", 1000) == 1
     assert families.iterations_of("ipvae-linear", 1000) == 1000
     assert families.iterations_of("iavae", 20) == 20
+
+
+def test_both_levels_are_read_sampled_and_complete(context, monkeypatch):
+    monkeypatch.setattr(hierarchy, "_steps", lambda _context: 4)
+    monkeypatch.setattr(hierarchy, "DRAWS", 2)
+    monkeypatch.setattr(hierarchy, "_CALIBRATION_DIGITS", 4)
+    result = hierarchy.run(context)
+    summary = _written(context, result, hierarchy.CLAIMS)
+    assert not _unmeasured(summary)
+    rows = {row.name: row.figures for row in result.rows}
+    assert rows[hierarchy.UPPER]["accuracy"] == rows[hierarchy.UPPER]["upper_equal"]
+    assert rows[hierarchy.DIGITS].keys() == {"nearest", "confidence", "classes"}
+    assert rows[hierarchy.MEAN_IMAGE].keys() == {"half", "random", "most"}
+
+
+def test_hidden_pixels_do_not_change_what_is_inferred(context):
+    model = load_pretrained()
+    subject = hierarchy.Subject(model, {hierarchy.ONE: (1, "latents.z")})
+    hidden = hierarchy._hidden(0)["half"]
+    pixels = context.images("mnist", "test").pixels[:3]
+    other = np.where(hidden, 1.0 - pixels, pixels)
+    blind = hierarchy._blind(subject, hidden)
+    found = [infer(blind.model, images, 4).z for images in (pixels, other)]
+    assert np.array_equal(*found)
+    assert not np.array_equal(*(infer(model, images, 4).z for images in (pixels, other)))

@@ -42,6 +42,7 @@ _SUMMARIES = {
     "amortization-gap": "one dictionary, three ways to infer",
     "features": "dictionary elements by kurtosis; Gabor fits",
     "tuning": "orientation tuning, contrast response and its latency",
+    "hierarchy": "accuracy per spike, samples and completion of a model of two levels",
     "posterior": "coverage of the true pixel by the posterior's band, Poisson against Gaussian",
     "non-stationary": "rotating and jittering digits, tracked",
     "beyond-gaussian": "generalized predictive coding against backpropagation and Gaussian PC",
