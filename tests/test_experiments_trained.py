@@ -479,7 +479,9 @@ def test_amortized_families_infer_once():
 def test_both_levels_are_read_sampled_and_complete(context, monkeypatch):
     monkeypatch.setattr(hierarchy, "_steps", lambda _context: 4)
     monkeypatch.setattr(hierarchy, "DRAWS", 2)
-    monkeypatch.setattr(hierarchy, "_CALIBRATION_DIGITS", 4)
+    # The circuits have a test of their own.
+    real = hierarchy._counts
+    monkeypatch.setattr(hierarchy, "_integer_counts", lambda *given: real(*given[:-1]))
     result = hierarchy.run(context)
     summary = _written(context, result, hierarchy.CLAIMS)
     assert not _unmeasured(summary)
@@ -487,6 +489,18 @@ def test_both_levels_are_read_sampled_and_complete(context, monkeypatch):
     assert rows[hierarchy.UPPER]["accuracy"] == rows[hierarchy.UPPER]["upper_equal"]
     assert rows[hierarchy.DIGITS].keys() == {"nearest", "confidence", "classes"}
     assert rows[hierarchy.MEAN_IMAGE].keys() == {"half", "random", "most"}
+
+
+def test_integers_of_one_level_draw_as_its_floats_do(context, monkeypatch):
+    monkeypatch.setattr(hierarchy, "_CALIBRATION_DIGITS", 4)
+    monkeypatch.setattr(hierarchy, "DRAWS", 2)
+    subject = hierarchy.Subject(load_pretrained(), {hierarchy.ONE: (1, "latents.z")})
+    train = context.images("mnist", "train")
+    pixels = train.pixels[:3]
+    integers = hierarchy._integer_counts(context, "", subject, pixels, 8, train)[hierarchy.ONE]
+    counts = hierarchy._counts(context, "", subject, pixels, 8)[hierarchy.ONE]
+    assert integers.shape == counts.shape == (2, 3, 512)
+    assert integers.mean() == pytest.approx(counts.mean(), rel=0.2)
 
 
 def test_hidden_pixels_do_not_change_what_is_inferred(context):
