@@ -127,7 +127,7 @@ class Block(nn.Module):
         out. The errors of hidden units add at most so much, times their trust, to the curvature of
         the energy along the attention's natural gradient, whatever the attention is.
         """
-        paths = self.mix.weight.unflatten(1, (self.own.heads, -1))
+        paths = self.mix.weight.reshape(len(self.mix.weight), self.own.heads, -1)
         acting = torch.einsum(
             "bhcv,whv,uw->bhcu", values, paths, self.up.weight * self.between.weight
         )
@@ -248,7 +248,7 @@ class LanguageModel(NodeModel):
         """Place of each symbol in the alphabet; InputError if one has none."""
         known = self.codes.to(codes.device)
         places = torch.searchsorted(known, codes.contiguous()).clamp(max=len(known) - 1)
-        unknown = codes[known[places] != codes].unique()
+        unknown = torch.unique(codes[known[places] != codes])
         if len(unknown):
             shown = ", ".join(repr(chr(int(code))) for code in unknown[:_SHOWN])
             more = ", ..." if len(unknown) > _SHOWN else ""
