@@ -162,7 +162,7 @@ def _of_parameter(kind: str, verb: str, parameter: Any) -> Iterator[Case]:
     given, option = COMMANDS[verb], max(parameter.opts, key=len)
     if option.startswith("-"):
         given = _without(given, parameter)
-    names = tuple(parameter.name.replace("_", between) for between in "_- ")
+    names = (option, *(parameter.name.replace("_", between) for between in "_- "))
     if parameter.name == "engines":
         names = (*names, "contender")
     names = (*names, *(name.removesuffix("s") for name in names))

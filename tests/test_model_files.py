@@ -290,7 +290,7 @@ def test_any_setting_of_an_architecture_is_taken_or_refused(family: str) -> None
     pytest.importorskip("torch", reason="needs PyTorch")
     from pvae_neuro.models.registry import model_class, model_from_saved
 
-    sizes = {"pixels": 16, "latents": 4, "image_shape": [4, 4], "family": family}
+    sizes = {"pixels": 64, "latents": 4, "image_shape": [8, 8], "family": family}
     config = ModelConfig.model_validate_json(json.dumps({**CONFIG, **sizes}))
     saved = model_class(family)(config).to_saved()
     architecture = saved.config.architecture

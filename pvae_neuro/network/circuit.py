@@ -137,11 +137,12 @@ class Circuit:
             return None
         if self.readout.population == latents.name:
             return f"{latents.name}.{self.readout.variable}"
-        return next(
+        sets = (
             f"{latents.name}.{program.outputs[0].variable}"
             for program in latents.programs
-            if "word" in program.operations
+            if "word" in program.operations and program.outputs
         )
+        return next(sets, None)
 
     def groups(self, activation: Activation) -> dict[str, tuple[Connection, ...]]:
         """Connections of an activation by the name under which they are received."""
