@@ -222,6 +222,12 @@ def test_integers_track_as_their_float_circuit_does(context: Context) -> None:
     assert abs(non_stationary.distance(curves, 3)) < 0.05
 
 
+def test_the_lag_is_that_of_the_nearest_frame() -> None:
+    frames = np.arange(40, dtype=np.float32).reshape(40, 1, 1)
+    assert non_stationary.lag(frames, frames - np.float32(2.25)) == pytest.approx(2.25)
+    assert non_stationary.lag(frames, frames) == 0.0
+
+
 def test_errors_are_read_at_the_ends_of_frames_without_the_first_quarter() -> None:
     curve = [9, 8, 9, 4, 9, 3, 9, 2.0]
     found = non_stationary.errors({"carried": curve, "restarted": [2 * v for v in curve]}, 2)

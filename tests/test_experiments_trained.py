@@ -189,12 +189,14 @@ def test_the_order_of_errors_has_a_row_for_each_family(context, monkeypatch):
     assert not _unmeasured(summary)
 
 
-def test_bands_widen_with_the_variance_of_pixels(context):
+def test_bands_widen_with_the_variance_of_pixels(context, monkeypatch):
+    monkeypatch.setattr(posterior, "_CALIBRATION_DIGITS", 4)
+    monkeypatch.setattr(posterior, "iterations_of", lambda *_given: 4)
     result = posterior.run(context)
     summary = _written(context, result, posterior.CLAIMS)
     assert not _unmeasured(summary)
     names = [name for pair in posterior.PAIRS.values() for name in pair]
-    assert [row.name for row in result.rows] == [*names, posterior.SHIPPED]
+    assert [row.name for row in result.rows] == [*names, posterior.SHIPPED, posterior.INTEGERS]
     for row in result.rows:
         curves = result.curves[row.name]
         assert row.figures["width"] < row.figures["width_observed"]

@@ -56,6 +56,16 @@ def test_frames_keep_to_shape_range_and_number(name: str) -> None:
     assert np.array_equal(feeder[-1], frames[-1])
 
 
+def test_images_turn_into_the_next_ones() -> None:
+    images = some_images()
+    feeder = make_feeder("morphing", images, images_per_frame=0.5, frames=9)
+    following = np.roll(images.pixels, -1, axis=0)
+    assert np.array_equal(feeder[0], images.pixels)
+    np.testing.assert_allclose(feeder[1], (images.pixels + following) / 2, rtol=1e-6)
+    assert np.array_equal(feeder[2], following)
+    assert np.array_equal(feeder[6], images.pixels)
+
+
 @pytest.mark.parametrize("name", FEEDERS)
 def test_there_is_no_frame_beyond_the_last(name: str) -> None:
     feeder = make(name, some_images())
@@ -215,7 +225,12 @@ def test_gratings_take_size_and_range_from_images() -> None:
     ("name", "images", "options", "message"),
     [
         ("rotate", True, {}, "did you mean 'rotating'"),
-        ("zzz", True, {}, "known: stationary, sequence, rotating, jittering, drifting-grating"),
+        (
+            "zzz",
+            True,
+            {},
+            "known: stationary, sequence, rotating, jittering, morphing, drifting-grating",
+        ),
         ("jittering", True, {"sds": 1}, "'jittering': has no option 'sds'; did you mean 'sd'"),
         ("stationary", False, {}, "expected images to show, got none"),
         ("sequence", False, {}, "expected images to show, got none"),

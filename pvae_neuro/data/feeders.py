@@ -283,6 +283,38 @@ class Jittering(_Scenes):
         return moved.reshape(len(moved), -1)
 
 
+class Morphing(_Scenes):
+    """Images that turn into one another, pixel by pixel, at a constant speed.
+
+    Row ``b`` begins as image ``b`` and goes through those that follow it, the first after the last.
+
+    Parameters
+    ----------
+    images : Images
+    images_per_frame : float
+        Share of the way to the next image that a frame goes; 1 shows another image in each frame.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        images_per_frame: float = 0.1,
+        *,
+        frames: int = 100,
+        steps_per_frame: int = 1,
+    ) -> None:
+        super().__init__(images, frames, steps_per_frame, ", morphing")
+        self._pixels = images.pixels
+        self._speed = _check_number(images_per_frame, "images_per_frame", lowest=0.0)
+
+    def _make(self, t: int) -> Float32:
+        whole, share = divmod(self._speed * t, 1.0)
+        rows = np.arange(len(self._pixels)) + int(whole % len(self._pixels))
+        before, after = (np.take(self._pixels, rows + k, axis=0, mode="wrap") for k in (0, 1))
+        frame = (1.0 - np.float32(share)) * before + np.float32(share) * after
+        return np.clip(frame, self.low, self.high)
+
+
 class DriftingGrating(FrameSource):
     """Sinusoidal gratings that drift, one or a batch of them.
 
@@ -370,6 +402,7 @@ _KINDS: dict[str, type[FrameSource]] = {
     "sequence": Sequence,
     "rotating": Rotating,
     "jittering": Jittering,
+    "morphing": Morphing,
     "drifting-grating": DriftingGrating,
 }
 
@@ -381,8 +414,8 @@ FEEDERS = tuple(_KINDS)
 def make_feeder(name: str, images: Images | None = None, **options: Any) -> Feeder:
     """Make a feeder by its name, one of :data:`FEEDERS`, with the options of its class.
 
-    ``images`` are the scenes of ``stationary``, ``rotating`` and ``jittering``. For ``sequence``
-    they are the frames of one scene, unless the option ``frames`` gives others; for
+    ``images`` are the scenes of ``stationary``, ``rotating``, ``jittering`` and ``morphing``. For
+    ``sequence`` they are the frames of one scene, unless the option ``frames`` gives others; for
     ``drifting-grating`` they give size and range, unless options do.
 
     Raises :class:`InputError` if the name or an option is unknown (it suggests the nearest ones),

@@ -1,4 +1,4 @@
-"""Rotating and jittering digits: carrying the state of inference over, against restarting it.
+"""Digits that turn, jump or morph: carrying the state of inference over, against restarting it.
 
 An iterative model carries its state over from frame to frame: each frame starts where the last one
 ended, and its prior is the posterior of the moment before (arXiv:2410.19315, equation 7). The same
@@ -12,6 +12,9 @@ errors are equal, and show what one pass reaches.
 
 The integers of the first model, in both of its circuits, are shown the same frames. Their tracking
 error is compared with that of the float circuit under the same random words.
+
+The lag says how far what is inferred is behind: reconstructions of the first model, with one
+iteration a frame, are compared with earlier frames, and the lag is that of the nearest.
 """
 
 from __future__ import annotations
@@ -35,19 +38,21 @@ from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
 from pvae_neuro.experiments.shared.style import band, color_of, label_axes, legend_below
 from pvae_neuro.exporters.lowerings import lowering_of
 from pvae_neuro.exporters.quantize import QuantizeConfig, quantize
+from pvae_neuro.models.base import Iteration
 from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.plots.style import GUIDE, INK
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.sim.engine import fastest_engine
 from pvae_neuro.sim.frames import Frames
 from pvae_neuro.sim.noise import population_noise
+from pvae_neuro.sim.readout import reconstruct
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 FAMILIES = ("ipvae-linear", "igvae", "pvae-linear")
-ROTATING, JITTERING = "rotating", "jittering"
+ROTATING, JITTERING, MORPHING = "rotating", "jittering", "morphing"
 SKIPPED = 0.25
 """Fraction of the frames, at the start, that errors leave out."""
 
@@ -55,11 +60,12 @@ FEW_ITERATIONS = 4
 """Up to this many iterations per frame, carrying over must win."""
 
 _MARKERS = "ovs^D"
-_UNITS = {ROTATING: "°/frame", JITTERING: " px sd"}
+_UNITS = {ROTATING: "°/frame", JITTERING: " px sd", MORPHING: " digits/frame"}
 _COLUMNS = [
     Column("carried", "error, carried over", ".3f"),
     Column("restarted", "error, restarted", ".3f"),
     Column("ratio", "carried / restarted", ".2f"),
+    Column("lag", "lag, iterations", ".2f"),
 ]
 
 CIRCUITS = ("lateral", "predictive")
@@ -67,6 +73,12 @@ LARGEST_DISTANCE = 0.01
 """How far the tracking error of integers may be above that of float, of which it is a share."""
 
 CALIBRATION_DIGITS = 64
+LARGEST_LAG_DISTANCE = 0.25
+"""How far the lag of integers may be from that of the float model, in iterations."""
+
+LONGEST_LAG = 24
+"""Lags that are tried, in iterations."""
+
 DIGITS_PER_BLOCK = 100
 """Whose frames lie in memory at once."""
 
@@ -79,10 +91,10 @@ class Motion:
     """How digits move."""
 
     kind: str
-    """:data:`ROTATING` or :data:`JITTERING`."""
+    """:data:`ROTATING`, :data:`JITTERING` or :data:`MORPHING`."""
 
     speed: float
-    """Degrees per frame, or standard deviation of the shifts in pixels."""
+    """Degrees per frame, standard deviation of the shifts in pixels, or digits per frame."""
 
     steps: int
     """Iterations on each frame."""
@@ -97,6 +109,7 @@ class Motion:
         own: dict[str, dict[str, Any]] = {
             ROTATING: {"degrees_per_frame": self.speed},
             JITTERING: {"sd": self.speed, "seed": seed},
+            MORPHING: {"images_per_frame": self.speed},
         }
         frames = -(-iterations // self.steps)
         return make_feeder(
@@ -114,8 +127,12 @@ def integers_of(circuit: str) -> str:
 
 
 _PROTOCOL = (
-    "MNIST test digits that rotate or jitter; error of a sample at the ends of frames, divided by "
-    f"the variance of the frames, without the first {SKIPPED:.0%} of them"
+    "MNIST test digits that rotate, jitter or morph; error of a sample at the ends of frames, "
+    f"divided by the variance of the frames, without the first {SKIPPED:.0%} of them"
+)
+_LAG_PROTOCOL = (
+    "rotating MNIST test digits, one iteration a frame; lag at which earlier frames are nearest to "
+    "sampled reconstructions, between frames by a parabola"
 )
 CLAIMS = (
     Claim(
@@ -126,6 +143,33 @@ CLAIMS = (
         "not published",
         _PROTOCOL,
         at_most(f"largest ratio, {ROTATING}", 1.0, form=".3f"),
+    ),
+    Claim(
+        "morphing",
+        "beyond",
+        f"With up to {FEW_ITERATIONS} iterations a frame, so are digits that turn into others",
+        "not published",
+        _PROTOCOL,
+        at_most(f"largest ratio, {MORPHING}", 1.0, form=".3f"),
+    ),
+    Claim(
+        "lag-speed",
+        "beyond",
+        "Inference that carries over lags fewer iterations behind a fast rotation than a slow one",
+        "not published",
+        _LAG_PROTOCOL,
+        at_most("lag, fastest", "lag, slowest", form=".2f"),
+    ),
+    *(
+        Claim(
+            f"lag-integers-{circuit}",
+            "beyond",
+            f"Integers ({circuit}) lag as the float model does",
+            "not published",
+            _LAG_PROTOCOL,
+            at_most(f"lag of integers, {circuit}: distance", LARGEST_LAG_DISTANCE, form=".3f"),
+        )
+        for circuit in CIRCUITS
     ),
     Claim(
         "jittering",
@@ -168,9 +212,13 @@ CLAIMS = (
 def motions(quick: bool) -> list[Motion]:
     """All speeds with all numbers of iterations per frame."""
     speeds = (
-        {ROTATING: (2.0, 10.0), JITTERING: (1.0,)}
+        {ROTATING: (2.0, 10.0), JITTERING: (1.0,), MORPHING: (0.1,)}
         if quick
-        else {ROTATING: (1.0, 2.0, 5.0, 10.0, 30.0), JITTERING: (0.5, 1.0, 2.0)}
+        else {
+            ROTATING: (1.0, 2.0, 5.0, 10.0, 30.0),
+            JITTERING: (0.5, 1.0, 2.0),
+            MORPHING: (0.05, 0.1, 0.2, 0.5),
+        }
     )
     counts = (1, 4, 16) if quick else (1, 2, 4, 8, 16, 32)
     return [Motion(kind, v, n) for kind, values in speeds.items() for v in values for n in counts]
@@ -191,22 +239,24 @@ def run(context: Context) -> ExperimentResult:
             figures = errors(curves[name][motion.title], motion.steps)
             rows.append(Row(f"{name}, {motion.title}", figures, budget=budget_of(model)))
         if name == FAMILIES[0]:
-            calibration = context.images("mnist", "train", CALIBRATION_DIGITS).pixels
             for circuit in CIRCUITS:
                 key = integers_of(circuit)
-                network = quantize(model, calibration, QuantizeConfig(topology=circuit))
+                network = _network(context, model, circuit)
                 curves[key] = _track_integers(context, network, model, digits, tried, iterations)
                 for motion in tried:
                     figures = errors(curves[key][motion.title], motion.steps)
                     rows.append(Row(f"{key}, {motion.title}", figures, budget=budget_of(model)))
+    lags = _lags(context, digits, tried, iterations)
+    for row in rows:
+        row.figures.update(lags.get(row.name, {}))
     return ExperimentResult(
         "non-stationary",
-        "Rotating and jittering digits, tracked",
+        "Moving digits, tracked",
         _COLUMNS,
         rows,
         _draw,
         (tried, curves),
-        _of_claims(tried, curves),
+        _of_claims(tried, curves) | _of_lag_claims(tried, lags),
         curves=curves,
         notes=_notes(context, len(digits.pixels), iterations),
     )
@@ -291,6 +341,66 @@ def _track_integers(
     }  # fmt: skip
 
 
+def _network(context: Context, model: SavedModel, circuit: str) -> IntegerNetwork:
+    calibration = context.images("mnist", "train", CALIBRATION_DIGITS).pixels
+    return quantize(model, calibration, QuantizeConfig(topology=circuit))
+
+
+def _lags(
+    context: Context, digits: Images, tried: list[Motion], iterations: int
+) -> dict[str, dict[str, float]]:
+    """Lag of the first model and its integers behind each rotation, by the name of its row."""
+    model, shown = mnist_model(context, FAMILIES[0]), digits.take(DIGITS_PER_BLOCK)
+    motions = [m for m in tried if m.kind == ROTATING and m.steps == 1]
+
+    def compute() -> dict[str, Any]:
+        networks = {circuit: _network(context, model, circuit) for circuit in CIRCUITS}
+        found: dict[str, Any] = {}
+        for done, motion in enumerate(motions):
+            context.progress("lags", done, len(motions))
+            feeder = motion.feeder(shown, iterations, context.seed)
+            frames = np.stack(list(feeder))
+            real = np.empty_like(frames)
+
+            def observe(
+                step: int, block: slice, result: Iteration, real: NDArray[np.float32] = real
+            ) -> None:
+                real[step, block] = result.reconstruction.numpy()
+
+            infer(model, feeder, iterations, context.seed, observe=observe, progress=False)
+            found[f"{FAMILIES[0]}, {motion.title}"] = {"lag": lag(frames, real)}
+            for circuit, network in networks.items():
+                source = str(network.code)
+                run = fastest_engine(network).run(
+                    network, frames.swapaxes(0, 1), 1, context.seed, record=[source],
+                    progress=False,
+                )  # fmt: skip
+                # What an iteration leaves is drawn in the next one.
+                drawn = reconstruct(network, run.variables[source][:, 1:]).swapaxes(0, 1)
+                found[f"{integers_of(circuit)}, {motion.title}"] = {"lag": lag(frames, drawn)}
+        return found
+
+    return context.cached(
+        "lags", model, compute, motions=[m.title for m in motions], images=len(shown.pixels),
+        iterations=iterations, longest=LONGEST_LAG,
+    )  # fmt: skip
+
+
+def lag(frames: NDArray[np.float32], shown: NDArray[np.float32]) -> float:
+    """Number of frames [T, N, M] by which reconstructions [T, N, M] are behind."""
+    longest = min(LONGEST_LAG, len(frames) // 2)
+    seen = shown[longest:]
+    errors = np.array([
+        np.square(frames[longest - k : len(frames) - k] - seen, dtype=np.float64).mean()
+        for k in range(longest + 1)
+    ])  # fmt: skip
+    best = int(errors.argmin())
+    if not 0 < best < longest:
+        return float(best)
+    before, at, after = errors[best - 1 : best + 2]
+    return best + float((before - after) / (2.0 * (before - 2.0 * at + after)))
+
+
 def distance(curves: Curves, steps: int) -> float:
     """How far the tracking error of integers is above that of float, as a share of it."""
     return _at_frame_ends(curves["carried"], steps) / _at_frame_ends(curves["float"], steps) - 1
@@ -322,6 +432,9 @@ def _of_claims(tried: list[Motion], curves: ByModel) -> dict[str, float]:
         f"largest ratio, {ROTATING}": max(
             ratio(name, m) for m in rotating if m.steps <= FEW_ITERATIONS
         ),
+        f"largest ratio, {MORPHING}": max(
+            ratio(name, m) for m in tried if m.kind == MORPHING and m.steps <= FEW_ITERATIONS
+        ),
         f"largest ratio, {JITTERING}": max(
             ratio(name, m) for m in tried if m.kind == JITTERING and m.steps == 1
         ),
@@ -343,6 +456,26 @@ def _of_claims(tried: list[Motion], curves: ByModel) -> dict[str, float]:
     }
 
 
+def _of_lag_claims(tried: list[Motion], lags: dict[str, dict[str, float]]) -> dict[str, float]:
+    rotating = sorted(
+        (m for m in tried if m.kind == ROTATING and m.steps == 1), key=lambda m: m.speed
+    )
+
+    def of(name: str, motion: Motion) -> float:
+        return lags[f"{name}, {motion.title}"]["lag"]
+
+    return {
+        "lag, slowest": of(FAMILIES[0], rotating[0]),
+        "lag, fastest": of(FAMILIES[0], rotating[-1]),
+        **{
+            f"lag of integers, {circuit}: distance": max(
+                abs(of(integers_of(circuit), m) - of(FAMILIES[0], m)) for m in rotating
+            )
+            for circuit in CIRCUITS
+        },
+    }
+
+
 def _notes(context: Context, digits: int, iterations: int) -> list[str]:
     return [
         f"{digits:,} test digits, {iterations} iterations; errors of sampled reconstructions "
@@ -360,12 +493,12 @@ def _notes(context: Context, digits: int, iterations: int) -> list[str]:
 def _draw(figure: Figure, seeds: list[tuple[list[Motion], ByModel]]) -> None:
     tried = seeds[0][0]
     curves = [each for _, each in seeds]
-    left, right = figure.subfigures(1, 2, width_ratios=(1.0, 1.15))
+    left, right = figure.subfigures(1, 2, width_ratios=(1.0, 1.6))
     example = _example(tried)
     ax = left.subplots()
     _draw_example(ax, example, curves)
-    panels = right.subplots(1, 2, sharey=True)
-    for panel, kind in zip(panels, (ROTATING, JITTERING), strict=True):
+    panels = right.subplots(1, 3, sharey=True)
+    for panel, kind in zip(panels, _UNITS, strict=True):
         _draw_kind(panel, [m for m in tried if m.kind == kind], curves)
         label_axes(panel, "iterations a frame", "", kind)
     panels[0].set_ylabel("error, carried over / restarted", fontsize=9)

@@ -6,7 +6,11 @@ variance that the model gives its pixels. A posterior that is right covers a lev
 is the distance from it, averaged over levels. The width says at what price: a band may cover by
 being wide.
 
-Counts are samples of the posterior, so a spiking network has such bands for nothing. Ink is judged
+Then noise is added to the digits. A posterior that knows what it does not know is wider where the
+error, against the digit without noise, is larger; the growth of both is compared.
+
+Counts are samples of the posterior, so a spiking network has such bands for nothing: those of the
+integers of the shipped model stand beside. Ink is judged
 apart, since most pixels of digits are background in every image.
 """
 
@@ -14,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,15 +26,18 @@ from numpy.typing import NDArray
 
 from pvae_neuro.evaluation.measures.calibration import coverage, places_in_samples
 from pvae_neuro.evaluation.measures.codes import posterior_reconstructions
-from pvae_neuro.experiments.shared.claims import Claim, at_most
+from pvae_neuro.experiments.shared.claims import Claim, at_least, at_most
 from pvae_neuro.experiments.shared.context import Context, budget_of
 from pvae_neuro.experiments.shared.families import iterations_of
 from pvae_neuro.experiments.shared.recipes import mnist_model
 from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
 from pvae_neuro.experiments.shared.style import band, color_of, label_axes, legend_below
+from pvae_neuro.exporters.quantize import QuantizeConfig, quantize
 from pvae_neuro.models.registry import model_from_saved
 from pvae_neuro.plots.style import GUIDE
 from pvae_neuro.saved.model_file import LINEAR_FAMILY, SavedModel
+from pvae_neuro.sim.engine import fastest_engine
+from pvae_neuro.sim.readout import reconstruct
 from pvae_neuro.zoo import load_pretrained
 
 if TYPE_CHECKING:
@@ -37,6 +45,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHIPPED = "shipped model"
+INTEGERS = "shipped model in integers"
+NOISE = 0.3
+"""Standard deviation of the noise that corrupts digits; pixels lie in [0, 1]."""
+
+LARGEST_GAP = 0.02
+"""How far coverage by integers may lie from that by the float model, at any level."""
+
+_CALIBRATION_DIGITS, _DIGITS_PER_BLOCK = 64, 50
 PAIRS = {"iterative": (LINEAR_FAMILY, "igvae"), "one pass": ("pvae-linear", "gvae-linear")}
 """A Poisson and a Gaussian family with the same decoder, by their kind of inference."""
 
@@ -50,6 +66,9 @@ _COLUMNS = [
     Column("width", "sd of a pixel, latents alone", ".4f"),
     Column("width_observed", "sd of a pixel, with it", ".4f"),
     Column("error", "root of the mean squared error of a pixel", ".4f"),
+    Column("width_noisy", f"sd of a pixel under noise {NOISE:g}, latents alone", ".4f"),
+    Column("error_noisy", "error of a pixel under noise, against the clean digit", ".4f"),
+    Column("grown", "growth of the sd under noise", ".3f"),
 ]
 
 
@@ -75,8 +94,12 @@ def _claim(key: str, kind: str, column: str, statement: str) -> Claim:
     )
 
 
-CLAIMS = tuple(
-    claim
+_NOISY = (
+    f"MNIST test digits with normal noise of sd {NOISE:g}, clipped to [0, 1]; mean sd of a pixel "
+    "over sampled reconstructions, divided by that without noise"
+)
+CLAIMS = (
+    *(claim
     for kind in PAIRS
     for claim in (
         _claim("latents", kind, "gap", "Bands of counts cover the true pixel better"),
@@ -85,7 +108,29 @@ CLAIMS = tuple(
             "With the variance of pixels, bands of counts cover the true pixel better",
         ),
         _claim("ink", kind, "gap_ink", "The same on pixels of ink"),
-    )
+    )),
+    *(
+        Claim(
+            f"grows-{name}",
+            "beyond",
+            f"The posterior of {name} is wider where noise corrupts the image",
+            "not published",
+            _NOISY,
+            at_least(f"{name}: grown", 1.0, form=".3f"),
+            "hour",
+        )
+        for name in (*(pair[0] for pair in PAIRS.values()), SHIPPED, INTEGERS)
+    ),
+    Claim(
+        "integers",
+        "beyond",
+        "Counts of integers cover the true pixel as those of the float model do",
+        "not published",
+        "MNIST test digits; lateral circuit, words of its own; largest distance of coverage over "
+        "levels",
+        at_most("integers: distance", LARGEST_GAP, form=".4f"),
+        "hour",
+    ),
 )  # fmt: skip
 
 
@@ -93,7 +138,7 @@ def run(context: Context) -> ExperimentResult:
     """Sample the posterior of every model, and compare its bands with their levels."""
     names = [name for pair in PAIRS.values() for name in pair]
     subjects = [Subject(name, name, mnist_model(context, name)) for name in names]
-    subjects.append(Subject(SHIPPED, LINEAR_FAMILY, load_pretrained()))
+    subjects += [Subject(name, LINEAR_FAMILY, load_pretrained()) for name in (SHIPPED, INTEGERS)]
     found = {}
     for done, subject in enumerate(subjects):
         context.progress("sample posteriors", done, len(subjects))
@@ -108,6 +153,7 @@ def run(context: Context) -> ExperimentResult:
         rows,
         _draw,
         {each.name: (each.family, found[each.name]["curves"]) for each in subjects},
+        {"integers: distance": _distance(found)},
         curves={name: value["curves"] for name, value in found.items()},
         notes=_notes(),
     )
@@ -120,7 +166,8 @@ def _measure(context: Context, subject: Subject) -> dict[str, Any]:
 
     def compute() -> dict[str, Any]:
         model = model_from_saved(subject.model)
-        drawn = posterior_reconstructions(model, pixels, steps, samples, context.seed)
+        draw = partial(_drawn, context, subject, steps, samples)
+        drawn, corrupted = draw(pixels), draw(_corrupted(pixels, context.seed))
         noise = model.observation_variance.numpy()
         alone, observed = (places_in_samples(drawn, pixels, each) for each in (0.0, noise))
         curves = {
@@ -138,8 +185,11 @@ def _measure(context: Context, subject: Subject) -> dict[str, Any]:
             "covered_observed": curves["observed"][LEVELS[-1]],
             "width": float(np.sqrt(spread).mean()),
             "width_observed": float(np.sqrt(spread + noise).mean()),
-            "error": float(np.sqrt(np.square(pixels - mean).mean())),
+            "error": _root_mean_square(pixels - mean),
+            "error_noisy": _root_mean_square(pixels - corrupted.mean(axis=0, dtype=np.float64)),
+            "width_noisy": float(corrupted.std(axis=0, dtype=np.float64).mean()),
         }
+        figures["grown"] = figures["width_noisy"] / max(figures["width"], 1e-12)
         return {
             "figures": figures,
             "curves": {key: list(curve.values()) for key, curve in curves.items()},
@@ -147,8 +197,43 @@ def _measure(context: Context, subject: Subject) -> dict[str, Any]:
 
     return context.cached(
         subject.name, subject.model, compute, images=len(pixels), samples=samples, steps=steps,
-        levels=LEVELS,
+        levels=LEVELS, noise=NOISE,
     )  # fmt: skip
+
+
+def _drawn(
+    context: Context, subject: Subject, steps: int, samples: int, pixels: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Reconstructions from samples of the posterior, [S, N, M]."""
+    if subject.name != INTEGERS:
+        return posterior_reconstructions(subject.model, pixels, steps, samples, context.seed)
+    calibration = context.images("mnist", "train", _CALIBRATION_DIGITS).pixels
+    network = quantize(subject.model, calibration, QuantizeConfig("lateral"))
+    engine, counts = fastest_engine(network), str(network.code)
+    parts = []
+    # Recordings hold every iteration.
+    for first in range(0, len(pixels), _DIGITS_PER_BLOCK):
+        run = engine.run(
+            network, pixels[first : first + _DIGITS_PER_BLOCK], steps + samples - 1, context.seed,
+            first_sample=first, record=[counts], progress=False,
+        )  # fmt: skip
+        parts.append(reconstruct(network, run.variables[counts][:, -samples:]))
+    return np.concatenate(parts).swapaxes(0, 1)
+
+
+def _corrupted(pixels: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+    noise = np.random.default_rng(seed).standard_normal(pixels.shape, dtype=np.float32)
+    return np.clip(pixels + np.float32(NOISE) * noise, 0, 1)
+
+
+def _root_mean_square(values: NDArray[np.floating[Any]]) -> float:
+    return float(np.sqrt(np.square(values, dtype=np.float64).mean()))
+
+
+def _distance(found: dict[str, dict[str, Any]]) -> float:
+    """Largest distance of coverage by integers from that by floats."""
+    real, integers = (found[name]["curves"] for name in (SHIPPED, INTEGERS))
+    return max(float(np.abs(np.subtract(real[key], integers[key])).max()) for key in real)
 
 
 def _gap(covered: dict[float, float]) -> float:
@@ -188,5 +273,8 @@ def _draw(figure: Figure, seeds: list[dict[str, tuple[str, dict[str, list[float]
 def _draw_curve(
     ax: Axes, name: str, family: str, curves: Sequence[Sequence[float] | NDArray[np.float64]]
 ) -> None:
-    style = {"ls": "--", "marker": "*", "ms": 6} if name == SHIPPED else {"marker": "o", "ms": 4}
+    style = {
+        SHIPPED: {"ls": "--", "marker": "*", "ms": 6},
+        INTEGERS: {"ls": ":", "marker": "+", "ms": 6},
+    }.get(name, {"marker": "o", "ms": 4})
     band(ax, LEVELS, curves, color=color_of(family), label=name, **style)

@@ -44,7 +44,7 @@ _SUMMARIES = {
     "tuning": "orientation tuning, contrast response and its latency",
     "hierarchy": "accuracy per spike, samples and completion of a model of two levels",
     "posterior": "coverage of the true pixel by the posterior's band, Poisson against Gaussian",
-    "non-stationary": "rotating and jittering digits, tracked",
+    "non-stationary": "rotating, jittering and morphing digits, tracked: error and lag",
     "beyond-gaussian": "generalized predictive coding against backpropagation and Gaussian PC",
     "codes": "accuracy per bit, per spike, at equal zeros, under noise",
 }
