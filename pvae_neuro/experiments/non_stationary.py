@@ -398,7 +398,8 @@ def lag(frames: NDArray[np.float32], shown: NDArray[np.float32]) -> float:
     if not 0 < best < longest:
         return float(best)
     before, at, after = errors[best - 1 : best + 2]
-    return best + float((before - after) / (2.0 * (before - 2.0 * at + after)))
+    curvature = before - 2.0 * at + after
+    return best + float((before - after) / (2.0 * curvature) if curvature else 0.0)
 
 
 def distance(curves: Curves, steps: int) -> float:
