@@ -249,8 +249,9 @@ def _notes() -> list[str]:
         "models draw about their fixed point.",
         "The variance of pixels is the one that the model learned, one half for encoders, whose "
         "squared error is a negative log-likelihood only with it.",
-        "Integers round the smallest weights to zero, so that background is reconstructed as exactly "
-        "zero and lies in the middle of its band: latents alone seem to cover more than in floats.",
+        "Integers round the smallest weights to zero, so that background is reconstructed as "
+        "exactly zero and lies in the middle of its band: latents alone seem to cover more than "
+        "in floats.",
         "Where one variance serves all pixels, it is too wide for background and decides the gap "
         "over all pixels; hence ink apart.",
     ]
