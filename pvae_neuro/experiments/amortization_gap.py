@@ -156,8 +156,8 @@ def run(context: Context) -> ExperimentResult:
     dictionary = dictionary_of(shared)
     betas = context.pick(
         (0.6, 1.0, 1.5, 4.0),
-        hour=(1.0, 1.5, 2.5, 4.0),
-        published=(0.01, 0.2, 0.4, 0.6, 0.8, 1.0, 1.5, 4.0),
+        hour=(1.0, 1.5, 2.5, 4.0, 8.0, 16.0),
+        published=(0.01, 0.2, 0.4, 0.6, 0.8, 1.0, 1.5, 4.0, 8.0, 16.0),
     )
     points = [
         *_encoders(context, ENCODER, betas, patches),
@@ -209,7 +209,7 @@ def _sparse(context: Context, patches: Float32, dictionary: Float32, budget: str
     steps = context.pick(300, hour=900)
     penalties = context.pick(
         (0.1, 0.5, 1.0, 2.0),
-        hour=(0.5, 1.0, 1.5, 2.0),
+        hour=(0.3, 0.4, 0.5, 1.0, 2.0),
         published=(0.001, 0.1, 0.3, 0.5, 0.7, 1.0, 2.0, 4.0),
     )
     # Steps and shrinkage know no range: LCA takes patches of any contrast.
