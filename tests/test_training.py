@@ -87,14 +87,10 @@ class Killed(BaseException):
     """Stands for a kill between two batches."""
 
 
-@pytest.mark.parametrize("windows", [1, 2])
-@pytest.mark.parametrize("batch", [0, 1, 4, 7])
-def test_resumed_run_ends_with_the_same_bits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, windows: int, batch: int
+def train_until_killed(
+    monkeypatch: pytest.MonkeyPatch, config: TrainConfig, out: Path, batch: int
 ) -> None:
-    config = TrainConfig(**SMALL, windows=windows, gradient_clip=5.0)
-    whole = train(make_images(), config, tmp_path / "whole.st", options())
-    out = tmp_path / "m.st"
+    """Train, and be killed before a batch."""
     from pvae_neuro.training.run import TrainingRun
 
     plain = TrainingRun.train_batch
@@ -104,15 +100,36 @@ def test_resumed_run_ends_with_the_same_bits(
             raise Killed
         return plain(run, index)
 
-    monkeypatch.setattr(TrainingRun, "train_batch", dying)
-    with pytest.raises(Killed):
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(TrainingRun, "train_batch", dying)
         train(make_images(), config, out, options(checkpoint_seconds=0.0))
-    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("windows", [1, 2])
+@pytest.mark.parametrize("batch", [0, 1, 4, 7])
+def test_resumed_run_ends_with_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, windows: int, batch: int
+) -> None:
+    config = TrainConfig(**SMALL, windows=windows, gradient_clip=5.0)
+    whole = train(make_images(), config, tmp_path / "whole.st", options())
+    out = tmp_path / "m.st"
+    train_until_killed(monkeypatch, config, out, batch)
     assert load_state(checkpoint_path(out)).batches_done == batch
     assert not out.exists()
     resumed = train(make_images(), config, out, options(resume=True))
     assert same_bits(whole, resumed)
     assert not checkpoint_path(out).exists()
+
+
+def test_run_with_a_tuple_in_its_architecture_resumes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    architecture = {"estimator": "exact", "first_log_rates": (-6.0, -4.0)}
+    config = recipe("pvae-linear", **{**SMALL, "architecture": architecture})
+    out = tmp_path / "m.st"
+    train_until_killed(monkeypatch, config, out, 1)
+    resumed = train(make_images(), config, out, options(resume=True))
+    assert same_bits(train(make_images(), config, tmp_path / "whole.st", options()), resumed)
 
 
 KILLED = TrainConfig(**{**SMALL, "epochs": 15})

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
+from pydantic_core import to_jsonable_python
 from rich.console import Console
 from typing_extensions import Self
 
@@ -149,6 +150,12 @@ class TrainConfig(Settings):
     estimator: Literal["relaxed", "exact"] = "relaxed"
     init_scale: float | None = Field(default=None, gt=0.0, le=_LARGE)
     seed: int = Field(default=0, ge=0, lt=1 << 64)
+
+    @field_validator("architecture")
+    @classmethod
+    def _as_saved(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """A tuple becomes a list, as in the checkpoint that a resumed run is compared with."""
+        return dict(to_jsonable_python(value))
 
     @model_validator(mode="after")
     def _check(self) -> Self:
