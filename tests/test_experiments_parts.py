@@ -311,7 +311,7 @@ def test_errors_are_shares_of_the_variance_and_classes_are_read(context: Context
     )
     found = ood._measure(context, "toy", model, shown, digits_like(60, 3))
     figures = ood._figures(found, shown)
-    assert figures["steps"] == 48 == len(found["errors"][ood.UPRIGHT])
+    assert figures["steps"] == 16 == len(found["errors"][ood.UPRIGHT])
     assert figures["upright"] == found["errors"][ood.UPRIGHT][-1] > 0
     assert found["accuracy"].keys() == {ood.UPRIGHT, "turned by 90°"}
     assert ood._panels(shown) == ["turned by 90°"]

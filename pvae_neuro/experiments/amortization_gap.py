@@ -30,7 +30,7 @@ from pvae_neuro.experiments.shared.claims import Claim, at_most, ordered
 from pvae_neuro.experiments.shared.context import Context, budget_of
 from pvae_neuro.experiments.shared.families import iterations_of
 from pvae_neuro.experiments.shared.measures import interpolate
-from pvae_neuro.experiments.shared.recipes import EXACT, PATCHES, QUICK_PATCHES
+from pvae_neuro.experiments.shared.recipes import EXACT, PATCHES, PATCHES_OF_A_UNIT
 from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
 from pvae_neuro.experiments.shared.style import color_of, crosses, label_axes, legend_below
 from pvae_neuro.models.registry import build_model, model_from_saved
@@ -151,11 +151,11 @@ class Point:
 
 def run(context: Context) -> ExperimentResult:
     """Train the P-VAEs, infer with one dictionary in three ways, and compare."""
-    patches = patches_of(context, "test", context.pick(400, hour=1000, published=None)).pixels
+    patches = patches_of(context, "test", context.pick(100, hour=1000, published=None)).pixels
     shared = encoder_model(context, SHARED_BETA)
     dictionary = dictionary_of(shared)
     betas = context.pick(
-        (0.6, 1.0, 1.5, 4.0),
+        _RISING,
         hour=(1.0, 1.5, 2.5, 4.0, 8.0, 16.0),
         published=(0.01, 0.2, 0.4, 0.6, 0.8, 1.0, 1.5, 4.0, 8.0, 16.0),
     )
@@ -192,10 +192,10 @@ def _encoders(
 
 def _iterative(context: Context, patches: Float32, dictionary: Float32) -> list[Point]:
     points = []
-    images = patches_of(context, "train", context.pick(QUICK_PATCHES, published=None))
-    steps = context.pick(200, hour=1000)
+    images = patches_of(context, "train", context.pick(PATCHES_OF_A_UNIT, published=None))
+    steps = context.pick(100, hour=1000)
     for beta in context.pick(
-        (8.0, 24.0, 64.0),
+        (24.0, 64.0),
         hour=(24.0, 64.0, 200.0),
         published=(4.0, 8.0, 16.0, 24.0, 48.0, 64.0, 128.0, 200.0),
     ):
@@ -206,9 +206,9 @@ def _iterative(context: Context, patches: Float32, dictionary: Float32) -> list[
 
 
 def _sparse(context: Context, patches: Float32, dictionary: Float32, budget: str) -> list[Point]:
-    steps = context.pick(300, hour=900)
+    steps = context.pick(200, hour=900)
     penalties = context.pick(
-        (0.1, 0.5, 1.0, 2.0),
+        (0.5, 1.0, 2.0),
         hour=(0.3, 0.4, 0.5, 1.0, 2.0),
         published=(0.001, 0.1, 0.3, 0.5, 0.7, 1.0, 2.0, 4.0),
     )
@@ -254,10 +254,10 @@ def encoder_model(context: Context, beta: float, way: str = ENCODER) -> SavedMod
     """The amortized VAE of a way, with linear encoder and decoder, trained at a β."""
     config = recipe(
         _FAMILIES[way], latents=context.pick(256, hour=512), beta=beta, seed=context.seed,
-        epochs=context.pick(12, hour=20, published=300), batch_size=100,
+        epochs=context.pick(4, hour=20, published=300), batch_size=100,
         learning_rate=context.pick(3e-3, published=2e-3), architecture=_ARCHITECTURES[way],
     )  # fmt: skip
-    images = patches_of(context, "train", context.pick(QUICK_PATCHES, hour=None))
+    images = patches_of(context, "train", context.pick(PATCHES_OF_A_UNIT, hour=None))
     return context.trained(f"patches-{_FAMILIES[way]}-b{beta:g}", images, config)
 
 
@@ -273,7 +273,7 @@ def poisson_on(context: Context, images: Images, dictionary: Float32, beta: floa
     config = recipe(
         "ipvae-linear", latents=dictionary.shape[1], steps=_HORIZON, beta=beta, seed=context.seed,
         **EXACT, dictionary_rate=_FIXED, learning_rate=3e-2, batch_size=100,
-        epochs=context.pick(2, published=20),
+        epochs=context.pick(1, hour=2, published=20),
     )  # fmt: skip
     sizes = ModelConfig(
         family=config.model, pixels=images.pixels.shape[1], latents=config.latents,

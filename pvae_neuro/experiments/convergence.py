@@ -55,9 +55,9 @@ NONLINEAR = ("ipvae-mlp", "ipvae-conv")
 # Batches of a training by budget; 300 epochs of 40,000 patches are 60,000 of 200 patches. Windows
 # of the Poisson family are compiled, those of the Gaussian ones take twice as long.
 _BATCHES = {
-    "ipvae-linear": {"quick": 800, "hour": 8_000, "night": 40_000, "published": 60_000},
-    "igvae": {"quick": 300, "hour": 3_000, "night": 20_000, "published": 60_000},
-    "igvae-relu": {"quick": 300, "hour": 3_000, "night": 20_000, "published": 60_000},
+    "ipvae-linear": {"quick": 400, "hour": 8_000, "night": 40_000, "published": 60_000},
+    "igvae": {"quick": 100, "hour": 3_000, "night": 20_000, "published": 60_000},
+    "igvae-relu": {"quick": 100, "hour": 3_000, "night": 20_000, "published": 60_000},
 }
 # A short run of the published recipe falls silent before its dictionary has grown: potentials start
 # at rates of some e^-5, and move by a learning rate a batch. It takes smaller batches and larger
@@ -183,9 +183,9 @@ CLAIMS = (
 def run(context: Context) -> ExperimentResult:
     """Train, infer for 1,000 iterations, and compare with the published curves."""
     steps = max(TIMES) + 1
-    count = context.pick(200, hour=1000, published=None)
+    count = context.pick(50, hour=1000, published=None)
     patches = standardize_images(context.images(PATCHES, "test", count)).pixels
-    digits = context.images("mnist", "test", context.pick(50, hour=200, night=1000)).pixels
+    digits = context.images("mnist", "test", context.pick(10, hour=200, night=1000)).pixels
     curves: dict[str, Curves] = {}
     rows: list[Row] = []
     figures: dict[str, float] = {}

@@ -59,6 +59,7 @@ CLAIMS = (
         "shown in figure 4, not counted",
         f"{_PROTOCOL}; median kurtosis against the upper quartile of noise",
         at_least("kurtosis, median", "kurtosis of noise, upper quartile"),
+        "hour",
     ),
     Claim(
         "gabor",
@@ -67,6 +68,7 @@ CLAIMS = (
         "shown in figure 4, not counted",
         f"{_PROTOCOL}; a fit explains more than {EXPLAINED:.0%} of the variance",
         at_least("share of Gabor functions", 0.5),
+        "hour",
     ),
     Claim(
         "orientations",
@@ -75,6 +77,7 @@ CLAIMS = (
         "shown in figure 4, not counted",
         _PROTOCOL,
         holds("all quarters", "some elements in every quarter of the half circle"),
+        "hour",
     ),
 )
 

@@ -172,7 +172,7 @@ def run(context: Context) -> ExperimentResult:
         {LOWER: (2, "latents.z"), UPPER: (3, "upper.z")},
     )
     one = Subject(load_model(model_path("mnist")), {ONE: (1, "latents.z")})
-    count = context.pick(quick=150, hour=2000)
+    count = context.pick(quick=100, hour=2000)
     train, test = (context.images("mnist", split, count) for split in ("train", "test"))
     budgets = {ONE: budget_of(one.model)} | dict.fromkeys((LOWER, UPPER), budget_of(two.model))
     found: dict[str, dict[str, float]] = {}
@@ -216,7 +216,7 @@ def run(context: Context) -> ExperimentResult:
 
 
 def _steps(context: Context) -> int:
-    return context.pick(quick=64, hour=128)
+    return context.pick(quick=32, hour=128)
 
 
 def _counts(context: Context, stage: str, subject: Subject, pixels: Float32, steps: int) -> Counts:
@@ -335,9 +335,9 @@ def _sample(
     with torch.no_grad():
         samples = {name: sample().numpy() for name, sample in samplers.items()}
     samples[DIGITS] = test.pixels
-    digits = context.images("mnist", "train", context.pick(quick=2000, hour=20_000))
+    digits = context.images("mnist", "train", context.pick(quick=1000, hour=20_000))
     context.progress("judge samples", 0, 1)
-    classifier = _classifier(digits.take(context.pick(quick=2000, hour=10_000)))
+    classifier = _classifier(digits.take(context.pick(quick=1000, hour=10_000)))
     for name, images in samples.items():
         own = found.setdefault(name, {})
         own["nearest"] = float(_nearest(images, digits.pixels).mean())
@@ -410,7 +410,7 @@ def _complete(
     found: dict[str, dict[str, float]],
 ) -> dict[str, Any]:
     """Complete digits, add the errors to ``found``, and return some images of each."""
-    shown = test.take(context.pick(quick=50, hour=1000)).pixels
+    shown = test.take(context.pick(quick=25, hour=1000)).pixels
     steps = _steps(context)
     cases = {
         LOWER: (two, LOWER, False),

@@ -144,11 +144,11 @@ Points = list[tuple[Recipe, dict[str, float]]]
 
 def run(context: Context) -> ExperimentResult:
     """Train every recipe for the same time, and read error and zeros on digits held out."""
-    minutes = context.pick(0.25, hour=2.4, night=10.0, published=60.0)
+    minutes = context.pick(0.1, hour=2.4, night=10.0, published=60.0)
     recipes = context.pick(_QUICK, hour=_HOUR)
     digits = context.images("mnist", "train")
     images = digits.take(len(digits.pixels) - HELD_OUT)
-    test = digits.pixels[-HELD_OUT:][: context.pick(250, hour=None)]
+    test = digits.pixels[-HELD_OUT:][: context.pick(100, hour=None)]
     points: Points = []
     rows: list[Row] = []
     for i, one in enumerate(recipes):

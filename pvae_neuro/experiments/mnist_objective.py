@@ -32,8 +32,8 @@ _COLORS = {"published": "#c2410c", "shipped": "#2563a8"}
 
 # A batch of the published recipe is 100 digits at 128 iterations; of the shipped one 200.
 _BATCHES = {
-    "published": {"quick": 100, "hour": 6_000, "night": 72_000, "published": 240_000},
-    "shipped": {"quick": 100, "hour": 3_000, "night": 36_000, "published": 120_000},
+    "published": {"quick": 60, "hour": 6_000, "night": 72_000, "published": 240_000},
+    "shipped": {"quick": 40, "hour": 3_000, "night": 36_000, "published": 120_000},
 }
 _QUICK = {"batch_size": 50}
 
@@ -81,8 +81,8 @@ def run(context: Context) -> ExperimentResult:
     """Train with both objectives and read both along 1,000 iterations."""
     digits = context.images("mnist", "train")
     times = context.pick(TIMES[:3], hour=TIMES)
-    test = context.images("mnist", "test", context.pick(250, hour=2_000, night=None))
-    train = digits.take(context.pick(500, hour=10_000, night=None))
+    test = context.images("mnist", "test", context.pick(100, hour=2_000, night=None))
+    train = digits.take(context.pick(200, hour=10_000, night=None))
     rows: list[Row] = []
     along: dict[str, dict[int, Figures]] = {}
     for i, (objective, name) in enumerate(OBJECTIVES.items()):

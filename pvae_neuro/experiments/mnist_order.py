@@ -32,10 +32,10 @@ ORDER = ("ipvae-linear", "igvae", "igvae-relu", "pvae-conv")
 # Batches of a training by budget, the same for the iterative families, as their epochs are in the
 # paper; one of iP takes about as long as one of iG, and twice as long as one of iG-relu.
 _BATCHES = {
-    "ipvae-linear": {"quick": 60, "hour": 2_500, "night": 40_000, "published": 240_000},
-    "igvae": {"quick": 60, "hour": 2_500, "night": 40_000, "published": 240_000},
-    "igvae-relu": {"quick": 60, "hour": 2_500, "night": 40_000, "published": 240_000},
-    "pvae-conv": {"quick": 200, "hour": 6_000, "night": 40_000, "published": 240_000},
+    "ipvae-linear": {"quick": 40, "hour": 2_500, "night": 40_000, "published": 240_000},
+    "igvae": {"quick": 40, "hour": 2_500, "night": 40_000, "published": 240_000},
+    "igvae-relu": {"quick": 40, "hour": 2_500, "night": 40_000, "published": 240_000},
+    "pvae-conv": {"quick": 100, "hour": 6_000, "night": 40_000, "published": 240_000},
 }
 # Variances of pixels, step sizes and initial states move by a learning rate a batch, and have far
 # to go in a short run: it takes larger steps of all but the dictionary.
@@ -46,6 +46,11 @@ _AMORTIZED: dict[str, Any] = {
     "beta_anneal": 0.5, "architecture": {"estimator": "exact", "first_log_rates": (-6.0, -4.0)},
 }  # fmt: skip
 LAST = 1000
+
+_THEIRS = {
+    name: published.MNIST_TABLE[{"pvae-conv": "pvae-residual"}.get(name, name)] for name in ORDER
+}
+"""Published rows; the amortized one is of larger, residual networks on both sides."""
 
 _COLUMNS = [
     Column("mse", "MSE, summed", ".2f"),
@@ -64,7 +69,7 @@ CLAIMS = (
         "counts; the amortized encoder is smaller than the published one; one sample, t = 1,000",
         ordered(
             *(f"{name}: mse" for name in ORDER),
-            levels=[published.MNIST_TABLE[name]["mse"] for name in ORDER],
+            levels=[_THEIRS[name]["mse"] for name in ORDER],
         ),
         "hour",
     ),
@@ -74,7 +79,7 @@ CLAIMS = (
 def run(context: Context) -> ExperimentResult:
     """Train the four families and read their errors along inference."""
     digits = context.images("mnist", "train")
-    test = context.images("mnist", "test", context.pick(100, hour=1_000, published=None)).pixels
+    test = context.images("mnist", "test", context.pick(50, hour=1_000, published=None)).pixels
     steps = context.pick(128, hour=LAST)
     rows: list[Row] = []
     curves: dict[str, list[float]] = {}
@@ -90,7 +95,7 @@ def run(context: Context) -> ExperimentResult:
         found = context.cached(name, model, compute, images=len(test), steps=count)
         curves[name] = found["mse"]
         figures: dict[str, float] = {key: values[-1] for key, values in found.items()}
-        theirs = published.MNIST_TABLE[name]
+        theirs = _THEIRS[name]
         known = {key: theirs[key] for key in figures if key in theirs}
         figures["mse_trained"] = found["mse"][min(model.config.steps, count) - 1]
         rows.append(Row(name, figures, known, budget_of(model), theirs["budget"]))
@@ -104,7 +109,8 @@ def run(context: Context) -> ExperimentResult:
         curves=curves,
         notes=[
             f"{len(test):,} test digits; iterative models after {steps:,} iterations.",
-            "The published convolutional encoder has several million parameters; ours is smaller.",
+            "The published amortized networks, residual encoder and decoder, have 6.8 million "
+            "parameters; ours has a smaller convolutional encoder and a linear decoder.",
             "Below the published budget batches are of 50 digits, not 100, and learning rates .008 "
             "instead of .002 but for the dictionary's.",
         ],
@@ -130,8 +136,7 @@ def _draw(figure: Figure, seeds: list[dict[str, list[float]]]) -> None:
         if len(curves[0]) == 1:  # One pass of an encoder.
             curves = [curve * longest for curve in curves]
         band(ax, range(1, longest + 1), curves, color=color_of(name), label=name, **OURS)
-        level = published.MNIST_TABLE[name]["mse"]
-        ax.axhline(level, color=color_of(name), ls="--", lw=1.0)
+        ax.axhline(_THEIRS[name]["mse"], color=color_of(name), ls="--", lw=1.0)
     ax.set_xscale("log")
     ax.set_yscale("log")
     label_axes(ax, "iteration", "MSE, summed over pixels", "solid: ours; dashed: published")

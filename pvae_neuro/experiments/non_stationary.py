@@ -143,6 +143,7 @@ CLAIMS = (
         "not published",
         _PROTOCOL,
         at_most(f"largest ratio, {ROTATING}", 1.0, form=".3f"),
+        "hour",
     ),
     Claim(
         "morphing",
@@ -151,6 +152,7 @@ CLAIMS = (
         "not published",
         _PROTOCOL,
         at_most(f"largest ratio, {MORPHING}", 1.0, form=".3f"),
+        "hour",
     ),
     Claim(
         "lag-speed",
@@ -159,6 +161,7 @@ CLAIMS = (
         "not published",
         _LAG_PROTOCOL,
         at_most("lag, fastest", "lag, slowest", form=".2f"),
+        "hour",
     ),
     *(
         Claim(
@@ -168,6 +171,7 @@ CLAIMS = (
             "not published",
             _LAG_PROTOCOL,
             at_most(f"lag of integers, {circuit}: distance", LARGEST_LAG_DISTANCE, form=".3f"),
+            "hour",
         )
         for circuit in CIRCUITS
     ),
@@ -178,6 +182,7 @@ CLAIMS = (
         "not published",
         _PROTOCOL,
         at_most(f"largest ratio, {JITTERING}", 1.0, form=".3f"),
+        "hour",
     ),
     Claim(
         "gain",
@@ -186,6 +191,7 @@ CLAIMS = (
         "not published",
         f"{_PROTOCOL}; the slowest rotation",
         at_most("ratio, fewest iterations", "ratio, most iterations", form=".3f"),
+        "hour",
     ),
     *(
         Claim(
@@ -195,6 +201,7 @@ CLAIMS = (
             "not published",
             f"{_PROTOCOL}; the same random words",
             at_most(f"{integers_of(circuit)}: distance", LARGEST_DISTANCE, form=".4f"),
+            "hour",
         )
         for circuit in CIRCUITS
     ),
@@ -226,8 +233,8 @@ def motions(quick: bool) -> list[Motion]:
 
 def run(context: Context) -> ExperimentResult:
     """Show moving digits to every model, with its state carried over and restarted."""
-    digits = context.images("mnist", "test", context.pick(40, hour=1000))
-    iterations = context.pick(96, published=512)
+    digits = context.images("mnist", "test", context.pick(20, hour=1000))
+    iterations = context.pick(64, hour=96, published=512)
     tried = motions(context.pick(True, published=False))
     rows: list[Row] = []
     curves: ByModel = {}

@@ -160,9 +160,9 @@ def run(context: Context) -> ExperimentResult:
 
 
 def _measure(context: Context, subject: Subject) -> dict[str, Any]:
-    pixels = context.images("mnist", "test", context.pick(quick=100, hour=1000)).pixels
+    pixels = context.images("mnist", "test", context.pick(quick=50, hour=1000)).pixels
     samples = context.pick(quick=32, hour=100)
-    steps = iterations_of(subject.family, context.pick(quick=128, hour=1000))
+    steps = iterations_of(subject.family, context.pick(quick=64, hour=1000))
 
     def compute() -> dict[str, Any]:
         model = model_from_saved(subject.model)

@@ -58,7 +58,7 @@ LEVELS = (0.75, 0.775, 0.8, 0.825, 0.85)
 MOMENTS = (1, 2, 4, 8, 16, 32, 64, 128, 250, 500, 1000)
 """Iterations at which curves of inference are read."""
 
-_QUICK_STEPS = 300
+_QUICK_STEPS = 200
 
 _GRID = 21
 """Zeros at which curves are compared between those."""
@@ -206,16 +206,16 @@ _EXTENDED = {"dictionary_rate": 0.25}
 
 # Updates of the weights, at the budgets; one of `igvae-relu` takes several times as long.
 _UPDATES = {
-    "ipvae-linear": (300, 3_000, 12_000, 60_000),
-    "igvae-relu": (300, 1_000, 6_000, 60_000),
-    "pvae-linear": (400, 3_000, 12_000, 60_000),
-    "pvae-conv": (400, 3_000, 12_000, 60_000),
-    LCA: (1_000, 2_400, 6_000, 24_000),
+    "ipvae-linear": (150, 3_000, 12_000, 60_000),
+    "igvae-relu": (100, 1_000, 6_000, 60_000),
+    "pvae-linear": (200, 3_000, 12_000, 60_000),
+    "pvae-conv": (200, 3_000, 12_000, 60_000),
+    LCA: (400, 2_400, 6_000, 24_000),
 }
 
 _PROTOCOL = (
     "whitened patches of other photographs than van Hateren's, standardized each; a sample after "
-    "1,000 iterations (quick: 300), R² about the patch's own mean"
+    "1,000 iterations (quick: 200), R² about the patch's own mean"
 )
 _AT_EQUAL_ZEROS = (
     f"{_PROTOCOL}; LCA with coefficients above zero; lines between settings, at the zeros from "
@@ -302,7 +302,7 @@ CLAIMS = (
 def run(context: Context) -> ExperimentResult:
     """Train the sweep, read R² and zeros after inference, and compare at equal zeros."""
     steps = context.pick(_QUICK_STEPS, hour=MOMENTS[-1])
-    count = context.pick(100, hour=500, night=1000, published=None)
+    count = context.pick(50, hour=500, night=1000, published=None)
     patches = standardize_images(context.images(PATCHES, "test", count)).pixels
     images = standardize_images(context.images(PATCHES, "train"))
     sweep = context.pick(_QUICK, hour=_HOUR, night=_NIGHT, published=_PUBLISHED)

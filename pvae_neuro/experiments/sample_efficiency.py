@@ -29,11 +29,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pvae_neuro.data import Images
-from pvae_neuro.errors import InputError
 from pvae_neuro.evaluation.measures.classification import shattering_dimension
 from pvae_neuro.evaluation.measures.codes import codes_along
 from pvae_neuro.evaluation.measures.neighbours import LABELS, NEIGHBOURS, neighbour_accuracies
 from pvae_neuro.experiments.shared import published
+from pvae_neuro.experiments.shared.along import labels_of
 from pvae_neuro.experiments.shared.claims import Claim, all_of, at_least
 from pvae_neuro.experiments.shared.context import Context, budget_of
 from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
@@ -214,7 +214,7 @@ CLAIMS = (
 
 def settings(context: Context) -> list[Setting]:
     """The trainings of a budget, shortest first."""
-    lengths = context.pick((4,), hour=(2, 8), night=(2, 8, 32), published=(400,))
+    lengths = context.pick((2,), hour=(2, 8), night=(2, 8, 32), published=(400,))
     sizes = context.pick(LATENTS[:1], hour=LATENTS, published=(*LATENTS, 100))
     main = context.pick("blended", published="relaxed")
     last = lengths[-1]
@@ -246,7 +246,7 @@ _SHORTEST = 0.01
 def run(context: Context) -> ExperimentResult:
     """Train both VAEs at every K, draw labelled digits, and classify the others."""
     digits = context.images("mnist", "test")
-    draws = context.pick(10, hour=100)
+    draws = context.pick(5, hour=100)
     context.progress("neighbours of pixels", 0, 1)
     pixels = _accuracies(context, digits.pixels, digits, draws)
     rows = [Row(PIXELS, pixels, budget="no training")]
@@ -282,7 +282,7 @@ def _train(context: Context, setting: Setting) -> SavedModel:
         family, latents=setting.latents, epochs=setting.epochs, seed=context.seed,
         **{**changes, "architecture": architecture},
     )  # fmt: skip
-    images = context.images("mnist", "train", context.pick(20_000, hour=None))
+    images = context.images("mnist", "train", context.pick(10_000, hour=None))
     return context.trained(f"mnist-{family}-k{setting.latents}", images, config)
 
 
@@ -306,7 +306,7 @@ def _measure(
             learned = codes_along(model, train.pixels, (1,), context.seed, progress=False)[1]
             advance = context.advance(f"shattering dimension, {setting.title}", 126)
             figures["shattering"] = shattering_dimension(
-                learned.code, _labels(train), encoded.code, _labels(digits), advance=advance
+                learned.code, labels_of(train), encoded.code, labels_of(digits), advance=advance
             )
         return figures
 
@@ -328,18 +328,12 @@ def _accuracies(
         "neighbours", sum(1 if 2 * n == len(codes) else draws for n in counts)
     )
     found = neighbour_accuracies(
-        codes, _labels(digits), counts=counts, draws=draws, seed=context.seed, advance=advance
+        codes, labels_of(digits), counts=counts, draws=draws, seed=context.seed, advance=advance
     )
     return {
         **{f"labels_{count}": float(np.mean(values)) for count, values in found.items()},
         **{f"sd_{n}": float(np.std(values)) for n, values in found.items() if len(values) > 1},
     }
-
-
-def _labels(digits: Images) -> NDArray[np.int64]:
-    if digits.labels is None:
-        raise InputError(f"{digits.name}: expected labels to classify by, got none")
-    return digits.labels
 
 
 def _published(setting: Setting) -> dict[str, float]:
@@ -351,8 +345,8 @@ def _published(setting: Setting) -> dict[str, float]:
 
 def _notes(context: Context, draws: int) -> list[str]:
     quick = (
-        "Quick version: shallow convolutional networks instead of the published ones, 4 epochs on "
-        "20,000 digits, K = 10 alone."
+        "Quick version: shallow convolutional networks instead of the published ones, 2 epochs on "
+        "10,000 digits, K = 10 alone."
     )
     return [
         f"{NEIGHBOURS} nearest neighbours, Euclidean, in log-rates (Poisson) and means (Gaussian); "

@@ -83,8 +83,8 @@ CLAIMS = tuple(_claim(key, bar) for key, bar in BARS.items())
 def run(context: Context) -> ExperimentResult:
     """Measure the shipped model and its integers; nothing is trained."""
     model = load_pretrained()
-    test = context.images("mnist", "test", context.pick(250, hour=None))
-    train = context.images("mnist", "train", context.pick(250, hour=None))
+    test = context.images("mnist", "test", context.pick(50, hour=None))
+    train = context.images("mnist", "train", context.pick(100, hour=None))
     theirs = {key: published.MNIST_TABLE[LINEAR_FAMILY][key] for key in BARS}
     along = along_inference(context, "shipped", model, TIMES, test, train)
     rows = [

@@ -78,6 +78,7 @@ CLAIMS = (
         "shown, without numbers",
         f"{_PROTOCOL}; median circular variance below one half",
         at_most("circular variance", 0.5, form=".3f"),
+        "hour",
     ),
     Claim(
         "contrast",
@@ -86,6 +87,7 @@ CLAIMS = (
         "shown, without numbers",
         f"{_PROTOCOL}; of the most responsive neurons, at their best orientation and frequency",
         holds("rises", f"the median response rises from {LATENCY_CONTRASTS[0]:g} on"),
+        "hour",
     ),
     Claim(
         "latency",
@@ -94,6 +96,7 @@ CLAIMS = (
         "figure 8, without numbers",
         f"{_PROTOCOL}; median time from the onset to half of the largest rise",
         holds("falls", "the median latency falls with each step of contrast"),
+        "hour",
     ),
     Claim(
         "latency-levels",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import combinations
 from typing import Any
 
@@ -52,8 +52,22 @@ def logistic_accuracy(
     InputError
         If numbers of codes and labels differ, or there are fewer than two classes to learn.
     """
+    classifier = logistic_classifier(
+        train, train_labels, scaled=scaled, penalty=penalty, iterations=iterations
+    )
+    return classifier(test, test_labels)
+
+
+def logistic_classifier(
+    train: Codes,
+    train_labels: Labels,
+    *,
+    scaled: bool = False,
+    penalty: float = 1.0,
+    iterations: int = 100,
+) -> Callable[[Codes, Labels], float]:
+    """Fit the regression of :func:`logistic_accuracy` once; the accuracy on codes and labels."""
     _check(train, train_labels, "training")
-    _check(test, test_labels, "test")
     if len(np.unique(train_labels)) < 2:
         raise InputError(
             f"training labels: expected at least two classes, got {len(np.unique(train_labels))}"
@@ -68,7 +82,12 @@ def logistic_accuracy(
         # Stopping early is intended: accuracy settles long before the weights do.
         warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
         regression.fit(train / unit, train_labels)
-    return float(regression.score(test / unit, test_labels))
+
+    def accuracy(test: Codes, test_labels: Labels) -> float:
+        _check(test, test_labels, "test")
+        return float(regression.score(test / unit, test_labels))
+
+    return accuracy
 
 
 def shattering_dimension(

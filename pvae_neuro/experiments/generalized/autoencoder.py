@@ -72,12 +72,12 @@ CLAIMS = (
 def run(context: Context) -> Part:
     """Train by each way on the same digits; error and bound of the test digits."""
     train, held_out = halves(context.images("mnist", "train", context.pick(2_000, hour=20_000)))
-    test = context.images("mnist", "test", context.pick(500, hour=None))
+    test = context.images("mnist", "test", context.pick(200, hour=None))
     rates = context.pick((0.01,), hour=(0.01, 0.03, 0.1))
     rows, notes = [], []
     for way, architecture in _WAYS.items():
         settings = {
-            "epochs": context.pick(2, hour=4), "steps": 20, "latents": 16,
+            "epochs": context.pick(1, hour=4), "steps": 20, "latents": 16,
             "architecture": architecture,
         }  # fmt: skip
         chosen = best_of_rates(

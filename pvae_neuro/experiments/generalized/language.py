@@ -94,9 +94,9 @@ CLAIMS = (
 def run(context: Context) -> Part:
     """Train by each way on the same windows, then by each remedy, and predict the test part."""
     text = context.images(_TEXT, "train")
-    train = text.take(context.pick(2_000, hour=12_500))
+    train = text.take(context.pick(1_000, hour=12_500))
     held_out = text.select(slice(context.pick(-200, hour=-400), None))
-    test = context.images(_TEXT, "test", context.pick(400, hour=None))
+    test = context.images(_TEXT, "test", context.pick(200, hour=None))
     epochs, rates = context.pick(1, hour=2), context.pick((0.03,), hour=(0.01, 0.03))
     # The small training set of the quick budget lacks some symbols.
     alphabet = LanguageModel.settings_of(context.images(_TEXT, "all"))

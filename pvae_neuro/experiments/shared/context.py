@@ -69,6 +69,9 @@ class Context:
     core_minutes: float = float("nan")
     """Processor time that it took, in minutes of one core."""
 
+    _sets: dict[tuple[str, str], Images] = field(default_factory=dict, init=False)
+    """Data sets that were read, by source and split."""
+
     def __post_init__(self) -> None:
         check_budget(self.budget)
 
@@ -125,9 +128,11 @@ class Context:
 
         ``dataset`` is a file below the data folder or a name that :func:`load_images` knows.
         """
-        below = self.data_root / dataset
-        source = str(below) if below.exists() else dataset
-        return load_images(source, self.data_root, split).take(count)
+        if (dataset, split) not in self._sets:
+            below = self.data_root / dataset
+            source = str(below) if below.exists() else dataset
+            self._sets[dataset, split] = load_images(source, self.data_root, split)
+        return self._sets[dataset, split].take(count)
 
     def infer(
         self, stage: str, model: SavedModel, inputs: Float32, steps: int, average: int = 1

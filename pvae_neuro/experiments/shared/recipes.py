@@ -1,8 +1,9 @@
-"""Training recipes that experiments share, one per family and data set, quick and full.
+"""Training recipes that experiments share, one per family and data set, short and published.
 
 Trained models are recognized by their data and settings, so experiments that ask for the same one
-train it once. Full recipes are the papers' where they are known (arXiv:2410.19315, configuration of
-the released code; arXiv:2405.14473); quick ones take seconds to a minute on two cores.
+train it once. Published recipes are the papers' where they are known (arXiv:2410.19315,
+configuration of the released code; arXiv:2405.14473). Short ones serve all other budgets, which
+differ in how often they repeat a unit of training: see :data:`UNITS`.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ _COMPILED = {LINEAR_FAMILY: EXACT}
 # One variance for all pixels: a short training cannot find those of pixels that hardly vary.
 _ISOTROPIC: Settings = {"isotropic": True}
 
-_QUICK_MNIST: Settings = {"epochs": 2, "batch_size": 100}
-_QUICK_MNIST_OF: dict[str, Settings] = {
+_SHORT_MNIST: Settings = {"epochs": 2, "batch_size": 100}
+_SHORT_MNIST_OF: dict[str, Settings] = {
     "ipvae-linear": {"steps": 16, "beta": 8.0, "windows": 4, "epochs": 1, **_ISOTROPIC},
     "ipvae-mlp": {"epochs": 1, "batch_size": 50, "windows": 4, **_ISOTROPIC},
     "ipvae-conv": {"epochs": 1, "batch_size": 25, "windows": 4, **_ISOTROPIC},
@@ -50,21 +51,21 @@ _QUICK_MNIST_OF: dict[str, Settings] = {
     "savae": {"epochs": 1, "batch_size": 50},
     "iavae": {"epochs": 1, "batch_size": 50},
 }  # fmt: skip
-_QUICK_IMAGES = 20_000
-_QUICK_IMAGES_OF = {
+_IMAGES = 20_000
+_IMAGES_OF = {
     "ipvae-linear": 12_000, "ipvae-mlp": 4_000, "ipvae-conv": 1_500, "ipvae-hierarchical": 2_500,
     "igvae": 12_000, "igvae-relu": 12_000, "igvae-natural": 12_000, "ipc": 5_000,
     "savae": 5_000, "iavae": 5_000, "pvae-residual": 5_000, "gvae-residual": 5_000,
 }  # fmt: skip
-_FULL_MNIST: Settings = {"epochs": 400, "batch_size": 100}
-_FULL_MNIST_OF = {
+_PUBLISHED_MNIST: Settings = {"epochs": 400, "batch_size": 100}
+_PUBLISHED_MNIST_OF = {
     name: named_settings("published-mnist", name) for name in RECIPES["published-mnist"].families
 }
 
-_QUICK_PATCHES: Settings = {
+_SHORT_PATCHES: Settings = {
     "latents": 256, "batch_size": 50, "epochs": 5, "learning_rate": 1e-2, "dictionary_rate": 1.0,
 }  # fmt: skip
-_QUICK_PATCHES_OF: dict[str, Settings] = {
+_SHORT_PATCHES_OF: dict[str, Settings] = {
     "ipvae-linear": {
         "epochs": 2, "batch_size": 100, "learning_rate": 3e-3, "dictionary_rate": 0.25,
         **_ISOTROPIC,
@@ -76,22 +77,28 @@ _QUICK_PATCHES_OF: dict[str, Settings] = {
     },
     "lca": {"epochs": 8, "steps": 30},
 }  # fmt: skip
-_FULL_PATCHES: Settings = {"epochs": 300, "batch_size": 200, "learning_rate": 5e-3}
-_FULL_PATCHES_OF: dict[str, Settings] = {
+_PUBLISHED_PATCHES: Settings = {"epochs": 300, "batch_size": 200, "learning_rate": 5e-3}
+_PUBLISHED_PATCHES_OF: dict[str, Settings] = {
     "pvae-linear": {"learning_rate": 2e-3},
     "pvae-conv": {"learning_rate": 2e-3},
     "lca": {"epochs": 60, "learning_rate": 2e-3},
 }
-QUICK_PATCHES = 10_000
-"""Patches of a quick training."""
+PATCHES_OF_A_UNIT = 10_000
 
-# Iterations per patch in quick training of the iterative Poisson VAE. With fewer, inference does
+UNITS: dict[str, Settings] = {
+    "mnist": {"quick": 0.2, "hour": 10, "night": 50},
+    PATCHES: {"quick": 0.5, "hour": 10, "night": 50},
+}
+"""How many units of training a budget pays for, by data set. A unit has the epochs of the recipe
+over the images of its family."""
+
+# Iterations per patch in short training of the iterative Poisson VAE. With fewer, inference does
 # not learn to converge.
-_QUICK_ITERATIONS = 128
+_SHORT_ITERATIONS = 128
 
-# Dictionaries need thousands of updates to become Gabor-like. The quick version therefore takes
+# Dictionaries need thousands of updates to become Gabor-like. The short version therefore takes
 # fewer latents, smaller batches and larger steps.
-_QUICK_GABOR: Settings = {
+_SHORT_GABOR: Settings = {
     "latents": 64, "batch_size": 50, "windows": 2, "epochs": 16, "learning_rate": 1e-2,
     "dictionary_rate": 1.0, "clamp_u": 4.0, "clamp_du": 4.0, "isotropic": False,
 }  # fmt: skip
@@ -100,14 +107,14 @@ _QUICK_GABOR: Settings = {
 def mnist_model(context: Context, name: str, **changes: Any) -> SavedModel:
     """The family ``name`` trained on MNIST; ``changes`` replace settings of its recipe."""
     settings = {
-        **context.pick(_QUICK_MNIST, published=_FULL_MNIST),
+        **context.pick(_SHORT_MNIST, published=_PUBLISHED_MNIST),
         **_COMPILED.get(name, {}),
-        **context.pick(_QUICK_MNIST_OF, published=_FULL_MNIST_OF).get(name, {}),
+        **context.pick(_SHORT_MNIST_OF, published=_PUBLISHED_MNIST_OF).get(name, {}),
         **changes,
     }
     config = recipe(name, seed=context.seed, **settings)
-    few = _QUICK_IMAGES_OF.get(name, _QUICK_IMAGES)
-    return _trained(context, f"mnist-{name}", "mnist", few, config)
+    unit = _IMAGES_OF.get(name, _IMAGES)
+    return _trained(context, f"mnist-{name}", "mnist", unit, config)
 
 
 def patches_model(
@@ -119,31 +126,31 @@ def patches_model(
     by default the family's own. ``changes`` replace further settings of the recipe.
     """
     settings = {
-        **context.pick(_QUICK_PATCHES, published=_FULL_PATCHES),
+        **context.pick(_SHORT_PATCHES, published=_PUBLISHED_PATCHES),
         **_COMPILED.get(name, {}),
-        **context.pick(_QUICK_PATCHES_OF, published=_FULL_PATCHES_OF).get(name, {}),
+        **context.pick(_SHORT_PATCHES_OF, published=_PUBLISHED_PATCHES_OF).get(name, {}),
         "beta": beta,
         **({} if steps is None else {"steps": steps}),
         **changes,
     }
     if context.pick(True, published=False) and name == LINEAR_FAMILY:
         window = steps or recipe(name).steps
-        settings.setdefault("windows", max(1, _QUICK_ITERATIONS // window))
+        settings.setdefault("windows", max(1, _SHORT_ITERATIONS // window))
     config = recipe(name, seed=context.seed, **settings)
     key = f"patches-{name}-b{beta:g}-t{config.steps}"
-    return _trained(context, key, PATCHES, QUICK_PATCHES, config)
+    return _trained(context, key, PATCHES, PATCHES_OF_A_UNIT, config)
 
 
-def _trained(context: Context, key: str, dataset: str, few: int, config: TrainConfig) -> SavedModel:
-    """Train on the first ``few`` images, for ten or fifty times as many batches, or on all."""
-    if context.quick:
-        return context.trained(key, context.images(dataset, "train", few), config)
+def _trained(
+    context: Context, key: str, dataset: str, unit: int, config: TrainConfig
+) -> SavedModel:
+    """Train for the units that the budget pays for, of so many images each; as published on all."""
     images = context.images(dataset, "train")
-    longer = context.pick(1, hour=10, night=50, published=0)
-    if not longer:
+    units = context.pick(**UNITS[dataset], published=None)
+    if units is None:
         return context.trained(key, images, config)
-    batches = longer * config.epochs * min(few, len(images.pixels)) // config.batch_size
-    return trained_for(context, key, images, config, max(1, batches))
+    seen = int(units * config.epochs * min(unit, len(images.pixels)))
+    return trained_for(context, key, images, config, max(1, seen // config.batch_size))
 
 
 def trained_for(
@@ -162,5 +169,5 @@ def gabor_like_model(context: Context) -> SavedModel:
     T = 16 and β = 24 are those of the published model that is nearest to perfect reconstruction at
     perfect sparsity (arXiv:2410.19315, figure 4).
     """
-    changes = context.pick(_QUICK_GABOR, hour=_QUICK_GABOR | {"latents": 256}, published={})
+    changes = context.pick(_SHORT_GABOR, hour=_SHORT_GABOR | {"latents": 256}, published={})
     return patches_model(context, LINEAR_FAMILY, beta=24.0, steps=16, **changes)
