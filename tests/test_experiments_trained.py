@@ -35,7 +35,7 @@ from pvae_neuro.experiments.shared.claims import Claim, Verdict
 from pvae_neuro.experiments.shared.context import Context
 from pvae_neuro.experiments.shared.result import ExperimentResult
 from pvae_neuro.experiments.shared.summary import ExperimentSummary as Summary
-from pvae_neuro.models.registry import model_entry, model_names
+from pvae_neuro.models.registry import model_entry, names_of_task
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.training.config import TrainConfig
 from pvae_neuro.zoo import load_pretrained
@@ -125,7 +125,7 @@ def _refuse(*_args: object, **_settings: object) -> None:
 
 def test_mnist_table_has_a_row_for_every_model(context, monkeypatch):
     names = ("ipvae-linear", "igvae", "pc")
-    monkeypatch.setattr(mnist_table, "model_names", lambda: names)
+    monkeypatch.setattr(mnist_table, "names_of_task", lambda task: names)
     monkeypatch.setattr(mnist_table, "SHIPPED_STEPS", 2)
     result = mnist_table.run(context)
     summary = _written(context, result, mnist_table.CLAIMS)
@@ -409,13 +409,14 @@ def test_lca_on_a_correlated_dictionary_settles():
 def test_recipes_name_families_and_settings_that_exist(context, monkeypatch):
     asked: list[TrainConfig] = []
     monkeypatch.setattr(_Small, "trained", lambda self, key, images, config: asked.append(config))
+    names = names_of_task("reconstruct")
     for context.budget in ("quick", "published"):
-        for name in model_names():
+        for name in names:
             recipes.mnist_model(context, name)
-    assert [config.model for config in asked] == 2 * list(model_names())
+    assert [config.model for config in asked] == 2 * list(names)
     own = {*recipes._SHORT_MNIST_OF, *recipes._PUBLISHED_MNIST_OF, *recipes._IMAGES_OF}
-    assert own <= set(model_names())
-    full = next(c for c in asked[len(model_names()) :] if c.model == "ipvae-linear")
+    assert own <= set(names)
+    full = next(c for c in asked[len(names) :] if c.model == "ipvae-linear")
     assert (full.steps, full.beta, full.latents, full.epochs) == (128, 128.0, 512, 400)
 
 
@@ -469,7 +470,7 @@ def test_sparsity_spans_nothing_to_all():
 
 
 def test_every_family_has_its_entry():
-    assert set(families.FAMILIES) == set(model_names())
+    assert set(families.FAMILIES) == set(names_of_task("reconstruct"))
 
 
 def test_amortized_families_infer_once():

@@ -15,7 +15,7 @@ import pvae_neuro as pn
 from pvae_neuro import zoo
 from pvae_neuro.errors import InputError, MissingDependencyError
 from pvae_neuro.models import sizes
-from pvae_neuro.models.registry import names_of_task
+from pvae_neuro.models.registry import model_names
 from pvae_neuro.saved import shipped
 from pvae_neuro.saved.model_file import load_model, save_model
 from pvae_neuro.saved.shipped import SHIPPED, model_path
@@ -165,7 +165,7 @@ def test_models_lists_what_ships_and_works_without_torch(cli, monkeypatch):
     assert code == 0, err
     found = json.loads(out)
     assert [model["name"] for model in found["shipped"]] == list(SHIPPED)
-    assert [row["name"] for row in found["families"]] == list(names_of_task())
+    assert [row["name"] for row in found["families"]] == list(model_names())
 
     def lacks(*arguments):
         raise MissingDependencyError("numbers of parameters: expected torch; pip install it")
@@ -173,7 +173,7 @@ def test_models_lists_what_ships_and_works_without_torch(cli, monkeypatch):
     monkeypatch.setattr(sizes, "count_parameters", lacks)
     code, out, err = cli("models")
     assert (code, err) == (0, "")
-    for text in ("mnist", *names_of_task(), "403,217", "– in the column parameters"):
+    for text in ("mnist", *model_names(), "403,217", "– in the column parameters"):
         assert text in out
     found = json.loads(cli("models", "--json", "-")[1])
     assert {row["parameters"] for row in found["families"]} == {None}

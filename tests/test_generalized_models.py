@@ -19,7 +19,7 @@ from pvae_neuro.errors import InputError  # noqa: E402
 from pvae_neuro.evaluation.evaluate import evaluate  # noqa: E402
 from pvae_neuro.evaluation.infer import infer  # noqa: E402
 from pvae_neuro.evaluation.tasks import score  # noqa: E402
-from pvae_neuro.models.registry import build_model, model_names, names_of_task  # noqa: E402
+from pvae_neuro.models.registry import build_model, names_of_task  # noqa: E402
 from pvae_neuro.saved.model_file import ModelConfig, SavedModel, load_model  # noqa: E402
 from pvae_neuro.training.run import TrainingRun  # noqa: E402
 from pvae_neuro.training.train import TrainOptions, recipe, train  # noqa: E402
@@ -148,7 +148,8 @@ def test_settings_that_do_not_fit_are_refused(architecture: Any, message: str) -
 
 
 def test_each_task_has_its_own_figures(tmp_path: Path) -> None:
-    assert "gpc-classifier" not in model_names() and "gpc-classifier" in names_of_task("label")
+    assert "gpc-classifier" not in names_of_task("reconstruct")
+    assert "gpc-classifier" in names_of_task("label")
     saved = build_model(config(architecture=SMALL)).to_saved()
     for measure in (lambda: infer(saved, bars().pixels, 2), lambda: evaluate(saved, bars().pixels)):
         with pytest.raises(InputError, match="expected one that reconstructs"):
@@ -200,3 +201,10 @@ def test_the_command_line_trains_and_scores_a_classifier(
     assert code == 0, err
     found = json.loads(out)
     assert found["samples"] == 200 and 0 <= found["accuracy"] <= 1 and found["nll"] > 0
+    more = ("--measures", "--hold", 2, "--scheduler", "none", "--clip")
+    code, _, err = run_cli(capsys, "evaluate", model, "-i", tmp_path / "bars.npz", *more[:3])
+    assert code == 2 and "--measures: expected still images" in err
+    code, _, err = run_cli(
+        capsys, "evaluate", model, "-i", tmp_path / "bars.npz", *more[1:3], more[-1]
+    )
+    assert code == 2 and "measures, got --hold, --clip" in err

@@ -44,7 +44,7 @@ from pvae_neuro.evaluation.measures.sparsity import (  # noqa: E402
 )
 from pvae_neuro.exporters.quantize import quantize  # noqa: E402
 from pvae_neuro.models.base import Model  # noqa: E402
-from pvae_neuro.models.registry import build_model, model_names  # noqa: E402
+from pvae_neuro.models.registry import build_model, names_of_task  # noqa: E402
 from pvae_neuro.saved.model_file import ModelConfig, save_model  # noqa: E402
 from pvae_neuro.sim.engine import get_engine  # noqa: E402
 from pvae_neuro.training.train import recipe  # noqa: E402
@@ -70,7 +70,7 @@ def inputs(seed: int = 0) -> torch.Tensor:
     return torch.rand((BATCH, SIDE**2), generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("name", model_names())
+@pytest.mark.parametrize("name", names_of_task("reconstruct"))
 def test_every_family_says_what_classifiers_read_and_its_divergence(name: str) -> None:
     model, x = built(name), inputs()
     noise = torch.Generator().manual_seed(1)

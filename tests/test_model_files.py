@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from models import random_model
 
 from pvae_neuro.errors import InputError, ModelFileError
-from pvae_neuro.models.registry import names_of_task
+from pvae_neuro.models.registry import model_names
 from pvae_neuro.saved.model_file import (
     ModelConfig,
     SavedModel,
@@ -285,7 +285,7 @@ WRONG = [
 
 
 @pytest.mark.filterwarnings("ignore:Initializing zero-element")
-@pytest.mark.parametrize("family", names_of_task())
+@pytest.mark.parametrize("family", model_names())
 def test_any_setting_of_an_architecture_is_taken_or_refused(family: str) -> None:
     pytest.importorskip("torch", reason="needs PyTorch")
     from pvae_neuro.models.registry import model_class, model_from_saved

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import doctest
+
 import pytest
 
 pytest.importorskip("torch", reason="needs PyTorch")
@@ -24,6 +26,11 @@ def test_a_recipe_gives_way_to_settings_and_keeps_what_it_leaves_out() -> None:
     assert config.beta_at(0.2) == 128.0
     shipped = recipe("ipvae-linear", "shipped")
     assert (shipped.clamp, shipped.clamp_u) == ("hard", 3.65)
+
+
+def test_the_example_of_a_recipe_is_right() -> None:
+    (example,) = doctest.DocTestFinder().find(recipe, "recipe", globs={"recipe": recipe})
+    assert doctest.DocTestRunner().run(example) == (0, 2)
 
 
 def test_unknown_recipes_and_families_are_refused() -> None:

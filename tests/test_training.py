@@ -339,8 +339,15 @@ def test_schedules_hold_their_start_and_may_span_a_longer_run(tmp_path: Path) ->
         config = TrainConfig(**settings, schedule_batches=spanned)
         run = TrainingRun(make_images(8), config, tmp_path / "run.st", options())
         assert run._beta_after(run.batches) == expected
-    with pytest.raises(InputError, match="clamp_start"):
-        TrainConfig(clamp_anneal=0.1)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"clamp_anneal": 0.1}, {"clamp_start": 1.0}, {"beta_start": 1.0}, {"schedule_batches": 9}],
+)
+def test_schedules_that_would_change_nothing_are_refused(settings: dict[str, float]) -> None:
+    with pytest.raises(InputError, match=f"{next(iter(settings))}.*expected"):
+        TrainConfig(**settings)
 
 
 @pytest.mark.parametrize("model", ["ipvae-linear", "ipvae-mlp", "ipvae-hierarchical"])

@@ -64,9 +64,8 @@ def lowering_of(topology: str | None, family: str) -> Lowering:
     if not known:
         exported = ", ".join(dict.fromkeys(f for each in LOWERINGS for f in each.families))
         raise ModelFileError(
-            f"family {family!r}: its latents are neither spike counts, sparse coefficients nor "
-            f"value nodes, so it has no circuit of integers and stays a float model; exported are: "
-            f"{exported}"
+            f"family {family!r}: no circuit of integers computes what it does, so it stays a float "
+            f"model; exported are: {exported}"
         )
     if topology is not None and topology not in known:
         raise InputError(

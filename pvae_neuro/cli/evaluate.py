@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,14 +28,17 @@ from pvae_neuro.cli.shared.options import (
     Seed,
     Steps,
     Timeout,
+    given_beside,
     iterations,
 )
 from pvae_neuro.cli.shared.support import check_run, console, guarded, say, write_json
 from pvae_neuro.errors import InputError
 
 if TYPE_CHECKING:
-    from pvae_neuro.network import IntegerNetwork
     from pvae_neuro.saved.model_file import SavedModel
+
+# What the figures of a task other than to reconstruct depend on, beside the data.
+_SCORED = ("model", "input", "samples", "json", "quiet")
 
 
 @guarded
@@ -75,6 +80,7 @@ def evaluate(
 
     Of a model that predicts labels, their accuracy; of one that predicts symbols, its perplexity.
     """
+    given = {**locals()}
     steps = iterations(steps, hold, reset)
     check_run(steps, seed)
     _check_measures(measures, fit, hold, scheduler)
@@ -84,19 +90,19 @@ def evaluate(
     from pvae_neuro.cli.shared.tables import evaluation_table, measures_table
     from pvae_neuro.evaluation.evaluate import evaluate as by_iteration
     from pvae_neuro.evaluation.saturation import remarks
-    from pvae_neuro.models.registry import model_entry
+    from pvae_neuro.models.registry import RECONSTRUCT, model_entry
     from pvae_neuro.saved.model_file import SavedModel
 
     choice = choose_engine(engine, scheduler, timeout=timeout, batch=lava_batch, products=products)
     read = read_subject(model, quiet)
-    subject: SavedModel | IntegerNetwork = read if isinstance(read, SavedModel) else read.network
+    subject = read if isinstance(read, SavedModel) else read.network
     if isinstance(subject, SavedModel):
         if engine != AUTO:
             raise InputError(
                 f"--engine: a float model runs on no engine, got {engine!r}; export it first"
             )
-        if model_entry(subject.config.family).task != "reconstruct":
-            _score(subject, input, data, samples, json, quiet)
+        if model_entry(subject.config.family).task != RECONSTRUCT:
+            _score(subject, given)
             return
         runner = choice.workers()
         declared = subject.config.declared_input
@@ -114,10 +120,9 @@ def evaluate(
     if measures:
         from pvae_neuro.evaluation.measures.measured import measure
 
-        labelled = read_labelled(input, declared, data, clip=clip, samples=samples)
-        train = None
-        if fit is not None:
-            train = read_labelled(input, declared, data, split="train", clip=clip, samples=fit)
+        read_as = partial(read_labelled, input, declared, data, clip=clip)
+        labelled = read_as(samples=samples)
+        train = None if fit is None else read_as(samples=fit, split="train")
         count = len(labelled.pixels) + (0 if train is None else len(train.pixels))
         with single("measure", steps * count, quiet) as advance:
             measured = measure(
@@ -144,23 +149,26 @@ def evaluate(
         say_line(f"warning: {line}")
 
 
-def _score(
-    model: SavedModel,
-    source: str,
-    data: DataOptions,
-    samples: int | None,
-    json: Path | None,
-    quiet: bool,
-) -> None:
-    """Score a model whose task is another than to reconstruct."""
+def _score(model: SavedModel, given: Mapping[str, Any]) -> None:
+    """Score a model whose task is another than to reconstruct, by the arguments of the verb."""
     from pvae_neuro.cli.shared.inputs import check_samples
+    from pvae_neuro.cli.shared.progress import single
     from pvae_neuro.evaluation.tasks import score
 
+    others = given_beside(_SCORED, evaluate, given)
+    if others:
+        raise InputError(
+            f"{given['model']}: is evaluated by its predictions; expected no options of "
+            f"iterations, engines or measures, got {', '.join(others)}"
+        )
+    samples, json, quiet = given["samples"], given["json"], given["quiet"]
     check_samples(samples)
-    images = data.load(source, "test", samples, model.config.declared_input, quiet)
+    declared = model.config.declared_input
+    images = given["data"].load(given["input"], "test", samples, declared, quiet)
     if not quiet:
         say_line(f"images: {images.about}")
-    found = score(model, images)
+    with single("score", len(images.pixels), quiet) as advance:
+        found = score(model, images, progress=advance)
     write_json(json, found.to_dict())
     say(console(json, quiet), f"{found.family}, {found.samples:,} inputs: {found.in_words()}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +18,7 @@ from pvae_neuro.cli.shared.options import (
     MaxCount,
     OptionalOutput,
     Quiet,
+    given_beside,
 )
 from pvae_neuro.cli.shared.paths import FOLDER, READS, check_apart
 from pvae_neuro.cli.shared.support import console, guarded, say, write_json
@@ -272,11 +272,7 @@ def _check_folders(
 def _refuse_others(given: dict[str, Any]) -> None:
     """Refuse all options that an exported network has no use for."""
     taken = ("model", "c", "listing", "json", "quiet")
-    others = [
-        f"--{name.replace('_', '-')}"
-        for name, parameter in signature(export).parameters.items()
-        if name not in taken and given.get(name, parameter.default) != parameter.default
-    ]  # fmt: skip
+    others = given_beside(taken, export, given)
     if (given["c"] is None and given["listing"] is None) or others:
         raise InputError(
             f"{given['model']}: is exported already; expected --c FOLDER, to write it in C, or "

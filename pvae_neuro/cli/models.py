@@ -24,9 +24,9 @@ def models(
     """List the shipped models, and the families: circuits of integers, parameters, paper."""
     if side < 1 or (latents is not None and latents < 1):
         raise InputError(f"--latents, --side: expected integers >= 1, got {latents}, {side}")
-    from pvae_neuro.models.registry import names_of_task
+    from pvae_neuro.models.registry import model_names
 
-    rows, lacking = [_family(name, latents, side) for name in names_of_task()], None
+    rows, lacking = [_family(name, latents, side) for name in model_names()], None
     try:
         _count(rows, side)
     except MissingDependencyError as error:

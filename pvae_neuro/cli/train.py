@@ -193,7 +193,7 @@ def _train_config(model: str, name: str | None, settings: dict[str, Any]) -> Tra
         problems = "; ".join(
             f"--{str(item['loc'][0]).replace('_', '-')}: {item['msg']}, got {item['input']!r}"
             if item["loc"]
-            else item["msg"]
+            else item["msg"].removeprefix("Value error, ")
             for item in error.__cause__.errors()
         )
         raise InputError(problems) from error

@@ -14,6 +14,7 @@ from pvae_neuro.errors import InputError
 from pvae_neuro.models.registry import model_entry, model_from_saved
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.utils.arguments import checked
+from pvae_neuro.utils.progress import Advance, shown_advance
 
 SAMPLES_PER_BLOCK = 250
 
@@ -67,7 +68,7 @@ class Score:
 
 @checked
 @torch.no_grad()
-def score(model: SavedModel, images: Images) -> Score:
+def score(model: SavedModel, images: Images, *, progress: Advance | bool | None = None) -> Score:
     """Score a model whose task is to predict labels or the next symbols.
 
     Parameters
@@ -75,6 +76,9 @@ def score(model: SavedModel, images: Images) -> Score:
     model : SavedModel
     images : Images
         Within the range that the model declares, with labels where those are its task.
+    progress : callable, True or False, optional
+        Told inputs done since the last call; True shows a bar, False nothing. By default a terminal
+        shows a bar and a notebook a line now and then.
 
     Raises
     ------
@@ -89,12 +93,12 @@ def score(model: SavedModel, images: Images) -> Score:
     module = model_from_saved(model)
     pixels, targets = model.config.declared_input.floats(images.pixels), module.targets(images)
     sums: dict[str, float] = {}
-    for start in range(0, len(pixels), SAMPLES_PER_BLOCK):
-        block = slice(start, start + SAMPLES_PER_BLOCK)
-        found = module.scores(
-            torch.from_numpy(pixels[block]), None if targets is None else targets[block]
-        )
-        for name, values in found.items():
-            sums[name] = sums.get(name, 0.0) + float(values.double().sum())
+    with shown_advance(progress, "score", len(pixels)) as tell:
+        for start in range(0, len(pixels), SAMPLES_PER_BLOCK):
+            block = slice(start, start + SAMPLES_PER_BLOCK)
+            x, target = torch.from_numpy(pixels[block]), None if targets is None else targets[block]
+            for name, values in module.scores(x, target).items():
+                sums[name] = sums.get(name, 0.0) + float(values.double().sum())
+            tell(len(x))
     means = {name: total / len(pixels) for name, total in sums.items()}
     return Score(model.config.family, task, len(pixels), TASKS[task](means))

@@ -26,7 +26,7 @@ from pvae_neuro.experiments.shared.families import is_amortized
 from pvae_neuro.experiments.shared.recipes import mnist_model
 from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row, combined_rows
 from pvae_neuro.experiments.shared.style import color_of, label_axes, legend_below
-from pvae_neuro.models.registry import model_names
+from pvae_neuro.models.registry import names_of_task
 from pvae_neuro.models.sizes import count_parameters
 from pvae_neuro.plots.style import INK
 from pvae_neuro.saved.model_file import LINEAR_FAMILY, SavedModel
@@ -83,7 +83,7 @@ def run(context: Context) -> ExperimentResult:
     test = context.images("mnist", "test", context.pick(50, hour=1_000, published=None))
     train = context.images("mnist", "train", context.pick(100, hour=5_000, published=None))
     measure = partial(_measure, context, test, train)
-    names = model_names()
+    names = names_of_task("reconstruct")
     rows = []
     for i, name in enumerate(names):
         context.progress(f"train {name}", i, len(names))

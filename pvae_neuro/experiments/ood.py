@@ -34,7 +34,7 @@ from pvae_neuro.experiments.shared.families import FAMILIES, is_amortized, itera
 from pvae_neuro.experiments.shared.recipes import PATCHES, mnist_model
 from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
 from pvae_neuro.experiments.shared.style import band, color_of, label_axes, legend_below
-from pvae_neuro.models.registry import model_class, model_names
+from pvae_neuro.models.registry import model_class, names_of_task
 from pvae_neuro.plots.style import INK
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.zoo import load_pretrained
@@ -146,7 +146,7 @@ def run(context: Context) -> ExperimentResult:
         context, context.pick(20, hour=1000), context.pick(_QUICK_ANGLES, hour=_FULL_ANGLES)
     )
     train = context.images("mnist", "train", context.pick(100, hour=10_000))
-    names = model_names()
+    names = names_of_task("reconstruct")
     found: dict[str, Found] = {}
     rows = []
     for i, name in enumerate((*names, SHIPPED)):

@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     from pvae_neuro.models.base import Model
 
 IPVAE_PAPER = "Vafaii, Galor, Yates 2025, arXiv:2410.19315"
-PINCHETTI = "Pinchetti, Salvatori, Yordanov, Millidge, Song, Lukasiewicz 2022, arXiv:2211.03481"
+GPC_PAPER = "Pinchetti, Salvatori, Yordanov, Millidge, Song, Lukasiewicz 2022, arXiv:2211.03481"
 PVAE_PAPER = "Vafaii, Galor, Yates 2024, arXiv:2405.14473"
+
+RECONSTRUCT = "reconstruct"
+"""The task of most families."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class ModelEntry:
     architecture: dict[str, Any] = field(default_factory=dict)
     published_parameters: int | None = None
     published_latents: int = 512
-    task: str = "reconstruct"
+    task: str = RECONSTRUCT
 
 
 _ENTRIES = (
@@ -133,19 +136,19 @@ _ENTRIES = (
     ),
     ModelEntry(
         "gpc-vae", "generalized.vae:NodeVAE", "predictive coding of any family, autoencoder",
-        PINCHETTI,
+        GPC_PAPER,
     ),
     ModelEntry(
         "gpc-chain", "generalized.chain:Chain", "predictive coding, chain of spiking nodes",
-        f"{PINCHETTI} (energies; the spiking rules are ours)",
+        f"{GPC_PAPER} (energies; the spiking rules are ours)",
     ),
     ModelEntry(
         "gpc-classifier", "generalized.classifier:NodeClassifier",
-        "predictive coding of any family, labels", PINCHETTI, task="label",
+        "predictive coding of any family, labels", GPC_PAPER, task="label",
     ),
     ModelEntry(
         "gpc-language", "generalized.language:LanguageModel",
-        "predictive coding of any family, next symbols", PINCHETTI, task="next",
+        "predictive coding of any family, next symbols", GPC_PAPER, task="next",
     ),
     ModelEntry(
         "lca", "rivals.lca:LCA", "sparse coding, locally competitive algorithm",
@@ -165,13 +168,13 @@ _BY_NAME = {entry.name: entry for entry in _ENTRIES}
 
 
 def model_names() -> tuple[str, ...]:
-    """Names of the families that reconstruct, in the order of the documentation."""
-    return names_of_task("reconstruct")
+    """Names of all families, in the order of the documentation."""
+    return tuple(_BY_NAME)
 
 
-def names_of_task(task: str | None = None) -> tuple[str, ...]:
-    """Names of the families of a task, or of all, in the order of the documentation."""
-    return tuple(name for name, entry in _BY_NAME.items() if task in (None, entry.task))
+def names_of_task(task: str) -> tuple[str, ...]:
+    """Names of the families of a task, such as ``reconstruct``, in the same order."""
+    return tuple(name for name, entry in _BY_NAME.items() if entry.task == task)
 
 
 def model_entry(name: str) -> ModelEntry:
@@ -184,7 +187,7 @@ def model_entry(name: str) -> ModelEntry:
 def check_reconstructs(name: str) -> None:
     """Raise :class:`InputError` if the task of a family is another than to reconstruct."""
     task = model_entry(name).task
-    if task != "reconstruct":
+    if task != RECONSTRUCT:
         raise InputError(
             f"model of the family {name!r}: expected one that reconstructs its inputs, got the "
             f"task {task!r}; score it by pvae_neuro.evaluation.tasks.score"

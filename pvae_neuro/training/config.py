@@ -163,6 +163,16 @@ class TrainConfig(Settings):
             raise ValueError("target_zeros adjusts the activity cost: expected a cost above 0")
         if self.clamp_anneal and self.clamp_start is None:
             raise ValueError("clamp_anneal moves the bounds from clamp_start: expected a start")
+        for name, span in (("beta", self.beta_anneal), ("clamp", self.clamp_anneal)):
+            if getattr(self, f"{name}_start") and not (span or self.hold):
+                raise ValueError(
+                    f"{name}_start: expected hold or {name}_anneal above 0, or it is left at once"
+                )
+        if self.schedule_batches and not (self.beta_anneal or self.clamp_anneal or self.hold):
+            raise ValueError(
+                "schedule_batches: expected something to schedule: beta_anneal, clamp_anneal or "
+                "hold above 0, which a named recipe or the family's own may set"
+            )
         return self
 
     def learning_rate_at(self, progress: float) -> float:

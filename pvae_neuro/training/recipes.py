@@ -20,7 +20,7 @@ Settings = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class NamedRecipe:
-    """Settings by a name.
+    """Settings of a training that go by a name.
 
     Attributes
     ----------

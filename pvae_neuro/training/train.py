@@ -47,6 +47,12 @@ def recipe(model: str, name: str | None = None, **settings: Any) -> TrainConfig:
         family, or a setting is not allowed.
     MissingDependencyError
         If torch is not installed.
+
+    Examples
+    --------
+    >>> published = recipe("ipvae-linear", "published-mnist", epochs=4)
+    >>> published.steps, published.beta, published.epochs
+    (128, 128.0, 4)
     """
     defaults = model_class(model).defaults
     named = {} if name is None else named_settings(name, model)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from inspect import signature
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -154,3 +156,14 @@ def iterations(steps: int, hold: int | None, reset: bool) -> int:
     if hold < 1:
         raise InputError(f"--hold: expected at least 1 iteration on each frame, got {hold}")
     return hold
+
+
+def given_beside(
+    taken: tuple[str, ...], verb: Callable[..., None], given: Mapping[str, Any]
+) -> list[str]:
+    """Flags of the options of a verb, but those taken, whose values are not the defaults."""
+    return [
+        f"--{name.replace('_', '-')}"
+        for name, parameter in signature(verb).parameters.items()
+        if name not in taken and given.get(name, parameter.default) != parameter.default
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -15,8 +15,9 @@ from pvae_neuro.models.networks.encoders import build_encoder
 from pvae_neuro.models.networks.residual import PUBLISHED_WIDTH
 from pvae_neuro.saved.model_file import Size
 
-NetworkKind = Literal["linear", "mlp", "conv", "residual"]
-
+NetworkKind = str
+"""A kind of :data:`~pvae_neuro.models.networks.encoders.ENCODERS` or of
+:data:`~pvae_neuro.models.networks.decoders.DECODERS`."""
 
 PUBLISHED_RECIPE: dict[str, Any] = {
     "steps": 1, "beta": 1.0, "beta_start": 1e-4, "hold": 0.01, "beta_anneal": 0.5,
@@ -32,8 +33,8 @@ class AmortizedArchitecture(Architecture):
 
     Attributes
     ----------
-    encoder, decoder : {"linear", "mlp", "conv", "residual"}
-        Kinds of network. Linear ones have no bias.
+    encoder, decoder : str
+        Kinds of network: ``linear``, ``mlp``, ``conv`` or ``residual``. Linear ones have no bias.
     hidden, channels : tuple of int
         Widths of an MLP encoder's hidden layers; feature maps of a convolutional encoder, from the
         image on.
