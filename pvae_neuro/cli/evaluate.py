@@ -35,6 +35,7 @@ from pvae_neuro.cli.shared.support import check_run, console, guarded, say, writ
 from pvae_neuro.errors import InputError
 
 if TYPE_CHECKING:
+    from pvae_neuro.network import IntegerNetwork
     from pvae_neuro.saved.model_file import SavedModel
 
 # What the figures of a task other than to reconstruct depend on, beside the data.
@@ -95,7 +96,7 @@ def evaluate(
 
     choice = choose_engine(engine, scheduler, timeout=timeout, batch=lava_batch, products=products)
     read = read_subject(model, quiet)
-    subject = read if isinstance(read, SavedModel) else read.network
+    subject: SavedModel | IntegerNetwork = read if isinstance(read, SavedModel) else read.network
     if isinstance(subject, SavedModel):
         if engine != AUTO:
             raise InputError(
