@@ -12,6 +12,7 @@ from pvae_neuro.errors import InputError, ModelFileError
 from pvae_neuro.network import FloatCircuit
 from pvae_neuro.network.sampler import WORDS
 from pvae_neuro.utils.arrays import real_array
+from pvae_neuro.utils.memory import require_memory
 
 MAX_CALIBRATION_IMAGES = 64
 MAX_MOMENT_IMAGES = 256
@@ -135,6 +136,12 @@ def moments_of(circuit: FloatCircuit, inputs: ArrayLike, steps: int) -> NDArray[
 def _words(
     circuit: FloatCircuit, images: int, steps: int, seed: int
 ) -> dict[str, NDArray[np.uint16]]:
+    drawing = sum(p.size for p in circuit.drawing)
+    require_memory(
+        np.dtype(np.uint16).itemsize * images * (steps + 1) * drawing,
+        f"calibration, a random word of {drawing:,} neurons for each of {images} images and "
+        f"{steps} iterations",
+    )
     rng = np.random.Generator(np.random.Philox(seed))
     return {
         p.name: rng.integers(0, WORDS, (images, steps + 1, p.size), dtype=np.uint16)

@@ -67,6 +67,7 @@ from pvae_neuro.network import transpose_of as transpose_of
 from pvae_neuro.placement.place import Placement as Placement
 from pvae_neuro.placement.place import place as place
 from pvae_neuro.plots.model import plot_model as plot_model
+from pvae_neuro.saved.fully_conv import at_image_shape as at_image_shape
 from pvae_neuro.saved.iterative_vae import import_official as import_official
 from pvae_neuro.saved.model_file import ModelConfig as ModelConfig
 from pvae_neuro.saved.model_file import SavedModel as SavedModel

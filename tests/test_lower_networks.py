@@ -1,4 +1,4 @@
-"""Decoders that are networks of rectifiers: circuits of ipvae-mlp and ipvae-conv."""
+"""Decoders that are networks of rectifiers: circuits of ipvae-mlp, -conv and -fully-conv."""
 
 from __future__ import annotations
 
@@ -40,6 +40,8 @@ MODELS = {
     "conv 27x25": ("ipvae-conv", (27, 25), {"channels": (4, 3)}),
     "conv 9x31": ("ipvae-conv", (9, 31), {"channels": (3, 4, 2)}),
     "conv colour": ("ipvae-conv", (3, 9, 8), {"channels": (4,)}),
+    "fully conv": ("ipvae-fully-conv", (8, 12), {"stride": 2, "channels": (4,)}),
+    "fully conv colour": ("ipvae-fully-conv", (3, 8, 8), {"stride": 2, "channels": (5,)}),
 }
 each_model = pytest.mark.parametrize("name", MODELS)
 needs_lava = pytest.mark.skipif(find_spec("lava") is None, reason="lava-nc is not installed")

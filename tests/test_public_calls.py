@@ -122,6 +122,7 @@ def calls(folder: Path) -> dict[str, dict[str, Any]]:
             "steps": 2, "seed": 0, "stability_steps": 2, "progress": False,
         },
         "recipe": {"model": "ipvae-linear", "name": "shipped"},
+        "at_image_shape": {"model": MODEL, "image_shape": (4, 4)},
         "rescale_counts": {"model": MODEL, "factor": 2.0, "leak": 1.0},
         "run_experiment": {"name": "no-such", "context": None, "seeds": 1},
         "sample_digits": {},

@@ -11,6 +11,7 @@ from pvae_neuro.exporters.lowerings.base import Lowering
 from pvae_neuro.exporters.lowerings.chain.lowering import Chain
 from pvae_neuro.exporters.lowerings.conv import Conv
 from pvae_neuro.exporters.lowerings.feedforward import FeedForward
+from pvae_neuro.exporters.lowerings.fully_conv import FullyConv
 from pvae_neuro.exporters.lowerings.hierarchical import Hierarchical
 from pvae_neuro.exporters.lowerings.lateral import Lateral
 from pvae_neuro.exporters.lowerings.lca import LCAPredictive
@@ -36,6 +37,7 @@ LOWERINGS: list[Lowering] = [
     PredictiveCoding(),
     MLP(),
     Conv(),
+    FullyConv(),
     Hierarchical(),
     Chain(),
     FeedForward(),

@@ -89,6 +89,11 @@ class NetworkDecoder(Lowering):
             If the model's arrays are not those of such a decoder.
         """
 
+    def level(self, model: SavedModel) -> SavedModel:
+        """The model with the arrays of its latents under the names that a linear model has."""
+        names = {name: name.removeprefix(LEVEL) for name in model.arrays}
+        return replace(model, arrays={names[name]: array for name, array in model.arrays.items()})
+
     def obstacle(self, model: SavedModel) -> str | None:
         """Any activation but rectifiers; with several inner updates an iteration is one of them."""
         return no_rectifier(activation_of(model))
@@ -102,7 +107,7 @@ class NetworkDecoder(Lowering):
     def circuit(self, model: SavedModel, dtype: str = "float32") -> FloatCircuit:
         """The model in real numbers."""
         self.check(model)
-        level = _level(model)
+        level = self.level(model)
         stages = real_stages(self._chain(model))
         none, infinite = shared(0.0), shared(float("inf"))
         errors = _errors(stages[-1].bias, step_over_variance(level), none, infinite)
@@ -120,7 +125,7 @@ class NetworkDecoder(Lowering):
     ) -> IntegerNetwork:
         """The model in integers; calibration fixes the unit of every hop."""
         self.check(model)
-        level, image = _level(model), input_of(model)
+        level, image = self.level(model), input_of(model)
         pixel = max(abs(image.low), abs(image.high))
         counts = Source(0, 0, scales.max_count)
         layers, largest = equalized(self._chain(model), calibration.largest, scales.mantissa_max)
@@ -157,12 +162,6 @@ class NetworkDecoder(Lowering):
     def _chain(self, model: SavedModel) -> tuple[Layer, ...]:
         config = model.config
         return checked_chain(model, self.layers(model), config.latents, config.pixels)
-
-
-def _level(model: SavedModel) -> SavedModel:
-    """The model with the arrays of its latents under the names that a linear model has."""
-    names = {name: name.removeprefix(LEVEL) for name in model.arrays}
-    return replace(model, arrays={names[name]: array for name, array in model.arrays.items()})
 
 
 def _rule(model: SavedModel) -> Program:

@@ -104,11 +104,16 @@ def dense(model: SavedModel, name: str) -> Layer:
 
 def dense_layers(model: SavedModel, name: str) -> tuple[Layer, ...]:
     """Layers of a ``torch.nn.Sequential`` of linear layers with rectifiers between them."""
+    return tuple(dense(model, each) for each in layer_names(model, name))
+
+
+def layer_names(model: SavedModel, name: str) -> tuple[str, ...]:
+    """Names of the layers of a ``torch.nn.Sequential`` with rectifiers between them."""
     later = takewhile(
         lambda each: f"{each}.weight" in model.arrays,
         (f"{name}.{number}" for number in count(2, 2)),
     )
-    return tuple(dense(model, each) for each in (f"{name}.0", *later))
+    return f"{name}.0", *later
 
 
 def convolution(

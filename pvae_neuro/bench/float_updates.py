@@ -76,9 +76,8 @@ def _parts(model: Any, saved: SavedModel, x: Tensor, lateral: bool) -> tuple[Poi
         raise EngineError("the hand-written float update has one inner update per iteration")
     if isinstance(model, IPVAE):
         return model, (_lateral if lateral else _two_products)(model, x)
-    if isinstance(model, JacobianIPVAE):
-        decoder = type(model.decoder)
-        return model.potentials, _THROUGH[decoder](model, x)
+    if isinstance(model, JacobianIPVAE) and type(model.decoder) in _THROUGH:
+        return model.potentials, _THROUGH[type(model.decoder)](model, x)
     raise EngineError(
         f"there is no hand-written float update of family {saved.config.family!r}; expected "
         f"ipvae-linear, ipvae-mlp or ipvae-conv"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -26,11 +27,11 @@ def models(
         raise InputError(f"--latents, --side: expected integers >= 1, got {latents}, {side}")
     from pvae_neuro.models.registry import model_names
 
-    rows, lacking = [_family(name, latents, side) for name in model_names()], None
+    rows, lacking = [_family(name, latents, side) for name in model_names()], list[str]()
     try:
-        _count(rows, side)
+        lacking += _count(rows, side)
     except MissingDependencyError as error:
-        lacking = str(error)
+        lacking.append(str(error))
     shipped = _shipped()
     write_json(json, {"shipped": shipped, "families": rows})
     screen = console(json, quiet)
@@ -54,8 +55,8 @@ def models(
             row["name"], row["summary"], circuits, str(row["latents"]), *numbers, row["paper"]
         )
     screen.print(table)
-    if lacking is not None:
-        say(screen, f"– in the column parameters: {lacking}")
+    for reason in lacking:
+        say(screen, f"– in the column parameters: {reason}")
 
 
 def _cell(value: float | None, scale: float = 1.0) -> str:
@@ -91,8 +92,12 @@ def _family(name: str, latents: int | None, side: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _count(rows: list[dict[str, Any]], side: int) -> None:
+def _count(rows: list[dict[str, Any]], side: int) -> Iterator[str]:
+    """Count parameters; yield why, where a family has none at this size."""
     from pvae_neuro.models.sizes import count_parameters
 
     for row in rows:
-        row["parameters"] = count_parameters(row["name"], row["latents"], (side, side))
+        try:
+            row["parameters"] = count_parameters(row["name"], row["latents"], (side, side))
+        except InputError as error:
+            yield f"{row['name']}: {error}"

@@ -46,6 +46,7 @@ _SUMMARIES = {
     "posterior": "coverage of the true pixel by the posterior's band, Poisson against Gaussian",
     "non-stationary": "rotating, jittering and morphing digits, tracked: error and lag",
     "beyond-gaussian": "generalized predictive coding against backpropagation and Gaussian PC",
+    "photographs": "a model trained on crops, on images up to 8 times as high and wide",
     "codes": "accuracy per bit, per spike, at equal zeros, under noise",
 }
 

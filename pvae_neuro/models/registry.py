@@ -75,6 +75,11 @@ _ENTRIES = (
         "iterative Poisson, convolutional decoder", IPVAE_PAPER, {"decoder": "conv"},
     ),
     ModelEntry(
+        "ipvae-fully-conv", "poisson.ipvae_fully_conv:FullyConvIPVAE",
+        "iterative Poisson, map of latents, any size", f"{IPVAE_PAPER} (our decoder)",
+        published_latents=784,
+    ),
+    ModelEntry(
         "ipvae-hierarchical", "poisson.ipvae_hierarchical:HierarchicalIPVAE",
         "iterative Poisson, two levels", f"{IPVAE_PAPER} (future work; our equations)",
     ),

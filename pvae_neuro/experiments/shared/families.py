@@ -19,6 +19,7 @@ FAMILIES = {
     "ipvae-linear": Family("#c2410c"),
     "ipvae-mlp": Family("#c2410c"),
     "ipvae-conv": Family("#c2410c"),
+    "ipvae-fully-conv": Family("#c2410c"),
     "ipvae-hierarchical": Family("#c2410c"),
     "igvae": Family("#2563a8"),
     "igvae-relu": Family("#0f9488"),

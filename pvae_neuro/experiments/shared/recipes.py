@@ -35,6 +35,7 @@ _SHORT_MNIST_OF: dict[str, Settings] = {
     "ipvae-linear": {"steps": 16, "beta": 8.0, "windows": 4, "epochs": 1, **_ISOTROPIC},
     "ipvae-mlp": {"epochs": 1, "batch_size": 50, "windows": 4, **_ISOTROPIC},
     "ipvae-conv": {"epochs": 1, "batch_size": 25, "windows": 4, **_ISOTROPIC},
+    "ipvae-fully-conv": {"epochs": 1, "batch_size": 25, "windows": 4, **_ISOTROPIC},
     "ipvae-hierarchical": {
         "epochs": 1, "batch_size": 50, "windows": 6, "beta": 1.0, **_ISOTROPIC,
     },
@@ -53,9 +54,10 @@ _SHORT_MNIST_OF: dict[str, Settings] = {
 }  # fmt: skip
 _IMAGES = 20_000
 _IMAGES_OF = {
-    "ipvae-linear": 12_000, "ipvae-mlp": 4_000, "ipvae-conv": 1_500, "ipvae-hierarchical": 2_500,
-    "igvae": 12_000, "igvae-relu": 12_000, "igvae-natural": 12_000, "ipc": 5_000,
-    "savae": 5_000, "iavae": 5_000, "pvae-residual": 5_000, "gvae-residual": 5_000,
+    "ipvae-linear": 12_000, "ipvae-mlp": 4_000, "ipvae-conv": 1_500,
+    "ipvae-fully-conv": 1_500, "ipvae-hierarchical": 2_500, "igvae": 12_000, "igvae-relu": 12_000,
+    "igvae-natural": 12_000, "ipc": 5_000, "savae": 5_000, "iavae": 5_000,
+    "pvae-residual": 5_000, "gvae-residual": 5_000,
 }  # fmt: skip
 _PUBLISHED_MNIST: Settings = {"epochs": 400, "batch_size": 100}
 _PUBLISHED_MNIST_OF = {

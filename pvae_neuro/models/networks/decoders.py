@@ -1,4 +1,4 @@
-"""Decoders from latents to pixels: linear, multi-layer with ReLU, convolutional, and residual.
+"""Decoders from latents to pixels: linear, multi-layer with ReLU, two convolutional ones, residual.
 
 ReLU is the only nonlinearity of those in this file, and the output is linear. The decoder and its
 transposed Jacobian are then products by weights and gates, which integer networks can compute too.
@@ -126,6 +126,48 @@ class ConvDecoder(nn.Module):
         for layer, (height, width) in zip(self.convolutions, self._sizes[1:], strict=True):
             maps = layer(functional.relu(maps))[:, :, :height, :width]
         return maps.flatten(1)
+
+
+class FullyConvDecoder(nn.Module):
+    """Transposed convolutions from maps of latents to pixels, for images of any size.
+
+    Each has a kernel of twice its stride and multiplies height and width by the stride; ReLU is
+    between them. ``init_scale`` is that of the output weights.
+
+    Parameters
+    ----------
+    map_shape : (int, int, int)
+        Channels, height and width of the latents.
+    ends : sequence of int
+        Channels of the feature maps, then colours.
+    stride : int
+        Of every layer.
+    generator : torch.Generator, optional
+    init_scale : float
+    """
+
+    def __init__(
+        self,
+        map_shape: tuple[int, int, int],
+        ends: Sequence[int],
+        stride: int,
+        generator: torch.Generator | None,
+        init_scale: float,
+    ) -> None:
+        super().__init__()
+        self._map_shape = map_shape
+        with seeded(generator):
+            layers = [
+                nn.ConvTranspose2d(inputs, outputs, 2 * stride, stride, stride // 2)
+                for inputs, outputs in pairwise((map_shape[0], *ends))
+            ]
+            hidden = [_open_gates(layer) for layer in layers[:-1]]
+            self.layers = nn.Sequential(*with_relu(hidden), _output(layers[-1], init_scale))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Latents [B, K], channel first, to pixels [B, M]."""
+        x: Tensor = self.layers(z.view(-1, *self._map_shape))
+        return x.flatten(1)
 
 
 @dataclass(frozen=True)

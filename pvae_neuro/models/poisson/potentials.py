@@ -41,7 +41,11 @@ class PoissonLevel(nn.Module):
 
     def initial_state(self, batch: int) -> Tensor:
         """Potentials before the first step, [B, K]."""
-        return self.initial_potential.expand(batch, -1)
+        return self.each(self.initial_potential).expand(batch, -1)
+
+    def each(self, values: Tensor) -> Tensor:
+        """One value for each neuron, [K], of a parameter; here parameters have as many."""
+        return values
 
     def advance(
         self,
@@ -66,7 +70,7 @@ class PoissonLevel(nn.Module):
             What the upper bounds of the configuration are in this window.
         """
         config = self.config
-        force = residual - torch.exp(self.log_bias)
+        force = residual - self.each(torch.exp(self.log_bias))
         if u_prior is not None and config.inner_updates > 1:
             force = force - config.beta_inner * (u - u_prior)
         clamp = CLAMPS[config.clamp]
