@@ -46,7 +46,7 @@ LIMIT = 8.0
 
 STRIDE, RADIUS = 4, 16.0
 BETA, STEPS, WINDOWS, BATCH = 4.0, 8, 4, 32
-_SEAM, _BORDER = 2, 4
+_SEAM, _BORDER = 1, 4
 """Pixels on each side of a line at which crops would meet; pixels from the end of an image."""
 
 _CALIBRATION_IMAGES = 2
@@ -58,8 +58,8 @@ _COLUMNS = [
     Column("r2", "R² within images", ".4f"),
     Column("peak", "largest R² of any iteration", ".4f"),
     Column("zeros", "zeros", ".4f"),
-    Column("seams", "error where crops would meet, relative", ".3f"),
-    Column("borders", "error at the image's border, relative", ".3f"),
+    Column("seams", "left where crops would meet, relative to elsewhere", ".3f"),
+    Column("borders", "left at the image's border, relative to inside", ".3f"),
 ]
 _ROWS = {factor: f"{factor}x" for factor in FACTORS}
 _LARGEST = _ROWS[FACTORS[-1]]
@@ -114,8 +114,8 @@ CLAIMS = (
             at_most(f"{_LARGEST}: seams", 1.05, form=".3f"),
             at_most(f"{_LARGEST}: seams", "1x: seams", form=".3f"),
         ),
-        f"squared error within {_SEAM} pixels of those lines over that elsewhere, away from the "
-        "ends of the parts",
+        "share of the squared pixels that is left as error, next to those lines over that "
+        "elsewhere, away from the ends of the parts",
     ),
     _claim(
         "integers",
@@ -238,15 +238,21 @@ def _infer(
     def observe(step: int, block: slice, result: Iteration) -> None:
         # Errors of single iterations are noisy where a map of them is wanted.
         if step >= steps // 2:
-            errors[block] += np.square(pixels[block] - result.reconstruction.numpy())
+            error = pixels[block] - result.reconstruction.numpy()
+            errors[block] += np.square(error) / (steps - steps // 2)
 
     trace = infer(
         at_image_shape(model, (side, side)), pixels, steps, context.seed, observe=observe,
         progress=context.advance(f"infer {side} x {side}", steps * len(pixels)),
     )  # fmt: skip
+    squares = np.square(pixels, dtype=np.float64)
+    # Photographs differ from place to place, and errors with them; hence shares.
     by_line = _by_line(_joined(errors, parts.shape, side), plan.side)
-    inside = _end_distance(side, side) >= _BORDER
-    squares = errors.reshape(-1, side, side)
+    by_line /= _by_line(_joined(squares, parts.shape, side), plan.side)
+    inside = (_end_distance(side, side) >= _BORDER).ravel()
+    at_border, within = (
+        float(errors[:, where].sum() / squares[:, where].sum()) for where in (~inside, inside)
+    )
     return {
         "figures": {
             "side": side,
@@ -255,24 +261,21 @@ def _infer(
             "peak": float(trace.r2.max()),
             "zeros": float(trace.zeros[-1]),
             "seams": float(by_line[:_SEAM].mean() / by_line[_SEAM:].mean()),
-            "borders": float(squares[:, ~inside].mean() / squares[:, inside].mean()),
+            "borders": at_border / within,
         },
-        "curves": {
-            "r2": trace.r2.tolist(),
-            "by_line": (by_line / (steps - steps // 2)).tolist(),
-        },
+        "curves": {"r2": trace.r2.tolist(), "by_line": by_line.tolist()},
     }
 
 
-def _by_line(errors: NDArray[np.float64], side: int) -> NDArray[np.float64]:
-    """Mean error by distance from the nearest line of a grid, [side / 2].
+def _by_line(values: NDArray[np.float64], side: int) -> NDArray[np.float64]:
+    """Mean of values [N, H, W] by distance from the nearest line of a grid, [side / 2].
 
     Half a crop at the ends of each part is left out: there every size has a border.
     """
     distance = _end_distance(side, side)
-    tiles = np.tile(distance, (errors.shape[1] // side, errors.shape[2] // side))
+    tiles = np.tile(distance, (values.shape[1] // side, values.shape[2] // side))
     half = slice(side // 2, -(side // 2))
-    kept, inner = errors[:, half, half], tiles[half, half]
+    kept, inner = values[:, half, half], tiles[half, half]
     return np.array([kept[:, inner == d].mean() for d in range(side // 2)])
 
 
@@ -327,6 +330,6 @@ def _draw(figure: Figure, seeds: list[dict[str, dict[str, list[float]]]]) -> Non
     left.set_xscale("log")
     label_axes(left, "iteration", "R² within images", "settling, by side in crops")
     label_axes(
-        right, "pixels from a line where crops would meet", "squared error per pixel", "seams"
+        right, "pixels from a line where crops would meet", "share of variance left", "seams"
     )
     legend_below(figure, [left, right])
