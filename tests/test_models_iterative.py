@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import math
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,9 @@ def same_bits(first: SavedModel, second: SavedModel) -> bool:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_trains_saves_and_evaluates(name: str, tmp_path: Path) -> None:
+def test_trains_saves_and_is_hardly_worse_long_after_a_window(
+    name: str, tmp_path: Path
+) -> None:
     console = Console(file=io.StringIO(), width=200)
     out = tmp_path / "m.safetensors"
     saved = run(name, out, console, epochs=8)
@@ -92,16 +95,21 @@ def test_trains_saves_and_evaluates(name: str, tmp_path: Path) -> None:
     first, last = (float(line.split("loss ")[1].split()[0]) for line in (lines[0], lines[-1]))
     assert last < first - 20
     assert same_bits(saved, load_model(out))
-    trace = infer(load_model(out), make_bars(50, seed=1).pixels, 8)
-    assert trace.mse[-1] < trace.variance[-1]
+    trace = infer(load_model(out), make_bars(20, seed=1).pixels, 1000)
+    assert trace.mse[7] < trace.variance[7]
+    assert all(np.isfinite(curve).all() for curve in (trace.mse, trace.mse_mean, trace.change))
+    # Seeds of training give ratios from 0.8 to 1.12, and rounding may lead to any of these. Runs
+    # that diverge end far above.
+    assert trace.mse[-100:].mean() < 1.5 * trace.mse[3]
 
 
 class Killed(BaseException):
     """Stands for a kill between two batches."""
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("estimator", ["relaxed", "exact"])
+@pytest.mark.parametrize(
+    ("name", "estimator"), [*product(POISSON, ["relaxed", "exact"]), ("igvae-relu", "relaxed")]
+)
 def test_resumed_run_ends_with_the_same_bits(
     name: str, estimator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,16 +130,6 @@ def test_resumed_run_ends_with_the_same_bits(
         with pytest.raises(Killed):
             run(name, tmp_path / "m.st", **settings)
     assert same_bits(whole, run(name, tmp_path / "m.st", resume=True, **settings))
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-def test_stays_finite_and_hardly_worse_long_after_a_short_window(name: str, tmp_path: Path) -> None:
-    saved = run(name, tmp_path / "m.st", epochs=8)
-    trace = infer(saved, make_bars(20, seed=1).pixels, 1000)
-    assert all(np.isfinite(curve).all() for curve in (trace.mse, trace.mse_mean, trace.change))
-    # Seeds of training give ratios from 0.8 to 1.12, and rounding may lead to any of these. Runs
-    # that diverge end far above.
-    assert trace.mse[-100:].mean() < 1.5 * trace.mse[3]
 
 
 @pytest.mark.parametrize("name", FAMILIES)
