@@ -85,9 +85,7 @@ def same_bits(first: SavedModel, second: SavedModel) -> bool:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_trains_saves_and_is_hardly_worse_long_after_a_window(
-    name: str, tmp_path: Path
-) -> None:
+def test_trains_saves_and_is_hardly_worse_long_after_a_window(name: str, tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), width=200)
     out = tmp_path / "m.safetensors"
     saved = run(name, out, console, epochs=8)

@@ -193,7 +193,10 @@ class IPVAE(PoissonLevel, LinearPixels):
     def repeat(
         self, x: Tensor, state: State, count: int, generator: torch.Generator | None
     ) -> State:
-        """State after so many iterations, on the kernels of training where they can run."""
+        """State after so many iterations, on the kernels of training where they can run.
+
+        A stretch of iterations that ends at rates near their largest count is run again without.
+        """
         if not self.is_compiled("exact"):
             return super().repeat(x, state, count, generator)
         noise = CounterNoise(int(torch.randint(2**62, (), generator=generator)))
