@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,7 @@ from pvae_neuro.data import Images, load_images
 from pvae_neuro.errors import EngineUnavailableError
 from pvae_neuro.exporters.lowerings import lowering_of
 from pvae_neuro.network import Population, Sampler, Variable, shared
-from pvae_neuro.network.interpreter import run_program
-from pvae_neuro.network.operations import OPERATIONS
-from pvae_neuro.network.sampler import LOWEST_POTENTIAL, WORDS
+from pvae_neuro.network.sampler import LOWEST_POTENTIAL
 from pvae_neuro.neurons import bernoulli
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.sim.noise import population_noise
@@ -63,16 +60,8 @@ def bernoulli_distance() -> float:
         "cells", 1, (Variable("u", shared(0)), Variable("z", shared(0))),
         bernoulli.firing_constants(FRAC_BITS), (bernoulli.FIRE,), Sampler(1, FRAC_BITS),
     )  # fmt: skip
-    formulas = {name: operation.integer for name, operation in OPERATIONS.items()}
-    u = np.arange(LOWEST_POTENTIAL << FRAC_BITS, (-LOWEST_POTENTIAL << FRAC_BITS) + 1)
-    low, high = np.zeros(len(u), np.int64), np.full(len(u), WORDS)
-    while (low < high).any():
-        middle, open_ = (low + high) // 2, low < high
-        word = partial(np.minimum, middle, WORDS - 1)
-        drawn = run_program(cells, bernoulli.FIRE, {"u": u}, formulas, {"word": word})
-        low = np.where(open_ & (drawn["z"] == 1), middle + 1, low)
-        high = np.where(open_ & (drawn["z"] == 0), middle, high)
-    return float(np.abs(low / WORDS - 1 / (1 + np.exp(-u / 2.0**FRAC_BITS))).max())
+    reach = -LOWEST_POTENTIAL << FRAC_BITS
+    return bernoulli.total_variation(cells, -reach, reach)
 
 
 def exact_softmax(model: SavedModel) -> SavedModel:

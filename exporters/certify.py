@@ -1,14 +1,16 @@
 """The certificate of a network: ranges, accuracy of the sampler, stability of recurrent inhibition.
 
 Nothing is sampled here. The ranges come from :attr:`IntegerNetwork.ranges`, which follows every
-operation by interval arithmetic over all inputs and all noise; the sampler's distance from the
-Poisson law is counted over every potential that a population can reach.
+operation by interval arithmetic over all inputs and all noise; the distance of draws from their law
+is counted over every potential that a population can reach. That law is Poisson's for counts; a
+rule that compares random words itself has a line in ``LAWS``, or no law that is known.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pvae_neuro.exporters.remedies import refused
 from pvae_neuro.exporters.spectrum import smallest_eigenvalue
@@ -20,6 +22,7 @@ from pvae_neuro.network.sampler import (
     tail,
     total_variation,
 )
+from pvae_neuro.neurons import bernoulli
 from pvae_neuro.utils.arguments import checked
 
 # Largest total variation from the Poisson law, by the largest count up to which it is asked for.
@@ -33,16 +36,41 @@ EIGENVALUE_TOLERANCE = 1.0
 LARGEST_LOG_RATE = 64
 
 
+class Law(NamedTuple):
+    """What a program draws.
+
+    Attributes
+    ----------
+    name : str
+    of : tuple of str
+        Variables of which it draws, in the unit of the sampler; those that the population has.
+    total_variation : callable
+        Largest distance from the law, of a population between two values.
+    """
+
+    name: str
+    of: tuple[str, ...]
+    total_variation: Callable[[Population, int, int], float]
+
+
+_BERNOULLI = Law("Bernoulli", ("u", "t"), bernoulli.total_variation)
+LAWS = {
+    program.instructions: _BERNOULLI for program in (bernoulli.FIRE, bernoulli.FIRE_AND_COMPARE)
+}
+"""Laws of programs that compare random words, by their instructions."""
+
+
 @dataclass(frozen=True)
 class SamplerAccuracy:
-    """How far the counts of one population are from Poisson.
+    """How far the draws of one population are from their law.
 
     Attributes
     ----------
     population : str
+    law : str
     max_count : int
     low, high : int
-        Proved range of the log-rate, unit 2**-frac_bits of the sampler.
+        Proved range of the log-rate or log-odds, unit 2**-frac_bits of the sampler.
     total_variation : float
         Largest exact distance over that range; 1 where the range leaves the sampler's.
     limit : float
@@ -52,6 +80,7 @@ class SamplerAccuracy:
     """
 
     population: str
+    law: str
     max_count: int
     low: int
     high: int
@@ -71,7 +100,7 @@ class Certificate:
     unbounded : tuple of str
         Variables whose programs keep them within no range.
     samplers : tuple of SamplerAccuracy
-        One for each population that draws counts.
+        One for each population that draws counts, or otherwise by a law that is known.
     eigenvalue : float or None
         Smallest eigenvalue of the rounded inhibition matrix over its largest entry; None where no
         population inhibits itself through a connection.
@@ -91,8 +120,13 @@ class Certificate:
 
     @property
     def total_variation(self) -> float:
-        """Largest distance of any population's counts from Poisson; 0 where none draws."""
+        """Largest distance of any population's draws from their law; 0 where none draws."""
         return max((s.total_variation for s in self.samplers), default=0.0)
+
+    @property
+    def law(self) -> str:
+        """Laws of all samplers, in words."""
+        return " or ".join(dict.fromkeys(s.law for s in self.samplers))
 
     @property
     def total_variation_limit(self) -> float:
@@ -118,7 +152,7 @@ class Certificate:
 
 @checked
 def certify(network: IntegerNetwork) -> Certificate:
-    """Prove that no word leaves its width, that counts are Poisson, and that inhibition is stable.
+    """Prove that no word leaves its width, that draws have their law, that inhibition is stable.
 
     Raises
     ------
@@ -129,7 +163,15 @@ def certify(network: IntegerNetwork) -> Certificate:
     for name in certificate.unbounded:
         raise refused(f"{name}: its programs do not keep it within a range", "clip")
     for sampler in certificate.samplers:
-        _judge_sampler(network.population_of[sampler.population], sampler)
+        if sampler.population in network.ranges.log_rates:
+            _judge_reach(network.population_of[sampler.population], sampler)
+        if sampler.total_variation > sampler.limit:
+            raise refused(
+                f"{sampler.population}: the sampler's total variation from {sampler.law} is "
+                f"{sampler.total_variation:.2e} for counts to {sampler.max_count}, expected at "
+                f"most {sampler.limit:g}",
+                "narrower",
+            )
     for row in certificate.rows:
         if not row.fits:
             raise refused(str(row), "inputs" if row.part == "host" else "narrower")
@@ -156,9 +198,26 @@ def examine(network: IntegerNetwork) -> Certificate:
         samplers=tuple(
             _accuracy(network.population_of[name], log_rate)
             for name, log_rate in ranges.log_rates.items()
-        ),
+        )
+        + tuple(_by_words(network)),
         eigenvalue=smallest_eigenvalue(network),
     )
+
+
+def _by_words(network: IntegerNetwork) -> Iterator[SamplerAccuracy]:
+    """Populations that draw by comparing words."""
+    known = network.ranges.variables
+    for population in network.drawing:
+        for law in (LAWS[p.instructions] for p in population.programs if p.instructions in LAWS):
+            names = [f"{population.name}.{variable}" for variable in law.of]
+            found = [known[name] for name in names if name in known]
+            low = min(interval.smallest for interval in found)
+            high = max(interval.largest for interval in found)
+            count = population.drawn_by.max_count
+            yield SamplerAccuracy(
+                population.name, law.name, count, low, high,
+                law.total_variation(population, low, high), _total_variation_limit(count), 0.0,
+            )  # fmt: skip
 
 
 def _accuracy(population: Population, log_rate: Interval) -> SamplerAccuracy:
@@ -171,6 +230,7 @@ def _accuracy(population: Population, log_rate: Interval) -> SamplerAccuracy:
     inside = floor <= low and high <= ceiling
     return SamplerAccuracy(
         population=population.name,
+        law="Poisson",
         max_count=count,
         low=low,
         high=high,
@@ -190,11 +250,10 @@ def _reach(max_count: int, frac_bits: int) -> tuple[int, int]:
     return LOWEST_POTENTIAL << frac_bits, max(largest_potential(max_count, frac_bits), 0)
 
 
-def _judge_sampler(population: Population, found: SamplerAccuracy) -> None:
-    if population.sampler is None:
-        return
-    unit = 2.0**-population.sampler.frac_bits
-    floor, ceiling = _reach(found.max_count, population.sampler.frac_bits)
+def _judge_reach(population: Population, found: SamplerAccuracy) -> None:
+    bits = population.drawn_by.frac_bits
+    unit = 2.0**-bits
+    floor, ceiling = _reach(found.max_count, bits)
     name, count = found.population, found.max_count
     if found.low < floor:
         raise refused(
@@ -207,12 +266,6 @@ def _judge_sampler(population: Population, found: SamplerAccuracy) -> None:
             f"{name}: log-rates can reach {found.high * unit:.4g}, where {found.tail:.2g} of all "
             f"counts exceed {count}; expected at most {ceiling * unit:.4g}, where {MAX_TAIL:g} do",
             "counts",
-        )
-    if found.total_variation > found.limit:
-        raise refused(
-            f"{name}: the sampler's total variation from Poisson is {found.total_variation:.2e} "
-            f"for counts to {count}, expected at most {found.limit:g}",
-            "narrower",
         )
 
 

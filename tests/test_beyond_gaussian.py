@@ -19,6 +19,7 @@ from pvae_neuro.experiments.shared.claims import Verdict
 from pvae_neuro.experiments.shared.context import Context
 from pvae_neuro.experiments.shared.summary import ExperimentSummary
 from pvae_neuro.saved.model_file import SavedModel
+from pvae_neuro.training import firing
 from pvae_neuro.training.config import TrainConfig
 
 
@@ -42,7 +43,10 @@ class _Small(Context):
         return super().trained(key, images, config.model_copy(update=small), start)
 
 
-def test_all_parts_find_what_their_claims_need(tmp_path: Path) -> None:
+def test_all_parts_find_what_their_claims_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(firing, "ITERATIONS", 2)  # Nothing here reads what fired in training.
     claims = beyond_gaussian.CLAIMS
     context = _Small(tmp_path / "out", tmp_path, tmp_path, console=Console(quiet=True))
     result = beyond_gaussian.run(context)

@@ -69,14 +69,18 @@ def test_the_price_of_variance_is_the_derivative_of_the_mean_energy(name):
 @pytest.mark.parametrize(
     ("architecture", "high", "message"),
     [
-        ({"families": ["poisson", "bernouli", "categorical"]}, 1.0, "did you mean 'bernoulli'"),
+        (
+            {"families": ["poisson", "bernouli", "categorical"]},
+            1.0,
+            "node 2: .* did you mean 'bernoulli'",
+        ),
         (
             {"pixels": "poisson"},
             1.0,
             "pixels: expected a family that chains have, got 'poisson'; known",
         ),
         ({"groups": 5}, 1.0, "node 3: expected a size that 5 groups divide, got 16"),
-        ({"above": [3]}, 1.0, "above: expected 2 sizes"),
+        ({"above": [3]}, 1.0, "above: expected one size for each of 3 families but the first, 2"),
         ({"trust": -1}, 1.0, "trust"),
         ({"pixels": "bernoulli"}, 2.0, r"expected inputs within \[0, 1\]"),
     ],

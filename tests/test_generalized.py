@@ -10,6 +10,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs PyTorch")
 
+import iterative_cases  # noqa: E402
+from iterative_cases import Case  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.distributions import (  # noqa: E402
     Bernoulli,
@@ -21,7 +23,6 @@ from torch.distributions import (  # noqa: E402
 from torch.distributions import Poisson as PoissonDistribution  # noqa: E402
 
 from pvae_neuro.errors import InputError, PvaeNeuroError  # noqa: E402
-from pvae_neuro.models.dynamics import CLAMPS  # noqa: E402
 from pvae_neuro.models.generalized import families as registry  # noqa: E402
 from pvae_neuro.models.generalized.families import (  # noqa: E402
     Categorical as CategoricalFamily,
@@ -272,31 +273,16 @@ def small(name: str, **changes: Any) -> Any:
     return build_model(config, torch.Generator().manual_seed(0), 0.3).double()
 
 
+def assert_equal(case: Case) -> None:
+    for found, wanted in zip(case.nodes(), case.own(), strict=True):
+        torch.testing.assert_close(found, wanted, **EXACT)
+
+
 @pytest.mark.parametrize("clamp", ["hard", "soft"])
 @pytest.mark.parametrize("inner", [1, 3])
 def test_the_iterative_poisson_vae_is_the_poisson_case(clamp: str, inner: int) -> None:
     model = small("ipvae-linear", clamp=clamp, inner_updates=inner, beta_inner=0.4)
-    x, before = uniform(1, 4, 7), numbers(2, 4, 5)
-    words = [uniform(10 + step, 4, 5) for step in range(3)]
-    limit, config = CLAMPS[clamp], model.config
-
-    def move(name: str, u: Tensor, gradient: Tensor) -> Tensor:
-        step = limit(-model.log_step_size.exp() * gradient, config.clamp_du, config.floor_u)
-        return limit(u + step, config.clamp_u, config.floor_u)
-
-    def forward(nodes: Nodes) -> Tensor:
-        z = nodes.node(
-            "u", "poisson", before, trust=config.beta_inner, leak=model.log_bias.exp(), samples=True
-        )
-        return model.nll(x, model.decode(z))
-
-    drawn = iter(words)
-    nodes = Nodes(forward, NodeSettings(), lambda _, like: next(drawn), redraw=True, move=move)
-    u, family = before, find_family("poisson")
-    for step in range(inner):
-        u = model.update(u, x, family.hand(u, words[step]), before)
-        nodes.settle()
-        torch.testing.assert_close(nodes.phi["u"], u, **EXACT)
+    assert_equal(iterative_cases.iterative_poisson(model, 4))
 
 
 def test_both_levels_of_the_hierarchy_are_poisson_cases() -> None:
@@ -306,77 +292,19 @@ def test_both_levels_of_the_hierarchy_are_poisson_cases() -> None:
     """
     model = small("ipvae-hierarchical", architecture={"upper": 3, "prior_weight": 0.7})
     model.prediction.data.mul_(4.0)
-    x, u, upper = uniform(1, 4, 7), numbers(2, 4, 5), numbers(3, 4, 3)
-    poisson, weight = find_family("poisson"), model.architecture.prior_weight
-    z, z_upper = poisson.hand(u, uniform(4, 4, 5)), poisson.hand(upper, uniform(5, 4, 3))
-    predicted = model.predict(z_upper)
-    residual = model.pull_back(x, z)
-    wanted = model.advance_levels(u, upper, z, residual, predicted)
-
-    theta, inside, config = predicted.log_rates, predicted.inside, model.config
-    rates = theta.exp() * inside
-    exact = rates @ torch.expm1(model.prediction) - (z * inside) @ model.prediction
-    plain = (rates - z * inside) @ model.prediction
-
-    def moved(start: Tensor, gradient: Tensor, level: Any) -> Tensor:
-        step = (-level.log_step_size.exp() * gradient).clamp(config.floor_u, config.clamp_du)
-        return (start + step).clamp(config.floor_u, config.clamp_u)
-
-    lower = poisson.natural(u, theta, model.log_bias.exp() - residual, weight)
-    leak = model.upper.log_bias.exp()
-    torch.testing.assert_close(moved(u, lower, model), wanted[0], **EXACT)
-    found = [
-        moved(upper, poisson.natural(upper, upper, weight * down + leak, 0.0), model.upper)
-        for down in (exact, plain)
-    ]
-    torch.testing.assert_close(found[0], wanted[1], **EXACT)
-    assert (found[1] - wanted[1]).abs().max().item() > 1e-3
+    case = iterative_cases.hierarchical(model, 4)
+    assert_equal(case)
+    plain = iterative_cases.hierarchical(model, 4, moment=False)
+    assert (plain.nodes()[1] - case.own()[1]).abs().max().item() > 1e-3
 
 
 def test_the_iterative_gaussian_vae_is_a_gaussian_case() -> None:
-    model = small("igvae-natural")
-    x, mu, xi, noise = uniform(1, 4, 7), numbers(2, 4, 5), numbers(3, 4, 5), uniform(4, 4, 5)
-    phi, family = torch.cat([mu, xi], 1), find_family("gaussian-learned")
-    z, eps = family.hand(phi, noise), math.sqrt(2.0) * torch.erfinv(2.0 * noise - 1.0)
-    wanted = model.advance(mu, xi, eps, model.pull_back(x, z))
-
-    def move(name: str, phi: Tensor, gradient: Tensor) -> Tensor:
-        steps = model.log_step_size.exp()
-        parts = zip(phi.chunk(2, 1), gradient.chunk(2, 1), steps, strict=True)
-        bounds = (3.0, 1.5), (2.0, 3.0)
-        return torch.cat([
-            model.move(value, -step * push, *bound)
-            for (value, push, step), bound in zip(parts, bounds, strict=True)
-        ], 1)  # fmt: skip
-
-    def forward(nodes: Nodes) -> Tensor:
-        leak = model.log_bias.exp()
-        z = nodes.node("z", "gaussian-learned", phi, leak=leak, samples=True)
-        return model.nll(x, model.decode(z))
-
-    nodes = Nodes(forward, NodeSettings(), lambda *_: noise, move=move)
-    nodes.settle()
-    torch.testing.assert_close(nodes.phi["z"], torch.cat(wanted, 1), **EXACT)
+    assert_equal(iterative_cases.iterative_gaussian(small("igvae-natural"), 4))
 
 
 def test_predictive_coding_is_the_gaussian_case() -> None:
     model = small("pc", architecture={"hidden": [6, 4]})
-    x = uniform(1, 4, 7)
-    state = tuple(numbers(2 + k, 4, size) for k, size in enumerate((5, 6, 4)))
-
-    def forward(nodes: Nodes) -> Tensor:
-        top = nodes.node("0", "gaussian", torch.zeros(4, 5, dtype=F64), trust=model.config.beta)
-        for number, layer in enumerate(model.layers[:-1], 1):
-            top = nodes.node(str(number), "gaussian", layer(top.tanh()))
-        return nodes.observe("pixels", "gaussian", model.layers[-1](top.tanh()), x)
-
-    step = model.architecture.step_size
-    nodes = Nodes(forward, NodeSettings(), move=lambda _, phi, gradient: phi - step * gradient)
-    nodes.phi = {str(number): part for number, part in enumerate(state)}
-    nodes.settle()
-    wanted = model.settle(x, state, model.config.beta)
-    for found, expected in zip(nodes.phi.values(), wanted, strict=True):
-        torch.testing.assert_close(found, expected, **EXACT)
+    assert_equal(iterative_cases.predictive_coding(model, 4))
 
 
 # ------------------------------------------------------------------------------------ refusals
@@ -408,6 +336,12 @@ def test_what_a_family_cannot_have_is_refused(
 def test_bad_settings_and_names_are_refused() -> None:
     with pytest.raises(InputError, match="trust: Input should be greater than 0"):
         NodeSettings(trust=0.0)
+    with pytest.raises(InputError, match="2 parameters a unit, as 'gaussian-learned' has"):
+        code = "gaussian-learned"
+        Nodes(
+            lambda n: n.node("z", code, torch.zeros(2, 6)).sum(1),
+            NodeSettings(families={"z": "poisson"}),
+        ).energy()
     with pytest.raises(InputError, match="one group or more"):
         CategoricalFamily(0)
     with pytest.raises(InputError, match="no such family of nodes; did you mean 'gaussian'"):

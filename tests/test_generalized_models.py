@@ -19,7 +19,9 @@ from pvae_neuro.errors import InputError  # noqa: E402
 from pvae_neuro.evaluation.evaluate import evaluate  # noqa: E402
 from pvae_neuro.evaluation.infer import infer  # noqa: E402
 from pvae_neuro.evaluation.tasks import score  # noqa: E402
+from pvae_neuro.models.base import WindowSettings  # noqa: E402
 from pvae_neuro.models.registry import build_model, names_of_task  # noqa: E402
+from pvae_neuro.models.sampling.counter_noise import CounterNoise  # noqa: E402
 from pvae_neuro.saved.model_file import ModelConfig, SavedModel, load_model  # noqa: E402
 from pvae_neuro.training.run import TrainingRun  # noqa: E402
 from pvae_neuro.training.train import TrainOptions, recipe, train  # noqa: E402
@@ -137,7 +139,12 @@ def test_labels_that_are_missing_or_no_classes_are_refused(
     [
         ({"groups": 5}, "divides the width of the node, 12, got 5"),
         ({"layers": ["gaussian", "cat"]}, "no such family of nodes"),
-        ({"hidden": [12, 12]}, "expected 1 widths"),
+        (
+            {"hidden": [12, 12]},
+            "expected one width for each of 2 layers but the last, 1",
+        ),
+        ({"families": {"first": "squared"}}, "no such node as 'first'; known"),
+        ({"families": {"1": "squred"}}, "no such family as 'squred'; did you mean 'squared'"),
         ({"trust": 0}, "trust: Input should be greater than 0"),
         ({"inference": "both"}, "inference: Input should be 'together', 'sweep' or 'backprop'"),
     ],
@@ -208,3 +215,24 @@ def test_the_command_line_trains_and_scores_a_classifier(
         capsys, "evaluate", model, "-i", tmp_path / "bars.npz", *more[1:3], more[-1]
     )
     assert code == 2 and "measures, got --hold, --clip" in err
+
+
+def test_trust_by_gain_keeps_inference_by_iteration_near_backpropagation() -> None:
+    """With one trust for all nodes the steps overshoot where weights are strong."""
+
+    def gradients(**architecture: Any) -> torch.Tensor:
+        settings = config("gpc-vae", latents=4, architecture={"hidden": 8, **architecture})
+        model = build_model(settings, torch.Generator().manual_seed(0), 0.3).double()
+        x = torch.from_numpy(bars(50).pixels).double()
+        window = model.window(x, (), WindowSettings(8, 1.0, 0.0, 0, "exact", CounterNoise(0)))
+        found = torch.autograd.grad(window.nll + window.kl, list(model.parameters()))
+        return torch.cat([part.flatten() for part in found])
+
+    wanted = gradients(inference="backprop")
+    together = {"inference": "together", "step_size": 1.0}
+    by_gain, plain = (
+        float((gradients(gains=gains, **together) - wanted).norm() / wanted.norm())
+        for gains in (True, False)
+    )
+    assert by_gain < 0.1
+    assert plain > 1.0

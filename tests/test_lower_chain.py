@@ -63,8 +63,9 @@ CHAINS = {
     "one node": chain(("bernoulli",), (12,), seed=6),
 }
 ALL_RULES = chain(
-    ("poisson", "bernoulli", "categorical", "gaussian"), (12, 8, 6, 4), seed=7, pixels="bernoulli"
+    ("categorical", "poisson", "bernoulli", "gaussian"), (12, 8, 6, 4), seed=7, pixels="bernoulli"
 )
+LAWS = {"poisson": "Poisson", "bernoulli": "Bernoulli", "categorical": "Poisson"}
 EACH = pytest.mark.parametrize("model", CHAINS.values(), ids=CHAINS.keys())
 
 
@@ -109,17 +110,15 @@ def test_the_float_circuit_is_the_pytorch_model(model):
 # -------------------------------------------------------------------------------- integers
 
 
-# Compiling takes most of the time; tests/test_guides.py runs a trained chain on all engines.
-@pytest.mark.parametrize(
-    ("name", "engines"),
-    [("categorical below", ("fast",)), ("all rules", ("fast", "torch", "c"))],
-)
-def test_engines_agree(name, engines):
-    model = CHAINS.get(name) or ALL_RULES
+def test_engines_agree():
+    """Over all rules; tests/test_guides.py runs a trained chain on all engines."""
+    model = ALL_RULES
     network = quantize(model, IMAGES)
-    certify(network)
+    laws = {found.population: found.law for found in certify(network).samplers}
+    families = enumerate(model.config.architecture["families"], 1)
+    assert laws == {f"node{n}": LAWS[family] for n, family in families if family in LAWS}
     runs = {}
-    for each in ("reference", *engines):
+    for each in ("reference", "fast", "torch", "c"):
         try:
             engine = get_engine(each)
         except EngineUnavailableError:
@@ -162,7 +161,7 @@ def test_integers_are_near_the_float_circuit(model):
         ({"pixels": "poisson"}, "pixels: the family 'poisson' has no integers"),
         ({"normalizer": None}, "the exact softmax, whose division no word operation computes"),
         ({"groups": 4}, "node 3: expected a size that 4 groups divide, got 6"),
-        ({"above": [8]}, "above: expected 2 sizes"),
+        ({"above": [8]}, "above: expected one size for each of 3 families but the first, 2"),
         ({"trust": 0.0}, "trust: Input should be greater than 0"),
     ],
 )  # fmt: skip
@@ -186,3 +185,16 @@ def test_arrays_of_another_shape_are_named():
     arrays = {**model.arrays, "prior": np.zeros(5, np.float32)}
     with pytest.raises(ModelFileError, match=r"'prior': expected float32 \(6,\)"):
         lowering_of(None, FAMILY).circuit(replace(model, arrays=arrays))
+
+
+@pytest.mark.parametrize(
+    ("family", "reason"),
+    [
+        ("gpc-vae", "draws of normals with learned variances"),
+        ("gpc-classifier", "tanh and an exact softmax"),
+        ("gpc-language", "multiplies two populations that both vary"),
+    ],
+)
+def test_families_without_integers_say_why_and_what_has_them(family, reason):
+    with pytest.raises(ModelFileError, match=f"{reason}.* chains of poisson.* gpc-chain"):
+        lowering_of(None, family)

@@ -31,13 +31,11 @@ ZERO = shared(0)
 # ------------------------------------------------------------------------------------ Bernoulli
 
 
-def fired(u: np.ndarray, word: np.ndarray, frac_bits: int) -> np.ndarray:
-    """Whether neurons fire in integers."""
-    cells = Population(
+def cells(frac_bits: int) -> Population:
+    return Population(
         "cells", 1, (Variable("u", ZERO), Variable("z", ZERO)),
         bernoulli.firing_constants(frac_bits), (bernoulli.FIRE,), Sampler(1, frac_bits),
     )  # fmt: skip
-    return run_program(cells, bernoulli.FIRE, {"u": u}, FORMULAS, {"word": lambda: word})["z"]
 
 
 def potentials(frac_bits: int, every: int) -> np.ndarray:
@@ -47,21 +45,10 @@ def potentials(frac_bits: int, every: int) -> np.ndarray:
     return np.unique([*-above, *above])
 
 
-def firing_words(u: np.ndarray, frac_bits: int) -> np.ndarray:
-    """How many words let each neuron fire, by bisection: the lower ones do."""
-    low, high = np.zeros(len(u), np.int64), np.full(len(u), WORDS)
-    while (low < high).any():
-        middle, open_ = (low + high) // 2, low < high
-        fires = fired(u, np.minimum(middle, WORDS - 1), frac_bits) == 1
-        low = np.where(open_ & fires, middle + 1, low)
-        high = np.where(open_ & ~fires, middle, high)
-    return low
-
-
 @pytest.mark.parametrize(("frac_bits", "every"), [(4, 1), (14, 37), (16, 151)])
 def test_bernoulli_neurons_fire_by_the_sigmoid(frac_bits, every):
     u = potentials(frac_bits, every)
-    words = firing_words(u, frac_bits)
+    words = bernoulli.firing_words(cells(frac_bits), u)
     probability = 1 / (1 + np.exp(-u / 2.0**frac_bits))
     # Half a word by the grid of words, 7.6e-6; the rest is the polynomial's.
     assert np.abs(words / WORDS - probability).max() < 1.0e-5
@@ -72,9 +59,10 @@ def test_bernoulli_neurons_fire_by_the_sigmoid(frac_bits, every):
 
 @pytest.mark.parametrize("u", [-(16 << 14), -70_001, -1, 0, 1, 5_003, 16 << 14])
 def test_the_lower_words_fire(u):
-    every = fired(np.full(WORDS, u), np.arange(WORDS), 14)
+    words = {"word": lambda: np.arange(WORDS)}
+    every = run_program(cells(14), bernoulli.FIRE, {"u": np.full(WORDS, u)}, FORMULAS, words)["z"]
     assert (np.diff(every) <= 0).all()
-    assert every.sum() == firing_words(np.array([u]), 14)[0]
+    assert every.sum() == bernoulli.firing_words(cells(14), np.array([u]))[0]
 
 
 def pixels(frac_bits: int, pixel_bits: int, size: int) -> Population:
@@ -96,8 +84,9 @@ def pixels(frac_bits: int, pixel_bits: int, size: int) -> Population:
 def test_pixels_compute_the_sigmoid_without_a_division(frac_bits, pixel_bits):
     u = np.arange(LOWEST_POTENTIAL << frac_bits, (-LOWEST_POTENTIAL << frac_bits) + 1, 5)
     values = {"prediction": u, "pixel": np.zeros_like(u)}
-    cells = pixels(frac_bits, pixel_bits, 1)
-    found = run_program(cells, bernoulli.COMPARE_PIXELS, values, FORMULAS, {})
+    found = run_program(
+        pixels(frac_bits, pixel_bits, 1), bernoulli.COMPARE_PIXELS, values, FORMULAS, {}
+    )
     error = found["y"] / 2.0**pixel_bits - 1 / (1 + np.exp(-u / 2.0**frac_bits))
     # Half a unit of the pixel, and 1e-5 of the exponential, of which the sigmoid takes a quarter.
     assert np.abs(error).max() < 0.5 * 2.0**-pixel_bits + 2.5e-6

@@ -19,6 +19,7 @@ from pvae_neuro.exporters.lowerings.lca_lateral import LCALateral
 from pvae_neuro.exporters.lowerings.mlp import MLP
 from pvae_neuro.exporters.lowerings.pc import PredictiveCoding
 from pvae_neuro.exporters.lowerings.predictive import Predictive
+from pvae_neuro.exporters.lowerings.refusals import reason_of
 from pvae_neuro.network import FloatCircuit
 from pvae_neuro.saved.model_file import SavedModel
 
@@ -66,8 +67,8 @@ def lowering_of(topology: str | None, family: str) -> Lowering:
     if not known:
         exported = ", ".join(dict.fromkeys(f for each in LOWERINGS for f in each.families))
         raise ModelFileError(
-            f"family {family!r}: no circuit of integers computes what it does, so it stays a float "
-            f"model; exported are: {exported}"
+            f"family {family!r}: {reason_of(family)}, so it stays a float model; exported are: "
+            f"{exported}"
         )
     if topology is not None and topology not in known:
         raise InputError(

@@ -167,8 +167,8 @@ def _show_artifact(path: Path, program: bool, json: Path | None, out: Console) -
     for sampler in certificate.samplers:
         say(
             out,
-            f"  {sampler.population}: total variation {sampler.total_variation:.1e} from Poisson, "
-            f"exact, the largest over every rate",
+            f"  {sampler.population}: total variation {sampler.total_variation:.1e} from "
+            f"{sampler.law}, exact, the largest over every rate",
         )
     out.print(choices_table(network))
     say(out, f"{path}: sha256 {artifact.sha256}, program_hash {artifact.program_hash}")

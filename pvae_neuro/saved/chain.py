@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field, PositiveFloat, model_validator
@@ -50,22 +51,22 @@ class ChainSettings(Settings):
     def _check(self) -> Self:
         if len(self.above) != len(self.families) - 1:
             raise ValueError(
-                f"above: expected {len(self.families) - 1} sizes, one for each node above the "
-                f"first of {len(self.families)} families, got {len(self.above)}"
+                f"above: expected one size for each of {len(self.families)} families but the "
+                f"first, {len(self.families) - 1} in all, got {len(self.above)}"
             )
         return self
 
-    def sizes(self, latents: int) -> tuple[int, ...]:
-        """Neurons of all nodes, upwards.
+    def sizes(self, latents: int, grouped: Sequence[bool]) -> tuple[int, ...]:
+        """Neurons of all nodes, upwards; ``grouped`` says which of them have groups.
 
         Raises
         ------
         ValueError
-            If the groups do not divide a categorical node.
+            If the groups do not divide such a node.
         """
         found = (latents, *self.above)
-        for number, (family, size) in enumerate(zip(self.families, found, strict=True), 1):
-            if family == "categorical" and size % self.groups:
+        for number, (divided, size) in enumerate(zip(grouped, found, strict=True), 1):
+            if divided and size % self.groups:
                 raise ValueError(
                     f"node {number}: expected a size that {self.groups} groups divide, got {size}"
                 )

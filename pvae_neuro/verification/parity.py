@@ -124,7 +124,7 @@ class ParityReport:
 
     @property
     def total_variation(self) -> float:
-        """Of the sampler from Poisson, largest over every log-rate that can be reached."""
+        """Of draws from their law, largest over every log-rate or log-odds that can be reached."""
         return self.certificate.total_variation
 
     @property
@@ -183,8 +183,8 @@ class ParityReport:
                 )
         if self.total_variation > self.total_variation_limit:
             yield (
-                f"sampler: total variation {self.total_variation:.2e} from Poisson, bound "
-                f"{self.total_variation_limit:g}"
+                f"sampler: total variation {self.total_variation:.2e} from {self.certificate.law}, "
+                f"bound {self.total_variation_limit:g}"
             )
         if self.explains_nothing:
             by_float = self.float_result and self.float_result.by_float.final()["r2_mean_image"]

@@ -185,7 +185,7 @@ def _engine_cards(report: ParityReport) -> Iterator[Card]:
     if report.certificate.samplers:
         found, limit = report.total_variation, report.total_variation_limit
         yield Card(
-            "sampler: total variation from Poisson", f"{found:.1e}",
+            f"sampler: total variation from {report.certificate.law}", f"{found:.1e}",
             f"exact, over every rate; bound {limit:.0e}", _state(found <= limit),
         )  # fmt: skip
 

@@ -15,7 +15,12 @@ from pvae_neuro.exporters.lowerings.base import Lowering
 from pvae_neuro.exporters.lowerings.chain.kinds import NODES
 from pvae_neuro.exporters.lowerings.chain.pixels import PIXELS
 from pvae_neuro.exporters.lowerings.chain.rounding import integer_chain
-from pvae_neuro.exporters.lowerings.chain.saved import SavedChain, settings_of, without_neurons
+from pvae_neuro.exporters.lowerings.chain.saved import (
+    SavedChain,
+    settings_of,
+    sizes_of,
+    without_neurons,
+)
 from pvae_neuro.exporters.lowerings.chain.structure import (
     ERRORS,
     Map,
@@ -42,18 +47,15 @@ class Chain(Lowering):
         """Settings that the family does not take, families without neurons, a division."""
         try:
             settings = settings_of(model)
-            settings.sizes(model.config.latents)
         except ValidationError as error:
             return f"architecture: {problems_of(error)}"
-        except ValueError as error:
-            return f"architecture: {error}"
         return without_neurons(model, settings) or super().obstacle(model)
 
     def check(self, model: SavedModel) -> None:
         """See :meth:`Lowering.check`; shapes are checked too."""
         super().check(model)
         settings = settings_of(model)
-        sizes = settings.sizes(model.config.latents)
+        sizes = sizes_of(model)
         shapes: dict[str, tuple[int, ...]] = {}
         for n, (above, below) in enumerate(zip(sizes, (model.config.pixels, *sizes), strict=False)):
             shapes |= {f"maps.{n}.weight": (below, above), f"maps.{n}.bias": (below,)}

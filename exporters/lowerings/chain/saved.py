@@ -95,11 +95,22 @@ def settings_of(model: SavedModel) -> ChainSettings:
     return ChainSettings.model_validate(model.config.architecture)
 
 
+def sizes_of(model: SavedModel) -> tuple[int, ...]:
+    """Neurons of all nodes; ValueError if groups do not divide one."""
+    settings = settings_of(model)
+    grouped = [NODES[family].grouped for family in settings.families]
+    return settings.sizes(model.config.latents, grouped)
+
+
 def without_neurons(model: SavedModel, settings: ChainSettings) -> str | None:
     """What in a model has no neurons, and why; None where all have."""
     for number, family in enumerate(settings.families, 1):
         if family not in NODES:
             return _refusal(f"node {number}", family, NODES)
+    try:
+        sizes_of(model)
+    except ValueError as error:
+        return f"architecture: {error}"
     if settings.pixels not in PIXELS:
         return _refusal("pixels", settings.pixels, PIXELS)
     low, high = PIXELS[settings.pixels].range()

@@ -41,10 +41,8 @@ def parity_table(report: ParityReport, where: str = "") -> Table:
         _add(table, *row)
     if report.certificate.samplers:
         variation, limit = report.total_variation, report.total_variation_limit
-        _add(table,
-            "sampler ≈ Poisson", f"{variation:.1e} total variation", f"{limit:.0e}",
-            _mark(variation <= limit),
-        )  # fmt: skip
+        name, found = f"sampler ≈ {report.certificate.law}", f"{variation:.1e} total variation"
+        _add(table, name, found, f"{limit:.0e}", _mark(variation <= limit))
     if report.figures is not None:
         for row in _quality_rows(report.figures, None if result is None else result.by_float):
             _add(table, *row)

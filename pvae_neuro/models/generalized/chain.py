@@ -54,7 +54,14 @@ class Node:
     family : Family
     start : float
         Parameters of all neurons before training.
+
+    Attributes
+    ----------
+    grouped : bool
+        Class attribute: whether its neurons form groups.
     """
+
+    grouped = False
 
     def __init__(self, family: Family, start: float = 0.0) -> None:
         self.family, self.start = family, start
@@ -121,6 +128,8 @@ class Grouped(Node):
     rate : float or None
         Of the normalizer neurons; None normalizes exactly.
     """
+
+    grouped = True
 
     def __init__(self, groups: int, rate: float | None) -> None:
         super().__init__(Categorical(groups))
@@ -198,7 +207,7 @@ class BernoulliPixels(nn.Module):
 
     def curvature(self) -> float:
         """Largest second derivative of the energy, that of log-odds 0: the cost is a bound."""
-        return 0.25
+        return Bernoulli.curvature
 
     def variance(self) -> float:
         """Largest variance of a pixel."""
@@ -256,9 +265,12 @@ class Chain(Model):
     def build(self, generator: torch.Generator | None, init_scale: float | None) -> None:
         """Create the maps, the prior and the pixels' parameters."""
         settings = cast(ChainSettings, self.architecture)
-        self._nodes = [_named("node", name, NODES)(settings) for name in settings.families]
+        self._nodes = [
+            _named(f"node {number}", name, NODES)(settings)
+            for number, name in enumerate(settings.families, 1)
+        ]
         try:
-            sizes = settings.sizes(self.config.latents)
+            sizes = settings.sizes(self.config.latents, [node.grouped for node in self._nodes])
         except ValueError as error:
             raise InputError(f"architecture of {self.config.family!r}: {error}") from error
         self.maps = nn.ModuleList()

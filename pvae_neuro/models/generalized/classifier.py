@@ -18,7 +18,6 @@ from typing_extensions import Self
 from pvae_neuro.data.images import Images
 from pvae_neuro.errors import InputError
 from pvae_neuro.models.generalized.families import Categorical, find_family
-from pvae_neuro.models.generalized.family import Family
 from pvae_neuro.models.generalized.model import NodeModel, Pass, linear_layers
 from pvae_neuro.models.generalized.nodes import Nodes, NodeSettings
 from pvae_neuro.saved.model_file import Size
@@ -51,8 +50,8 @@ class ClassifierArchitecture(NodeSettings):
     def _check(self) -> Self:
         if len(self.hidden) != len(self.layers) - 1:
             raise ValueError(
-                f"hidden: expected {len(self.layers) - 1} widths, one for each hidden node but "
-                f"the last of {len(self.layers)}, got {len(self.hidden)}"
+                f"hidden: expected one width for each of {len(self.layers)} layers but the last, "
+                f"{len(self.layers) - 1} in all, got {len(self.hidden)}"
             )
         return self
 
@@ -68,6 +67,7 @@ class NodeClassifier(NodeModel):
     """
 
     architecture_type = ClassifierArchitecture
+    observed = LABEL
     defaults: ClassVar[dict[str, Any]] = {
         "latents": 128, "steps": 12, "beta": 1.0, "learning_rate": 3e-3, "weight_decay": 0.0,
     }  # fmt: skip
@@ -76,16 +76,13 @@ class NodeClassifier(NodeModel):
         """Create the layers, from the pixels on."""
         own: ClassifierArchitecture = self.architecture
         sizes = [self.config.pixels, *own.hidden, self.config.latents]
-        self._families = [self._family(name) for name in own.layers]
+        self._families = [find_family(name).grouped(own.groups) for name in own.layers]
         for family, size in zip(self._families, sizes[1:], strict=True):
             family.mean(torch.empty(1, family.parts * size))
         wide = [f.parts * n for f, n in zip(self._families, sizes[1:], strict=True)]
         shapes = [*zip(sizes, wide, strict=False), (sizes[-1], own.classes)]
         self.layers = linear_layers(shapes, generator, init_scale)
-
-    def _family(self, name: str) -> Family:
-        found = find_family(name)
-        return Categorical(self.architecture.groups) if found.name == Categorical.name else found
+        super().build(generator, init_scale)
 
     @property
     def node_names(self) -> tuple[str, ...]:
@@ -106,7 +103,7 @@ class NodeClassifier(NodeModel):
             self.node_names, self._families, self.layers[1:], strict=True
         ):
             z = nodes.node(name, family, predicted)
-            z = torch.tanh(z) if family.name == "gaussian" else z
+            z = torch.tanh(z) if family.unbounded else z
             predicted = layer(z)
         if target is None:
             return Pass(z.new_zeros(len(z)), z)

@@ -22,6 +22,8 @@ class Gaussian(Family):
     """Normal of variance 1; φ is its mean."""
 
     name = "gaussian"
+    unbounded = True
+    curvature = 1.0
 
     def mean(self, phi: Tensor) -> Tensor:
         """φ itself."""
@@ -49,6 +51,7 @@ class LearnedGaussian(Family):
 
     name = "gaussian-learned"
     parts = 2
+    unbounded = True
 
     def mean(self, phi: Tensor) -> Tensor:
         """μ."""
@@ -68,22 +71,19 @@ class LearnedGaussian(Family):
         mu, xi = phi.chunk(2, -1)
         return mu + torch.exp(xi) * normal_of(noise, mu)
 
-    def natural(
-        self,
-        phi: Tensor,
-        theta: Tensor,
-        down: Tensor | float,
-        trust: Tensor | float = 1.0,
-        noise: Tensor | None = None,
-    ) -> Tensor:
+    def pull(self, phi: Tensor, theta: Tensor, trust: Tensor | float) -> Tensor:
         """``(σ², ½)`` times the gradient by μ and ξ."""
         (mu, xi), (mu_0, xi_0) = phi.chunk(2, -1), theta.chunk(2, -1)
-        sigma, change = torch.exp(xi), torch.exp(2.0 * (xi - xi_0))
-        by_mu = trust * change * (mu - mu_0) + sigma**2 * down
-        by_xi = 0.5 * trust * (change - 1.0)
-        if noise is not None:
-            by_xi = by_xi + 0.5 * sigma * normal_of(noise, mu) * down
-        return torch.cat([by_mu, by_xi], -1)
+        change = torch.exp(2.0 * (xi - xi_0))
+        return torch.cat([trust * change * (mu - mu_0), 0.5 * trust * (change - 1.0)], -1)
+
+    def push(self, phi: Tensor, down: Tensor, noise: Tensor | None = None) -> Tensor:
+        """The same of the energy below."""
+        mu, xi = phi.chunk(2, -1)
+        sigma = torch.exp(xi)
+        by_mu = sigma**2 * down
+        by_xi = torch.zeros_like(mu) if noise is None else 0.5 * sigma * normal_of(noise, mu) * down
+        return torch.cat([by_mu.expand_as(mu), by_xi], -1)
 
     def error(self, phi: Tensor, theta: Tensor, noise: Tensor | None = None) -> Tensor:
         """Derivatives of the KL divergence by the predicted μ and ξ."""
@@ -118,17 +118,9 @@ class SquaredParameters(Squared):
         """``μ + σ ε``."""
         return self.own.draw(phi, noise)
 
-    def natural(
-        self,
-        phi: Tensor,
-        theta: Tensor,
-        down: Tensor | float,
-        trust: Tensor | float = 1.0,
-        noise: Tensor | None = None,
-    ) -> Tensor:
+    def push(self, phi: Tensor, down: Tensor, noise: Tensor | None = None) -> Tensor:
         """Plain gradient by μ and ξ."""
-        below = _fisher(phi) * self.own.natural(phi, phi, down, 0.0, noise)
-        return trust * (phi - theta) + below
+        return _fisher(phi) * self.own.push(phi, down, noise)
 
     def error(self, phi: Tensor, theta: Tensor, noise: Tensor | None = None) -> Tensor:
         """``θ - φ``."""
@@ -136,7 +128,7 @@ class SquaredParameters(Squared):
 
     def toward(self, phi: Tensor, prior: Tensor, weight: Tensor | float) -> Tensor:
         """Plain gradient of the KL divergence from the prior."""
-        return _fisher(phi) * self.own.natural(phi, prior, 0.0, weight)
+        return _fisher(phi) * self.own.pull(phi, prior, weight)
 
     def prior_kl(self, phi: Tensor, prior: Tensor) -> Tensor:
         """KL divergence of the two normals."""
@@ -153,6 +145,7 @@ class Bernoulli(Family):
     """A unit that is 1 with probability ``sigmoid(φ)``, else 0."""
 
     name = "bernoulli"
+    curvature = 0.25
     values = "probabilities from 0 to 1"
 
     def mean(self, phi: Tensor) -> Tensor:
@@ -203,6 +196,10 @@ class Categorical(Family):
         if groups < 1:
             raise InputError(f"family 'categorical': expected one group or more, got {groups}")
         self.groups = groups
+
+    def grouped(self, groups: int) -> Family:
+        """So many groups."""
+        return Categorical(groups)
 
     def _split(self, phi: Tensor) -> Tensor:
         width = phi.shape[-1]

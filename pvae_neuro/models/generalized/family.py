@@ -14,6 +14,7 @@ Millidge, Song, Lukasiewicz 2022, arXiv:2211.03481; ``docs/generalized.md`` has 
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -35,12 +36,19 @@ class Family(ABC):
     parts : int
         Class attribute: parameters per unit. The last axis holds the first of all units, then the
         second of all units.
+    unbounded : bool
+        Class attribute: whether means can be any numbers, so that networks hand on tanh of them.
+    curvature : float
+        Class attribute: largest second derivative of :meth:`nll` by a parameter; infinite where
+        there is none.
     values : str
         Class attribute: the values that :meth:`nll` takes, in words.
     """
 
     name: str
     parts: int = 1
+    unbounded: bool = False
+    curvature: float = math.inf
     values: str = "finite numbers"
 
     @abstractmethod
@@ -71,31 +79,36 @@ class Family(ABC):
         """What the node hands on: its mean, or a sample where there is noise, [..., K]."""
         return self.mean(phi) if noise is None else self.draw(phi, noise)
 
+    def pull(self, phi: Tensor, theta: Tensor, trust: Tensor | float) -> Tensor:
+        """``λ F⁻¹ ∂KL(φ ‖ θ)/∂φ``, shaped as φ."""
+        return trust * (phi - theta)
+
+    def push(self, phi: Tensor, down: Tensor, noise: Tensor | None = None) -> Tensor:
+        """``F⁻¹ ∂E_below/∂φ``, shaped as φ.
+
+        ``down`` is the derivative of the energy below by what the node hands on, [..., K], and
+        ``noise`` what it was drawn with.
+        """
+        return down
+
     def natural(
         self,
         phi: Tensor,
         theta: Tensor,
-        down: Tensor | float,
+        down: Tensor,
         trust: Tensor | float = 1.0,
         noise: Tensor | None = None,
     ) -> Tensor:
-        """``F⁻¹ ∂E/∂φ``: the natural gradient of the energy, shaped as φ.
-
-        Parameters
-        ----------
-        phi, theta : Tensor
-        down : Tensor or float
-            Derivative of the energy below by what the node hands on, [..., K].
-        trust : Tensor or float
-            λ.
-        noise : Tensor, optional
-            What the node was handed on with.
-        """
-        return trust * (phi - theta) + down
+        """``F⁻¹ ∂E/∂φ``: the natural gradient of the energy, :meth:`pull` and :meth:`push`."""
+        return self.pull(phi, theta, trust) + self.push(phi, down, noise)
 
     def error(self, phi: Tensor, theta: Tensor, noise: Tensor | None = None) -> Tensor:
         """``∂KL(φ ‖ θ)/∂θ``, shaped as θ; with noise, a sample stands for the mean of φ."""
         return self.mean(theta) - self.hand(phi, noise)
+
+    def grouped(self, groups: int) -> Family:
+        """The family where units form groups of equal size; by default they form none."""
+        return self
 
     def start(self, theta: Tensor) -> Tensor:
         """The node's parameters where they are as predicted."""
@@ -103,7 +116,7 @@ class Family(ABC):
 
     def toward(self, phi: Tensor, prior: Tensor, weight: Tensor | float) -> Tensor:
         """What a prior of its own adds to :meth:`natural`."""
-        return self.natural(phi, prior, 0.0, weight)
+        return self.pull(phi, prior, weight)
 
     def prior_kl(self, phi: Tensor, prior: Tensor) -> Tensor:
         """Energy of a prior of weight 1, nats per unit or group."""
@@ -170,16 +183,9 @@ class Squared(Family):
         """Half the squared error, without the constant of the density."""
         return self.kl(target, theta)
 
-    def natural(
-        self,
-        phi: Tensor,
-        theta: Tensor,
-        down: Tensor | float,
-        trust: Tensor | float = 1.0,
-        noise: Tensor | None = None,
-    ) -> Tensor:
-        """Plain gradient of the energy; the Fisher information is 1."""
-        return trust * (phi - self.start(theta)) + down
+    def pull(self, phi: Tensor, theta: Tensor, trust: Tensor | float) -> Tensor:
+        """Plain gradient; the Fisher information is 1."""
+        return trust * (phi - self.start(theta))
 
     def error(self, phi: Tensor, theta: Tensor, noise: Tensor | None = None) -> Tensor:
         """``(m(θ) - φ) ∂m/∂θ``."""

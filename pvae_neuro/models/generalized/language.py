@@ -150,6 +150,7 @@ class LanguageModel(NodeModel):
     """
 
     architecture_type = LanguageArchitecture
+    observed = NEXT
     defaults: ClassVar[dict[str, Any]] = {
         "latents": 64, "steps": 2, "beta": 0.0, "batch_size": 50, "epochs": 2,
         "learning_rate": 3e-2, "weight_decay": 0.0, "gradient_clip": 1e4,
@@ -205,6 +206,7 @@ class LanguageModel(NodeModel):
                 for weight in self.parameters():
                     if weight.ndim == 2:
                         nn.init.normal_(weight, std=init_scale)
+        super().build(generator, init_scale)
 
     @torch.no_grad()
     def project(self) -> None:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from pvae_neuro.errors import InputError
 from pvae_neuro.models.base import Iteration, Model, State, Window, WindowSettings, seeded
+from pvae_neuro.models.generalized.families import family_names
 from pvae_neuro.models.generalized.nodes import (
+    ALL,
+    SQUARED,
     Nodes,
     NodeSettings,
     Noise,
     counter_noise,
     generator_noise,
 )
+from pvae_neuro.utils.suggest import suggest
 
 
 class Pass(NamedTuple):
@@ -44,9 +48,27 @@ class NodeModel(Model):
 
     Windows carry nodes on, so many windows of one step are incremental predictive coding
     (Salvatori et al. 2024, arXiv:2212.00720).
+
+    Attributes
+    ----------
+    observed : str
+        Class attribute: name of the observed output.
     """
 
     architecture_type = NodeSettings
+    observed: ClassVar[str]
+
+    def build(self, generator: torch.Generator | None, init_scale: float | None) -> None:
+        """Refuse settings that name no node or no family; models create their layers first."""
+        places = (ALL, *self.node_names, self.observed)
+        families = (SQUARED, *family_names())
+        for place, family in self.architecture.families.items():
+            for what, name, known in (("node", place, places), ("family", family, families)):
+                if name not in known:
+                    raise InputError(
+                        f"families of {self.config.family!r}: no such {what} as "
+                        f"{name!r}{suggest(name, known)}"
+                    )
 
     @property
     @abstractmethod

@@ -33,6 +33,9 @@ from pvae_neuro.models.sampling.counter_noise import CounterNoise
 from pvae_neuro.models.sampling.counting import noise_for_width
 from pvae_neuro.models.sampling.exact_poisson import uniform_numbers
 
+ALL, SQUARED = "*", "squared"
+"""In :attr:`NodeSettings.families`: all nodes, and the Gaussian node in place of any."""
+
 
 class NodeSettings(Architecture):
     """How the nodes of a model settle.
@@ -224,10 +227,16 @@ class Nodes:
 
     def _chosen(self, name: str, family: Family | str) -> Family:
         own = find_family(family) if isinstance(family, str) else family
-        other = self._settings.families.get(name, self._settings.families.get("*"))
+        other = self._settings.families.get(name, self._settings.families.get(ALL))
         if other is None or other == own.name:
             return own
-        return own.squared() if other == "squared" else find_family(other)
+        found = own.squared() if other == SQUARED else find_family(other)
+        if found.parts != own.parts:
+            raise InputError(
+                f"node {name!r}: expected a family of {own.parts} parameters a unit, as "
+                f"{own.name!r} has, got {other!r}, which has {found.parts}"
+            )
+        return found
 
     def _phi(self, name: str, family: Family, theta: Tensor) -> Tensor:
         if self._follows:
@@ -285,7 +294,7 @@ class Nodes:
             (down,) = self._downs(output, below, [site.handed])
             with torch.no_grad():
                 phi = self.phi[name]
-                push = site.family.natural(phi, site.theta, down, 0.0, site.noise)
+                push = site.family.push(phi, down, site.noise)
                 moved = phi - (push + self._own(site, phi)) / site.trust
                 self.phi[name] = self._finite(name, moved)
             below.insert(0, site)
@@ -332,7 +341,7 @@ class Nodes:
             added = site.family.toward(phi, site.prior.theta, site.prior.weight)
         if site.leak is not None:
             # The price is that of the mean, so it acts as if the mean were handed on.
-            added = added + site.family.natural(phi, phi, site.leak, 0.0)
+            added = added + site.family.push(phi, site.leak)
         return added
 
     def _finite(self, name: str, phi: Tensor) -> Tensor:

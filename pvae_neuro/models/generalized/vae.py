@@ -25,6 +25,9 @@ NAMES = ("encoder", "latents", "decoder")
 PIXELS = "pixels"
 """Name of the observed output, for ``families``."""
 
+# 1 + ½ε² for noise of three standard deviations: beyond what a trust covers, steps diverge.
+_STRONG_DRAW = 5.5
+
 
 class VAEArchitecture(NodeSettings):
     """Settings of the variational autoencoder, beside those of its nodes.
@@ -35,12 +38,16 @@ class VAEArchitecture(NodeSettings):
         Units of the encoder's and of the decoder's node.
     pixels : {"bernoulli", "gaussian"}
         Family of the pixels; as Bernoulli probabilities they lie in [0, 1].
+    gains : bool
+        Whether the trust of each node grows with the weights through which it acts on the one that
+        it predicts, and steps are relative to it: see :meth:`NodeVAE.trusts`.
     """
 
     trust: float = Field(default=20.0, gt=0.0)
     step_size: float = Field(default=0.2, gt=0.0)
     hidden: Size = 128
     pixels: Literal["bernoulli", "gaussian"] = "bernoulli"
+    gains: bool = False
 
 
 class NodeVAE(NodeModel):
@@ -55,6 +62,7 @@ class NodeVAE(NodeModel):
     """
 
     architecture_type = VAEArchitecture
+    observed = PIXELS
     active_threshold = 0.1
     defaults: ClassVar[dict[str, Any]] = {
         "latents": 16, "steps": 20, "beta": 1.0, "learning_rate": 3e-3, "weight_decay": 0.0,
@@ -65,6 +73,10 @@ class NodeVAE(NodeModel):
         pixels, hidden, latents = self.config.pixels, self.architecture.hidden, self.config.latents
         shapes = (pixels, hidden), (hidden, 2 * latents), (latents, hidden), (hidden, pixels)
         self.layers = linear_layers(shapes, generator, init_scale)
+        super().build(generator, init_scale)
+        # Where parameters are counted only, other tensors have no values.
+        ends = torch.tensor([self.config.input_low, self.config.input_high], device="cpu")
+        find_family(self.architecture.pixels).check(ends, ends, f"observed {PIXELS}")
 
     @property
     def node_names(self) -> tuple[str, ...]:
@@ -81,12 +93,39 @@ class NodeVAE(NodeModel):
     ) -> Pass:
         """Encode and reconstruct x; see :meth:`NodeModel.forward_pass`."""
         _, infer, decode, show = self.layers
-        hidden = nodes.node(NAMES[0], "gaussian", given).tanh()
+        own: VAEArchitecture = self.architecture
+        trusts: list[Tensor | float] = [own.trust] * len(NAMES)
+        if own.gains and own.inference == "together":
+            trusts = self.trusts(given)
+        paces = [own.trust / trust for trust in trusts]
+        hidden = nodes.node(NAMES[0], "gaussian", given, trust=trusts[0], pace=paces[0]).tanh()
         predicted = infer(hidden)
         prior = Prior(torch.zeros_like(predicted), beta)
-        z = nodes.node(NAMES[1], "gaussian-learned", predicted, prior, samples=True)
-        hidden = nodes.node(NAMES[2], "gaussian", decode(z)).tanh()
+        z = nodes.node(
+            NAMES[1], "gaussian-learned", predicted, prior, trust=trusts[1], pace=paces[1],
+            samples=True,
+        )  # fmt: skip
+        hidden = nodes.node(NAMES[2], "gaussian", decode(z), trust=trusts[2], pace=paces[2]).tanh()
         return Pass(nodes.observe(PIXELS, self.architecture.pixels, show(hidden), x), z)
+
+    @torch.no_grad()
+    def trusts(self, given: Tensor) -> list[Tensor | float]:
+        """Trust of each node where it grows with the weights below, [B, 1] each or [].
+
+        λ and the curvature of the energy below along the node's natural gradient, or more: squared
+        weights are added up, slopes of tanh, at most 1, are left out. So whatever a node predicts
+        pushes it at most as strongly as its own prediction pulls, and the steps do not overshoot.
+        """
+        _, infer, decode, show = self.layers
+        own: VAEArchitecture = self.architecture
+        xi = infer(torch.tanh(given)).chunk(2, 1)[1]
+        decoder = own.trust + find_family(own.pixels).curvature * show.weight.square().sum()
+        # F⁻¹ is (σ², ½); a sample moves with μ by 1 and with ξ by σε: σ² (1 + ½ε²).
+        drawn = _STRONG_DRAW * torch.exp(2.0 * xi) * decode.weight.square().sum(0)
+        latents = own.trust + decoder * drawn.sum(1, keepdim=True)
+        by_mu, by_xi = infer.weight.square().sum(1).chunk(2)
+        predicted = torch.exp(-2.0 * xi) * by_mu + 2.0 * by_xi
+        return [own.trust + latents * predicted.sum(1, keepdim=True), latents, decoder]
 
     def decode(self, z: Tensor) -> Tensor:
         """Expected pixels [B, M] of latents [B, K]."""
