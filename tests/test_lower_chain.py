@@ -196,5 +196,5 @@ def test_arrays_of_another_shape_are_named():
     ],
 )
 def test_families_without_integers_say_why_and_what_has_them(family, reason):
-    with pytest.raises(ModelFileError, match=f"{reason}.* chains of poisson.* gpc-chain"):
+    with pytest.raises(ModelFileError, match=f"{reason}.*chains of poisson.*gpc-chain"):
         lowering_of(None, family)

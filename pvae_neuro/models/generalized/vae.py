@@ -8,11 +8,11 @@ is beta. Hidden nodes are Gaussian and hand on tanh of what they hold.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from pvae_neuro.models.base import State
 from pvae_neuro.models.generalized.families import LearnedGaussian, find_family
@@ -116,7 +116,7 @@ class NodeVAE(NodeModel):
         weights are added up, slopes of tanh, at most 1, are left out. So whatever a node predicts
         pushes it at most as strongly as its own prediction pulls, and the steps do not overshoot.
         """
-        _, infer, decode, show = self.layers
+        _, infer, decode, show = cast(list[nn.Linear], list(self.layers))
         own: VAEArchitecture = self.architecture
         xi = infer(torch.tanh(given)).chunk(2, 1)[1]
         decoder = own.trust + find_family(own.pixels).curvature * show.weight.square().sum()
