@@ -197,6 +197,8 @@ def test_the_command_line_tells_all_verdicts(tmp_path, monkeypatch, capsys):
     assert "2 claims: 2 not reproduced" in told("all", "--budget", "hour")[1]
     assert "2 claims: 2 reproduced" in told("all", "--quick", "--seed", "1")[1]
     code, _, error = told("all", "--quick", "--budget", "hour")
-    assert code == 2 and "--quick: expected no other --budget, got hour" in error
+    assert code == 2 and "--quick, --budget: expected one of them" in error
     code, _, error = told("toy", "--seeds", "0")
     assert code == 2 and "--seeds: expected at least 1, got 0" in error
+    code, _, error = run_cli(capsys, "experiment", "--seeds", "2")
+    assert code == 2 and "expected a name, or all, beside --seeds" in error

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pvae_neuro.cli.shared.options import DataRoot, Json, Quiet
+from pvae_neuro.cli.shared.options import DataRoot, Json, Quiet, given_beside
 from pvae_neuro.cli.shared.paths import FOLDER
 from pvae_neuro.cli.shared.support import (
     console,
@@ -58,11 +58,18 @@ def experiment(
 
     Stopped runs go on where they stopped: give the same --out.
     """
+    given = {**locals()}
     from pvae_neuro.experiments.registry import experiment_names, experiment_summary
     from pvae_neuro.experiments.shared.budget import BUDGETS, check_budget
     from pvae_neuro.sim.noise import check_seed
 
     if name is None:
+        others = given_beside(("json", "quiet"), experiment, given)
+        if others:
+            raise InputError(
+                f"experiment: expected a name, or {ALL}, beside {', '.join(others)}; without any "
+                f"option it lists them"
+            )
         _list(json, quiet)
         return
     names = experiment_names() if name == ALL else (name,)
@@ -70,14 +77,12 @@ def experiment(
         experiment_summary(each)
     if out is None:
         raise InputError(f"experiment {name}: expected a folder for its files: --out DIR")
-    check_seed(seed)
-    check_budget(budget)
     if seeds < 1:
         raise InputError(f"--seeds: expected at least 1, got {seeds}")
-    if quick:
-        if budget not in (BUDGETS[0], BUDGETS[-1]):
-            raise InputError(f"--quick: expected no other --budget, got {budget}")
-        budget = BUDGETS[0]
+    for end in (seed, seed + seeds - 1):
+        check_seed(end)
+    budget = BUDGETS[0] if quick else budget
+    check_budget(budget)
     results = [
         _run(each, out, budget, data_root, models, seed, seeds, json, quiet) for each in names
     ]

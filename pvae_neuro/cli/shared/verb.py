@@ -9,6 +9,9 @@ from typer.core import TyperCommand
 
 from pvae_neuro.cli.shared.paths import roles
 
+# Pairs of options that say one thing, and what.
+_ONE_THING = {("steps", "hold"): "iterations", ("quick", "budget"): "budgets"}
+
 
 class Verb(TyperCommand):
     """A command that refuses what would be taken in silence.
@@ -26,8 +29,9 @@ class Verb(TyperCommand):
             if count > 1 and not (option.multiple or switch or ctx.resilient_parsing):
                 names = " / ".join([*option.opts, *option.secondary_opts])
                 ctx.fail(f"{names}: expected once, got it {count} times")
-        if {"steps", "hold"} <= texts.keys() and not ctx.resilient_parsing:
-            ctx.fail("--steps, --hold: expected one of them, as both are iterations; got both")
+        for (one, other), kind in _ONE_THING.items():
+            if {one, other} <= texts.keys() and not ctx.resilient_parsing:
+                ctx.fail(f"--{one}, --{other}: expected one of them, as both are {kind}; got both")
         paths = {} if self.callback is None else roles(self.callback)
         for parameter in self.params:
             if parameter.name in paths and texts.get(parameter.name) == "":
