@@ -167,6 +167,12 @@ def test_models_lists_what_ships_and_works_without_torch(cli, monkeypatch):
     assert [model["name"] for model in found["shipped"]] == list(SHIPPED)
     assert [row["name"] for row in found["families"]] == list(model_names())
 
+    # 20 x 20 pixels have 25 places, which do not divide the latents of one family.
+    out = cli("models", "--side", "20")[1]
+    assert "– in the column parameters: ipvae-fully-conv: latents: expected a multiple of 25" in out
+    code, _, err = cli("models", "--side", "9999")
+    assert code == 2 and "pixels" in err
+
     def lacks(*arguments):
         raise MissingDependencyError("numbers of parameters: expected torch; pip install it")
 

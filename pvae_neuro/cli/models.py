@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -92,12 +91,16 @@ def _family(name: str, latents: int | None, side: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _count(rows: list[dict[str, Any]], side: int) -> Iterator[str]:
-    """Count parameters; yield why, where a family has none at this size."""
+def _count(rows: list[dict[str, Any]], side: int) -> list[str]:
+    """Count parameters, and say why some families have no such size; InputError if none has it."""
     from pvae_neuro.models.sizes import count_parameters
 
+    failed: dict[str, InputError] = {}
     for row in rows:
         try:
             row["parameters"] = count_parameters(row["name"], row["latents"], (side, side))
         except InputError as error:
-            yield f"{row['name']}: {error}"
+            failed[row["name"]] = error
+    if len(failed) == len(rows):
+        raise failed[rows[0]["name"]]
+    return [f"{name}: {error}" for name, error in failed.items()]

@@ -13,6 +13,7 @@ all parts have about the same variance, as in patches that are standardized each
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,7 +45,8 @@ INTEGERS = "integers"
 LIMIT = 8.0
 """Whitened pixels, of variance 1, are clipped to ± this."""
 
-STRIDE, RADIUS = 4, 16.0
+DECODER = FullyConvSettings(stride=4)
+RADIUS = 16.0
 BETA, STEPS, WINDOWS, BATCH = 4.0, 8, 4, 32
 _SEAM, _BORDER = 1, 4
 """Pixels on each side of a line at which crops would meet; pixels from the end of an image."""
@@ -155,13 +157,13 @@ def run(context: Context) -> ExperimentResult:
     parts = _parts(tested, plan)
     found = {
         _ROWS[factor]: context.cached(
-            _ROWS[factor], model, lambda each=factor: _infer(context, plan, model, parts, each),
+            _ROWS[factor], model, partial(_infer, context, plan, model, parts, factor),
             plan=vars(plan), factor=factor,
         )
         for factor in FACTORS
     }  # fmt: skip
     integers = context.cached(
-        _INTEGER_ROW, model, lambda: _integers(context, plan, model, learned, parts),
+        _INTEGER_ROW, model, partial(_integers, context, plan, model, learned, parts),
         plan=vars(plan),
     )  # fmt: skip
     figures = {**{name: each["figures"] for name, each in found.items()}, _INTEGER_ROW: integers}
@@ -195,10 +197,10 @@ def _train(context: Context, plan: _Plan, photograph: Float32) -> SavedModel:
     images = Images(
         np.stack(crops).reshape(plan.crops, -1), None, (side, side), -LIMIT, LIMIT, "china.jpg"
     )
-    reduction = FullyConvSettings(stride=STRIDE).reduction
+    places = (side // DECODER.reduction) ** 2
     config = recipe(
-        FULLY_CONV_FAMILY, seed=context.seed, latents=plan.channels * (side // reduction) ** 2,
-        architecture={"stride": STRIDE}, beta=BETA, steps=STEPS, windows=WINDOWS, epochs=1,
+        FULLY_CONV_FAMILY, seed=context.seed, latents=plan.channels * places,
+        architecture={"stride": DECODER.stride}, beta=BETA, steps=STEPS, windows=WINDOWS, epochs=1,
         batch_size=BATCH, learning_rate=2e-2, dictionary_rate=1.0, init_scale=0.05,
         isotropic=True,
     )  # fmt: skip
@@ -313,7 +315,7 @@ def _notes(plan: _Plan) -> list[str]:
         "Photographs are those that scikit-learn ships: china.jpg to learn from, flower.jpg to "
         "test on.",
         f"Crops of {plan.side} x {plan.side} pixels, {plan.channels} channels of latents at every "
-        f"{STRIDE} pixels; {plan.parts} part(s) of {FACTORS[-1] * plan.side} x "
+        f"{DECODER.reduction} pixels; {plan.parts} part(s) of {FACTORS[-1] * plan.side} x "
         f"{FACTORS[-1] * plan.side} pixels, cut into pieces of each size.",
         "Integers are calibrated on parts of the photograph of training.",
     ]

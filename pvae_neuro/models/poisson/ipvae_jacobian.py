@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pvae_neuro.models.base import Iteration, State, Window, WindowSettings
+from pvae_neuro.models.base import Architecture, Iteration, State, Window, WindowSettings
 from pvae_neuro.models.dynamics import kl_divergence
 from pvae_neuro.models.networks.decoders import DecoderArchitecture, build_decoder
 from pvae_neuro.models.poisson.pixels import GaussianPixels
@@ -40,7 +40,7 @@ class JacobianIPVAE(GaussianPixels):
 
     law = "Poisson"
     zero_threshold = 0.5
-    architecture_type = DecoderArchitecture
+    architecture_type: ClassVar[type[Architecture]] = DecoderArchitecture
     defaults: ClassVar[dict[str, Any]] = {
         "latents": 128, "beta": 8.0, "steps": 8, "windows": 4, "estimator": "exact",
         "clamp": "hard", "clamp_u": 3.0, "clamp_du": 3.0, "init_scale": 0.005,
