@@ -18,9 +18,15 @@ from models import random_images, random_model
 from pvae_neuro.data import Images
 from pvae_neuro.errors import InputError
 from pvae_neuro.evaluation.evaluate import evaluate
+from pvae_neuro.evaluation.measures.responses import (
+    ContrastResponse,
+    circular_variance,
+    fit_contrast_response,
+    half_width,
+    time_to_half,
+)
 from pvae_neuro.experiments import (
     features,
-    non_stationary,
     ood,
     sample_efficiency,
     tuning,
@@ -29,13 +35,9 @@ from pvae_neuro.experiments.shared import gratings
 from pvae_neuro.experiments.shared.claims import Verdict
 from pvae_neuro.experiments.shared.context import Context
 from pvae_neuro.experiments.shared.gabor import Gabor, fit_gabor, fit_gabors
-from pvae_neuro.experiments.tuning import (
-    ContrastResponse,
-    circular_variance,
-    fit_contrast_response,
-    half_width,
-    time_to_half,
-)
+from pvae_neuro.experiments.tracking import errors
+from pvae_neuro.experiments.tracking.lag import lag
+from pvae_neuro.experiments.tracking.motions import Motion, motions
 from pvae_neuro.exporters.quantize import QuantizeConfig, quantize
 
 
@@ -191,24 +193,24 @@ def test_the_claim_of_five_times_compares_few_poisson_labels_with_many_gaussian_
 
 def test_carrying_over_tracks_slow_rotation_better_than_restarting(context: Context) -> None:
     model, digits = settling_model(), digits_like(12)
-    motion = non_stationary.Motion("rotating", 1.0, 2)
-    found = non_stationary._track(context, "toy", model, digits, [motion], 40)
-    figures = non_stationary.errors(found[motion.title], motion.steps)
+    motion = Motion("rotating", 1.0, 2)
+    found = errors.track(context, "toy", model, digits, [motion], 40)
+    figures = errors.errors(found[motion.title], motion.steps)
     assert figures["ratio"] == figures["carried"] / figures["restarted"]
     assert figures["ratio"] < 1
     # The same part is not computed again.
-    kept = non_stationary._track(context, "toy", model, digits, [motion], 40)
+    kept = errors.track(context, "toy", model, digits, [motion], 40)
     assert kept == found
     assert len(list((context.out / "parts").iterdir())) == 1
 
 
 def test_integers_track_as_their_float_circuit_does(context: Context) -> None:
     model, digits = settling_model(), digits_like(12)
-    motion = non_stationary.Motion("rotating", 1.0, 3)
+    motion = Motion("rotating", 1.0, 3)
     network = quantize(model, digits.pixels, QuantizeConfig(topology="predictive"))
     # In two blocks, whose samples keep their places in the noise; frames reach beyond the end.
-    with mock.patch.object(non_stationary, "DIGITS_PER_BLOCK", 7):
-        found = non_stationary._track_integers(context, network, model, digits, [motion], 40)
+    with mock.patch.object(errors, "DIGITS_PER_BLOCK", 7):
+        found = errors.track_integers(context, "toy", network, model, digits, [motion], 40)
     curves = found[motion.title]
     frames = np.stack(list(motion.feeder(digits, 40, context.seed)), axis=1)
     for key, reset in (("carried", False), ("restarted", True)):
@@ -218,24 +220,24 @@ def test_integers_track_as_their_float_circuit_does(context: Context) -> None:
     # In blocks of another size products round differently, and a count may be another.
     assert np.mean(curves["float"]) == pytest.approx((1 - by_float).mean(), rel=0.02)
     carried, real = (np.array(curves[key])[2::3][3:].mean() for key in ("carried", "float"))
-    assert non_stationary.distance(curves, 3) == pytest.approx(carried / real - 1)
-    assert abs(non_stationary.distance(curves, 3)) < 0.05
+    assert errors.distance(curves, 3) == pytest.approx(carried / real - 1)
+    assert abs(errors.distance(curves, 3)) < 0.05
 
 
 def test_the_lag_is_that_of_the_nearest_frame() -> None:
     frames = np.arange(40, dtype=np.float32).reshape(40, 1, 1)
-    assert non_stationary.lag(frames, frames - np.float32(2.25)) == pytest.approx(2.25)
-    assert non_stationary.lag(frames, frames) == 0.0
+    assert lag(frames, frames - np.float32(2.25)) == pytest.approx(2.25)
+    assert lag(frames, frames) == 0.0
 
 
 def test_errors_are_read_at_the_ends_of_frames_without_the_first_quarter() -> None:
     curve = [9, 8, 9, 4, 9, 3, 9, 2.0]
-    found = non_stationary.errors({"carried": curve, "restarted": [2 * v for v in curve]}, 2)
+    found = errors.errors({"carried": curve, "restarted": [2 * v for v in curve]}, 2)
     assert found == {"carried": 3.0, "restarted": 6.0, "ratio": 0.5}
 
 
-@pytest.mark.parametrize("motion", non_stationary.motions(quick=True), ids=lambda m: m.title)
-def test_motions_make_frames_for_all_iterations(motion: non_stationary.Motion) -> None:
+@pytest.mark.parametrize("motion", motions(quick=True), ids=lambda m: m.title)
+def test_motions_make_frames_for_all_iterations(motion: Motion) -> None:
     feeder = motion.feeder(digits_like(3), 20, 0)
     assert len(feeder) * motion.steps >= 20
     assert feeder.steps_per_frame == motion.steps

@@ -30,7 +30,15 @@ from pvae_neuro.experiments import (
     sample_efficiency,
     shipped,
 )
-from pvae_neuro.experiments.shared import along, families, measures, published, recipes
+from pvae_neuro.experiments.levels import completion, counts, samples
+from pvae_neuro.experiments.shared import (
+    along,
+    families,
+    integers,
+    measures,
+    published,
+    recipes,
+)
 from pvae_neuro.experiments.shared.claims import Claim, Verdict
 from pvae_neuro.experiments.shared.context import Context
 from pvae_neuro.experiments.shared.result import ExperimentResult
@@ -191,7 +199,7 @@ def test_the_order_of_errors_has_a_row_for_each_family(context, monkeypatch):
 
 
 def test_bands_widen_with_the_variance_of_pixels(context, monkeypatch):
-    monkeypatch.setattr(posterior, "_CALIBRATION_DIGITS", 4)
+    monkeypatch.setattr(integers, "CALIBRATION_DIGITS", 4)
     monkeypatch.setattr(posterior, "iterations_of", lambda *_given: 4)
     result = posterior.run(context)
     summary = _written(context, result, posterior.CLAIMS)
@@ -378,18 +386,8 @@ def test_codes_are_cut_to_what_counts_cost(context, monkeypatch):
     assert (counts["circuits"], rows["igvae, means"]["circuits"]) == (2, 0)
 
 
-def test_entropy_and_the_step_that_gives_it():
-    fair = np.array([[0, 1, 2, 3], [0, 0, 1, 1], [5, 5, 5, 5]], np.float32).T
-    assert codes.entropy(fair) == pytest.approx(2 + 1 + 0)
-    normal = np.random.default_rng(0).standard_normal((2000, 3)).astype(np.float32)
-    step = codes.step_of(normal, 6.0)
-    assert codes.entropy(codes.rounded(normal, step)) == pytest.approx(6.0, abs=0.05)
-    # Rounded at step 1, a normal variable has about 2.1 bits.
-    assert 1.0 < step < 1.4
-
-
 def test_dictionary_is_what_the_decoder_adds(context):
-    model = recipes.patches_model(context, "pvae-linear", beta=1.0)
+    model = amortization_gap.encoder_model(context, 1.0)
     stored = model.arrays["decoder.dictionary"]
     np.testing.assert_array_equal(amortization_gap.dictionary_of(model), stored)
 
@@ -480,39 +478,43 @@ def test_amortized_families_infer_once():
 
 
 def test_both_levels_are_read_sampled_and_complete(context, monkeypatch):
-    monkeypatch.setattr(hierarchy, "_steps", lambda _context: 4)
-    monkeypatch.setattr(hierarchy, "DRAWS", 2)
+    for module in (hierarchy, completion):
+        monkeypatch.setattr(module, "steps_of", lambda _context: 4)
+    monkeypatch.setattr(counts, "DRAWS", 2)
     # The circuits have a test of their own.
-    real = hierarchy._counts
-    monkeypatch.setattr(hierarchy, "_integer_counts", lambda *given: real(*given[:-1]))
+    for module in (hierarchy, completion):
+        monkeypatch.setattr(
+            module, "drawing", lambda *given: counts.drawing(*given[:-1], in_integers=False)
+        )
     result = hierarchy.run(context)
     summary = _written(context, result, hierarchy.CLAIMS)
     assert not _unmeasured(summary)
     rows = {row.name: row.figures for row in result.rows}
     assert rows[hierarchy.UPPER]["accuracy"] == rows[hierarchy.UPPER]["upper_equal"]
-    assert rows[hierarchy.DIGITS].keys() == {"nearest", "confidence", "classes"}
+    assert rows[samples.DIGITS].keys() == {"nearest", "confidence", "classes"}
     assert rows[hierarchy.MEAN_IMAGE].keys() == {"half", "random", "most"}
 
 
 def test_integers_of_one_level_draw_as_its_floats_do(context, monkeypatch):
-    monkeypatch.setattr(hierarchy, "_CALIBRATION_DIGITS", 4)
-    monkeypatch.setattr(hierarchy, "DRAWS", 2)
-    subject = hierarchy.Subject(load_pretrained(), {hierarchy.ONE: (1, "latents.z")})
-    train = context.images("mnist", "train")
-    pixels = train.pixels[:3]
-    integers = hierarchy._integer_counts(context, "", subject, pixels, 8, train)[hierarchy.ONE]
-    counts = hierarchy._counts(context, "", subject, pixels, 8)[hierarchy.ONE]
-    assert integers.shape == counts.shape == (2, 3, 512)
-    assert integers.mean() == pytest.approx(counts.mean(), rel=0.2)
+    monkeypatch.setattr(integers, "CALIBRATION_DIGITS", 4)
+    monkeypatch.setattr(counts, "DRAWS", 2)
+    subject = counts.Subject(load_pretrained(), {hierarchy.ONE: (1, "latents.z")})
+    pixels = context.images("mnist", "train").pixels[:3]
+    real, whole = (
+        counts.drawing(context, subject, kind)("", pixels, 8)[hierarchy.ONE]
+        for kind in (False, True)
+    )
+    assert whole.shape == real.shape == (2, 3, 512)
+    assert whole.mean() == pytest.approx(real.mean(), rel=0.2)
 
 
 def test_hidden_pixels_do_not_change_what_is_inferred(context):
     model = load_pretrained()
-    subject = hierarchy.Subject(model, {hierarchy.ONE: (1, "latents.z")})
-    hidden = hierarchy._hidden(0)["half"]
+    subject = counts.Subject(model, {hierarchy.ONE: (1, "latents.z")})
+    hidden = completion._hidden(0)["half"]
     pixels = context.images("mnist", "test").pixels[:3]
     other = np.where(hidden, 1.0 - pixels, pixels)
-    blind = hierarchy._blind(subject, hidden)
+    blind = completion._blind(subject, hidden)
     found = [infer(blind.model, images, 4).z for images in (pixels, other)]
     assert np.array_equal(*found)
     assert not np.array_equal(*(infer(model, images, 4).z for images in (pixels, other)))

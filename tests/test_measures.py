@@ -34,6 +34,7 @@ from pvae_neuro.evaluation.measures.divergence import (  # noqa: E402
     forward_nelbo,
     summed_nelbo,
 )
+from pvae_neuro.evaluation.measures.entropy import entropy, rounded, step_of  # noqa: E402
 from pvae_neuro.evaluation.measures.integer_codes import codes_of_network  # noqa: E402
 from pvae_neuro.evaluation.measures.measured import measure  # noqa: E402
 from pvae_neuro.evaluation.measures.neighbours import neighbour_accuracies  # noqa: E402
@@ -360,3 +361,13 @@ def test_the_command_line_measures(tmp_path: Path, capsys: pytest.CaptureFixture
     ):
         code, _, error = run_cli(capsys, *command, *options)
         assert code == 2 and message in error, options
+
+
+def test_entropy_and_the_step_that_gives_it():
+    fair = np.array([[0, 1, 2, 3], [0, 0, 1, 1], [5, 5, 5, 5]], np.float32).T
+    assert entropy(fair) == pytest.approx(2 + 1 + 0)
+    normal = np.random.default_rng(0).standard_normal((2000, 3)).astype(np.float32)
+    step = step_of(normal, 6.0)
+    assert entropy(rounded(normal, step)) == pytest.approx(6.0, abs=0.05)
+    # Rounded at step 1, a normal variable has about 2.1 bits.
+    assert 1.0 < step < 1.4

@@ -1,4 +1,4 @@
-"""The papers' experiments, one file each; ``shared/`` holds what several of them use."""
+"""The papers' experiments, a file each; folders hold parts of large ones, and what several use."""
 
 from pvae_neuro.experiments.registry import add_experiment, experiment_names, run_experiment
 from pvae_neuro.experiments.shared.context import Context

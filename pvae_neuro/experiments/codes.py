@@ -26,20 +26,21 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pvae_neuro.data import Images
 from pvae_neuro.evaluation.measures.classification import logistic_classifier
+from pvae_neuro.evaluation.measures.entropy import entropy, rounded, step_of
 from pvae_neuro.evaluation.measures.neighbours import neighbour_accuracies
 from pvae_neuro.experiments.shared.along import labels_of
 from pvae_neuro.experiments.shared.claims import Claim, at_least, at_most, within
 from pvae_neuro.experiments.shared.context import Context, budget_of, weights_digest
 from pvae_neuro.experiments.shared.families import iterations_of
+from pvae_neuro.experiments.shared.integers import integers_of
+from pvae_neuro.experiments.shared.noise import noisy
 from pvae_neuro.experiments.shared.recipes import mnist_model
 from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
 from pvae_neuro.experiments.shared.style import band, color_of, crosses, label_axes, legend_below
 from pvae_neuro.exporters.lowerings import topologies
-from pvae_neuro.exporters.quantize import QuantizeConfig, quantize
 from pvae_neuro.plots.style import INK
 from pvae_neuro.saved.model_file import LINEAR_FAMILY, Float32, SavedModel
 from pvae_neuro.sim.engine import fastest_engine
@@ -70,8 +71,6 @@ LARGEST_GAP = 0.01
 _SHIPPED, _INTEGERS = "shipped model", "shipped model in integers"
 # Codes that are read at all levels of noise.
 _ALONG = (f", {COUNTS}", f", {SAMPLE}", f", {MEANS}", _SHIPPED, _INTEGERS)
-_CALIBRATION_DIGITS = 64
-_BISECTIONS = 40
 _COLUMNS = [
     Column("accuracy", "accuracy", ".3f"),
     Column("neighbours", f"neighbours, {LABELS} labels", ".3f"),
@@ -84,7 +83,7 @@ _COLUMNS = [
 ]
 
 Codes = dict[str, Float32]
-"""Of training digits, of test digits, and of test digits with noise, by :func:`_noisy`."""
+"""Of training digits, of test digits, and of test digits with noise, by :func:`_under_noise`."""
 
 TRAIN, TEST = "train", "test"
 
@@ -247,8 +246,7 @@ def _shipped(context: Context, digits: Digits) -> dict[str, Any]:
 
     def compute() -> dict[str, Any]:
         counts, *_ = _codes(context, model, digits)
-        calibration = context.images("mnist", "train", _CALIBRATION_DIGITS).pixels
-        network = quantize(model, calibration, QuantizeConfig("lateral"))
+        network = integers_of(context, model, "lateral")
         engine = fastest_engine(network)
         steps = _iterations(context, model)
 
@@ -290,15 +288,14 @@ def _codes(context: Context, model: SavedModel, digits: Digits) -> tuple[Codes, 
 def _shown(context: Context, digits: Digits) -> list[tuple[str, Float32]]:
     """Training digits, test digits, and test digits with noise, with a title each."""
     clean = digits.test.pixels
-    noise = np.random.default_rng(context.seed).standard_normal(clean.shape, dtype=np.float32)
     return [
         (TRAIN, digits.train.pixels),
         (TEST, clean),
-        *((_noisy(sd), np.clip(clean + np.float32(sd) * noise, 0, 1)) for sd in digits.noise),
+        *((_under_noise(sd), noisy(clean, sd, context.seed)) for sd in digits.noise),
     ]
 
 
-def _noisy(sd: float) -> str:
+def _under_noise(sd: float) -> str:
     return f"noise {sd:g}"
 
 
@@ -317,39 +314,13 @@ def _largest(codes: Codes, share: float) -> Codes:
     return _each(codes, lambda values: np.where(np.abs(values) >= threshold, values, 0.0))
 
 
-def rounded(codes: Float32, step: float) -> Float32:
-    """Codes in whole numbers of a step."""
-    return np.rint(codes / np.float32(step))
-
-
-def entropy(codes: NDArray[np.floating[Any]]) -> float:
-    """Bits of a code [N, K] of integers: entropies of single latents over images, summed."""
-    ordered = np.sort(codes, axis=0).T
-    # Equal values of a latent are neighbours: each run of them begins where the value changes.
-    begins = np.ones(ordered.shape, bool)
-    begins[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    shares = np.diff(np.flatnonzero(begins), append=begins.size) / len(codes)
-    return -float((shares * np.log2(shares)).sum())
-
-
-def step_of(codes: Float32, bits: float) -> float:
-    """The step at which rounded codes have this entropy, by bisection over its logarithm."""
-    low, high = 1e-4, 2.0 * float(np.abs(codes).max()) + 1e-4
-    for _ in range(_BISECTIONS):
-        middle = float(np.sqrt(low * high))
-        # Entropy falls as the step grows.
-        low, high = (middle, high) if entropy(rounded(codes, middle)) > bits else (low, middle)
-    return high
-
-
 def _figures(context: Context, name: str, codes: Codes, digits: Digits) -> dict[str, Any]:
     context.progress(f"classify {name}", 0, 1)
     labels = {TRAIN: labels_of(digits.train), TEST: labels_of(digits.test)}
     noise = digits.noise if name.endswith(_ALONG) else (NOISE,)
     classifier = logistic_classifier(codes[TRAIN], labels[TRAIN], scaled=True)
-    by_noise = {
-        sd: classifier(codes[_noisy(sd) if sd else TEST], labels[TEST]) for sd in (0.0, *noise)
-    }
+    shown = {0.0: TEST, **{sd: _under_noise(sd) for sd in noise}}
+    by_noise = {sd: classifier(codes[title], labels[TEST]) for sd, title in shown.items()}
     neighbours = neighbour_accuracies(
         np.concatenate([codes[TRAIN], codes[TEST]]), np.concatenate([labels[TRAIN], labels[TEST]]),
         counts=(LABELS,), draws=context.pick(quick=2, hour=20), seed=context.seed,

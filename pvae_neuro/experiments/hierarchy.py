@@ -16,53 +16,39 @@ The hierarchical iterative Poisson VAE that is shipped against the shipped model
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from pvae_neuro.data import Images
-from pvae_neuro.evaluation.infer import infer
 from pvae_neuro.evaluation.measures.classification import logistic_accuracy
+from pvae_neuro.experiments.levels import counts
+from pvae_neuro.experiments.levels.completion import MEAN_IMAGE, Case, completed
+from pvae_neuro.experiments.levels.counts import LOWER, ONE, UPPER, Subject, drawing, steps_of
+from pvae_neuro.experiments.levels.samples import DIGITS, judged, samples_of
 from pvae_neuro.experiments.shared.along import labels_of
 from pvae_neuro.experiments.shared.claims import Claim, all_of, at_least, at_most
-from pvae_neuro.experiments.shared.context import Context, budget_of, weights_digest
+from pvae_neuro.experiments.shared.context import Context, budget_of
 from pvae_neuro.experiments.shared.recipes import mnist_model
 from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
 from pvae_neuro.experiments.shared.style import band, color_of, label_axes, legend_below
-from pvae_neuro.exporters.quantize import QuantizeConfig, quantize
-from pvae_neuro.models.base import Iteration
-from pvae_neuro.models.registry import model_from_saved
 from pvae_neuro.plots.style import GUIDE, INK
-from pvae_neuro.saved.model_file import LINEAR_FAMILY, Float32, SavedModel, load_model
+from pvae_neuro.saved.model_file import LINEAR_FAMILY, Float32, load_model
 from pvae_neuro.saved.shipped import model_path
-from pvae_neuro.sim.engine import fastest_engine
-from pvae_neuro.utils.optional import require
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-UPPER, LOWER, ONE = "upper level", "lower level", "one level"
 IN_INTEGERS = ", in integers"
-DRAWS = 16
-"""Draws that are summed, at most; as many are averaged to complete an image."""
-
 RIVALS = ("pvae-linear", "gvae-linear")
-MEAN_IMAGE = "mean image"
-DIGITS = "test digits"
 LARGEST_GAP = 0.05
 """How far the error of integers on hidden pixels may lie above float, as a share of it."""
 
-_CALIBRATION_DIGITS = 64
 _SIDE = 28
 _SHOWN = 8
-_LEAST_RATE = 1e-6
 _COLUMNS = [
     Column("accuracy", "accuracy, one draw", ".3f"),
-    Column("summed", f"accuracy, {DRAWS} draws", ".3f"),
+    Column("summed", f"accuracy, {counts.DRAWS} draws", ".3f"),
     Column("spikes", "spikes, one draw", ",.1f"),
     Column("upper_equal", "accuracy of the upper level after as many spikes", ".3f"),
     Column("nearest", "squared distance of a sample to the nearest training digit", ".2f"),
@@ -74,22 +60,9 @@ _COLUMNS = [
     Column("most", "error on .8 of the pixels, hidden at random", ".2f"),
 ]
 
-Counts = dict[str, NDArray[Any]]
-"""Of each level, of the last draws, [S, N, K]."""
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A float model, and where the counts of its levels are."""
-
-    model: SavedModel
-    levels: dict[str, tuple[int, str]]
-    """By name: place in the state after an iteration, and variable of the integer circuit."""
-
-
 _DRAWN = "MNIST test digits, shipped models; logistic regression on counts, none seen in training"
 _SAMPLED = "as many samples as test digits; squared distances summed over pixels; linear decoders"
-_HIDDEN = f"MNIST test digits; error summed over hidden pixels, mean of {DRAWS} draws"
+_HIDDEN = f"MNIST test digits; error summed over hidden pixels, mean of {counts.DRAWS} draws"
 
 
 def _code_claim(key: str, suffix: str, words: str) -> Claim:
@@ -193,21 +166,39 @@ def run(context: Context) -> ExperimentResult:
             "spikes": curve["spikes"][0],
             "upper_equal": float(np.interp(curve["spikes"][0], above["spikes"], above["accuracy"])),
         }
-    pictures = _sample(context, two, one, rates, train, test, found, budgets)
-    completed = _complete(context, two, one, train, test, found)
+    rivals = {name: mnist_model(context, name) for name in RIVALS}
+    budgets |= {name: budget_of(model) for name, model in rivals.items()}
+    samples = samples_of(context, two, one, rates, rivals, len(test.pixels))
+    for name, figures in judged(context, samples, test).items():
+        found.setdefault(name, {}).update(figures)
+    cases = {
+        LOWER: Case(two, LOWER),
+        f"{LOWER}{IN_INTEGERS}": Case(two, LOWER, in_integers=True),
+        ONE: Case(one, ONE),
+    }
+    shown = test.take(context.pick(quick=25, hour=1000)).pixels
+    masks = completed(context, cases, train.pixels.mean(axis=0), shown, _SHOWN)
+    for key, under in masks.items():
+        for name, error in under.errors.items():
+            found.setdefault(name, {})[key] = error
+    pictures = {**samples, DIGITS: test.pixels}
     rows = [
         Row(name, figures, {}, budgets.get(name.removesuffix(IN_INTEGERS), ""))
         for name, figures in found.items()
     ]
     real, integers = (found[f"{LOWER}{suffix}"] for suffix in ("", IN_INTEGERS))
-    gap = max(integers[key] / real[key] - 1 for key in ("half", "random", "most"))
+    gap = max(integers[key] / real[key] - 1 for key in masks)
     return ExperimentResult(
         "hierarchy",
         "What an upper level adds",
         _COLUMNS,
         rows,
         _draw,
-        (spikes, pictures, completed),
+        (
+            spikes,
+            {name: images[:_SHOWN] for name, images in pictures.items()},
+            masks["half"].pictures,
+        ),
         {"integers: gap": gap},
         curves=spikes,
         notes=_notes(),
@@ -215,62 +206,17 @@ def run(context: Context) -> ExperimentResult:
     )
 
 
-def _steps(context: Context) -> int:
-    return context.pick(quick=32, hour=128)
-
-
-def _counts(context: Context, stage: str, subject: Subject, pixels: Float32, steps: int) -> Counts:
-    """Counts that the float model draws in its last iterations."""
-    found: dict[str, list[NDArray[Any]]] = {level: [] for level in subject.levels}
-    blocks: dict[tuple[str, int], list[NDArray[Any]]] = {}
-
-    def observe(step: int, block: slice, result: Iteration) -> None:
-        if step >= steps - DRAWS:
-            for level, (place, _) in subject.levels.items():
-                counts = result.state[place].numpy().astype(np.int16)
-                blocks.setdefault((level, block.start), []).append(counts)
-
-    advance = context.advance(stage, steps * len(pixels))
-    infer(subject.model, pixels, steps, context.seed, observe=observe, progress=advance)
-    for (level, _), draws in blocks.items():
-        found[level].append(np.stack(draws))
-    return {level: np.concatenate(parts, axis=1) for level, parts in found.items()}
-
-
-def _integer_counts(
-    context: Context, stage: str, subject: Subject, pixels: Float32, steps: int, train: Images
-) -> Counts:
-    """Counts that the predictive circuit draws in its last iterations, on the fastest engine."""
-    network = quantize(
-        subject.model, train.pixels[:_CALIBRATION_DIGITS], QuantizeConfig("predictive")
-    )
-    engine = fastest_engine(network)
-    wanted = {level: variable for level, (_, variable) in subject.levels.items()}
-    found: dict[str, list[NDArray[Any]]] = {level: [] for level in wanted}
-    advance = context.advance(stage, steps * len(pixels))
-    for first in range(0, len(pixels), 100):
-        run = engine.run(
-            network, pixels[first : first + 100], steps, context.seed, first_sample=first,
-            record=list(wanted.values()), progress=advance,
-        )  # fmt: skip
-        for level, variable in wanted.items():
-            drawn = run.variables[variable][:, -DRAWS:].astype(np.int16)
-            found[level].append(drawn.swapaxes(0, 1))
-    return {level: np.concatenate(parts, axis=1) for level, parts in found.items()}
-
-
 def _read(
     context: Context, subject: Subject, integers: bool, train: Images, test: Images
 ) -> dict[str, Any]:
     """Accuracy of each level by the spikes sent, and its mean rates over training digits."""
-    steps = _steps(context)
+    steps = steps_of(context)
     name = subject.model.config.family + (IN_INTEGERS if integers else "")
 
     def compute() -> dict[str, Any]:
+        draw = drawing(context, subject, integers)
         seen, shown = (
-            _integer_counts(context, f"{name}, {title}", subject, images.pixels, steps, train)
-            if integers
-            else _counts(context, f"{name}, {title}", subject, images.pixels, steps)
+            draw(f"{name}, {title}", images.pixels, steps)
             for title, images in (("train", train), ("test", test))
         )
         labels = labels_of(train), labels_of(test)
@@ -290,167 +236,17 @@ def _read(
         return {"curves": curves, "rates": means}
 
     return context.cached(
-        f"read {name}", subject.model, compute, digits=len(test.pixels), steps=steps, draws=DRAWS
+        f"read {name}",
+        subject.model,
+        compute,
+        digits=len(test.pixels),
+        steps=steps,
+        draws=counts.DRAWS,
     )
 
 
 def _doublings() -> list[int]:
-    return [1 << k for k in range(DRAWS.bit_length())]
-
-
-def _sample(
-    context: Context,
-    two: Subject,
-    one: Subject,
-    rates: dict[str, Float32],
-    train: Images,
-    test: Images,
-    found: dict[str, dict[str, float]],
-    budgets: dict[str, str],
-) -> dict[str, Float32]:
-    """Sample every model, add the figures of samples to ``found``, and return some of each."""
-    noise = torch.Generator().manual_seed(context.seed)
-    count = len(test.pixels)
-    hierarchy: Any = model_from_saved(two.model)
-    single = model_from_saved(one.model)
-
-    def counts(of: torch.Tensor) -> torch.Tensor:
-        return torch.poisson(of.expand(count, *of.shape[-1:]), generator=noise)
-
-    def at_means(level: str) -> torch.Tensor:
-        return counts(torch.from_numpy(rates[level]).clamp(min=_LEAST_RATE))
-
-    def ancestral() -> torch.Tensor:
-        return counts(torch.exp(hierarchy.predict(at_means(UPPER)).log_rates))
-
-    samplers: dict[str, Callable[[], torch.Tensor]] = {
-        UPPER: lambda: hierarchy.decode(ancestral()),
-        LOWER: lambda: hierarchy.decode(at_means(LOWER)),
-        ONE: lambda: single.decode(at_means(ONE)),
-    }
-    for name in RIVALS:
-        saved = mnist_model(context, name)
-        budgets[name] = budget_of(saved)
-        samplers[name] = _of_prior(model_from_saved(saved), counts, noise, count)
-    with torch.no_grad():
-        samples = {name: sample().numpy() for name, sample in samplers.items()}
-    samples[DIGITS] = test.pixels
-    digits = context.images("mnist", "train", context.pick(quick=1000, hour=20_000))
-    context.progress("judge samples", 0, 1)
-    classifier = _classifier(digits.take(context.pick(quick=1000, hour=10_000)))
-    for name, images in samples.items():
-        own = found.setdefault(name, {})
-        own["nearest"] = float(_nearest(images, digits.pixels).mean())
-        if name != DIGITS:
-            own["covered"] = float(_nearest(test.pixels, images).mean())
-        own |= _as_digits(classifier, images)
-    return {name: images[:_SHOWN] for name, images in samples.items()}
-
-
-def _of_prior(
-    model: Any,
-    counts: Callable[[torch.Tensor], torch.Tensor],
-    noise: torch.Generator,
-    count: int,
-) -> Callable[[], torch.Tensor]:
-    """What draws images from the prior of an encoder's model: Poisson rates of its own, or normal.
-
-    A Gaussian prior is standard normal.
-    """
-    own = getattr(model, "log_rate", None)
-    if own is not None:
-        return lambda: torch.as_tensor(model.decode(counts(torch.exp(own))))
-    size = count, model.config.latents
-    return lambda: torch.as_tensor(model.decode(torch.randn(size, generator=noise)))
-
-
-def _nearest(images: Float32, others: Float32) -> NDArray[np.float64]:
-    """Squared distance of each image to the nearest of others, float64 [N]."""
-    a, b = images.astype(np.float64), others.astype(np.float64)
-    squares = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1) - 2.0 * a @ b.T
-    return np.asarray(squares.min(axis=1))
-
-
-def _classifier(digits: Images) -> Any:
-    models = require("sklearn.linear_model", "experiments", "classification")
-    regression = models.LogisticRegression(max_iter=300)
-    return regression.fit(digits.pixels, labels_of(digits))
-
-
-def _as_digits(classifier: Any, images: Float32) -> dict[str, float]:
-    """Mean confidence, and exp of the mean divergence of each image's classes from all images'."""
-    chances = np.clip(classifier.predict_proba(images), 1e-12, 1.0)
-    divergence = (chances * np.log(chances / chances.mean(axis=0))).sum(axis=1)
-    return {
-        "confidence": float(chances.max(axis=1).mean()),
-        "classes": float(np.exp(divergence.mean())),
-    }
-
-
-def _hidden(seed: int) -> dict[str, NDArray[np.bool_]]:
-    """Pixels that are hidden, [784], by the key of the column."""
-    random = np.random.default_rng(seed).random(_SIDE * _SIDE)
-    lower = np.arange(_SIDE * _SIDE) >= _SIDE * _SIDE // 2
-    return {"half": lower, "random": random < 0.5, "most": random < 0.8}
-
-
-def _blind(subject: Subject, hidden: NDArray[np.bool_]) -> Subject:
-    """The model with no weight from the hidden pixels."""
-    seen = np.where(hidden[:, None], np.float32(0), subject.model.arrays["dictionary"])
-    arrays = {**subject.model.arrays, "dictionary": seen}
-    return replace(subject, model=replace(subject.model, arrays=arrays))
-
-
-def _complete(
-    context: Context,
-    two: Subject,
-    one: Subject,
-    train: Images,
-    test: Images,
-    found: dict[str, dict[str, float]],
-) -> dict[str, Any]:
-    """Complete digits, add the errors to ``found``, and return some images of each."""
-    shown = test.take(context.pick(quick=25, hour=1000)).pixels
-    steps = _steps(context)
-    cases = {
-        LOWER: (two, LOWER, False),
-        f"{LOWER}{IN_INTEGERS}": (two, LOWER, True),
-        ONE: (one, ONE, False),
-    }
-    pictures: dict[str, Any] = {}
-    for key, hidden in _hidden(context.seed).items():
-
-        def compute(key: str = key, hidden: NDArray[np.bool_] = hidden) -> dict[str, Any]:
-            filled = {MEAN_IMAGE: np.broadcast_to(train.pixels.mean(axis=0), shown.shape)}
-            for name, (subject, level, integers) in cases.items():
-                blind = _blind(subject, hidden)
-                stage = f"complete, {key}, {name}"
-                counts = (
-                    _integer_counts(context, stage, blind, shown, steps, train)
-                    if integers
-                    else _counts(context, stage, blind, shown, steps)
-                )[level]
-                filled[name] = counts.mean(axis=0) @ subject.model.arrays["dictionary"].T
-            wrong = {
-                name: np.square(shown - images, dtype=np.float64)[:, hidden].sum(axis=1).mean()
-                for name, images in filled.items()
-            }
-            some = {
-                name: np.where(hidden, images, shown)[:_SHOWN].round(3).tolist()
-                for name, images in filled.items()
-            }
-            return {"errors": {name: float(value) for name, value in wrong.items()}, "some": some}
-
-        part = context.cached(
-            f"complete {key}", two.model, compute, other=weights_digest(one.model),
-            digits=len(shown), steps=steps, draws=DRAWS,
-        )  # fmt: skip
-        for name, error in part["errors"].items():
-            found.setdefault(name, {})[key] = error
-        if not pictures:
-            given = np.where(hidden, np.float32(0.5), shown)[:_SHOWN]
-            pictures = {"given": given, "digit": shown[:_SHOWN], **part["some"]}
-    return pictures
+    return [1 << k for k in range(counts.DRAWS.bit_length())]
 
 
 def _notes() -> list[str]:

@@ -32,8 +32,8 @@ _COLORS = {"published": "#c2410c", "shipped": "#2563a8"}
 
 # A batch of the published recipe is 100 digits at 128 iterations; of the shipped one 200.
 _BATCHES = {
-    "published": {"quick": 60, "hour": 6_000, "night": 72_000, "published": 240_000},
-    "shipped": {"quick": 40, "hour": 3_000, "night": 36_000, "published": 120_000},
+    "published": {"quick": 30, "hour": 6_000, "night": 72_000, "published": 240_000},
+    "shipped": {"quick": 20, "hour": 3_000, "night": 36_000, "published": 120_000},
 }
 _QUICK = {"batch_size": 50}
 

@@ -32,9 +32,9 @@ ORDER = ("ipvae-linear", "igvae", "igvae-relu", "pvae-conv")
 # Batches of a training by budget, the same for the iterative families, as their epochs are in the
 # paper; one of iP takes about as long as one of iG, and twice as long as one of iG-relu.
 _BATCHES = {
-    "ipvae-linear": {"quick": 40, "hour": 2_500, "night": 40_000, "published": 240_000},
-    "igvae": {"quick": 40, "hour": 2_500, "night": 40_000, "published": 240_000},
-    "igvae-relu": {"quick": 40, "hour": 2_500, "night": 40_000, "published": 240_000},
+    "ipvae-linear": {"quick": 20, "hour": 2_500, "night": 40_000, "published": 240_000},
+    "igvae": {"quick": 20, "hour": 2_500, "night": 40_000, "published": 240_000},
+    "igvae-relu": {"quick": 20, "hour": 2_500, "night": 40_000, "published": 240_000},
     "pvae-conv": {"quick": 100, "hour": 6_000, "night": 40_000, "published": 240_000},
 }
 # Variances of pixels, step sizes and initial states move by a learning rate a batch, and have far

@@ -8,7 +8,7 @@ its table was read; ours gives the iterations of each row.
 MSE, R² and zeros are those of one sample of the latents after the last iteration. The regression is
 the authors' own on what their code gives it: rates exp(u) or (rectified) means of iterative models
 after the last iteration, log-rates or means of encoders. In a column of its own it gets samples,
-averaged over the last 16 iterations.
+averaged over the last iterations.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 SHIPPED = "shipped model"
 SHIPPED_STEPS = 128
-AVERAGED = 16
-"""Number of last iterations over which samples are averaged for a regression."""
+AVERAGED = {"quick": 4, "hour": 16}
+"""Number of last iterations over which samples are averaged for a regression, by budget."""
 
 _IMAGE_SHAPE = (28, 28)
 _COLUMNS = [
@@ -89,7 +89,7 @@ def run(context: Context) -> ExperimentResult:
         context.progress(f"train {name}", i, len(names))
         model = mnist_model(context, name)
         # More iterations of an encoder only sample again.
-        count = AVERAGED if is_amortized(name) else steps
+        count = context.pick(**AVERAGED) if is_amortized(name) else steps
         figures = measure(name, model, count)
         rows.append(_row(name, name, figures, budget_of(model)))
     shipped = load_pretrained()
@@ -120,7 +120,8 @@ def _measure(
 def _figures(
     context: Context, name: str, model: SavedModel, steps: int, test: Images, train: Images
 ) -> dict[str, Any]:
-    trace = context.infer(f"infer {name}, test", model, test.pixels, steps, AVERAGED)
+    averaged = context.pick(**AVERAGED)
+    trace = context.infer(f"infer {name}, test", model, test.pixels, steps, averaged)
     family = model.config.family
     figures = {
         "steps": float(steps),
@@ -132,7 +133,7 @@ def _figures(
         # With as many latents as the family's own recipe has, also where a quick version has fewer.
         "parameters": float(count_parameters(family, recipe(family).latents, _IMAGE_SHAPE)),
     }
-    seen = context.infer(f"infer {name}, train", model, train.pixels, steps, AVERAGED)
+    seen = context.infer(f"infer {name}, train", model, train.pixels, steps, averaged)
     context.progress(f"classify {name}", 0, 1)
     classify = partial(
         logistic_accuracy, train_labels=labels_of(train), test_labels=labels_of(test)

@@ -16,9 +16,8 @@ apart, since most pixels of digits are background in every image.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,13 +28,14 @@ from pvae_neuro.evaluation.measures.codes import posterior_reconstructions
 from pvae_neuro.experiments.shared.claims import Claim, at_least, at_most
 from pvae_neuro.experiments.shared.context import Context, budget_of
 from pvae_neuro.experiments.shared.families import iterations_of
+from pvae_neuro.experiments.shared.integers import integers_of
+from pvae_neuro.experiments.shared.noise import noisy
 from pvae_neuro.experiments.shared.recipes import mnist_model
 from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
 from pvae_neuro.experiments.shared.style import band, color_of, label_axes, legend_below
-from pvae_neuro.exporters.quantize import QuantizeConfig, quantize
 from pvae_neuro.models.registry import model_from_saved
 from pvae_neuro.plots.style import GUIDE
-from pvae_neuro.saved.model_file import LINEAR_FAMILY, SavedModel
+from pvae_neuro.saved.model_file import LINEAR_FAMILY, Float32, SavedModel
 from pvae_neuro.sim.engine import fastest_engine
 from pvae_neuro.sim.readout import reconstruct
 from pvae_neuro.zoo import load_pretrained
@@ -52,7 +52,7 @@ NOISE = 0.3
 LARGEST_GAP = 0.02
 """How far coverage by integers may lie from that by the float model, at any level."""
 
-_CALIBRATION_DIGITS, _DIGITS_PER_BLOCK = 64, 50
+_DIGITS_PER_BLOCK = 50
 PAIRS = {"iterative": (LINEAR_FAMILY, "igvae"), "one pass": ("pvae-linear", "gvae-linear")}
 """A Poisson and a Gaussian family with the same decoder, by their kind of inference."""
 
@@ -166,8 +166,8 @@ def _measure(context: Context, subject: Subject) -> dict[str, Any]:
 
     def compute() -> dict[str, Any]:
         model = model_from_saved(subject.model)
-        draw = partial(_drawn, context, subject, steps, samples)
-        drawn, corrupted = draw(pixels), draw(_corrupted(pixels, context.seed))
+        draw = _sampler(context, subject, steps, samples)
+        drawn, corrupted = draw(pixels), draw(noisy(pixels, NOISE, context.seed))
         noise = model.observation_variance.numpy()
         alone, observed = (places_in_samples(drawn, pixels, each) for each in (0.0, noise))
         curves = {
@@ -201,29 +201,28 @@ def _measure(context: Context, subject: Subject) -> dict[str, Any]:
     )  # fmt: skip
 
 
-def _drawn(
-    context: Context, subject: Subject, steps: int, samples: int, pixels: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Reconstructions from samples of the posterior, [S, N, M]."""
+def _sampler(
+    context: Context, subject: Subject, steps: int, samples: int
+) -> Callable[[Float32], Float32]:
+    """What gives reconstructions of images from samples of the posterior, [S, N, M]."""
     if subject.name != INTEGERS:
-        return posterior_reconstructions(subject.model, pixels, steps, samples, context.seed)
-    calibration = context.images("mnist", "train", _CALIBRATION_DIGITS).pixels
-    network = quantize(subject.model, calibration, QuantizeConfig("lateral"))
+        model = subject.model
+        return lambda pixels: posterior_reconstructions(model, pixels, steps, samples, context.seed)
+    network = integers_of(context, subject.model, "lateral")
     engine, counts = fastest_engine(network), str(network.code)
-    parts = []
-    # Recordings hold every iteration.
-    for first in range(0, len(pixels), _DIGITS_PER_BLOCK):
-        run = engine.run(
-            network, pixels[first : first + _DIGITS_PER_BLOCK], steps + samples - 1, context.seed,
-            first_sample=first, record=[counts], progress=False,
-        )  # fmt: skip
-        parts.append(reconstruct(network, run.variables[counts][:, -samples:]))
-    return np.concatenate(parts).swapaxes(0, 1)
 
+    def draw(pixels: Float32) -> Float32:
+        parts = []
+        # Recordings hold every iteration.
+        for first in range(0, len(pixels), _DIGITS_PER_BLOCK):
+            run = engine.run(
+                network, pixels[first : first + _DIGITS_PER_BLOCK], steps + samples - 1,
+                context.seed, first_sample=first, record=[counts], progress=False,
+            )  # fmt: skip
+            parts.append(reconstruct(network, run.variables[counts][:, -samples:]))
+        return np.concatenate(parts).swapaxes(0, 1)
 
-def _corrupted(pixels: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
-    noise = np.random.default_rng(seed).standard_normal(pixels.shape, dtype=np.float32)
-    return np.clip(pixels + np.float32(NOISE) * noise, 0, 1)
+    return draw
 
 
 def _root_mean_square(values: NDArray[np.floating[Any]]) -> float:

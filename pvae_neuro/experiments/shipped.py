@@ -21,6 +21,7 @@ from pvae_neuro.experiments.shared import published
 from pvae_neuro.experiments.shared.along import along_inference, labels_of
 from pvae_neuro.experiments.shared.claims import Claim, all_of, at_least, at_most
 from pvae_neuro.experiments.shared.context import Context, budget_of
+from pvae_neuro.experiments.shared.integers import CIRCUITS
 from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
 from pvae_neuro.experiments.shared.style import band, color_of, label_axes, legend_below
 from pvae_neuro.exporters.quantize import QuantizeConfig, quantize
@@ -31,7 +32,6 @@ from pvae_neuro.zoo import load_pretrained
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CIRCUITS = ("lateral", "predictive")
 LAST = 1000
 """Iterations up to which the paper tests."""
 

@@ -72,17 +72,10 @@ _SHORT_PATCHES_OF: dict[str, Settings] = {
         "epochs": 2, "batch_size": 100, "learning_rate": 3e-3, "dictionary_rate": 0.25,
         **_ISOTROPIC,
     },
-    # Rates are exponentials of heavy-tailed patches: training diverges with larger steps.
-    "pvae-linear": {
-        "epochs": 12, "batch_size": 100, "learning_rate": 3e-3,
-        "architecture": {"estimator": "exact"},
-    },
     "lca": {"epochs": 8, "steps": 30},
 }  # fmt: skip
 _PUBLISHED_PATCHES: Settings = {"epochs": 300, "batch_size": 200, "learning_rate": 5e-3}
 _PUBLISHED_PATCHES_OF: dict[str, Settings] = {
-    "pvae-linear": {"learning_rate": 2e-3},
-    "pvae-conv": {"learning_rate": 2e-3},
     "lca": {"epochs": 60, "learning_rate": 2e-3},
 }
 PATCHES_OF_A_UNIT = 10_000

@@ -1,0 +1,1 @@
+"""What ``hierarchy`` is made of: counts of each level, samples, and completion of digits."""

@@ -1,0 +1,1 @@
+"""What ``non-stationary`` is made of: motions of digits, tracking errors, and the lag."""
