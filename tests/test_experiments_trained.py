@@ -39,6 +39,7 @@ from pvae_neuro.experiments.shared import (
     published,
     recipes,
 )
+from pvae_neuro.experiments.shared.budget import BUDGETS
 from pvae_neuro.experiments.shared.claims import Claim, Verdict
 from pvae_neuro.experiments.shared.context import Context
 from pvae_neuro.experiments.shared.result import ExperimentResult
@@ -246,7 +247,7 @@ def test_rate_distortion_compares_at_equal_zeros(context, monkeypatch):
         *(Setting("lca", penalty) for penalty in (0.01, 0.5)),
         Setting("lca", 0.5, signed=True),
     ]
-    monkeypatch.setattr(rate_distortion, "_QUICK", sweep)
+    monkeypatch.setitem(rate_distortion.SWEEPS, "quick", sweep)
     monkeypatch.setattr(rate_distortion, "_QUICK_STEPS", 40)
     result = rate_distortion.run(context)
     summary = _written(context, result, rate_distortion.CLAIMS)
@@ -273,15 +274,15 @@ def test_the_least_lead_is_taken_where_curves_overlap():
     assert lead([(0.5, 0.9), (0.7, 0.8)], theirs) is None
 
 
-@pytest.mark.parametrize("name", ["_QUICK", "_HOUR", "_NIGHT", "_PUBLISHED"])
+@pytest.mark.parametrize("name", BUDGETS)
 def test_sweeps_hold_what_claims_compare(name):
-    sweep = getattr(rate_distortion, name)
+    sweep = rate_distortion.SWEEPS[name]
     assert len({setting.title for setting in sweep}) == len(sweep)
     curves = {setting.curve for setting in sweep}
     assert {rate_distortion.PAPER, rate_distortion.EXTENSION, "lca", "igvae-relu"} <= {
         *curves, *(setting.family for setting in sweep)
     }  # fmt: skip
-    assert name == "_QUICK" or rate_distortion.Setting("ipvae-linear", 24.0, 16) in sweep
+    assert name == BUDGETS[0] or rate_distortion.Setting("ipvae-linear", 24.0, 16) in sweep
 
 
 def test_the_frontier_gives_recipes_the_same_time(context, monkeypatch):

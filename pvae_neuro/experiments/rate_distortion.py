@@ -20,18 +20,17 @@ neighbouring settings of one curve.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pvae_neuro.data import Images, standardize_images
+from pvae_neuro.data import standardize_images
 from pvae_neuro.experiments.shared import published
 from pvae_neuro.experiments.shared.claims import Bar, Claim, all_of, at_least, at_most
 from pvae_neuro.experiments.shared.context import Context, budget_of
 from pvae_neuro.experiments.shared.families import is_amortized, iterations_of
 from pvae_neuro.experiments.shared.measures import distance, interpolate
-from pvae_neuro.experiments.shared.recipes import PATCHES, trained_for
+from pvae_neuro.experiments.shared.recipes import PATCHES
 from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
 from pvae_neuro.experiments.shared.style import (
     PUBLISHED,
@@ -41,9 +40,9 @@ from pvae_neuro.experiments.shared.style import (
     label_axes,
     legend_below,
 )
+from pvae_neuro.experiments.sparsity.settings import LCA, SWEEPS, Setting, trained
 from pvae_neuro.plots.style import GUIDE
 from pvae_neuro.saved.model_file import Float32, SavedModel
-from pvae_neuro.training.train import recipe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +62,6 @@ _QUICK_STEPS = 200
 _GRID = 21
 """Zeros at which curves are compared between those."""
 
-LCA = "lca"
 PAPER = "ipvae-linear, one window of 16"
 EXTENSION = "ipvae-linear, 8 windows of 16"
 STEERED = "ipvae-linear, cost of activity, 8 windows of 16"
@@ -81,51 +79,6 @@ _COLUMNS = [
 ]
 
 
-@dataclass(frozen=True)
-class Setting:
-    """One model of the sweep."""
-
-    family: str
-
-    beta: float
-    """Weight of the KL term; λ of LCA."""
-
-    steps: int | None = None
-    """Training window T, where the family has one."""
-
-    windows: int = 1
-    """Per batch; more than one extends the published objective."""
-
-    target: float | None = None
-    """Zeros to which a cost of activity is steered, which is no part of the published objective."""
-
-    signed: bool = False
-    """Whether coefficients of LCA may be negative."""
-
-    share: float = 1.0
-    """Of the updates that the family gets at the budget."""
-
-    @property
-    def curve(self) -> str:
-        """What settings have in common that differ in β or λ alone."""
-        name = f"{self.family}, either sign" if self.signed else self.family
-        if self.target is not None:
-            name += ", cost of activity"
-        if self.share != 1:
-            name += f", {self.share:g} of the updates"
-        if self.steps is None:
-            return name
-        count = "one window" if self.windows == 1 else f"{self.windows} windows"
-        return f"{name}, {count} of {self.steps}"
-
-    @property
-    def title(self) -> str:
-        """Name of the row."""
-        if self.target is not None:
-            return f"{self.curve}, target {self.target:g}"
-        return f"{self.curve}, {'λ' if self.family == LCA else 'β'} = {self.beta:g}"
-
-
 Points = list[tuple[Setting, dict[str, float]]]
 
 Along = dict[str, list[float]]
@@ -134,84 +87,6 @@ Along = dict[str, list[float]]
 Curve = list[tuple[float, float]]
 """Zeros and R² of settings."""
 
-
-def _sweep(family: str, *betas: float, **settings: Any) -> list[Setting]:
-    return [Setting(family, beta, **settings) for beta in betas]
-
-
-def _steered(*targets: float) -> list[Setting]:
-    return [Setting("ipvae-linear", 4.0, steps=16, windows=8, target=target) for target in targets]
-
-
-_QUICK = [
-    *_sweep("ipvae-linear", 16.0, steps=16),
-    *_sweep("ipvae-linear", 24.0, 48.0, steps=16, windows=8),
-    *_sweep("igvae-relu", 8.0, steps=16),
-    *_sweep("pvae-linear", 1.0),
-    *_sweep(LCA, 0.4, 0.6, 0.8),
-]
-_HOUR = [
-    *_sweep("ipvae-linear", 8.0, 16.0, 24.0, steps=16),
-    *_sweep("ipvae-linear", 24.0, steps=16, windows=4),
-    *_sweep("ipvae-linear", 16.0, 24.0, 36.0, 48.0, steps=16, windows=8),
-    *_sweep("igvae-relu", 8.0, steps=16),
-    *_sweep("pvae-linear", 0.6, 1.0),
-    *_sweep(LCA, 0.3, 0.4, 0.5, 0.6),
-    *_sweep(LCA, 0.5, 0.7, signed=True),
-    Setting(LCA, 0.5, share=0.5),
-]
-_NIGHT = [
-    *_sweep("ipvae-linear", 4.0, 8.0, steps=8),
-    *_sweep("ipvae-linear", 8.0, 16.0, 24.0, 32.0, 48.0, steps=16),
-    *_sweep("ipvae-linear", 64.0, 96.0, steps=32),
-    *_sweep("ipvae-linear", 24.0, 48.0, steps=16, windows=4),
-    *_sweep("ipvae-linear", 16.0, 24.0, 36.0, 48.0, steps=16, windows=8),
-    *_steered(0.75, 0.8, 0.85),
-    *_sweep("igvae-relu", 8.0, 16.0, steps=16),
-    *_sweep("pvae-linear", 0.2, 0.6, 1.0),
-    *_sweep(LCA, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
-    *_sweep(LCA, 0.5, 0.6, 0.7, 0.8, signed=True),
-    Setting(LCA, 0.5, share=0.5),
-]
-_PUBLISHED = [
-    *_sweep("ipvae-linear", 4.0, 8.0, 16.0, steps=8),
-    *_sweep("ipvae-linear", 8.0, 12.0, 16.0, 20.0, 24.0, 32.0, 48.0, 64.0, steps=16),
-    *_sweep("ipvae-linear", 16.0, 32.0, 64.0, 96.0, 128.0, steps=32),
-    *_sweep("ipvae-linear", 16.0, 24.0, 36.0, 48.0, steps=16, windows=8),
-    *_steered(0.75, 0.8, 0.85),
-    *_sweep("igvae-relu", 4.0, 8.0, 16.0, 32.0, steps=8),
-    *_sweep("igvae-relu", 8.0, 16.0, 32.0, 64.0, steps=16),
-    *_sweep("igvae-relu", 8.0, 16.0, 32.0, 64.0, 128.0, steps=32),
-    *_sweep("pvae-linear", 0.01, 0.2, 0.4, 0.6, 0.8, 1.0, 1.5, 4.0),
-    *_sweep("pvae-conv", 0.01, 0.2, 0.4, 0.6, 0.8, 1.0, 1.5, 4.0),
-    *_sweep(LCA, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.5, 2.0, 5.0),
-    *_sweep(LCA, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, signed=True),
-    Setting(LCA, 0.5, share=0.5),
-]
-
-# Iterative models have the published recipe, in smaller batches: a short training needs updates.
-_RECIPES: dict[str, dict[str, Any]] = {
-    "ipvae-linear": {"name": "published-patches", "batch_size": 50},
-    "igvae-relu": {"name": "published-patches", "batch_size": 50},
-    "pvae-linear": {
-        "batch_size": 100, "learning_rate": 3e-3, "architecture": {"estimator": "exact"},
-    },
-    "pvae-conv": {"batch_size": 100, "learning_rate": 3e-3},
-    LCA: {"batch_size": 100, "steps": 30},
-}  # fmt: skip
-
-# Several windows learn more with smaller steps of the dictionary: on 512 latents, β = 24 and 800
-# updates, R² .884 at zeros .794 where the published ones give .876 at .793.
-_EXTENDED = {"dictionary_rate": 0.25}
-
-# Updates of the weights, at the budgets; one of `igvae-relu` takes several times as long.
-_UPDATES = {
-    "ipvae-linear": (150, 3_000, 12_000, 60_000),
-    "igvae-relu": (100, 1_000, 6_000, 60_000),
-    "pvae-linear": (200, 3_000, 12_000, 60_000),
-    "pvae-conv": (200, 3_000, 12_000, 60_000),
-    LCA: (400, 2_400, 6_000, 24_000),
-}
 
 _PROTOCOL = (
     "whitened patches of other photographs than van Hateren's, standardized each; a sample after "
@@ -305,13 +180,13 @@ def run(context: Context) -> ExperimentResult:
     count = context.pick(50, hour=500, night=1000, published=None)
     patches = standardize_images(context.images(PATCHES, "test", count)).pixels
     images = standardize_images(context.images(PATCHES, "train"))
-    sweep = context.pick(_QUICK, hour=_HOUR, night=_NIGHT, published=_PUBLISHED)
+    sweep = context.pick(**SWEEPS)
     points: Points = []
     rows: list[Row] = []
     along: dict[str, Along] = {}
     for i, setting in enumerate(sweep):
         context.progress(f"train {setting.title}", i, len(sweep))
-        model = _train(context, setting, images)
+        model = trained(context, setting, images)
         figures, along[setting.title] = _measure(context, setting, model, patches, steps)
         points.append((setting, figures))
         rows.append(_row(setting, figures, model))
@@ -327,30 +202,6 @@ def run(context: Context) -> ExperimentResult:
         notes=_notes(context, points, len(patches), steps),
         size=(12.0, 5.5),
     )
-
-
-def _train(context: Context, setting: Setting, images: Images) -> SavedModel:
-    quick, hour, night, all_of_it = _UPDATES[setting.family]
-    updates = context.pick(quick, hour=hour, night=night, published=all_of_it)
-    settings = {
-        **_RECIPES[setting.family],
-        "latents": context.pick(256, hour=512),
-        "beta": setting.beta,
-        **({} if setting.steps is None else {"steps": setting.steps, "windows": setting.windows}),
-    }
-    if setting.windows > 1:
-        settings |= _EXTENDED
-    if setting.target is not None:
-        settings |= {"activity_cost": 1.0, "target_zeros": setting.target}
-    if setting.family == LCA:
-        # λ is the threshold where beta is one.
-        settings |= {
-            "beta": 1.0,
-            "architecture": {"lambda_": setting.beta, "nonnegative": not setting.signed},
-        }
-    config = recipe(setting.family, seed=context.seed, **settings)
-    batches = round(updates * setting.share / setting.windows)
-    return trained_for(context, f"standardized-{setting.family}", images, config, batches)
 
 
 def _measure(
@@ -434,7 +285,10 @@ def least_lead(ours: Curve, theirs: Curve) -> float | None:
 def _of_claims(points: Points) -> dict[str, float]:
     curves = _curves(points)
     groups = {
-        **{family: [f["distance"] for s, f in points if s.family == family] for family in _UPDATES},
+        **{
+            family: [f["distance"] for s, f in points if s.family == family]
+            for family in dict.fromkeys(s.family for s, _ in points)
+        },
         "amortized": [f["distance"] for s, f in points if is_amortized(s.family)],
         **{curve: [distance(r2, zeros) for zeros, r2 in at] for curve, at in curves.items()},
     }

@@ -1,0 +1,1 @@
+"""What ``rate-distortion`` is made of: the settings of its models, and their trainings."""
