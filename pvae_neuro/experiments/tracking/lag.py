@@ -23,7 +23,7 @@ LONGEST_LAG = 24
 
 
 def lag(frames: Float32, shown: Float32) -> float:
-    """Number of frames [T, N, M] by which reconstructions [T or fewer, N, M] are behind.
+    """Number of frames [T, N, M] by which reconstructions [T, N, M] are behind.
 
     The nearest frame, and between frames the lowest point of a parabola through three errors.
     """
@@ -53,14 +53,15 @@ def lags(
     """Lag of a float model and of its integers, by name, behind rotations: ``"NAME, MOTION"``."""
 
     def compute() -> dict[str, Any]:
-        found = {}
+        found: dict[str, Any] = {}
         for done, motion in enumerate(rotations):
             context.progress("lags", done, len(rotations))
             feeder = motion.feeder(digits, iterations, context.seed)
             frames = np.stack(list(feeder))
             shown = {name: _of_model(context, model, feeder, frames)}
             shown |= {own: _of_network(context, each, frames) for own, each in networks.items()}
-            found |= {f"{own}, {motion.title}": {"lag": lag(frames, s)} for own, s in shown.items()}
+            for own, reconstructions in shown.items():
+                found[f"{own}, {motion.title}"] = {"lag": lag(frames, reconstructions)}
         return found
 
     return context.cached(
@@ -82,7 +83,7 @@ def _of_model(context: Context, model: SavedModel, feeder: Feeder, frames: Float
 
 
 def _of_network(context: Context, network: IntegerNetwork, frames: Float32) -> Float32:
-    """What integers reconstruct of each frame but the last [T - 1, N, M]."""
+    """What integers reconstruct of each frame [T, N, M]."""
     counts = str(network.code)
     run = fastest_engine(network).run(
         network, frames.swapaxes(0, 1), 1, context.seed, record=[counts], progress=False
