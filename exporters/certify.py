@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from pvae_neuro.exporters.remedies import refused
 from pvae_neuro.exporters.spectrum import smallest_eigenvalue
 from pvae_neuro.network import IntegerNetwork, Interval, Population, Range
+from pvae_neuro.network.program import Program
 from pvae_neuro.network.sampler import (
     LOWEST_POTENTIAL,
     MAX_TAIL,
@@ -53,10 +54,13 @@ class Law(NamedTuple):
     total_variation: Callable[[Population, int, int], float]
 
 
+def _words(program: Program) -> tuple[tuple[str, ...], ...]:
+    """What a program does, by which programs of any origin can be compared."""
+    return tuple((i.operation, *i.arguments, i.result) for i in program.instructions)
+
+
 _BERNOULLI = Law("Bernoulli", ("u", "t"), bernoulli.total_variation)
-LAWS = {
-    program.instructions: _BERNOULLI for program in (bernoulli.FIRE, bernoulli.FIRE_AND_COMPARE)
-}
+LAWS = {_words(each): _BERNOULLI for each in (bernoulli.FIRE, bernoulli.FIRE_AND_COMPARE)}
 """Laws of programs that compare random words, by their instructions."""
 
 
@@ -208,7 +212,8 @@ def _by_words(network: IntegerNetwork) -> Iterator[SamplerAccuracy]:
     """Populations that draw by comparing words."""
     known = network.ranges.variables
     for population in network.drawing:
-        for law in (LAWS[p.instructions] for p in population.programs if p.instructions in LAWS):
+        programs = map(_words, population.programs)
+        for law in (LAWS[words] for words in programs if words in LAWS):
             names = [f"{population.name}.{variable}" for variable in law.of]
             found = [known[name] for name in names if name in known]
             low = min(interval.smallest for interval in found)

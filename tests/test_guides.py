@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pvae_neuro import get_engine
+from pvae_neuro import get_engine, load_artifact
 from pvae_neuro.errors import EngineError, EngineUnavailableError
 from pvae_neuro.exporters import lowerings
+from pvae_neuro.exporters.certify import examine
 from pvae_neuro.network import Convolution
 from pvae_neuro.sim.reference import ReferenceEngine
 
@@ -88,6 +89,8 @@ def test_chain(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = run_page("generalized_integers.md")
     network, digits = names["exported"].network, names["digits"]
+    laws = [found.law for found in examine(load_artifact("chain.onnx").network).samplers]
+    assert sorted(laws) == ["Bernoulli", "Poisson", "Poisson"]
     runs = {}
     for name in ("reference", "fast", "onnx", "torch", "lava", "c"):
         try:

@@ -161,6 +161,7 @@ def export(
     from pvae_neuro.cli.shared.tables import parity_table
     from pvae_neuro.export import HELD_OUT_IMAGES, export_model
     from pvae_neuro.exporters.calibrate import MAX_CALIBRATION_IMAGES
+    from pvae_neuro.exporters.lowerings import lowering_of
     from pvae_neuro.exporters.onnx import read_onnx
     from pvae_neuro.exporters.quantize import QuantizeConfig
     from pvae_neuro.narrow.narrowest import SCALED_BY, WANTED_IMAGES, narrowest
@@ -182,6 +183,8 @@ def export(
     )  # fmt: skip
     check_whole("--stability-steps", stability_steps, 1, MOST_ITERATIONS)
     saved = read_model(model, quiet)
+    # Before inputs are asked for.
+    lowering_of(topology, saved.config.family).check(saved)
     wanted = SCALED_BY if compensate else MAX_CALIBRATION_IMAGES + HELD_OUT_IMAGES
     inputs = read_known(
         "--calibrate", calibrate, saved, data, split="train", clip=clip,
