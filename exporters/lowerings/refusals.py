@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pvae_neuro.exporters.lowerings.chain.kinds import NODES
 
-_CHAINS = f"(chains of {', '.join(NODES)} nodes have one: gpc-chain)"
+_CHAINS = f"(chains of {', '.join(NODES)} nodes can be exported: gpc-chain)"
 
 REASONS = {
     "gpc-vae": (
