@@ -201,8 +201,7 @@ def _train(context: Context, plan: _Plan, photograph: Float32) -> SavedModel:
     config = recipe(
         FULLY_CONV_FAMILY, seed=context.seed, latents=plan.channels * places,
         architecture={"stride": DECODER.stride}, beta=BETA, steps=STEPS, windows=WINDOWS, epochs=1,
-        batch_size=BATCH, learning_rate=2e-2, dictionary_rate=1.0, init_scale=0.05,
-        isotropic=True,
+        batch_size=BATCH, isotropic=True,
     )  # fmt: skip
     return context.trained("photographs", images, config)
 

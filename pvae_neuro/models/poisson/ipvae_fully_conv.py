@@ -35,7 +35,12 @@ class FullyConvIPVAE(JacobianIPVAE):
     """
 
     architecture_type = FullyConvArchitecture
-    defaults: ClassVar[dict[str, Any]] = {**JacobianIPVAE.defaults, "latents": 784}
+    # A number of latents for digits and for patches of 16 x 16 pixels. Kernels meet many places of
+    # each image, and so learn by larger steps.
+    defaults: ClassVar[dict[str, Any]] = {
+        **JacobianIPVAE.defaults, "latents": 784, "beta": 4.0, "init_scale": 0.05,
+        "learning_rate": 2e-2, "dictionary_rate": 1.0,
+    }  # fmt: skip
 
     def build(self, generator: torch.Generator | None, init_scale: float | None) -> None:
         """Create ``log_sigma``, the decoder and the potentials."""
