@@ -21,7 +21,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.network import Constant, Population, shared
+from pvae_neuro.network import Constant, Population, Sampler, Variable, shared
 from pvae_neuro.network.interpreter import run_program
 from pvae_neuro.network.operations import OPERATIONS
 from pvae_neuro.network.program import Neuron, Value, trace
@@ -133,19 +133,30 @@ def firing_words(population: Population, u: NDArray[np.int64]) -> NDArray[np.int
     return low
 
 
-@lru_cache(maxsize=64)
 def total_variation(population: Population, low: int, high: int) -> float:
     """Largest distance of the share of firing words from the sigmoid, over a range of potentials.
 
-    Beyond those that a sampler takes, both are within 1e-6 of certainty.
+    Beyond those that a sampler takes, both are within 1e-6 of certainty. It is 1 where neurons
+    differ in the constants of the rule, so that no potential stands for all.
     """
-    bits = population.drawn_by.frac_bits
+    names = {constant.name for constant in firing_constants(0)}
+    constants = {c.name: np.unique(c.values) for c in population.constants if c.name in names}
+    if any(len(values) != 1 for values in constants.values()):
+        return 1.0
+    rule = tuple((name, int(values[0])) for name, values in constants.items())
+    return _total_variation(rule, population.drawn_by.frac_bits, low, high)
+
+
+@lru_cache(maxsize=64)
+def _total_variation(rule: tuple[tuple[str, int], ...], bits: int, low: int, high: int) -> float:
+    state = Variable("u", shared(0)), Variable("z", shared(0))
+    cells = Population("cells", 1, state, _constants(dict(rule)), (FIRE,), Sampler(1, bits))
     lowest, largest = LOWEST_POTENTIAL << bits, 0.0
     low, high = max(low, lowest), min(high, -lowest)
     for first in range(low, high + 1, _POTENTIALS_PER_BLOCK):
         u = np.arange(first, min(first + _POTENTIALS_PER_BLOCK, high + 1))
         exact = 1.0 / (1.0 + np.exp(-u / 2.0**bits))
-        share = firing_words(population, u) / WORDS
+        share = firing_words(cells, u) / WORDS
         largest = max(largest, float(np.abs(share - exact).max()))
     return largest
 
