@@ -50,7 +50,7 @@ from pvae_neuro.saved.model_file import ModelConfig, save_model  # noqa: E402
 from pvae_neuro.sim.engine import get_engine  # noqa: E402
 from pvae_neuro.training.train import recipe  # noqa: E402
 
-SIDE, LATENTS, BATCH = 8, 6, 5
+SIDE, LATENTS, BATCH = 8, 8, 5
 DETERMINISTIC = ("pc", "ipc", "lca")
 
 

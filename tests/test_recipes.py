@@ -17,6 +17,7 @@ def test_every_recipe_is_sound_for_its_families(name: str) -> None:
         config = recipe(family, name, seed=3)
         assert config.model == family
         assert config.seed == 3
+    assert RECIPES[name].about in repr(RECIPES[name]) and len(repr(RECIPES[name])) <= 200
 
 
 def test_a_recipe_gives_way_to_settings_and_keeps_what_it_leaves_out() -> None:

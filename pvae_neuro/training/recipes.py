@@ -36,6 +36,9 @@ class NamedRecipe:
     settings: Settings
     families: Mapping[str, Settings]
 
+    def __repr__(self) -> str:
+        return f"<NamedRecipe for {', '.join(self.families)}: {self.about}>"
+
 
 _POISSON: Settings = {
     "clamp_u": 10.0, "clamp_du": 10.0, "clamp_start": 2.0, "estimator": "exact",
