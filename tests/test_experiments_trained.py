@@ -25,6 +25,7 @@ from pvae_neuro.experiments import (
     mnist_objective,
     mnist_order,
     mnist_table,
+    non_stationary,
     posterior,
     rate_distortion,
     sample_efficiency,
@@ -44,6 +45,7 @@ from pvae_neuro.experiments.shared.claims import Claim, Verdict
 from pvae_neuro.experiments.shared.context import Context
 from pvae_neuro.experiments.shared.result import ExperimentResult
 from pvae_neuro.experiments.shared.summary import ExperimentSummary as Summary
+from pvae_neuro.experiments.tracking.motions import UNITS, Motion
 from pvae_neuro.models.registry import model_entry, names_of_task
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.training.config import TrainConfig
@@ -58,13 +60,15 @@ class _Small(Context):
     """Random images and trainings of one batch, whatever an experiment asks for."""
 
     budget: str = "quick"
+    tested: int = 40
 
     def images(self, dataset: str, split: str, count: int | None = None) -> Images:
         side = 28 if dataset == "mnist" else 16
         random = np.random.default_rng([side, split == "train"])
         low = 0.0 if dataset == "mnist" else -1.0
-        pixels = random.uniform(low, 1.0, (100, side * side)).astype(np.float32)
-        labels = np.arange(100) % 10 if dataset == "mnist" else None
+        count = 100 if split == "train" else self.tested
+        pixels = random.uniform(low, 1.0, (count, side * side)).astype(np.float32)
+        labels = np.arange(count) % 10 if dataset == "mnist" else None
         return Images(pixels, labels, (side, side), low, 1.0, dataset)
 
     def trained(
@@ -350,6 +354,25 @@ def test_sample_efficiency_reads_pixels_codes_and_samples(context, monkeypatch):
     assert _unmeasured(summary) == {
         "five-times-50", "level-50", "baseline-50", "shattering-50",
     }  # fmt: skip
+
+
+def test_moving_digits_are_tracked_by_floats_and_integers(context, monkeypatch):
+    monkeypatch.setattr(integers, "CALIBRATION_DIGITS", 4)
+    tried = [Motion(kind, 1.0, 1) for kind in UNITS]
+    monkeypatch.setattr(non_stationary, "motions", lambda quick: tried)
+    context.tested = 4
+    result = non_stationary.run(context)
+    summary = _written(context, result, non_stationary.CLAIMS)
+    assert not _unmeasured(summary)
+    ours = ["ipvae-linear", *map(non_stationary.integers, integers.CIRCUITS)]
+    names = [*ours, "igvae", "pvae-linear"]
+    rows = {row.name: row.figures for row in result.rows}
+    assert list(rows) == [f"{name}, {motion.title}" for name in names for motion in tried]
+    # Lags are of the first model and its integers, behind rotations.
+    assert [name for name in rows if "lag" in rows[name]] == [
+        f"{name}, {tried[0].title}" for name in ours
+    ]
+    assert {rows[f"pvae-linear, {motion.title}"]["ratio"] for motion in tried} == {1.0}
 
 
 def test_amortization_gap_keeps_one_dictionary(context):
