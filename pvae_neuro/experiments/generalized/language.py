@@ -21,7 +21,9 @@ from pvae_neuro.experiments.shared.result import Row
 from pvae_neuro.models.generalized.language import NEXT, LanguageModel
 from pvae_neuro.saved.model_file import SavedModel
 
-_TEXT = "python-topics"
+_OWN_TEXT = "text.txt"
+"""A text of the user's, below the data folder, which the published budget reads."""
+
 _OUTPUT = {NEXT: "categorical"}
 _SQUARED = {"*": "squared"}
 CROSS_ENTROPY = f"{GAUSSIAN}, output of its own"
@@ -93,13 +95,14 @@ CLAIMS = (
 
 def run(context: Context) -> Part:
     """Train by each way on the same windows, then by each remedy, and predict the test part."""
-    text = context.images(_TEXT, "train")
+    source = context.pick("python-topics", published=_OWN_TEXT)
+    text = context.images(source, "train")
     train = text.take(context.pick(1_000, hour=12_500))
     held_out = text.select(slice(context.pick(-200, hour=-400), None))
-    test = context.images(_TEXT, "test", context.pick(200, hour=None))
-    epochs, rates = context.pick(1, hour=2), context.pick((0.03,), hour=(0.01, 0.03))
+    test = context.images(source, "test", context.pick(200, hour=None))
+    epochs, rates = context.pick(1, hour=2), context.pick((0.03,), hour=(0.01, 0.03, 0.1))
     # The small training set of the quick budget lacks some symbols.
-    alphabet = LanguageModel.settings_of(context.images(_TEXT, "all"))
+    alphabet = LanguageModel.settings_of(context.images(source, "all"))
 
     def chosen(name: str, steps: int, own: dict[str, Any], *among: float) -> Chosen:
         settings = {"epochs": epochs, "steps": steps, "architecture": {**alphabet, **own}}

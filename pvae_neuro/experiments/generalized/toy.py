@@ -76,7 +76,7 @@ def run(context: Context) -> Part:
     """Train by each way on the same digits, and classify the test digits."""
     train, held_out = halves(context.images("mnist", "train", context.pick(2_000, hour=10_000)))
     test = context.images("mnist", "test", context.pick(500, hour=None))
-    rates = context.pick((0.01,), hour=(0.003, 0.01, 0.03))
+    rates = context.pick((0.01,), hour=(0.003, 0.01, 0.03, 0.1))
     epochs = context.pick(2, hour=8)
     rows, notes, all_found = [], [], {}
     for way, architecture in _WAYS.items():
