@@ -169,7 +169,8 @@ def within(key: str, value: float, tolerance: float, *, form: str = ".3g") -> Ba
         near = abs(fmean(found) - value) <= tolerance
         return Finding(_verdict(near), spread_text(found, form))
 
-    return Bar(f"{key} within {tolerance:g} of {value:g}", judge)
+    about = f"within {tolerance:g} of {value:{form}}" if tolerance else f"= {value:{form}}"
+    return Bar(f"{key} {about}", judge)
 
 
 def ordered(
