@@ -14,7 +14,7 @@ from pvae_neuro.experiments.shared import published
 from pvae_neuro.experiments.shared.claims import Claim, ordered
 from pvae_neuro.experiments.shared.context import Context, budget_of
 from pvae_neuro.experiments.shared.families import is_amortized
-from pvae_neuro.experiments.shared.recipes import trained_for
+from pvae_neuro.experiments.shared.recipes import SHORT_MNIST, SHORT_MNIST_NOTE, trained_for
 from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
 from pvae_neuro.experiments.shared.style import OURS, band, color_of, label_axes, legend_below
 from pvae_neuro.saved.model_file import SavedModel
@@ -37,9 +37,6 @@ _BATCHES = {
     "igvae-relu": {"quick": 20, "hour": 2_500, "night": 40_000, "published": 240_000},
     "pvae-conv": {"quick": 100, "hour": 6_000, "night": 40_000, "published": 240_000},
 }
-# Variances of pixels, step sizes and initial states move by a learning rate a batch, and have far
-# to go in a short run: it takes larger steps of all but the dictionary.
-_SHORT: dict[str, Any] = {"batch_size": 50, "learning_rate": 8e-3, "dictionary_rate": 0.25}
 # Its closed form of the expected error is the most favourable to the amortized model.
 _AMORTIZED: dict[str, Any] = {
     "latents": 512, "batch_size": 100, "learning_rate": 2e-3, "beta_start": 1e-4, "hold": 0.01,
@@ -111,8 +108,7 @@ def run(context: Context) -> ExperimentResult:
             f"{len(test):,} test digits; iterative models after {steps:,} iterations.",
             "The published amortized networks, residual encoder and decoder, have 6.8 million "
             "parameters; ours has a smaller convolutional encoder and a linear decoder.",
-            "Below the published budget batches are of 50 digits, not 100, and learning rates .008 "
-            "instead of .002 but for the dictionary's.",
+            SHORT_MNIST_NOTE,
         ],
     )
 
@@ -122,7 +118,7 @@ def _train(context: Context, name: str, digits: Images) -> SavedModel:
     if is_amortized(name):
         config = recipe(name, seed=context.seed, **_AMORTIZED)
     else:
-        changes = context.pick(_SHORT, published={})
+        changes = context.pick(SHORT_MNIST, published={})
         config = recipe(name, "published-mnist", seed=context.seed, **changes)
     batches = context.pick(**_BATCHES[name])
     return trained_for(context, f"mnist-order-{name}", digits, config, batches)
