@@ -141,7 +141,7 @@ def _ours(claim: Claim, result: Stored | None) -> tuple[str, str, str]:
     """Budget with the number of seeds, our figures, and the verdict."""
     found = {"figures": [{}], "budget": BUDGETS[-1], "seeds": []} if result is None else result
     finding = claim.judge(found["figures"], found["budget"])
-    if not finding.measured:
+    if result is None and not finding.measured:
         return "–", NOT_RUN, NOT_RUN
     run = f"{found['budget']}, {len(found['seeds'])}" if found["seeds"] else "–"
     return run, finding.ours, finding.verdict.value

@@ -68,7 +68,10 @@ def test_a_stored_result_is_judged_on_its_page(science_pages, tmp_path):
     assert "![tuning]" not in science_pages.pages(tmp_path)["ipvae.md"]
     # Of the other claims of the same experiment no figure is stored.
     contrast = next(line for line in page.splitlines() if "`tuning` contrast" in line)
-    assert contrast.endswith("| – | not run yet | not run yet |")
+    assert "| hour, 3 | not measured: " in contrast
+    assert contrast.endswith("| not decided at this budget |")
+    convergence = next(line for line in page.splitlines() if "`convergence` level-iP" in line)
+    assert convergence.endswith("| – | not run yet | not run yet |")
 
 
 @pytest.mark.parametrize(
