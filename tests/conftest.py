@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import sys
 from itertools import groupby
 from pathlib import Path
 
 # Tests run side by side: threads of their own would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A shell that starts tests in the background has them ignore Ctrl-C, and with them the programs
+# that they start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 sys.path.insert(0, str(Path(__file__).parent))
