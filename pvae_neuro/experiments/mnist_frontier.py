@@ -28,7 +28,7 @@ from pvae_neuro.experiments.shared.context import Context, budget_of
 from pvae_neuro.experiments.shared.measures import interpolate
 from pvae_neuro.experiments.shared.recipes import trained_for
 from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
-from pvae_neuro.experiments.shared.style import crosses, label_axes, legend_below
+from pvae_neuro.experiments.shared.style import crosses, label_axes, legend_below, log_errors
 from pvae_neuro.plots.style import GUIDE
 from pvae_neuro.saved.model_file import LINEAR_FAMILY, Float32, SavedModel
 from pvae_neuro.training.train import TrainConfig, TrainOptions, recipe
@@ -260,6 +260,6 @@ def _draw(figure: Figure, seeds: list[Points]) -> None:
         )
         crosses(ax, zeros, mse, color=f"C{number}", marker="o", ms=6, lw=1.6, label=curve)
     ax.axvline(EQUAL_ZEROS, color=GUIDE, lw=1, ls=":", label=f"{EQUAL_ZEROS} zeros")
-    ax.set_yscale("log")
+    log_errors(ax)
     label_axes(ax, "share of zeros", "MSE, summed over pixels", "one point per model")
     legend_below(figure, [ax], columns=2)

@@ -17,7 +17,7 @@ from pvae_neuro.experiments.shared.claims import Claim, at_least, at_most
 from pvae_neuro.experiments.shared.context import Context, budget_of
 from pvae_neuro.experiments.shared.recipes import SHORT_MNIST, SHORT_MNIST_NOTE, trained_for
 from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
-from pvae_neuro.experiments.shared.style import band, label_axes, legend_below
+from pvae_neuro.experiments.shared.style import band, label_axes, legend_below, log_errors
 from pvae_neuro.plots.style import INK
 from pvae_neuro.saved.model_file import LINEAR_FAMILY
 from pvae_neuro.training.train import recipe
@@ -141,5 +141,5 @@ def _draw(figure: Figure, seeds: list[dict[str, dict[int, Figures]]]) -> None:
         ax.set_xticks(times, [f"{time:,}" for time in times])
         ax.minorticks_off()
         label_axes(ax, "iteration", label, title)
-    axes[0].set_yscale("log")
+    log_errors(axes[0])
     legend_below(figure, list(axes))

@@ -16,7 +16,14 @@ from pvae_neuro.experiments.shared.context import Context, budget_of
 from pvae_neuro.experiments.shared.families import is_amortized
 from pvae_neuro.experiments.shared.recipes import SHORT_MNIST, SHORT_MNIST_NOTE, trained_for
 from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
-from pvae_neuro.experiments.shared.style import OURS, band, color_of, label_axes, legend_below
+from pvae_neuro.experiments.shared.style import (
+    OURS,
+    band,
+    color_of,
+    label_axes,
+    legend_below,
+    log_errors,
+)
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.training.config import TrainConfig
 from pvae_neuro.training.train import recipe
@@ -134,6 +141,6 @@ def _draw(figure: Figure, seeds: list[dict[str, list[float]]]) -> None:
         band(ax, range(1, longest + 1), curves, color=color_of(name), label=name, **OURS)
         ax.axhline(_THEIRS[name]["mse"], color=color_of(name), ls="--", lw=1.0)
     ax.set_xscale("log")
-    ax.set_yscale("log")
+    log_errors(ax)
     label_axes(ax, "iteration", "MSE, summed over pixels", "solid: ours; dashed: published")
     legend_below(figure, [ax])

@@ -23,7 +23,7 @@ from pvae_neuro.experiments.shared.claims import Claim, all_of, at_least, at_mos
 from pvae_neuro.experiments.shared.context import Context, budget_of
 from pvae_neuro.experiments.shared.integers import CIRCUITS
 from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
-from pvae_neuro.experiments.shared.style import band, color_of, label_axes, legend_below
+from pvae_neuro.experiments.shared.style import band, color_of, label_axes, legend_below, log_errors
 from pvae_neuro.exporters.quantize import QuantizeConfig, quantize
 from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.saved.model_file import LINEAR_FAMILY, Float32
@@ -153,5 +153,5 @@ def _draw(figure: Figure, seeds: list[dict[int, dict[str, float]]]) -> None:
         ax.axhline(BARS[key], color=color, ls="--", lw=1.2, label="published")
         ax.set_xscale("log")
         label_axes(ax, "iteration", label, title)
-    axes[0].set_yscale("log")
+    log_errors(axes[0])
     legend_below(figure, list(axes))

@@ -76,6 +76,18 @@ def label_axes(ax: Axes, xlabel: str, ylabel: str, title: str = "") -> None:
         ax.spines[side].set_visible(False)
 
 
+def log_errors(ax: Axes) -> None:
+    """A logarithmic y axis for errors within a few powers of ten: plain numbers, close together."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    steps = (1, 2, 5) if high > 5 * low else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
+    ax.yaxis.set_major_locator(LogLocator(subs=steps))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+
+
 def legend_below(figure: Figure, axes: Sequence[Axes], columns: int = 6) -> None:
     """One legend for all axes, under them, each label once; needs constrained layout."""
     entries: dict[str, Any] = {}
