@@ -132,6 +132,15 @@ def test_run_with_a_tuple_in_its_architecture_resumes(
     assert same_bits(train(make_images(), config, tmp_path / "whole.st", options()), resumed)
 
 
+def test_what_is_refused_at_the_first_batch_leaves_no_checkpoint(tmp_path: Path) -> None:
+    architecture = {"families": {"latents": "poisson"}}
+    config = recipe("gpc-vae", **{**SMALL, "architecture": architecture})
+    for _ in range(2):
+        with pytest.raises(InputError, match="expected a family of 2 parameters a unit"):
+            train(make_images(), config, tmp_path / "m.st", options())
+    assert not list(tmp_path.iterdir())
+
+
 KILLED = TrainConfig(**{**SMALL, "epochs": 15})
 KILL_FROM, STALL_AT = 5, 50
 # The child stalls before its last batches, so that it cannot end before it is killed.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from pvae_neuro.data.images import Images
+from pvae_neuro.errors import InputError
 from pvae_neuro.models.registry import model_class
 from pvae_neuro.saved.model_file import SavedModel, save_model
 from pvae_neuro.training.config import TrainConfig, TrainOptions, checkpoint_path
@@ -111,7 +112,13 @@ def train(
     with summary_writer(options.tensorboard if ranks.is_first else None) as writer:
         run = TrainingRun(images, config, target, options, ranks)
         run.start()
-        _train_all(run, writer)
+        try:
+            _train_all(run, writer)
+        except InputError:
+            # What is refused before a batch was trained leaves nothing to resume.
+            if run.batches_done == 0 and ranks.is_first:
+                run.checkpoint.unlink(missing_ok=True)
+            raise
     saved = run.to_saved()
     if ranks.is_first:
         save_model(saved, run.output)
