@@ -12,13 +12,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pvae_neuro.experiments.shared import published
-from pvae_neuro.experiments.shared.along import Figures, along_inference
+from pvae_neuro.experiments.shared.along import TITLES, Figures, along_inference, draw_along
 from pvae_neuro.experiments.shared.claims import Claim, at_least, at_most
 from pvae_neuro.experiments.shared.context import Context, budget_of
 from pvae_neuro.experiments.shared.recipes import SHORT_MNIST, SHORT_MNIST_NOTE, trained_for
 from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
-from pvae_neuro.experiments.shared.style import band, label_axes, legend_below, log_errors
-from pvae_neuro.plots.style import INK
 from pvae_neuro.saved.model_file import LINEAR_FAMILY
 from pvae_neuro.training.train import recipe
 
@@ -59,13 +57,13 @@ def row_name(objective: str, time: int) -> str:
 
 
 def _claim(key: str, bar: float) -> Claim:
-    title = {"mse": "MSE", "r2": "R² within images", "accuracy": "accuracy on exp(u)"}.get(key, key)
     theirs = published.MNIST_TABLE[LINEAR_FAMILY][key]
     test = at_most if key == "mse" else at_least
     return Claim(
         f"objective-{key}",
         "ipvae",
-        f"{title} of the linear iterative Poisson VAE, trained with the paper's own objective",
+        f"{TITLES[key]} of the linear iterative Poisson VAE, trained with the paper's own "
+        "objective",
         f"{theirs:.4g}, mean of five seeds of 400 epochs; the iteration of the reading is not "
         "stated",
         "T = β = 128, a variance per pixel, no cost of activity; exact counts where the paper's "
@@ -124,22 +122,8 @@ def run(context: Context) -> ExperimentResult:
 
 
 def _draw(figure: Figure, seeds: list[dict[str, dict[int, Figures]]]) -> None:
-    axes = figure.subplots(1, 3)
     shown = {
-        "mse": ("MSE, summed over pixels", "reconstruction"),
-        "zeros": ("share of zeros", "sparsity"),
-        "accuracy": ("accuracy on exp(u)", "logistic regression"),
+        f"{name} objective": (_COLORS[name], [found[name] for found in seeds])
+        for name in OBJECTIVES
     }
-    theirs, times = published.MNIST_TABLE[LINEAR_FAMILY], list(seeds[0]["published"])
-    for ax, (key, (label, title)) in zip(axes, shown.items(), strict=True):
-        for objective in OBJECTIVES:
-            curves = [[found[objective][time][key] for time in times] for found in seeds]
-            name = f"{objective} objective"
-            band(ax, times, curves, color=_COLORS[objective], marker="o", label=name)
-        ax.axhline(theirs[key], color=INK, ls="--", lw=1.2, label="published figure")
-        ax.set_xscale("log")
-        ax.set_xticks(times, [f"{time:,}" for time in times])
-        ax.minorticks_off()
-        label_axes(ax, "iteration", label, title)
-    log_errors(axes[0])
-    legend_below(figure, list(axes))
+    draw_along(figure, shown, published.MNIST_TABLE[LINEAR_FAMILY])

@@ -18,12 +18,12 @@ from pvae_neuro.evaluation.measures.classification import logistic_accuracy
 from pvae_neuro.evaluation.measures.integer_codes import Codes, codes_of_network
 from pvae_neuro.evaluation.measures.measured import figures_of
 from pvae_neuro.experiments.shared import published
-from pvae_neuro.experiments.shared.along import along_inference, labels_of
+from pvae_neuro.experiments.shared.along import TITLES, along_inference, draw_along, labels_of
 from pvae_neuro.experiments.shared.claims import Claim, all_of, at_least, at_most
 from pvae_neuro.experiments.shared.context import Context, budget_of
 from pvae_neuro.experiments.shared.integers import CIRCUITS
 from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
-from pvae_neuro.experiments.shared.style import band, color_of, label_axes, legend_below, log_errors
+from pvae_neuro.experiments.shared.style import color_of
 from pvae_neuro.exporters.quantize import QuantizeConfig, quantize
 from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.saved.model_file import LINEAR_FAMILY, Float32
@@ -61,13 +61,12 @@ def integer_row(circuit: str) -> str:
 
 
 def _claim(key: str, bar: float) -> Claim:
-    title = {"mse": "MSE", "r2": "R² within images", "accuracy": "accuracy on exp(u)"}.get(key, key)
     test = at_most if key == "mse" else at_least
     rows = [float_row(LAST), *map(integer_row, CIRCUITS)]
     return Claim(
         f"shipped-{key}",
         "ipvae",
-        f"{title} of the linear iterative Poisson VAE on MNIST",
+        f"{TITLES[key]} of the linear iterative Poisson VAE on MNIST",
         f"{bar:g}, mean of five seeds; the iteration of the reading is not stated",
         "the shipped model, trained with another objective (activity cost), as floats and as both "
         "integer networks; all test digits, one sample, t = 1,000; default logistic regression on "
@@ -140,18 +139,4 @@ def _notes(context: Context, test: int, train: int) -> list[str]:
 
 
 def _draw(figure: Figure, seeds: list[dict[int, dict[str, float]]]) -> None:
-    axes = figure.subplots(1, 3)
-    shown = {
-        "mse": ("MSE, summed over pixels", "reconstruction"),
-        "zeros": ("share of zeros", "sparsity"),
-        "accuracy": ("accuracy on exp(u)", "logistic regression"),
-    }
-    color = color_of(LINEAR_FAMILY)
-    for ax, (key, (label, title)) in zip(axes, shown.items(), strict=True):
-        curves = [[found[time][key] for time in TIMES] for found in seeds]
-        band(ax, TIMES, curves, color=color, marker="o", label="shipped model")
-        ax.axhline(BARS[key], color=color, ls="--", lw=1.2, label="published")
-        ax.set_xscale("log")
-        label_axes(ax, "iteration", label, title)
-    log_errors(axes[0])
-    legend_below(figure, list(axes))
+    draw_along(figure, {"shipped model": (color_of(LINEAR_FAMILY), seeds)}, BARS)

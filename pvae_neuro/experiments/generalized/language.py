@@ -8,6 +8,7 @@ from pvae_neuro.data import Images
 from pvae_neuro.evaluation.tasks import score
 from pvae_neuro.experiments.generalized.part import (
     BACKPROP,
+    CROSS_ENTROPY,
     GAUSSIAN,
     OWN,
     SWEEP,
@@ -26,7 +27,6 @@ _OWN_TEXT = "text.txt"
 
 _OUTPUT = {NEXT: "categorical"}
 _SQUARED = {"*": "squared"}
-CROSS_ENTROPY = f"{GAUSSIAN}, output of its own"
 # Small enough a rate to be stable at first with one trust for all nodes.
 _PLAIN = {"inference": "together", "gains": False, "trust": 1.0, "step_size": 0.001}
 _LARGE = {**_PLAIN, "step_size": 0.1, "bound": 100.0}

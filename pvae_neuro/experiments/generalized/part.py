@@ -18,6 +18,7 @@ BACKPROP = "backpropagation"
 OWN = "generalized PC"
 SWEEP = "generalized PC, one sweep"
 GAUSSIAN = "Gaussian PC"
+CROSS_ENTROPY = f"{GAUSSIAN}, output of its own"
 """Ways to learn, by the names that rows have."""
 
 

@@ -9,6 +9,7 @@ from pvae_neuro.data import Images
 from pvae_neuro.evaluation.tasks import score
 from pvae_neuro.experiments.generalized.part import (
     BACKPROP,
+    CROSS_ENTROPY,
     GAUSSIAN,
     OWN,
     SWEEP,
@@ -22,7 +23,6 @@ from pvae_neuro.experiments.shared.result import Row
 from pvae_neuro.models.generalized.classifier import LABEL
 from pvae_neuro.saved.model_file import SavedModel
 
-CROSS_ENTROPY = f"{GAUSSIAN}, output of its own"
 _WAYS: dict[str, dict[str, Any]] = {
     BACKPROP: {"inference": "backprop"},
     OWN: {"inference": "together", "trust": 1.0, "step_size": 0.3},

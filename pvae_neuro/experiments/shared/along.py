@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +17,31 @@ from pvae_neuro.evaluation.measures.codes import codes_along
 from pvae_neuro.evaluation.measures.integer_codes import Codes
 from pvae_neuro.evaluation.measures.measured import figures_of
 from pvae_neuro.experiments.shared.context import Context, weights_digest
+from pvae_neuro.experiments.shared.style import band, label_axes, legend_below, log_errors
+from pvae_neuro.plots.style import INK
 from pvae_neuro.saved.model_file import Float32, SavedModel
 from pvae_neuro.utils.digest import digest
 from pvae_neuro.utils.files import atomic_path
 from pvae_neuro.utils.progress import Advance
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 _IMAGES_PER_PART = 2500
 _ARRAYS = ("code", "z", "error", "kl")
 
 Figures = dict[str, float]
+
+TITLES = {
+    "mse": "MSE", "zeros": "zeros", "r2": "R² within images", "accuracy": "accuracy on exp(u)",
+}  # fmt: skip
+"""Of the figures that claims are about."""
+
+_PANELS = {
+    "mse": ("MSE, summed over pixels", "reconstruction"),
+    "zeros": ("share of zeros", "sparsity"),
+    "accuracy": ("accuracy on exp(u)", "logistic regression"),
+}
 
 
 def along_inference(
@@ -68,6 +84,31 @@ def along_inference(
     counts = len(test.pixels), len(train.pixels)
     found = context.cached(key, model, compute, times=times, images=counts)
     return {int(time): figures for time, figures in found.items()}
+
+
+def draw_along(
+    figure: Figure,
+    shown: Mapping[str, tuple[str, Sequence[Mapping[int, Figures]]]],
+    published: Mapping[str, float],
+) -> None:
+    """Error, zeros and accuracy along inference, with published levels.
+
+    ``shown`` has, by its label, the colour of each curve and what :func:`along_inference` found by
+    seed.
+    """
+    axes = figure.subplots(1, len(_PANELS))
+    for ax, (key, (label, title)) in zip(axes, _PANELS.items(), strict=True):
+        for name, (color, seeds) in shown.items():
+            times = list(seeds[0])
+            curves = [[found[time][key] for time in times] for found in seeds]
+            band(ax, times, curves, color=color, marker="o", label=name)
+        ax.axhline(published[key], color=INK, ls="--", lw=1.2, label="published figure")
+        ax.set_xscale("log")
+        ax.set_xticks(times, [f"{time:,}" for time in times])
+        ax.minorticks_off()
+        label_axes(ax, "iteration", label, title)
+    log_errors(axes[0])
+    legend_below(figure, list(axes))
 
 
 def labels_of(images: Images) -> NDArray[np.int64]:
