@@ -98,6 +98,14 @@ def _figures(name: str, results: list[Stored], folder: Path) -> list[str]:
     ]
 
 
+def _protocols(claims: list[Claim]) -> list[str]:
+    """A line for each protocol, after the claims that it tests."""
+    keys: dict[str, list[str]] = {}
+    for claim in claims:
+        keys.setdefault(claim.protocol, []).append(claim.key)
+    return [f"- {', '.join(tested)}: {protocol}." for protocol, tested in keys.items()]
+
+
 def _page(
     title: str, listed: list[tuple[str, Claim]], stored: dict[str, list[Stored]], folder: Path
 ) -> str:
@@ -132,7 +140,7 @@ def _page(
             f"pvae-neuro experiment {name} --out OUT --seeds 3"
         ]
         lines += ["", f"**{name}**", "", "```", *commands, "```", ""]
-        lines += [f"- {claim.key}: {claim.protocol}." for each, claim in listed if each == name]
+        lines += _protocols([claim for each, claim in listed if each == name])
         lines += _figures(name, results, folder)
     return "\n".join(lines) + "\n"
 
