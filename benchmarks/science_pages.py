@@ -33,7 +33,7 @@ RESULTS = "results"
 LARGEST_FIGURE = 400_000
 """Bytes of a figure that is kept."""
 
-KEPT = ("experiment", "budget", "seeds", "core_minutes")
+KEPT = ("experiment", "budget", "seeds", "core_minutes", "notes")
 NOT_RUN = "not run yet"
 BEGIN, END = "<!-- quick: begin -->", "<!-- quick: end -->"
 WARNING = "<!-- Written by benchmarks/science_pages.py from docs/science/results. Do not edit. -->"
@@ -54,6 +54,13 @@ def store(result: Path, folder: Path = FOLDER) -> Path:
     if kept["budget"] == BUDGETS[0]:
         raise InputError(f"{path}: expected a full result, got one of the budget {BUDGETS[0]}")
     target = folder / RESULTS / f"{kept['experiment']}-{kept['budget']}.json"
+    if target.is_file():
+        before = len(json.loads(target.read_text(encoding="utf-8"))["seeds"])
+        if before > len(kept["seeds"]):
+            raise InputError(
+                f"{path}: expected at least {before} seeds, as {target} has, got "
+                f"{len(kept['seeds'])}; remove {target} to store fewer"
+            )
     with atomic_path(target) as temporary:
         temporary.write_text(json_text(kept), encoding="utf-8")
     figure, kept_figure = path.with_name("figure.svg"), target.with_suffix(".svg")
@@ -98,6 +105,11 @@ def _figures(name: str, results: list[Stored], folder: Path) -> list[str]:
     ]
 
 
+def _notes(results: list[Stored]) -> list[str]:
+    """What the results of an experiment note, each sentence once."""
+    return list(dict.fromkeys(note for result in results for note in result["notes"]))
+
+
 def _protocols(claims: list[Claim]) -> list[str]:
     """A line for each protocol, after the claims that it tests."""
     keys: dict[str, list[str]] = {}
@@ -132,7 +144,9 @@ def _page(
         "",
         "## How each is tested",
         "",
-        "Where several seeds are combined, ours is the mean ± the standard deviation over them.",
+        "Where several seeds are combined, ours is the mean ± the standard deviation over them. A "
+        "figure of one seed says nothing of its spread. Minutes are those of the experiment; "
+        "trainings that it shares with others may be counted there.",
     ]
     for name in dict.fromkeys(name for name, _ in listed):
         results = stored.get(name, [])
@@ -141,6 +155,7 @@ def _page(
         ]
         lines += ["", f"**{name}**", "", "```", *commands, "```", ""]
         lines += _protocols([claim for each, claim in listed if each == name])
+        lines += [f"- Note: {note}" for note in _notes(results)]
         lines += _figures(name, results, folder)
     return "\n".join(lines) + "\n"
 

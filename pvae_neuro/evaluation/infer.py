@@ -163,12 +163,7 @@ def infer(
         model = model_from_saved(model)
     check_reconstructs(model.config.family)
     average = check_whole("average", average, 1, MOST_ITERATIONS)
-    first_sample = check_whole("first_sample", first_sample, 0, LARGEST_INDEX)
-    if first_sample % SAMPLES_PER_BLOCK:
-        raise InputError(
-            f"first_sample: expected a multiple of {SAMPLES_PER_BLOCK}, since so many inputs share "
-            f"a stream of noise; got {first_sample}"
-        )
+    first_sample = check_first_sample(first_sample)
     frames = _frames(inputs, model.config.declared_input)
     first = frames.frame(0)
     device = next(model.parameters()).device
@@ -233,6 +228,17 @@ def _inputs(
         if place == 0:
             x = torch.tensor(frames.frame(number)[block], dtype=torch.float32, device=device)
         yield step, x, step == 0 or (restart and place == 0)
+
+
+def check_first_sample(first_sample: int) -> int:
+    """Index of the first input in the noise, which begins a block."""
+    first_sample = check_whole("first_sample", first_sample, 0, LARGEST_INDEX)
+    if first_sample % SAMPLES_PER_BLOCK:
+        raise InputError(
+            f"first_sample: expected a multiple of {SAMPLES_PER_BLOCK}, since so many inputs share "
+            f"a stream of noise; got {first_sample}"
+        )
+    return first_sample
 
 
 def block_seed(seed: int, start: int) -> int:

@@ -6,11 +6,10 @@ Poisson inference, whose leaks, step size, variances and initial potentials are 
 dictionary is fixed; and by LCA over its penalty λ, with atoms scaled to unit norm. If another way
 reconstructs better at equal sparsity, then the encoder was the limit, not the dictionary.
 
-The encoder's curve over β uses the dictionary that was learned at each β, which favours the
-encoder, and so does that of a rectified Gaussian encoder beside it. The error is that of the
-posterior mean; sparsity is that of samples, over images (lifetime) and over latents (population),
-after Vinje and Gallant, silent ones as 1. The ways are compared at the lifetime sparsity of the
-published figures, .91.
+The encoder's curve over β uses the dictionary that was learned at each β, as published, and so does
+that of a rectified Gaussian encoder beside it. The error is that of the posterior mean; sparsity is
+that of samples, over images (lifetime) and over latents (population), after Vinje and Gallant,
+silent ones as 1. The ways are compared at the lifetime sparsity of the published figures, .91.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from pvae_neuro.data import Images
 from pvae_neuro.data.transforms import standardize_images
 from pvae_neuro.evaluation.measures.sparsity import lifetime_sparsity, population_sparsity
 from pvae_neuro.experiments.shared import published
-from pvae_neuro.experiments.shared.claims import Claim, at_most, ordered
+from pvae_neuro.experiments.shared.claims import Claim, all_of, at_least, at_most, ordered
 from pvae_neuro.experiments.shared.context import Context, budget_of
 from pvae_neuro.experiments.shared.families import iterations_of
 from pvae_neuro.experiments.shared.measures import interpolate
@@ -65,12 +64,20 @@ _COLUMNS = [
 ]
 _HORIZON = 16
 _PROTOCOL = (
-    "one dictionary, learned by a P-VAE with a linear encoder at β = 1 on whitened patches of "
-    "other photographs, standardized each; error of the mean at lifetime sparsity "
-    f"{LIFETIME:g} of samples"
+    "whitened patches of other photographs, standardized each; a dictionary that a P-VAE with a "
+    "linear encoder learned at β = 1; error of the mean"
 )
+_AT_LIFETIME = (
+    f"{_PROTOCOL} at lifetime sparsity {LIFETIME:g} of samples, between settings; encoders at "
+    "other β have dictionaries of their own, as published"
+)
+_SAME_LAMBDA = 0.5
+"""λ at which LCA is read beside the encoder of the shared dictionary."""
+
 _RISING = (1.0, 1.5, 4.0)
 """β that encoders have at every budget."""
+
+_SHARED, _SPARSE = f"{ENCODER}, β = {SHARED_BETA:g}", f"{SPARSE}, λ = {_SAME_LAMBDA:g}"
 
 CLAIMS = (
     Claim(
@@ -78,8 +85,20 @@ CLAIMS = (
         "pvae",
         "LCA with the dictionary of the P-VAE has far less error than its encoder",
         "58 against 131 at lifetime sparsity .91",
-        _PROTOCOL,
+        _AT_LIFETIME,
         at_most(f"{SPARSE}: error", f"{ENCODER}: error", factor=0.6),
+        "hour",
+    ),
+    Claim(
+        "gap-dictionary",
+        "pvae",
+        "With the very dictionary of the encoder, LCA has far less error and is sparser",
+        "58.2 at lifetime sparsity .916 (λ = .5) against 102.4 at .790 (β = 1)",
+        _PROTOCOL,
+        all_of(
+            at_most(f"{_SPARSE}: mse_mean", f"{_SHARED}: mse_mean", factor=0.6),
+            at_least(f"{_SPARSE}: lifetime", f"{_SHARED}: lifetime", form=".3f"),
+        ),
         "hour",
     ),
     Claim(
@@ -88,7 +107,7 @@ CLAIMS = (
         "Iterative Poisson inference with the dictionary of the P-VAE has less error than its "
         "encoder",
         "not published",
-        _PROTOCOL,
+        _AT_LIFETIME,
         at_most(f"{ITERATIVE}: error", f"{ENCODER}: error"),
         "hour",
     ),
@@ -104,7 +123,7 @@ CLAIMS = (
     Claim(
         "beta-error",
         "metabolic",
-        "and the larger its error",
+        "The larger β, the larger the error of the P-VAE",
         "MSE of the mean from 3.35 (β = .01) to 234.5 (β = 4)",
         "the same models; patches of other photographs",
         ordered(*(f"{ENCODER}, β = {beta:g}: mse_mean" for beta in _RISING), form=".1f"),
@@ -113,7 +132,7 @@ CLAIMS = (
     Claim(
         "beta-rectified",
         "metabolic",
-        "Not so a rectified Gaussian VAE, whose sparsity does not rise with β",
+        "The sparsity of a rectified Gaussian VAE does not rise with β",
         "in words",
         "linear encoder, a dictionary of its own at each β; zeros of one sample",
         at_most(

@@ -21,12 +21,13 @@ model stand beside: they are what a chip can compute.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pvae_neuro.artifact import program_hash
 from pvae_neuro.data import Images
 from pvae_neuro.evaluation.measures.classification import logistic_classifier
 from pvae_neuro.evaluation.measures.entropy import entropy, rounded, step_of
@@ -34,7 +35,7 @@ from pvae_neuro.evaluation.measures.neighbours import neighbour_accuracies
 from pvae_neuro.experiments.shared.along import labels_of
 from pvae_neuro.experiments.shared.claims import Claim, at_least, at_most, within
 from pvae_neuro.experiments.shared.context import Context, budget_of, weights_digest
-from pvae_neuro.experiments.shared.families import iterations_of
+from pvae_neuro.experiments.shared.families import SHIPPED, iterations_of
 from pvae_neuro.experiments.shared.integers import integers_of
 from pvae_neuro.experiments.shared.noise import noisy
 from pvae_neuro.experiments.shared.recipes import mnist_model
@@ -68,9 +69,34 @@ LABELS = 200
 LARGEST_GAP = 0.01
 """How far the accuracy of integers may lie from that of the float model."""
 
-_SHIPPED, _INTEGERS = "shipped model", "shipped model in integers"
-# Codes that are read at all levels of noise.
-_ALONG = (f", {COUNTS}", f", {SAMPLE}", f", {MEANS}", _SHIPPED, _INTEGERS)
+
+@dataclass(frozen=True)
+class Code:
+    """What one model sends of an image."""
+
+    family: str
+    kind: str
+    """:data:`COUNTS`, :data:`MANY` or :data:`RATES`, :data:`SAMPLE` or :data:`MEANS`."""
+
+    cut: str = ""
+    """:data:`BITS`, :data:`SPIKES` or :data:`ZEROS`, where it is cut."""
+
+    title: str = ""
+    """Of the row; by default what it is."""
+
+    @property
+    def name(self) -> str:
+        """Of the row."""
+        return self.title or ", ".join(filter(None, (self.family, self.kind, self.cut)))
+
+    @property
+    def along(self) -> bool:
+        """Whether it is read at all levels of noise."""
+        return not self.cut and self.kind in (COUNTS, SAMPLE, MEANS)
+
+
+_SHIPPED = Code(LINEAR_FAMILY, COUNTS, title=SHIPPED)
+_INTEGERS = Code(LINEAR_FAMILY, COUNTS, title=f"{SHIPPED} in integers")
 _COLUMNS = [
     Column("accuracy", "accuracy", ".3f"),
     Column("neighbours", f"neighbours, {LABELS} labels", ".3f"),
@@ -82,10 +108,23 @@ _COLUMNS = [
     Column("circuits", "circuits of integers", ",.0f"),
 ]
 
-Codes = dict[str, Float32]
-"""Of training digits, of test digits, and of test digits with noise, by :func:`_under_noise`."""
+Values = dict[str, Float32]
+"""A code of training digits, of test digits, and of test digits with noise: :func:`_shown`."""
 
 TRAIN, TEST = "train", "test"
+
+Read = dict[str, list[Any]]
+"""Codes and their figures, for JSON."""
+
+Found = dict[Code, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the figure shows of one seed."""
+
+    found: Found
+    noise: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -98,8 +137,8 @@ class Digits:
 
 
 _PROTOCOL = (
-    "MNIST digits, none seen in training; logistic regression on codes divided by their root mean "
-    "square"
+    "logistic regression on codes divided by their root mean square, of MNIST training digits, "
+    "scored on test digits"
 )
 
 
@@ -171,26 +210,25 @@ def run(context: Context) -> ExperimentResult:
         context.images("mnist", "test", count),
         context.pick(quick=(NOISE,), hour=(0.1, 0.2, NOISE, 0.4, 0.5)),
     )
-    rows: list[Row] = []
-    curves: dict[str, Any] = {}
+    models = {family: mnist_model(context, family) for pair in PAIRS.values() for family in pair}
+    found: Found = {}
     for poisson, gaussian in PAIRS.values():
-        models = {family: mnist_model(context, family) for family in (poisson, gaussian)}
-        found = _compare(context, models[poisson], models[gaussian], digits)
-        for name, figures in found.items():
-            family = name.partition(",")[0]
-            rows.append(Row(name, _columns(figures, family), budget=budget_of(models[family])))
-            curves[name] = figures["by_noise"]
-    for name, figures in _shipped(context, digits).items():
-        rows.append(Row(name, _columns(figures, LINEAR_FAMILY), budget="shipped"))
-        curves[name] = figures["by_noise"]
-    accuracy = {row.name: row.figures["accuracy"] for row in rows}
+        found |= _compare(context, models[poisson], models[gaussian], digits)
+    budgets = {code: budget_of(models[code.family]) for code in found}
+    found |= _shipped(context, digits)
+    rows = [
+        Row(code.name, _columns(figures, code), budget=budgets.get(code, "shipped"))
+        for code, figures in found.items()
+    ]
+    curves = {code.name: figures["by_noise"] for code, figures in found.items()}
+    accuracy = {code: figures["accuracy"] for code, figures in found.items()}
     return ExperimentResult(
         "codes",
         "What codes tell per bit, per spike and under noise",
         _COLUMNS,
         rows,
         _draw,
-        (rows, curves, digits.noise),
+        Shown(found, digits.noise),
         {
             **{
                 f"{row.name}: lost": 1.0 - row.figures["noisy"] / row.figures["accuracy"]
@@ -205,48 +243,48 @@ def run(context: Context) -> ExperimentResult:
     )
 
 
-def _columns(figures: dict[str, Any], family: str) -> dict[str, float]:
+def _columns(figures: dict[str, Any], code: Code) -> dict[str, float]:
     known = {column.key: figures[column.key] for column in _COLUMNS if column.key in figures}
-    return {**known, "circuits": float(len(topologies(family)))}
+    return {**known, "circuits": float(len(topologies(code.family)))}
 
 
-def _compare(
-    context: Context, poisson: SavedModel, gaussian: SavedModel, digits: Digits
-) -> dict[str, Any]:
+def _compare(context: Context, poisson: SavedModel, gaussian: SavedModel, digits: Digits) -> Found:
     names = poisson.config.family, gaussian.config.family
 
-    def compute() -> dict[str, Any]:
-        counts, many, rates = _codes(context, poisson, digits)
-        sample, _, means = _codes(context, gaussian, digits)
+    def compute() -> Read:
+        counts, many, exact = _values(context, poisson, digits)
+        sample, _, means = _values(context, gaussian, digits)
         bits, zeros = entropy(counts[TEST]), float((counts[TEST] == 0).mean())
         spikes = float(counts[TEST].mean())
         codes = {
-            f"{names[0]}, {COUNTS}": counts,
-            f"{names[0]}, {MANY}": many,
-            f"{names[0]}, {RATES}": rates,
-            f"{names[0]}, {RATES}, {BITS}": _rounded(rates, bits),
+            Code(names[0], COUNTS): counts,
+            Code(names[0], MANY): many,
+            Code(names[0], RATES): exact,
+            Code(names[0], RATES, BITS): _rounded(exact, bits),
         }
-        for code, values in {SAMPLE: sample, MEANS: means}.items():
+        for kind, values in {SAMPLE: sample, MEANS: means}.items():
             codes |= {
-                f"{names[1]}, {code}": values,
-                f"{names[1]}, {code}, {BITS}": _rounded(values, bits),
-                f"{names[1]}, {code}, {SPIKES}": _largest(values, spikes),
-                f"{names[1]}, {code}, {ZEROS}": _largest(values, 1.0 - zeros),
+                Code(names[1], kind): values,
+                Code(names[1], kind, BITS): _rounded(values, bits),
+                Code(names[1], kind, SPIKES): _largest(values, spikes),
+                Code(names[1], kind, ZEROS): _largest(values, 1.0 - zeros),
             }
-        return {name: _figures(context, name, each, digits) for name, each in codes.items()}
+        return _read(context, codes, digits)
 
-    return context.cached(
-        " ".join(names), poisson, compute, other=weights_digest(gaussian),
-        digits=len(digits.train.pixels), noise=digits.noise,
+    return _found(
+        context.cached(
+            " ".join(names), poisson, compute, other=weights_digest(gaussian),
+            digits=len(digits.train.pixels), noise=digits.noise,
+        )
     )  # fmt: skip
 
 
-def _shipped(context: Context, digits: Digits) -> dict[str, Any]:
+def _shipped(context: Context, digits: Digits) -> Found:
     model = load_pretrained()
+    network = integers_of(context, model, "lateral")
 
-    def compute() -> dict[str, Any]:
-        counts, *_ = _codes(context, model, digits)
-        network = integers_of(context, model, "lateral")
+    def compute() -> Read:
+        counts, *_ = _values(context, model, digits)
         engine = fastest_engine(network)
         steps = _iterations(context, model)
 
@@ -258,24 +296,26 @@ def _shipped(context: Context, digits: Digits) -> dict[str, Any]:
             return recording.last[str(recording.code)].astype(np.float32)
 
         integers = {title: infer(title, pixels) for title, pixels in _shown(context, digits)}
-        found = {_SHIPPED: counts, _INTEGERS: integers}
-        return {name: _figures(context, name, each, digits) for name, each in found.items()}
+        return _read(context, {_SHIPPED: counts, _INTEGERS: integers}, digits)
 
-    return context.cached(
-        "shipped", model, compute, digits=len(digits.train.pixels), noise=digits.noise
-    )
+    return _found(
+        context.cached(
+            "shipped", model, compute, digits=len(digits.train.pixels), noise=digits.noise,
+            network=program_hash(network),
+        )
+    )  # fmt: skip
 
 
 def _iterations(context: Context, model: SavedModel) -> int:
     return iterations_of(model.config.family, context.pick(quick=16, hour=128))
 
 
-def _codes(context: Context, model: SavedModel, digits: Digits) -> tuple[Codes, Codes, Codes]:
+def _values(context: Context, model: SavedModel, digits: Digits) -> tuple[Values, Values, Values]:
     """One sample, the sum of several samples, and posterior means."""
     name = model.config.family
     # More iterations of an encoder only sample again.
     steps = max(DRAWS, _iterations(context, model))
-    found: tuple[Codes, Codes, Codes] = ({}, {}, {})
+    found: tuple[Values, Values, Values] = ({}, {}, {})
     for title, pixels in _shown(context, digits):
         trace = context.infer(f"{name}, {title}", model, pixels, steps, DRAWS)
         for codes, values in zip(
@@ -299,36 +339,47 @@ def _under_noise(sd: float) -> str:
     return f"noise {sd:g}"
 
 
-def _each(codes: Codes, change: Callable[[Float32], Float32]) -> Codes:
+def _each(codes: Values, change: Callable[[Float32], Float32]) -> Values:
     return {title: change(values) for title, values in codes.items()}
 
 
-def _rounded(codes: Codes, bits: float) -> Codes:
+def _rounded(codes: Values, bits: float) -> Values:
     """In whole numbers of the step at which the code of test digits has this entropy."""
     return _each(codes, partial(rounded, step=step_of(codes[TEST], bits)))
 
 
-def _largest(codes: Codes, share: float) -> Codes:
+def _largest(codes: Values, share: float) -> Values:
     """Only this share of the values of test digits, the largest by magnitude; 1 keeps all."""
     threshold = float(np.quantile(np.abs(codes[TEST]), np.clip(1.0 - share, 0.0, 1.0)))
     return _each(codes, lambda values: np.where(np.abs(values) >= threshold, values, 0.0))
 
 
-def _figures(context: Context, name: str, codes: Codes, digits: Digits) -> dict[str, Any]:
-    context.progress(f"classify {name}", 0, 1)
+def _read(context: Context, codes: dict[Code, Values], digits: Digits) -> Read:
+    return {
+        "figures": [
+            [vars(code), _figures(context, code, values, digits)] for code, values in codes.items()
+        ]
+    }
+
+
+def _found(read: Read) -> Found:
+    return {Code(**code): figures for code, figures in read["figures"]}
+
+
+def _figures(context: Context, code: Code, values: Values, digits: Digits) -> dict[str, Any]:
+    context.progress(f"classify {code.name}", 0, 1)
     labels = {TRAIN: labels_of(digits.train), TEST: labels_of(digits.test)}
-    noise = digits.noise if name.endswith(_ALONG) else (NOISE,)
-    classifier = logistic_classifier(codes[TRAIN], labels[TRAIN], scaled=True)
+    noise = digits.noise if code.along else (NOISE,)
+    classifier = logistic_classifier(values[TRAIN], labels[TRAIN], scaled=True)
     shown = {0.0: TEST, **{sd: _under_noise(sd) for sd in noise}}
-    by_noise = {sd: classifier(codes[title], labels[TEST]) for sd, title in shown.items()}
+    by_noise = {sd: classifier(values[title], labels[TEST]) for sd, title in shown.items()}
+    together = (np.concatenate([each[TRAIN], each[TEST]]) for each in (values, labels))
     neighbours = neighbour_accuracies(
-        np.concatenate([codes[TRAIN], codes[TEST]]), np.concatenate([labels[TRAIN], labels[TEST]]),
+        *together,
         counts=(LABELS,), draws=context.pick(quick=2, hour=20), seed=context.seed,
     )  # fmt: skip
-    test = codes[TEST]
-    whole = bool((test == np.rint(test)).all())
-    # Whole numbers of a step are no spikes.
-    counted = whole and not name.endswith(BITS)
+    test = values[TEST]
+    counted = code.kind in (COUNTS, MANY)
     return {
         "accuracy": by_noise[0.0],
         "neighbours": float(np.mean(neighbours[LABELS])),
@@ -336,7 +387,7 @@ def _figures(context: Context, name: str, codes: Codes, digits: Digits) -> dict[
         "events": float((test != 0).sum(axis=1).mean()),
         "zeros": float((test == 0).mean()),
         "by_noise": list(by_noise.values()),
-        **({"bits": entropy(test)} if whole else {}),
+        **({"bits": entropy(test)} if counted or code.cut == BITS else {}),
         **({"spikes": float(test.sum(axis=1).mean())} if counted else {}),
     }
 
@@ -352,41 +403,42 @@ def _notes(context: Context, count: int) -> list[str]:
     ]
 
 
-def _draw(figure: Figure, seeds: list[tuple[list[Row], dict[str, Any], tuple[float, ...]]]) -> None:
+def _draw(figure: Figure, seeds: list[Shown]) -> None:
     axes = figure.subplots(1, 3)
-    names = [row.name for row in seeds[0][0]]
+    codes = list(seeds[0].found)
     for ax, key, title in zip(
         axes, ("bits", "events"), ("per bit (hollow: cut)", "per value"), strict=False
     ):
-        for name in names:
-            _draw_point(ax, name, [_of(rows, name) for rows, *_ in seeds], key)
+        for code in codes:
+            _draw_point(ax, code, [seed.found[code] for seed in seeds], key)
         label_axes(ax, {"bits": "entropy, bits", "events": "values sent"}[key], "accuracy", title)
-    levels = (0.0, *seeds[0][2])
-    for name in names:
-        if name.endswith(_ALONG):
-            band(axes[2], levels, [curves[name] for _, curves, _ in seeds], **_style(name))
+    levels = (0.0, *seeds[0].noise)
+    for code in codes:
+        if code.along:
+            curves = [seed.found[code]["by_noise"] for seed in seeds]
+            band(axes[2], levels, curves, **_style(code))
     label_axes(axes[2], "noise, sd", "accuracy", "under noise")
     legend_below(figure, [axes[1], axes[0]], columns=3)
 
 
-def _of(rows: list[Row], name: str) -> dict[str, float]:
-    return next(row.figures for row in rows if row.name == name)
-
-
-def _draw_point(ax: Axes, name: str, seeds: list[dict[str, float]], key: str) -> None:
+def _draw_point(ax: Axes, code: Code, seeds: list[dict[str, Any]], key: str) -> None:
     if all(key in figures for figures in seeds):
         values = [[figures[key]] for figures in seeds]
-        crosses(ax, values, [[figures["accuracy"]] for figures in seeds], **_style(name))
+        crosses(ax, values, [[figures["accuracy"]] for figures in seeds], **_style(code))
 
 
 _MARKERS = {COUNTS: "o", MANY: "D", RATES: "*", SAMPLE: "x", MEANS: "s"}
 
 
-def _style(name: str) -> dict[str, Any]:
-    family, *code = name.split(", ")
-    known: dict[str, Any] = {"color": INK, "marker": "P" if name == _INTEGERS else "*"}
-    if code:
-        known = {"color": color_of(family), "marker": _MARKERS[code[0]]}
-    if code[1:]:
-        known["mfc"] = "white"
-    return {**known, "label": ", ".join([family, *code[:1]]), "ms": 6, "lw": 1.4}
+_OF_SHIPPED = {_SHIPPED: "*", _INTEGERS: "P"}
+
+
+def _style(code: Code) -> dict[str, Any]:
+    return {
+        "color": INK if code in _OF_SHIPPED else color_of(code.family),
+        "marker": _OF_SHIPPED.get(code, _MARKERS[code.kind]),
+        "mfc": "white" if code.cut else None,
+        "label": replace(code, cut="").name,
+        "ms": 6,
+        "lw": 1.4,
+    }

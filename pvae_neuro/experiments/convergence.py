@@ -28,7 +28,13 @@ from pvae_neuro.experiments.shared.claims import (
     within,
 )
 from pvae_neuro.experiments.shared.context import Context, budget_of
-from pvae_neuro.experiments.shared.recipes import PATCHES, mnist_model, trained_for
+from pvae_neuro.experiments.shared.recipes import (
+    PATCHES,
+    SHORT_PATCHES,
+    SHORT_PATCHES_NOTE,
+    mnist_model,
+    trained_for,
+)
 from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
 from pvae_neuro.experiments.shared.style import (
     OURS,
@@ -59,17 +65,6 @@ _BATCHES = {
     "igvae": {"quick": 100, "hour": 3_000, "night": 20_000, "published": 60_000},
     "igvae-relu": {"quick": 100, "hour": 3_000, "night": 20_000, "published": 60_000},
 }
-# A short run of the published recipe falls silent before its dictionary has grown: potentials start
-# at rates of some e^-5, and move by a learning rate a batch. It takes smaller batches and larger
-# steps, and, for the Poisson family, a dictionary that is larger from the start.
-_SHORT: dict[str, dict[str, Any]] = {
-    "ipvae-linear": {
-        "batch_size": 50, "learning_rate": 2e-2, "dictionary_rate": 0.5, "init_scale": 0.03,
-    },
-    "igvae": {"batch_size": 50, "learning_rate": 1e-2, "dictionary_rate": 0.5},
-    "igvae-relu": {"batch_size": 50, "learning_rate": 1e-2, "dictionary_rate": 0.5},
-}  # fmt: skip
-
 HORIZON = 16
 TIMES = (7, 15, 63, 127, 255, 999)
 
@@ -88,24 +83,25 @@ Curves = dict[str, list[float]]
 
 _PROTOCOL = (
     "whitened 16×16 patches of other photographs than van Hateren's, standardized each; the "
-    "papers' objective, T = 16, β = 24 (Gaussian families 8), with exact counts; 1,000 iterations; "
-    "R² about each image's own mean, of a sample"
+    "papers' objective, T = 16, β = 24 (Gaussian families 8), with exact counts; below the "
+    "published budget the Poisson family has more batches than the Gaussian ones; 1,000 "
+    "iterations; R² about each image's own mean, of a sample"
 )
 CLAIMS = (
     *(
         Claim(
             f"beyond-the-horizon-{name}",
             "ipvae",
-            f"{name}: the error after 1,000 iterations is no larger than after the T of training",
+            f"{name}: the error after 1,000 iterations is no larger than after those of a batch "
+            "of training",
             "holds for every decoder (figure 3)",
             f"{where}; MSE of a sample, summed over pixels",
-            at_most(f"{name}: MSE at the end", f"{name}: MSE after T"),
+            at_most(f"{name}: MSE at the end", f"{name}: MSE at the horizon"),
             "hour",
         )
         for name, where in (
             ("ipvae-linear", _PROTOCOL),
-            ("ipvae-mlp", "MNIST, the model of mnist-table"),
-            ("ipvae-conv", "MNIST, the model of mnist-table"),
+            *((name, "MNIST, the model of mnist-table, 4 windows of 8") for name in NONLINEAR),
         )
     ),
     Claim(
@@ -146,13 +142,10 @@ CLAIMS = (
     Claim(
         "level-iG",
         "ipvae",
-        "The iterative Gaussian VAE reconstructs best of all, with no latent at zero",
-        "R² .874 at t = 999; its bounds keep σ above .135",
+        "R² of the iterative Gaussian VAE after 1,000 iterations",
+        "R² .874 at t = 999",
         _PROTOCOL,
-        all_of(
-            within("igvae: R² at the end", 0.87, 0.03, form=".3f"),
-            at_least("igvae: smallest σ", 0.135, form=".3f"),
-        ),
+        within("igvae: R² at the end", 0.874, 0.03, form=".3f"),
         "hour",
     ),
     Claim(
@@ -195,18 +188,16 @@ def run(context: Context) -> ExperimentResult:
         on_patches = name in ON_PATCHES
         model = _train(context, name)
         curves[name] = _infer(context, name, model, patches if on_patches else digits, steps)
-        horizon = model.config.steps
+        horizon = model.config.steps * int(model.config.training["windows"])
         times = TIMES if on_patches else (horizon - 1, steps - 1)
         rows += _rows(name, model, curves[name], times)
         figures |= {
-            f"{name}: MSE after T": curves[name]["mse"][horizon - 1],
+            f"{name}: MSE at the horizon": curves[name]["mse"][horizon - 1],
             f"{name}: MSE at the end": curves[name]["mse"][-1],
             f"{name}: R² at its peak": max(curves[name]["r2"]),
             f"{name}: R² at the end": curves[name]["r2"][-1],
             f"{name}: zeros at the end": curves[name]["zeros"][-1],
         }
-        if name == "igvae":
-            figures[f"{name}: smallest σ"] = _smallest_deviation(model, patches[:100])
     return ExperimentResult(
         "convergence",
         "Inference beyond its training horizon",
@@ -224,24 +215,11 @@ def _train(context: Context, name: str) -> SavedModel:
     if name not in ON_PATCHES:
         return mnist_model(context, name)
     images = standardize_images(context.images(PATCHES, "train"))
-    short = _SHORT[name]
+    short = SHORT_PATCHES[name]
     changes = context.pick({**short, "latents": 256}, hour=short, published={})
     config = recipe(name, "published-patches", seed=context.seed, **changes)
     batches = context.pick(**_BATCHES[name])
     return trained_for(context, f"standardized-{name}", images, config, batches)
-
-
-def _smallest_deviation(model: SavedModel, patches: Float32, steps: int = 64) -> float:
-    """Smallest σ of any latent on any patch in the last of ``steps`` iterations."""
-    import torch
-
-    from pvae_neuro.models.registry import model_from_saved
-
-    family, x = model_from_saved(model), torch.from_numpy(patches)
-    state, source = family.start(x), torch.Generator().manual_seed(0)
-    for _ in range(steps):
-        state = family.iterate(x, state, source).state
-    return float(state[1].detach().exp().min())
 
 
 def _infer(context: Context, name: str, model: SavedModel, inputs: Float32, steps: int) -> Curves:
@@ -270,12 +248,6 @@ def _rows(name: str, model: SavedModel, curves: Curves, times: tuple[int, ...]) 
 
 def _notes(context: Context, patches: int, digits: int) -> list[str]:
     quick = "Quick version: trainings of seconds on 256 latents."
-    short = (
-        "Below the published budget batches are of 50 patches, not 200, learning rates are .02 "
-        "(.01 of Gaussian families; half as much of dictionaries) instead of .005, and the "
-        "dictionary of the Poisson family starts at .03 instead of 1e-4: as published, so short a "
-        "run falls silent before its dictionary has grown."
-    )
     return [
         f"{patches:,} held-out patches, {digits:,} MNIST test digits; iterations count from 0.",
         "Published patches are van Hateren's; ours are of other photographs, whitened and "
@@ -284,7 +256,7 @@ def _notes(context: Context, patches: int, digits: int) -> list[str]:
         f"{' and '.join(NONLINEAR)} are trained and tested on MNIST, as in mnist-table.",
         *published.UNVERIFIED["convergence"],
         *published.UNVERIFIED["decoders"],
-        *context.pick([quick, short], hour=[short], published=[]),
+        *context.pick([quick, SHORT_PATCHES_NOTE], hour=[SHORT_PATCHES_NOTE], published=[]),
     ]
 
 

@@ -40,7 +40,8 @@ _COLUMNS = [
 ]
 
 # Recipe of the authors' code for linear decoders (main/config_vae.py, default_configs), but for
-# its epochs, 400. Their encoders start at a scale of .05 too, ours as torch's layers do, at .02.
+# its epochs, 400, and for the first hundredth of them, in which its KL weight stays at 1e-4. Its
+# encoders start at a scale of .05 too, ours as torch's layers do, at .02.
 _RECIPE: dict[str, Any] = {
     "latents": 512, "steps": 1, "beta": 1.0, "beta_start": 1e-4, "beta_anneal": 0.5,
     "batch_size": 100, "learning_rate": 2e-3, "warm_up": 0.0125, "weight_decay": 3e-4,
@@ -78,6 +79,9 @@ WAYS = {
 }
 """By the name of the row."""
 
+_LARGEST_RATIO = 1.05
+"""Of our bound to the published one."""
+
 POISSON, GAUSSIAN = "Poisson, relaxed", "Gaussian"
 _PROTOCOL = (
     "linear encoder and decoder, K = 512, exact samples of all test digits; squared error summed "
@@ -85,25 +89,26 @@ _PROTOCOL = (
 )
 
 
-def _law(way: str) -> str:
-    return way.partition(",")[0].lower()
+def _slug(way: str) -> str:
+    return way.lower().replace(", ", "-")
 
 
-def _nelbo(way: str, bar: float) -> Claim:
+def _nelbo(way: str) -> Claim:
+    theirs = published.ELBO[way]["nelbo"]
     return Claim(
-        f"nelbo-{_law(way)}",
+        f"nelbo-{_slug(way)}",
         "pvae",
         f"Negative evidence bound on MNIST: {way}",
-        f"{published.ELBO[way]['nelbo']:g}",
+        f"{theirs:g}",
         _PROTOCOL,
-        at_most(f"{way}: nelbo", bar, form=".1f"),
+        at_most(f"{way}: nelbo", round(_LARGEST_RATIO * theirs, 1), form=".1f"),
         "hour",
     )
 
 
 def _active(way: str, statement: str, bar: Bar) -> Claim:
     return Claim(
-        f"active-{_law(way)}",
+        f"active-{_slug(way)}",
         "pvae",
         statement,
         f"{published.ELBO[way]['active']:g}",
@@ -115,8 +120,7 @@ def _active(way: str, statement: str, bar: Bar) -> Claim:
 
 
 CLAIMS = (
-    _nelbo(POISSON, 43.8),
-    _nelbo(GAUSSIAN, 42.7),
+    *map(_nelbo, WAYS),
     _active(POISSON, "A Poisson VAE keeps many latents active",
             at_least(f"{POISSON}: active", 0.4, form=".3f")),
     _active(GAUSSIAN, "A Gaussian VAE prunes nearly all latents",

@@ -20,6 +20,7 @@ import numpy as np
 from pvae_neuro.evaluation.metrics import elements, kurtosis
 from pvae_neuro.experiments.shared.claims import Claim, at_least, holds
 from pvae_neuro.experiments.shared.context import Context, budget_of
+from pvae_neuro.experiments.shared.families import SHIPPED
 from pvae_neuro.experiments.shared.gabor import LOWEST_FREQUENCY, Gabor, fit_gabors
 from pvae_neuro.experiments.shared.recipes import gabor_like_model, mnist_model, patches_model
 from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
@@ -36,7 +37,6 @@ EXPLAINED = 0.7
 """Fraction of an element's variance that a Gabor function must explain."""
 
 DIGITS, PATCHES = "MNIST", "natural patches"
-_SHIPPED = "shipped model"
 _SHOWN_ROWS, _SHOWN_COLUMNS = 6, 11
 
 _COLUMNS = [
@@ -85,7 +85,7 @@ CLAIMS = (
 def run(context: Context) -> ExperimentResult:
     """Order elements by kurtosis and fit those of natural patches."""
     context.progress(f"train on {DIGITS}", 0, 1)
-    digits = {_SHIPPED: load_pretrained(), LINEAR_FAMILY: mnist_model(context, LINEAR_FAMILY)}
+    digits = {SHIPPED: load_pretrained(), LINEAR_FAMILY: mnist_model(context, LINEAR_FAMILY)}
     patches = {}
     trainings: dict[str, Callable[[Context], SavedModel]] = {LINEAR_FAMILY: gabor_like_model}
     if not context.quick:
@@ -107,7 +107,7 @@ def run(context: Context) -> ExperimentResult:
         _COLUMNS,
         rows,
         _draw,
-        (digits[_SHIPPED], patches[LINEAR_FAMILY], fits),
+        (digits[SHIPPED], patches[LINEAR_FAMILY], fits),
         _of_claims(patches[LINEAR_FAMILY], fits[LINEAR_FAMILY]),
         curves={name: [asdict(fit) for fit in found] for name, found in fits.items()},
         notes=_notes(context, fits),
@@ -192,7 +192,7 @@ def _draw(figure: Figure, seeds: list[tuple[SavedModel, SavedModel, dict[str, Fi
     fits = {name: [fit for *_, each in seeds for fit in each[name]] for name in first}
     top, bottom = figure.subfigures(2, 1, height_ratios=(1.25, 1.0))
     left, right = top.subfigures(1, 2)
-    _draw_elements(left, elements(digits), _shape(digits), f"{DIGITS}, {_SHIPPED}")
+    _draw_elements(left, elements(digits), _shape(digits), f"{DIGITS}, {SHIPPED}")
     _draw_elements(right, elements(patches), _shape(patches), f"{PATCHES}, {LINEAR_FAMILY}")
     axes = bottom.subplots(1, 3)
     gabors = {name: _gabors(each) for name, each in fits.items()}

@@ -28,15 +28,17 @@ from pvae_neuro.errors import InputError
 from pvae_neuro.evaluation.infer import Trace
 from pvae_neuro.evaluation.measures.classification import logistic_classifier
 from pvae_neuro.experiments.shared import published
+from pvae_neuro.experiments.shared.along import labels_of
 from pvae_neuro.experiments.shared.claims import Claim, all_of, at_most, ordered, unverifiable
 from pvae_neuro.experiments.shared.context import Context, budget_of
-from pvae_neuro.experiments.shared.families import FAMILIES, is_amortized, iterations_of
+from pvae_neuro.experiments.shared.families import AVERAGED, SHIPPED, is_amortized, iterations_of
 from pvae_neuro.experiments.shared.recipes import PATCHES, mnist_model
 from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
 from pvae_neuro.experiments.shared.style import band, color_of, label_axes, legend_below
 from pvae_neuro.models.registry import model_class, names_of_task
 from pvae_neuro.plots.style import INK
 from pvae_neuro.saved.model_file import SavedModel
+from pvae_neuro.utils.digest import digest
 from pvae_neuro.zoo import load_pretrained
 
 if TYPE_CHECKING:
@@ -47,7 +49,6 @@ AMORTIZED = "amortized"
 PUBLISHED_ORDER = (AMORTIZED, "iavae", "savae", "ipvae-linear")
 """From the worst reconstruction to the best; the first stands for the best amortized family."""
 
-SHIPPED = "shipped model"
 UPRIGHT, TURNED = "upright digits", "turned digits"
 OMNIGLOT, EMNIST, NATURAL = "Omniglot", "EMNIST", "natural patches"
 OMNIGLOT_FILE = "omniglot_small1.npz"
@@ -56,8 +57,6 @@ OMNIGLOT_FILE = "omniglot_small1.npz"
 _SIDE = 28
 _QUICK_ANGLES = (45.0, 90.0)
 _FULL_ANGLES = tuple(15.0 * i for i in range(1, 13))
-_AVERAGED = {"quick": 4, "hour": 16}
-"""Number of last iterations over which latents are averaged for the regression, by budget."""
 
 # Families that are drawn beside the best encoder of each kind; the others are in the table.
 _DRAWN = ("ipvae-linear", "savae", "iavae", "igvae", "lca")
@@ -234,7 +233,7 @@ def _measure(
 ) -> Found:
     steps = iterations_of(model.config.family, context.pick(16, hour=48, published=512))
     # More iterations of an encoder only sample again: as many samples as the others average.
-    averaged = context.pick(**_AVERAGED)
+    averaged = context.pick(**AVERAGED)
     reading = max(steps, averaged)
 
     def infer(title: str, images: Images) -> Trace:
@@ -251,7 +250,7 @@ def _measure(
 
     return context.cached(
         name, model, compute, steps=reading, train=len(train.pixels),
-        sets={key: len(images.pixels) for key, images in tested.sets.items()},
+        sets={key: digest(images.pixels) for key, images in tested.sets.items()},
     )  # fmt: skip
 
 
@@ -265,11 +264,9 @@ def _accuracies(
     context: Context, learned: Trace, train: Images, traces: dict[str, Trace], tested: ImageSets
 ) -> dict[str, float]:
     """Accuracy by the name of the set, for digits upright and turned."""
-    if train.labels is None:
-        raise InputError(f"{train.name}: expected labels for a regression to learn, got none")
     context.progress("classify digits", 0, 1)
     classifier = logistic_classifier(
-        learned.z_average, train.labels, scaled=True, iterations=context.pick(60, hour=300)
+        learned.z_average, labels_of(train), scaled=True, iterations=context.pick(60, hour=300)
     )
     found = {}
     for name in tested.angles.values():
@@ -294,7 +291,7 @@ def _figures(found: Found, tested: ImageSets) -> dict[str, float]:
 
 def contenders(figures: dict[str, dict[str, float]], key: str) -> dict[str, float]:
     """Errors ``key`` of those in :data:`PUBLISHED_ORDER`, from the figures by family."""
-    encoders = [v[key] for name, v in figures.items() if name in FAMILIES and is_amortized(name)]
+    encoders = [v[key] for name, v in figures.items() if name != SHIPPED and is_amortized(name)]
     best = {AMORTIZED: min(encoders, default=math.nan)}
     return best | {name: figures[name][key] for name in PUBLISHED_ORDER[1:]}
 
@@ -324,7 +321,7 @@ def _notes(context: Context, tested: ImageSets, train: int) -> list[str]:
         f"Quick version: {len(tested.sets[UPRIGHT].pixels)} images of each set, trainings of "
         "seconds; accuracies have a standard error of several points."
     )
-    averaged = context.pick(**_AVERAGED)
+    averaged = context.pick(**AVERAGED)
     return [
         "Errors are squared, after the last iteration, divided by the variance of each set about "
         f"its mean image; `{TURNED}` is the mean over the angles. Checks rank only the families of "
@@ -379,7 +376,7 @@ def _best_encoders(found: dict[str, Found], panel: str) -> list[str]:
     """The Poisson encoder and the Gaussian one with the smallest error."""
     best: dict[str, str] = {}
     for name in sorted(found, key=lambda n: found[n]["errors"][panel][-1]):
-        if name in FAMILIES and is_amortized(name):
+        if name != SHIPPED and is_amortized(name):
             best.setdefault(model_class(name).law, name)
     return [best[law] for law in ("Poisson", "Gaussian") if law in best]
 

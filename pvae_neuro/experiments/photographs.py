@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pvae_neuro.artifact import program_hash
 from pvae_neuro.data import Images
 from pvae_neuro.data.pictures import to_grey
 from pvae_neuro.data.whitening import normalize_local_contrast, whiten
@@ -30,6 +31,7 @@ from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
 from pvae_neuro.experiments.shared.style import band, label_axes, legend_below
 from pvae_neuro.exporters.quantize import QuantizeConfig, quantize
 from pvae_neuro.models.base import Iteration
+from pvae_neuro.network import IntegerNetwork
 from pvae_neuro.saved.fully_conv import FULLY_CONV_FAMILY, FullyConvSettings, at_image_shape
 from pvae_neuro.saved.model_file import Float32, SavedModel
 from pvae_neuro.training.train import recipe
@@ -152,7 +154,7 @@ _PLANS = {
 
 def run(context: Context) -> ExperimentResult:
     """Train on crops; infer the same pixels at each size."""
-    plan = context.pick(_PLANS["quick"], hour=_PLANS["hour"])
+    plan = context.pick(**_PLANS)
     learned, tested = (_photograph(name) for name in ("china.jpg", "flower.jpg"))
     model = _train(context, plan, learned)
     parts = _parts(tested, plan)
@@ -163,9 +165,10 @@ def run(context: Context) -> ExperimentResult:
         )
         for factor in FACTORS
     }  # fmt: skip
+    network = _quantized(model, learned, parts.shape[1])
     integers = context.cached(
-        _INTEGER_ROW, model, partial(_integers, context, plan, model, learned, parts),
-        plan=vars(plan),
+        _INTEGER_ROW, model, partial(_integers, context, plan, network, parts),
+        plan=vars(plan), network=program_hash(network),
     )  # fmt: skip
     figures = {
         **{name: each["figures"] | _settling(each["curves"]["r2"]) for name, each in found.items()},
@@ -295,16 +298,18 @@ def _end_distance(height: int, width: int) -> NDArray[np.int64]:
     return np.minimum(down[:, None], across[None, :])
 
 
-def _integers(
-    context: Context, plan: _Plan, model: SavedModel, learned: Float32, parts: Float32
-) -> dict[str, float]:
-    side = parts.shape[1]
-    # The photograph of training is large enough for two such images.
+def _quantized(model: SavedModel, learned: Float32, side: int) -> IntegerNetwork:
+    """The integers for images of a side, calibrated on the photograph of training."""
+    # It is large enough for two such images.
     places = np.linspace(0, learned.shape[1] - side, _CALIBRATION_IMAGES).astype(int)
     calibration = np.stack([learned[:side, x : x + side].ravel() for x in places])
-    network = quantize(
-        at_image_shape(model, (side, side)), calibration, QuantizeConfig("predictive")
-    )
+    return quantize(at_image_shape(model, (side, side)), calibration, QuantizeConfig("predictive"))
+
+
+def _integers(
+    context: Context, plan: _Plan, network: IntegerNetwork, parts: Float32
+) -> dict[str, float]:
+    side = parts.shape[1]
     found = evaluate(
         network, parts.reshape(len(parts), -1), steps=plan.steps, seed=context.seed,
         progress=context.advance(f"integers {side} x {side}", plan.steps * len(parts)),

@@ -62,6 +62,7 @@ QUICK_FAMILIES = {"poisson": "pvae-conv", "gaussian": "gvae-conv"}
 
 PIXELS = "pixels"
 LATENTS = (10, 50)
+PUBLISHED_LATENTS = (*LATENTS, 100)
 
 _COLUMNS = [
     *(Column(f"labels_{count}", f"accuracy, {count:,} labels", ".3f") for count in LABELS),
@@ -138,6 +139,10 @@ _PROTOCOL = (
     "the published networks, narrower in short budgets; five nearest neighbours, Euclidean, in "
     "log-rates and means; labels drawn from the first half of the test digits, scored on the second"
 )
+_OURS = (
+    f"{_PROTOCOL}; below the published budget the Poisson VAE has another estimator and schedule "
+    "than published, the Gaussian one has the published recipe"
+)
 
 
 def _level(latents: int) -> Claim:
@@ -149,7 +154,7 @@ def _level(latents: int) -> Claim:
         "pvae",
         f"Accuracy of the Poisson VAE with 200, 1,000 and 5,000 labels, K = {latents}",
         f"{', '.join(f'{level:.3f}' for level in levels)}, of log-rates",
-        _PROTOCOL,
+        _OURS,
         all_of(
             *(
                 at_least(f"{title}: labels_{count}", level, slack=0.02, form=".3f")
@@ -170,7 +175,7 @@ def _five_times(latents: int) -> Claim:
         f"With 200 labels the Poisson VAE is as good as the Gaussian one with 1,000, K = {latents}",
         f"{few:.3f} against {many:.3f}; the published Gaussian accuracies lie below those of raw "
         "pixels",
-        _PROTOCOL,
+        _OURS,
         at_least(f"{poisson}: labels_{FEW}", f"{gaussian}: labels_{MANY}", form=".3f"),
         "hour",
     )
@@ -202,20 +207,26 @@ def _shattering(latents: int) -> Claim:
         f"{theirs:.3f}; {other:.3f} of the Gaussian one",
         "mean accuracy of default logistic regressions on codes over all 126 balanced splits of "
         "the digits, trained on the training digits",
-        at_least(f"{Setting('poisson', latents, 0).title}: shattering", 0.9, form=".3f"),
+        at_least(
+            f"{Setting('poisson', latents, 0).title}: shattering", theirs, slack=0.035, form=".3f"
+        ),
         "hour",
     )
 
 
 CLAIMS = (
-    *map(_five_times, LATENTS), *map(_baseline, LATENTS), *map(_level, LATENTS), _shattering(50),
+    *(
+        claim(latents)
+        for claim in (_five_times, _baseline, _level, _shattering)
+        for latents in PUBLISHED_LATENTS
+    ),
 )  # fmt: skip
 
 
 def settings(context: Context) -> list[Setting]:
     """The trainings of a budget, shortest first."""
     lengths = context.pick((2,), hour=(2, 8), night=(2, 8, 32), published=(400,))
-    sizes = context.pick(LATENTS[:1], hour=LATENTS, published=(*LATENTS, 100))
+    sizes = context.pick(LATENTS[:1], hour=LATENTS, published=PUBLISHED_LATENTS)
     main = context.pick("blended", published="relaxed")
     last = lengths[-1]
     poisson, gaussian = FAMILIES
@@ -352,8 +363,6 @@ def _notes(context: Context, draws: int) -> list[str]:
         f"{NEIGHBOURS} nearest neighbours, Euclidean, in log-rates (Poisson) and means (Gaussian); "
         f"mean and standard deviation over {draws} draws of labelled digits from the first half of "
         "the test set, tested on the second half; one draw of 5,000.",
-        "Published Gaussian accuracies fall as K grows. Ours fall in samples, where latents that "
-        "carry nothing add noise, and rise in means, which the authors' code reads.",
         "Published figures: arXiv:2405.14473, released data frames; networks and schedule are "
         "those of the authors' code and its logs.",
         *context.pick([quick], hour=[]),

@@ -123,7 +123,8 @@ def run(context: Context) -> ExperimentResult:
     def measure(key: str, compute: Callable[..., Found], *before: Found) -> Found:
         return context.cached(
             key, model, partial(compute, context, model, protocol, *before),
-            protocol=asdict(protocol), amplitude=AMPLITUDE,
+            protocol=asdict(protocol), amplitude=AMPLITUDE, responsive=RESPONSIVE,
+            contrasts=LATENCY_CONTRASTS, frames_per_cycle=FRAMES_PER_CYCLE,
         )  # fmt: skip
 
     found = measure("orientation", _orientation)

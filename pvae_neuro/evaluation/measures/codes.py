@@ -7,13 +7,13 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from pvae_neuro.errors import InputError
-from pvae_neuro.evaluation.infer import SAMPLES_PER_BLOCK, block_seed
+from pvae_neuro.evaluation.infer import SAMPLES_PER_BLOCK, block_seed, check_first_sample
 from pvae_neuro.evaluation.measures.integer_codes import Codes
 from pvae_neuro.models.base import Model, State
 from pvae_neuro.models.registry import model_from_saved
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.sim.engine import MOST_ITERATIONS
-from pvae_neuro.sim.noise import LARGEST_INDEX, check_seed, check_whole
+from pvae_neuro.sim.noise import check_seed, check_whole
 from pvae_neuro.utils.progress import Advance, shown_advance
 
 Float32 = NDArray[np.float32]
@@ -56,7 +56,7 @@ def codes_along(
     times = tuple(check_whole("times", time, 1, MOST_ITERATIONS) for time in times)
     if not times or list(times) != sorted(set(times)):
         raise InputError(f"times: expected ascending numbers of iterations, got {times}")
-    first_sample = check_whole("first_sample", first_sample, 0, LARGEST_INDEX)
+    first_sample = check_first_sample(first_sample)
     if isinstance(model, SavedModel):
         model = model_from_saved(model)
     pixels = model.config.declared_input.floats(images)

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.experiments.levels.counts import DRAWS, Subject, drawing, steps_of
+from pvae_neuro.experiments.levels.counts import DRAWS, Subject, drawing, in_integers, steps_of
 from pvae_neuro.experiments.shared.context import Context, weights_digest
 from pvae_neuro.saved.model_file import Float32
+from pvae_neuro.utils.digest import digest
 
 MEAN_IMAGE = "mean image"
 _SIDE = 28
@@ -23,8 +24,6 @@ class Case:
     subject: Subject
     level: str
     """Whose counts are read out."""
-
-    in_integers: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,12 @@ def _hidden(seed: int) -> dict[str, NDArray[np.bool_]]:
     return {"half": lower, "random": random < 0.5, "most": random < 0.8}
 
 
-def _blind(subject: Subject, hidden: NDArray[np.bool_]) -> Subject:
-    """The model with no weight from the hidden pixels."""
+def _blind(context: Context, subject: Subject, hidden: NDArray[np.bool_]) -> Subject:
+    """The model with no weight from the hidden pixels, in integers if the subject is."""
     seen = np.where(hidden[:, None], np.float32(0), subject.model.arrays["dictionary"])
     arrays = {**subject.model.arrays, "dictionary": seen}
-    return replace(subject, model=replace(subject.model, arrays=arrays))
+    blind = replace(subject, model=replace(subject.model, arrays=arrays))
+    return blind if subject.network is None else in_integers(context, blind)
 
 
 def completed(
@@ -76,7 +76,7 @@ def _under(
     def compute() -> dict[str, Any]:
         filled = {MEAN_IMAGE: np.broadcast_to(mean, digits.shape)}
         for name, case in cases.items():
-            draw = drawing(context, _blind(case.subject, mask), case.in_integers)
+            draw = drawing(context, _blind(context, case.subject, mask))
             counts = draw(f"complete, {key}, {name}", digits, steps)[case.level]
             filled[name] = counts.mean(axis=0) @ case.subject.model.arrays["dictionary"].T
         wrong = {
@@ -91,10 +91,12 @@ def _under(
             },
         }
 
-    models = [case.subject.model for case in cases.values()]
+    subjects = [case.subject for case in cases.values()]
     part = context.cached(
-        f"complete {key}", models[0], compute, others=[weights_digest(m) for m in models[1:]],
-        digits=len(digits), steps=steps, draws=DRAWS,
+        f"complete {key}", subjects[0].model, compute,
+        others=[weights_digest(subject.model) for subject in subjects[1:]],
+        networks=[subject.hash for subject in subjects],
+        mask=digest(mask), digits=len(digits), steps=steps, draws=DRAWS, shown=shown,
     )  # fmt: skip
     given = np.where(mask, np.float32(0.5), digits)[:shown]
     return Completed(part["errors"], {"given": given, "digit": digits[:shown], **part["some"]})

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pvae_neuro.artifact import program_hash
 from pvae_neuro.evaluation.infer import infer
 from pvae_neuro.experiments.shared.context import Context
 from pvae_neuro.experiments.shared.integers import integers_of
@@ -28,11 +29,24 @@ Counts = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Subject:
-    """A float model, and where the counts of its levels are."""
+    """A model, and where the counts of its levels are."""
 
     model: SavedModel
     levels: dict[str, tuple[int, str]]
     """By name: place in the state after an iteration, and variable of the integer circuit."""
+
+    network: IntegerNetwork | None = None
+    """The integers that draw in the place of the float model."""
+
+    @property
+    def hash(self) -> str | None:
+        """Of the integers."""
+        return None if self.network is None else program_hash(self.network)
+
+
+def in_integers(context: Context, subject: Subject) -> Subject:
+    """The subject, drawn by its predictive circuit."""
+    return replace(subject, network=integers_of(context, subject.model, "predictive"))
 
 
 def steps_of(context: Context) -> int:
@@ -40,17 +54,14 @@ def steps_of(context: Context) -> int:
     return context.pick(quick=32, hour=128)
 
 
-def drawing(
-    context: Context, subject: Subject, in_integers: bool
-) -> Callable[[str, Float32, int], Counts]:
-    """What draws counts of images by the float model, or by its predictive circuit in integers.
+def drawing(context: Context, subject: Subject) -> Callable[[str, Float32, int], Counts]:
+    """What draws counts of images.
 
     It takes the stage that progress names, the images, and the number of iterations.
     """
-    if not in_integers:
+    if subject.network is None:
         return partial(_counts, context, subject)
-    network = integers_of(context, subject.model, "predictive")
-    return partial(_integer_counts, context, subject, network)
+    return partial(_integer_counts, context, subject, subject.network)
 
 
 def _counts(context: Context, subject: Subject, stage: str, pixels: Float32, steps: int) -> Counts:

@@ -32,6 +32,12 @@ _ARRAYS = ("code", "z", "error", "kl")
 
 Figures = dict[str, float]
 
+LAST = 1000
+"""Iterations up to which the paper tests."""
+
+TIMES = (16, 50, 128, 250, 500, LAST)
+"""After which full runs read figures."""
+
 TITLES = {
     "mse": "MSE", "zeros": "zeros", "r2": "R² within images", "accuracy": "accuracy on exp(u)",
 }  # fmt: skip

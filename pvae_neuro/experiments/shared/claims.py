@@ -99,7 +99,7 @@ PAPERS = {
 """Titles of the pages of ``docs/science/``."""
 
 
-# Bars. Where there are several seeds, each judges the mean over them.
+# Bars. Where there are several seeds, each but `holds` judges the mean over them.
 
 
 def at_least(

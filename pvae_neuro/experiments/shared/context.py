@@ -104,7 +104,8 @@ class Context:
     def timed(self) -> Iterator[None]:
         """Measure :attr:`minutes` and :attr:`core_minutes` of the block.
 
-        Those of earlier runs into the same folder, which were stopped, count too.
+        Those of earlier runs into the same folder count too, since parts that they computed are
+        read; trainings that other experiments did in the same folder of models do not.
         """
         path = self.out / "parts" / f"times-{self.budget}-{self.seed}.json"
         before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else [0.0, 0.0]

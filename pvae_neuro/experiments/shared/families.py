@@ -1,44 +1,39 @@
-"""What experiments must know of each model family: its colour, and how often to iterate."""
+"""What experiments must know of models: names, colours, and how often to iterate."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pvae_neuro.models.registry import model_class
 
+SHIPPED = "shipped model"
+"""Name of the rows of the model that comes with the package."""
 
-@dataclass(frozen=True)
-class Family:
-    """One model family."""
+AVERAGED = {"quick": 4, "hour": 16}
+"""Last iterations over which samples are averaged for a regression, by budget."""
 
-    color: str
-    """In figures."""
-
-
-FAMILIES = {
-    "ipvae-linear": Family("#c2410c"),
-    "ipvae-mlp": Family("#c2410c"),
-    "ipvae-conv": Family("#c2410c"),
-    "ipvae-fully-conv": Family("#c2410c"),
-    "ipvae-hierarchical": Family("#c2410c"),
-    "igvae": Family("#2563a8"),
-    "igvae-relu": Family("#0f9488"),
-    "igvae-natural": Family("#2563a8"),
-    "pvae-linear": Family("#d9a006"),
-    "pvae-mlp": Family("#d9a006"),
-    "pvae-conv": Family("#d9a006"),
-    "pvae-residual": Family("#d9a006"),
-    "gvae-linear": Family("#7b8794"),
-    "gvae-mlp": Family("#7b8794"),
-    "gvae-conv": Family("#7b8794"),
-    "gvae-residual": Family("#7b8794"),
-    "pc": Family("#8b5fbf"),
-    "ipc": Family("#b83280"),
-    "gpc-vae": Family("#0e7490"),
-    "gpc-chain": Family("#0e7490"),
-    "lca": Family("#3f7d20"),
-    "savae": Family("#5d4037"),
-    "iavae": Family("#d16ba5"),
+COLORS = {
+    "ipvae-linear": "#c2410c",
+    "ipvae-mlp": "#c2410c",
+    "ipvae-conv": "#c2410c",
+    "ipvae-fully-conv": "#c2410c",
+    "ipvae-hierarchical": "#c2410c",
+    "igvae": "#2563a8",
+    "igvae-relu": "#0f9488",
+    "igvae-natural": "#2563a8",
+    "pvae-linear": "#d9a006",
+    "pvae-mlp": "#d9a006",
+    "pvae-conv": "#d9a006",
+    "pvae-residual": "#d9a006",
+    "gvae-linear": "#7b8794",
+    "gvae-mlp": "#7b8794",
+    "gvae-conv": "#7b8794",
+    "gvae-residual": "#7b8794",
+    "pc": "#8b5fbf",
+    "ipc": "#b83280",
+    "gpc-vae": "#0e7490",
+    "gpc-chain": "#0e7490",
+    "lca": "#3f7d20",
+    "savae": "#5d4037",
+    "iavae": "#d16ba5",
 }
 
 

@@ -11,7 +11,9 @@ CIRCUITS = ("lateral", "predictive")
 CALIBRATION_DIGITS = 64
 
 
-def integers_of(context: Context, model: SavedModel, circuit: str) -> IntegerNetwork:
-    """The integers of a model in one of its circuits, calibrated on the first training digits."""
-    digits = context.images("mnist", "train").pixels[:CALIBRATION_DIGITS]
+def integers_of(
+    context: Context, model: SavedModel, circuit: str, count: int = CALIBRATION_DIGITS
+) -> IntegerNetwork:
+    """The integers of a model in one of its circuits, calibrated on so many training digits."""
+    digits = context.images("mnist", "train").pixels[:count]
     return quantize(model, digits, QuantizeConfig(topology=circuit))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pvae_neuro.experiments.shared.families import FAMILIES
+from pvae_neuro.experiments.shared.families import COLORS
 from pvae_neuro.plots.style import INK
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ PUBLISHED: dict[str, Any] = {"ls": (0, (3, 2)), "lw": 1.0, "marker": "o", "ms": 
 
 def color_of(family: str) -> str:
     """Colour of a model family."""
-    return FAMILIES[family].color
+    return COLORS[family]
 
 
 def band(ax: Axes, x: ArrayLike, seeds: Sequence[ArrayLike], *, color: str, **style: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pvae_neuro.data import Images
 from pvae_neuro.experiments.shared.context import Context
-from pvae_neuro.experiments.shared.recipes import trained_for
+from pvae_neuro.experiments.shared.recipes import SHORT_PATCHES, trained_for
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.training.train import recipe
 
@@ -76,9 +76,8 @@ SWEEPS: dict[str, list[Setting]] = {
         *_sweep(LCA, 0.4, 0.6, 0.8),
     ],
     "hour": [
-        *_sweep("ipvae-linear", 8.0, 16.0, 24.0, steps=16),
-        *_sweep("ipvae-linear", 24.0, steps=16, windows=4),
-        *_sweep("ipvae-linear", 16.0, 24.0, 36.0, 48.0, steps=16, windows=8),
+        *_sweep("ipvae-linear", 4.0, 8.0, 16.0, 24.0, steps=16),
+        *_sweep("ipvae-linear", 24.0, 48.0, steps=16, windows=8),
         *_sweep("igvae-relu", 8.0, steps=16),
         *_sweep("pvae-linear", 0.6, 1.0),
         *_sweep(LCA, 0.3, 0.4, 0.5, 0.6),
@@ -116,10 +115,9 @@ SWEEPS: dict[str, list[Setting]] = {
 }
 """Models by budget."""
 
-# Iterative models have the published recipe, in smaller batches: a short training needs updates.
 _RECIPES: dict[str, dict[str, Any]] = {
-    "ipvae-linear": {"name": "published-patches", "batch_size": 50},
-    "igvae-relu": {"name": "published-patches", "batch_size": 50},
+    "ipvae-linear": {"name": "published-patches"},
+    "igvae-relu": {"name": "published-patches"},
     "pvae-linear": {
         "batch_size": 100, "learning_rate": 3e-3, "architecture": {"estimator": "exact"},
     },
@@ -133,8 +131,8 @@ _EXTENDED = {"dictionary_rate": 0.25}
 
 # Updates of the weights, at the budgets; one of `igvae-relu` takes several times as long.
 _UPDATES: dict[str, dict[str, int]] = {
-    "ipvae-linear": {"quick": 150, "hour": 3_000, "night": 12_000, "published": 60_000},
-    "igvae-relu": {"quick": 100, "hour": 1_000, "night": 6_000, "published": 60_000},
+    "ipvae-linear": {"quick": 150, "hour": 8_000, "night": 20_000, "published": 60_000},
+    "igvae-relu": {"quick": 100, "hour": 3_000, "night": 10_000, "published": 60_000},
     "pvae-linear": {"quick": 200, "hour": 3_000, "night": 12_000, "published": 60_000},
     "pvae-conv": {"quick": 200, "hour": 3_000, "night": 12_000, "published": 60_000},
     LCA: {"quick": 400, "hour": 2_400, "night": 6_000, "published": 24_000},
@@ -146,6 +144,7 @@ def trained(context: Context, setting: Setting, images: Images) -> SavedModel:
     updates = context.pick(**_UPDATES[setting.family])
     settings = {
         **_RECIPES[setting.family],
+        **context.pick(SHORT_PATCHES.get(setting.family, {}), published={}),
         "latents": context.pick(256, hour=512),
         "beta": setting.beta,
         **({} if setting.steps is None else {"steps": setting.steps, "windows": setting.windows}),
