@@ -40,7 +40,7 @@ def test_no_stored_result_is_quick(science_pages):
 def result_file(folder, **changes):
     content = {
         "experiment": "tuning", "budget": "hour", "seeds": [0, 1, 2], "minutes": 9.0,
-        "core_minutes": 8.0,
+        "core_minutes": 8.0, "notes": ["four digits"],
         "by_seed": [{"figures": {"circular variance": value}} for value in (0.3, 0.4, 0.5)],
         **changes,
     }  # fmt: skip
@@ -62,6 +62,7 @@ def test_a_stored_result_is_judged_on_its_page(science_pages, tmp_path):
     page = science_pages.pages(tmp_path)["ipvae.md"]
     command = "pvae-neuro experiment tuning --out OUT --budget hour --seeds 3"
     assert f"{command}    # 8 minutes of one core\n" in page
+    assert "\n- Note: four digits\n" in page
     assert "![tuning](results/tuning-hour.svg)" in page
     (result / "figure.svg").write_text(" " * (science_pages.LARGEST_FIGURE + 1))
     science_pages.store(result, tmp_path)
@@ -72,6 +73,13 @@ def test_a_stored_result_is_judged_on_its_page(science_pages, tmp_path):
     assert contrast.endswith("| not decided at this budget |")
     convergence = next(line for line in page.splitlines() if "`convergence` level-iP" in line)
     assert convergence.endswith("| – | not run yet | not run yet |")
+
+
+def test_fewer_seeds_do_not_replace_more(science_pages, tmp_path):
+    science_pages.store(result_file(tmp_path / "tuning"), tmp_path)
+    fewer = result_file(tmp_path / "tuning", seeds=[0])
+    with pytest.raises(InputError, match=r"expected at least 3 seeds, as .*, got 1; remove"):
+        science_pages.store(fewer, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -259,7 +259,7 @@ def run(context: Context) -> ExperimentResult:
     digits = context.images("mnist", "test")
     draws = context.pick(5, hour=100)
     context.progress("neighbours of pixels", 0, 1)
-    pixels = _accuracies(context, digits.pixels, digits, draws)
+    pixels = _accuracies(context, PIXELS, digits.pixels, digits, draws)
     rows = [Row(PIXELS, pixels, budget="no training")]
     found: Found = {}
     compared = settings(context)
@@ -305,9 +305,11 @@ def _measure(
 
     def compute() -> dict[str, Any]:
         encoded = codes_along(model, digits.pixels, (1,), context.seed, progress=False)[1]
-        sampled = _accuracies(context, encoded.z, digits, draws, (FEW, MANY))
+        sampled = _accuracies(
+            context, f"{setting.title}, sampled", encoded.z, digits, draws, (FEW, MANY)
+        )
         figures = {
-            **_accuracies(context, encoded.code, digits, draws),
+            **_accuracies(context, setting.title, encoded.code, digits, draws),
             **{f"sampled_{count}": sampled[f"labels_{count}"] for count in (FEW, MANY)},
             "error": float(encoded.error.mean()),
             "kl": float(np.sum(encoded.kl)) if encoded.kl is not None else float("nan"),
@@ -329,6 +331,7 @@ def _measure(
 
 def _accuracies(
     context: Context,
+    title: str,
     codes: NDArray[np.float32],
     digits: Images,
     draws: int,
@@ -336,7 +339,7 @@ def _accuracies(
 ) -> dict[str, float]:
     """Accuracies by number of labels, and their deviations over draws where there are several."""
     advance = context.advance(
-        "neighbours", sum(1 if 2 * n == len(codes) else draws for n in counts)
+        f"neighbours, {title}", sum(1 if 2 * n == len(codes) else draws for n in counts)
     )
     found = neighbour_accuracies(
         codes, labels_of(digits), counts=counts, draws=draws, seed=context.seed, advance=advance
