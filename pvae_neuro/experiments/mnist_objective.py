@@ -9,6 +9,7 @@ by the authors' protocol.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pvae_neuro.experiments.shared import published
@@ -20,28 +21,68 @@ from pvae_neuro.experiments.shared.along import (
     along_inference,
     draw_along,
 )
-from pvae_neuro.experiments.shared.claims import Claim, at_least, at_most
+from pvae_neuro.experiments.shared.claims import Claim, all_of, at_least, at_most
 from pvae_neuro.experiments.shared.context import Context, budget_of
 from pvae_neuro.experiments.shared.recipes import SHORT_MNIST, SHORT_MNIST_NOTE, trained_for
 from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
-from pvae_neuro.saved.model_file import LINEAR_FAMILY
+from pvae_neuro.saved.model_file import LINEAR_FAMILY, SavedModel
 from pvae_neuro.training.train import recipe
+from pvae_neuro.zoo import load_pretrained
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-OBJECTIVES = {"published": "published-mnist", "shipped": "shipped"}
-"""Recipes, by the name of their rows."""
+    from pvae_neuro.data import Images
 
-_COLORS = {"published": "#c2410c", "shipped": "#2563a8"}
 
-# A batch of the shipped recipe is 200 digits at 128 iterations; of the published one 100, and 50 in
-# shorter runs.
-_BATCHES = {
-    "published": {"quick": 30, "hour": 8_000, "night": 60_000, "published": 240_000},
-    "shipped": {"quick": 20, "hour": 2_000, "night": 15_000, "published": 120_000},
-}
-_SHORT: dict[str, dict[str, Any]] = {"published": SHORT_MNIST, "shipped": {}}
+@dataclass(frozen=True)
+class Objective:
+    """One way to train."""
+
+    recipe: str
+    batches: dict[str, int]
+    """By budget. One of ``shipped`` is 200 digits at 128 iterations; of the published one 100, and
+    50 in shorter runs."""
+
+    color: str
+    changes: dict[str, Any] = field(default_factory=dict)
+    """Of settings of the recipe."""
+
+    short: dict[str, Any] = field(default_factory=dict)
+    """The same, below the published budget."""
+
+    from_shipped: bool = False
+    """Whether it starts from the weights of the shipped model."""
+
+
+PUBLISHED, STEERED = "published objective", "shipped objective"
+CONTINUED = f"{PUBLISHED}, from the shipped model"
+OBJECTIVES = {
+    PUBLISHED: Objective(
+        "published-mnist",
+        {"quick": 30, "hour": 8_000, "night": 60_000, "published": 240_000},
+        "#c2410c",
+        short=SHORT_MNIST,
+    ),
+    # No ramps: the weights are those of a trained model.
+    CONTINUED: Objective(
+        "published-mnist",
+        {"quick": 20, "hour": 400, "night": 4_000, "published": 24_000},
+        "#d9a006",
+        {
+            "learning_rate": 5e-4, "beta_start": 128.0, "hold": 0.0, "clamp_start": 10.0,
+            "warm_up": 0.02,
+        },
+        from_shipped=True,
+    ),
+    STEERED: Objective(
+        "shipped",
+        {"quick": 20, "hour": 2_000, "night": 15_000, "published": 120_000},
+        "#2563a8",
+    ),
+}  # fmt: skip
+"""By the name of their rows."""
+
 _QUICK = {"batch_size": 50}
 
 BARS = {"mse": 4.3, "zeros": 0.82, "r2": 0.94, "accuracy": 0.955}
@@ -58,7 +99,13 @@ _COLUMNS = [
 
 def row_name(objective: str, time: int) -> str:
     """Name of the row of an objective after so many iterations."""
-    return f"{objective} objective, t = {time:,}"
+    return f"{objective}, t = {time:,}"
+
+
+_PROTOCOL = (
+    "T = β = 128, a variance per pixel, no cost of activity; exact counts where the paper's are "
+    "relaxed; one sample, t = 1,000; default logistic regression"
+)
 
 
 def _claim(key: str, bar: float) -> Claim:
@@ -71,15 +118,29 @@ def _claim(key: str, bar: float) -> Claim:
         "objective",
         f"{theirs:.4g}, mean of five seeds of 400 epochs; the iteration of the reading is not "
         "stated",
-        "T = β = 128, a variance per pixel, no cost of activity; exact counts where the paper's "
-        "are relaxed; at most six hours of one core; one sample, t = 1,000; default logistic "
-        "regression",
-        test(f"{row_name('published', LAST)}: {key}", bar, form=".4g"),
+        f"{_PROTOCOL}; from random weights, at most six hours of one core",
+        test(f"{row_name(PUBLISHED, LAST)}: {key}", bar, form=".4g"),
         "night",
     )
 
 
-CLAIMS = tuple(_claim(key, bar) for key, bar in BARS.items())
+CLAIMS = (
+    *(_claim(key, bar) for key, bar in BARS.items()),
+    Claim(
+        "objective-continued",
+        "beyond",
+        "From the weights of the shipped model the paper's own objective reaches the published "
+        "MSE, zeros and R² within minutes",
+        "3.44, .844 and .951 from random weights",
+        _PROTOCOL,
+        all_of(
+            at_most(f"{row_name(CONTINUED, LAST)}: mse", 3.44, form=".4g"),
+            at_least(f"{row_name(CONTINUED, LAST)}: zeros", 0.844, form=".4g"),
+            at_least(f"{row_name(CONTINUED, LAST)}: r2", 0.951, form=".4g"),
+        ),
+        "hour",
+    ),
+)
 
 
 def run(context: Context) -> ExperimentResult:
@@ -90,24 +151,20 @@ def run(context: Context) -> ExperimentResult:
     train = digits.take(context.pick(200, hour=10_000, night=None))
     rows: list[Row] = []
     along: dict[str, dict[int, Figures]] = {}
-    for i, (objective, name) in enumerate(OBJECTIVES.items()):
-        context.progress(f"train {objective}", i, len(OBJECTIVES))
-        short = _SHORT[objective]
-        changes = context.pick({**short, **_QUICK}, hour=short, published={})
-        config = recipe(LINEAR_FAMILY, name, seed=context.seed, **changes)
-        batches = context.pick(**_BATCHES[objective])
-        model = trained_for(context, f"mnist-{name}", digits, config, batches)
-        along[objective] = along_inference(context, objective, model, times, test, train)
+    for i, (name, objective) in enumerate(OBJECTIVES.items()):
+        context.progress(f"train {name}", i, len(OBJECTIVES))
+        model = _train(context, objective, digits)
+        along[name] = along_inference(context, name, model, times, test, train)
         theirs = published.MNIST_TABLE[LINEAR_FAMILY]
         rows += [
             Row(
-                row_name(objective, time),
+                row_name(name, time),
                 {column.key: figures[column.key] for column in _COLUMNS},
                 {key: theirs[key] for key in BARS} if time == LAST else {},
                 budget_of(model),
                 theirs["budget"] if time == LAST else "",
             )
-            for time, figures in along[objective].items()
+            for time, figures in along[name].items()
         ]
     return ExperimentResult(
         "mnist-objective",
@@ -119,16 +176,26 @@ def run(context: Context) -> ExperimentResult:
         notes=[
             f"{len(test.pixels):,} test digits; the regression is fitted to {len(train.pixels):,} "
             f"training digits.",
-            "Both objectives are trained from random weights; the shipped model itself, trained in "
-            "stages from another one, is in the experiment `shipped`.",
+            "Both objectives are trained from random weights, the published one also from those of "
+            "the shipped model without its ramps; that model itself is in the experiment "
+            "`shipped`.",
             SHORT_MNIST_NOTE,
         ],
     )
 
 
+def _train(context: Context, objective: Objective, digits: Images) -> SavedModel:
+    short = objective.short
+    changes = {**objective.changes, **context.pick({**short, **_QUICK}, hour=short, published={})}
+    config = recipe(LINEAR_FAMILY, objective.recipe, seed=context.seed, **changes)
+    start = load_pretrained() if objective.from_shipped else None
+    batches = context.pick(**objective.batches)
+    return trained_for(context, f"mnist-{objective.recipe}", digits, config, batches, start)
+
+
 def _draw(figure: Figure, seeds: list[dict[str, dict[int, Figures]]]) -> None:
     shown = {
-        f"{name} objective": (_COLORS[name], [found[name] for found in seeds])
-        for name in OBJECTIVES
+        name: (objective.color, [found[name] for found in seeds])
+        for name, objective in OBJECTIVES.items()
     }
     draw_along(figure, shown, published.MNIST_TABLE[LINEAR_FAMILY])

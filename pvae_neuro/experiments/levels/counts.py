@@ -20,7 +20,7 @@ from pvae_neuro.saved.model_file import Float32, SavedModel
 from pvae_neuro.sim.engine import fastest_engine
 
 UPPER, LOWER, ONE = "upper level", "lower level", "one level"
-DRAWS = 16
+DRAWS = 64
 """Draws that are summed, at most; as many are averaged to complete an image."""
 
 Counts = dict[str, NDArray[Any]]
@@ -51,7 +51,7 @@ def in_integers(context: Context, subject: Subject) -> Subject:
 
 def steps_of(context: Context) -> int:
     """Iterations of all models."""
-    return context.pick(quick=32, hour=128)
+    return context.pick(quick=DRAWS, hour=2 * DRAWS)
 
 
 def drawing(context: Context, subject: Subject) -> Callable[[str, Float32, int], Counts]:

@@ -188,13 +188,18 @@ def _trained(
 
 
 def trained_for(
-    context: Context, key: str, images: Images, config: TrainConfig, batches: int
+    context: Context,
+    key: str,
+    images: Images,
+    config: TrainConfig,
+    batches: int,
+    start: SavedModel | None = None,
 ) -> SavedModel:
     """:meth:`Context.trained` for a number of batches, in few passes over all images or a part."""
     size = config.batch_size
     epochs = max(1, -(-batches * size // len(images.pixels)))
     part = images.take(max(1, batches // epochs) * size)
-    return context.trained(key, part, config.model_copy(update={"epochs": epochs}))
+    return context.trained(key, part, config.model_copy(update={"epochs": epochs}), start)
 
 
 def gabor_like_model(context: Context) -> SavedModel:
