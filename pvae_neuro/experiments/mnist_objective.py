@@ -147,8 +147,8 @@ def run(context: Context) -> ExperimentResult:
     """Train with both objectives and read both along 1,000 iterations."""
     digits = context.images("mnist", "train")
     times = context.pick(TIMES[:3], hour=TIMES)
-    test = context.images("mnist", "test", context.pick(100, hour=2_000, night=None))
-    train = digits.take(context.pick(200, hour=10_000, night=None))
+    test = context.images("mnist", "test", context.pick(100, hour=1_000, night=None))
+    train = digits.take(context.pick(200, hour=5_000, night=None))
     rows: list[Row] = []
     along: dict[str, dict[int, Figures]] = {}
     for i, (name, objective) in enumerate(OBJECTIVES.items()):
