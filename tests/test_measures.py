@@ -363,6 +363,39 @@ def test_the_command_line_measures(tmp_path: Path, capsys: pytest.CaptureFixture
         assert code == 2 and message in error, options
 
 
+def test_the_command_line_fits_classifiers_to_another_part(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_model(built("pvae-linear").to_saved(), tmp_path / "m.safetensors")
+    train, test = labelled(24, 0), labelled(20, 1)
+    parts = {"x_train": train.pixels, "y_train": train.labels}
+    np.savez(tmp_path / "parts.npz", **parts, x_test=test.pixels, y_test=test.labels)
+    np.savez(tmp_path / "whole.npz", images=test.pixels, labels=test.labels)
+    options = "--steps", 2, "--measures", "--fit", 16, "--json", "-"
+
+    def evaluate(file: str, *further: str) -> tuple[int, str, str]:
+        found: tuple[int, str, str] = run_cli(
+            capsys, "evaluate", tmp_path / "m.safetensors", "-i", tmp_path / file, *options,
+            *further,
+        )  # fmt: skip
+        return found
+
+    code, out, _ = evaluate("parts.npz")
+    found = json.loads(out)["measures"]
+    assert code == 0 and (found["samples"], found["fitted"]) == (20, 16)
+    assert 0 <= found["accuracy"] <= 1
+    for file, *further in (
+        ("whole.npz",),
+        ("whole.npz", "--split", "test"),
+        ("parts.npz", "--split", "train"),
+        ("parts.npz", "--split", "all"),
+        ("parts.npz", "--key", "x_test"),
+        ("parts.npz", "--key", "x_train"),
+    ):
+        code, _, error = evaluate(file, *further)
+        assert code == 2 and "--fit: expected classifiers that are fitted to" in error, further
+
+
 def test_entropy_and_the_step_that_gives_it():
     fair = np.array([[0, 1, 2, 3], [0, 0, 1, 1], [5, 5, 5, 5]], np.float32).T
     assert entropy(fair) == pytest.approx(2 + 1 + 0)

@@ -40,6 +40,9 @@ class Contents(NamedTuple):
     said: tuple[str, ...] = ()
     """What was chosen or left out, in a few words each."""
 
+    part: str = "all"
+    """Which of :data:`SPLITS` the images are; ``all`` too where there are no parts."""
+
 
 @dataclass(frozen=True)
 class Request:

@@ -209,7 +209,7 @@ def _read_folder(path: Path, request: Request) -> Contents:
         path, split, request.size, request.limit, request.seed, request.scale, request.progress,
         request.colours,
     )  # fmt: skip
-    return _divided(read, request)
+    return _divided(read, request, split)
 
 
 def _read_picture(path: Path, request: Request) -> Contents:
@@ -219,7 +219,7 @@ def _read_picture(path: Path, request: Request) -> Contents:
     return _divided(read, request)
 
 
-def _divided(read: FolderPictures, request: Request) -> Contents:
+def _divided(read: FolderPictures, request: Request, part: str = "all") -> Contents:
     """Pictures, which their reader has divided if there is a scale, and integers in any case."""
     scale = None if request.scale is None else 1.0
-    return Contents(read.values, scale=scale, layout=read.layout, meaning=read.about)
+    return Contents(read.values, scale=scale, layout=read.layout, meaning=read.about, part=part)

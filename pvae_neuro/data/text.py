@@ -73,8 +73,14 @@ def _windows(text: str, name: str, request: Request, *said: str) -> Contents:
     rows = np.lib.stride_tricks.sliding_window_view(codes, context + 1)[::context].copy()
     share = "the whole text" if part == "all" else f"the {part} part, {len(chosen):,} symbols"
     meaning = f"windows of {context:,} symbols and the one that follows, as Unicode code points"
-    declared = np.array([0.0, sys.maxunicode], np.float32)
-    return Contents(rows, declared=declared, scale=1.0, meaning=meaning, said=(share, *said))
+    return Contents(
+        rows,
+        declared=np.array([0.0, sys.maxunicode], np.float32),
+        scale=1.0,
+        meaning=meaning,
+        said=(share, *said),
+        part=part,
+    )
 
 
 def _context(request: Request) -> int:
