@@ -241,6 +241,19 @@ def test_sparsity_counts_silent_latents_as_one() -> None:
     assert population_sparsity(responses) == pytest.approx((0.4 / (2 / 3) + 3.0) / 4)
 
 
+def test_sparsity_spans_nothing_to_all() -> None:
+    one_hot = np.eye(5)
+    assert sparsity(one_hot, 0) == pytest.approx(1.0)
+    assert sparsity(one_hot, 1) == pytest.approx(1.0)
+    assert sparsity(np.ones((4, 3)), 0) == pytest.approx(0.0)
+    # A latent that never responds has no sparsity; signs do not matter.
+    mixed = np.array([[1.0, 0.0], [-1.0, 0.0]])
+    assert sparsity(mixed, 0) == pytest.approx(0.0)
+    assert math.isnan(sparsity(np.zeros((3, 2)), 0))
+    with pytest.raises(InputError, match="at least 2 responses along axis 0, got 1"):
+        sparsity(np.ones((1, 3)), 0)
+
+
 def test_latents_without_divergence_are_not_active() -> None:
     kl = np.array([0.0, 0.005, 0.01, 0.3])
     assert active_latents(kl, 0.01) == 0.5 and active_latents(kl, 0.1) == 0.25

@@ -160,8 +160,8 @@ def _score(model: SavedModel, given: Mapping[str, Any]) -> None:
     others = given_beside(_SCORED, evaluate, given)
     if others:
         raise InputError(
-            f"{given['model']}: is scored by its predictions of the inputs as they are, got "
-            f"{', '.join(others)}; leave out what a score does not depend on"
+            f"{given['model']}: leave out {', '.join(others)}: a model of this task is scored on "
+            f"its inputs as they are"
         )
     samples, json, quiet = given["samples"], given["json"], given["quiet"]
     check_samples(samples)
