@@ -55,7 +55,7 @@ class Request:
     """Array of an archive."""
 
     size: tuple[int, int] | None = None
-    """Height and width to crop and resize pictures to; of a text, symbols of a window, twice."""
+    """Height and width to crop and resize pictures to."""
 
     limit: int | None = None
     """Number of images after which a reader may stop."""
@@ -77,3 +77,6 @@ class Request:
 
     columns: int | None = None
     """Numbers of an input that a model takes, for inputs that are cut to fit."""
+
+    window: int | None = None
+    """Symbols of a window of a text."""
