@@ -41,7 +41,7 @@ def test_draws_of_neurons_that_differ_in_their_rule_have_no_common_distance():
     ]
     variables = Variable("u", shared(0)), Variable("z", shared(0))
     cells = Population("cells", 2, variables, tuple(constants), (bernoulli.FIRE,), Sampler(1, 14))
-    with pytest.raises(CertificateError, match="cells.spare: expected one value for all neurons"):
+    with pytest.raises(CertificateError, match=r"cells\.spare: expected one value for all neurons"):
         bernoulli.total_variation(cells, -100, 100)
 
 
