@@ -109,11 +109,12 @@ def load_images(
         raise InputError(f"{dataset}: cannot be read ({error.strerror or error})") from error
     if scale is not None:
         scale = check_scale(scale)
-    wanted, window = None if size is None else check_size(size), None
+    wanted = None if size is None else check_size(size)
+    window: int | None = None
     check_heeded(dataset, source.heeds, size=size, key=key, layout=layout)
     with memory_limit(max_memory), shown_stages(progress) as tell:
         if wanted is not None and "window" in source.heeds:
-            wanted, window = None, _window(wanted)
+            window, wanted = _window(wanted), None
         if wanted is not None:
             # In three colours, as floats.
             require_memory(12 * wanted[0] * wanted[1], f"size {wanted[0]}x{wanted[1]}")
