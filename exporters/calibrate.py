@@ -208,16 +208,10 @@ def _drawn(circuit: FloatCircuit) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Variables that counts are drawn of, and those that hold what was inferred or drawn."""
     log_rates, counts = list[str](), [] if circuit.code is None else [circuit.code]
     for p in circuit.drawing:
+        variables = {v.name for v in p.variables}
         for program in p.programs:
-            draws = {
-                i.result: i.arguments[0] for i in program.instructions if i.operation == "draw"
-            }
-            # A log-rate that is computed, stored and drawn of in one program has its result's name.
-            stored = {o.value: o.variable for o in program.outputs}
-            variables = {v.name for v in p.variables}
-            names = [stored.get(name, name) for name in draws.values()]
-            log_rates += [f"{p.name}.{name}" for name in names if name in variables]
-            counts += [f"{p.name}.{o.variable}" for o in program.outputs if o.value in draws]
+            log_rates += [f"{p.name}.{name}" for name in program.log_rates if name in variables]
+            counts += [f"{p.name}.{name}" for name in program.counts]
     return tuple(dict.fromkeys(log_rates)), tuple(dict.fromkeys(counts))
 
 

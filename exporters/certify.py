@@ -26,7 +26,7 @@ from pvae_neuro.network.sampler import (
 from pvae_neuro.neurons import bernoulli
 from pvae_neuro.utils.arguments import checked
 
-# Largest total variation from the Poisson law, by the largest count up to which it is asked for.
+# Largest total variation of draws from their law, by the largest count up to which it is asked for.
 TOTAL_VARIATION_LIMITS = ((127, 3e-4), (255, 6e-4))
 LOOSEST_TOTAL_VARIATION = 1e-3
 # An inhibition matrix whose smallest eigenvalue is this far below zero, in units of its largest
@@ -54,13 +54,13 @@ class Law(NamedTuple):
     total_variation: Callable[[Population, int, int], float]
 
 
-def _words(program: Program) -> tuple[tuple[str, ...], ...]:
+def _instructions(program: Program) -> tuple[tuple[str, ...], ...]:
     """What a program does, by which programs of any origin can be compared."""
     return tuple((i.operation, *i.arguments, i.result) for i in program.instructions)
 
 
 _BERNOULLI = Law("Bernoulli", ("u", "t"), bernoulli.total_variation)
-LAWS = {_words(each): _BERNOULLI for each in (bernoulli.FIRE, bernoulli.FIRE_AND_COMPARE)}
+LAWS = {_instructions(each): _BERNOULLI for each in (bernoulli.FIRE, bernoulli.FIRE_AND_COMPARE)}
 """Laws of programs that compare random words, by their instructions."""
 
 
@@ -203,17 +203,17 @@ def examine(network: IntegerNetwork) -> Certificate:
             _accuracy(network.population_of[name], log_rate)
             for name, log_rate in ranges.log_rates.items()
         )
-        + tuple(_by_words(network)),
+        + tuple(_by_law(network)),
         eigenvalue=smallest_eigenvalue(network),
     )
 
 
-def _by_words(network: IntegerNetwork) -> Iterator[SamplerAccuracy]:
+def _by_law(network: IntegerNetwork) -> Iterator[SamplerAccuracy]:
     """Populations that draw by comparing words."""
     known = network.ranges.variables
     for population in network.drawing:
-        programs = map(_words, population.programs)
-        for law in (LAWS[words] for words in programs if words in LAWS):
+        programs = map(_instructions, population.programs)
+        for law in (LAWS[each] for each in programs if each in LAWS):
             names = [f"{population.name}.{variable}" for variable in law.of]
             found = [known[name] for name in names if name in known]
             low = min(interval.smallest for interval in found)

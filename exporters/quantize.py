@@ -153,7 +153,7 @@ def quantize(
     _check_counts(config, circuit)
     if calibration is None:
         calibration = calibrated(model, inputs, config)
-    max_count, choices = _max_count(config, calibration) if circuit.drawing else (1, ())
+    max_count, choices = _max_count(config, calibration) if _counts(circuit) else (1, ())
     scales = Scales(
         config.weight_bits,
         config.frac_bits,
@@ -219,8 +219,12 @@ def _check_taken(config: QuantizeConfig, lowering: Lowering) -> None:
         )
 
 
+def _counts(circuit: FloatCircuit) -> bool:
+    return "draw" in circuit.operations
+
+
 def _check_counts(config: QuantizeConfig, circuit: FloatCircuit) -> None:
-    if config.max_count is not None and not circuit.drawing:
+    if config.max_count is not None and not _counts(circuit):
         raise InputError(
             f"max_count: the circuit {circuit.name!r} draws no counts, so none is the largest; "
             f"leave it out"

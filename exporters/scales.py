@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +15,14 @@ from pvae_neuro.network import Choice
 from pvae_neuro.network.connection import MANTISSA_BITS
 from pvae_neuro.network.operations import LARGEST_SHIFT
 from pvae_neuro.network.population import WORD_MAX
+from pvae_neuro.utils.reproducible import power_below
 
 SATURATED_FRACTION = 1 / 2000
 LARGEST_MANTISSA = (1 << (MANTISSA_BITS - 1)) - 1
 LEAST_EXPONENT = -LARGEST_SHIFT
 LEAST_FRAC_BITS, MOST_FRAC_BITS = 4, 16
 FACTOR_BITS = 16
+HEADROOM = 1.25  # Of graded spikes, over what calibration reached.
 # A rounded shift adds half a unit of its result first; the proof shows that it fits.
 LARGEST_SUM = WORD_MAX - (1 << 14)
 
@@ -104,6 +106,31 @@ class Scales:
     def spare_frac_bits(self) -> int:
         """How many fewer fractional bits the potential could have."""
         return self.frac_bits - LEAST_FRAC_BITS
+
+
+class Sent(NamedTuple):
+    """What a neuron sends: its largest magnitude, in integers, and its fixed-point position."""
+
+    limit: int
+    bits: int = 0
+
+
+def graded(
+    name: str,
+    provable: int,
+    largest: float,
+    scales: Scales,
+    finest: int,
+    headroom: float = HEADROOM,
+) -> Sent:
+    """Limit and unit of a graded spike.
+
+    The limit is the largest that can be proved and that its width holds; the unit is the finest, at
+    most 2**-finest, in which what calibration reached, with headroom, lies below it.
+    """
+    limit = scales.message_limit(name, provable)
+    fine = power_below(limit, headroom * largest) if largest > 0.0 else finest
+    return Sent(limit, min(finest, fine))
 
 
 def fit_exponent(values: NDArray[np.float64], mantissa_max: int) -> int:

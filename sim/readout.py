@@ -123,7 +123,7 @@ def activity(
     network: IntegerNetwork, code: NDArray[Any]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """How many neurons of a code [..., K] fired, and how many are at the largest: int64 [...]."""
-    # Of a code that is always 0, nothing is at its limit.
+    # A silent neuron is at no limit.
     largest = (np.abs(code, dtype=np.int32) == network.largest_code) & (code != 0)
     return (
         np.count_nonzero(code, axis=-1).astype(np.int64),

@@ -354,7 +354,6 @@ class Recorder:
         readout = network.readout
         source = None if readout is None else f"{readout.population}.{readout.variable}"
         spikes, active, saturated, error, *after = self._summary or (None,) * 6
-        log_rate, log_rate_unit = _log_rate(network)
         return Recording(
             last=self._last,
             variables=self._variables,
@@ -362,8 +361,8 @@ class Recorder:
             code=network.code,
             reconstruction=None if source is None else reconstruct(network, self._last[source]),
             error_unit=1.0 if source is None else error_unit(network),
-            log_rate=log_rate,
-            log_rate_unit=log_rate_unit,
+            log_rate=network.log_rate,
+            log_rate_unit=_log_rate_unit(network),
             spikes=spikes,
             active=active,
             saturated=saturated,
@@ -374,21 +373,11 @@ class Recorder:
         )
 
 
-def _log_rate(network: IntegerNetwork) -> tuple[str | None, float]:
-    """Variable that the latents draw counts from, and the value of its unit."""
+def _log_rate_unit(network: IntegerNetwork) -> float:
     latents = network.latents
-    if latents is None or latents.sampler is None:
-        return None, 1.0
-    variables = {variable.name for variable in latents.variables}
-    drawn = (
-        instruction.arguments[0]
-        for program in latents.programs
-        for instruction in program.instructions
-        if instruction.operation == "draw"
-    )
-    name = next((name for name in drawn if name in variables), None)
-    unit = 2.0**-latents.sampler.frac_bits
-    return (None, 1.0) if name is None else (f"{latents.name}.{name}", unit)
+    if latents is None or network.log_rate is None:
+        return 1.0
+    return float(2.0**-latents.drawn_by.frac_bits)
 
 
 def _size(network: IntegerNetwork, name: str) -> int:

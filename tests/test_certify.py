@@ -17,11 +17,32 @@ from pvae_neuro.exporters.certify import certify, examine
 from pvae_neuro.exporters.quantize import QuantizeConfig, quantize
 from pvae_neuro.exporters.remedies import REMEDIES
 from pvae_neuro.exporters.spectrum import eigenvalues, inhibition_matrix
-from pvae_neuro.network import Activation, Measurements, Program, Sampler, Variable, shared, trace
+from pvae_neuro.network import (
+    Activation,
+    Measurements,
+    Population,
+    Program,
+    Sampler,
+    Variable,
+    shared,
+    trace,
+)
+from pvae_neuro.neurons import bernoulli
 from pvae_neuro.sim.reference import iterate, receive
 
 MODEL = random_model()
 IMAGES = random_images(MODEL, 16)
+
+
+def test_draws_of_neurons_that_differ_in_their_rule_have_no_common_distance():
+    constants = [
+        replace(each, values=np.array([4, 3], np.int32)) if each.name == "spare" else each
+        for each in bernoulli.firing_constants(14)
+    ]
+    variables = Variable("u", shared(0)), Variable("z", shared(0))
+    cells = Population("cells", 2, variables, tuple(constants), (bernoulli.FIRE,), Sampler(1, 14))
+    with pytest.raises(CertificateError, match=r"cells\.spare: expected one value for all neurons"):
+        bernoulli.total_variation(cells, -100, 100)
 
 
 def rows(network):

@@ -12,9 +12,7 @@ import pytest
 from rich.console import Console
 
 from pvae_neuro.data import Images
-from pvae_neuro.errors import InputError
 from pvae_neuro.evaluation.infer import infer
-from pvae_neuro.evaluation.measures.sparsity import sparsity
 from pvae_neuro.experiments import (
     amortization_gap,
     codes,
@@ -480,19 +478,6 @@ def test_interpolation_is_linear_and_never_leaves_the_sweep():
     assert measures.interpolate(points, 0.4) == 1.0
     assert measures.interpolate(points, 0.39) is None
     assert measures.interpolate([], 0.5) is None
-
-
-def test_sparsity_spans_nothing_to_all():
-    one_hot = np.eye(5)
-    assert sparsity(one_hot, 0) == pytest.approx(1.0)
-    assert sparsity(one_hot, 1) == pytest.approx(1.0)
-    assert sparsity(np.ones((4, 3)), 0) == pytest.approx(0.0)
-    # A latent that never responds has no sparsity; signs do not matter.
-    mixed = np.array([[1.0, 0.0], [-1.0, 0.0]])
-    assert sparsity(mixed, 0) == pytest.approx(0.0)
-    assert math.isnan(sparsity(np.zeros((3, 2)), 0))
-    with pytest.raises(InputError, match="at least 2 responses along axis 0, got 1"):
-        sparsity(np.ones((1, 3)), 0)
 
 
 def test_every_family_has_its_entry():

@@ -91,7 +91,7 @@ def test_colours_stay():
     assert at_image_shape(large, (3, 8, 8)).config.pixels == 192
 
 
-def test_integers_of_a_larger_size_have_the_same_kernels_and_are_equal_on_every_engine():
+def test_integers_of_a_larger_size_have_the_same_kernels_and_are_equal_on_fast_and_onnx():
     small = family_model(FULLY_CONV_FAMILY, architecture=LINEAR)
     large = at_image_shape(small, (16, 24))
     networks = [quantize(model, images(model, 16)) for model in (small, large)]

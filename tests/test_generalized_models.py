@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="models need torch")
 
-from rich.console import Console  # noqa: E402
+from training_tools import killed_at, options  # noqa: E402
 
 from pvae_neuro.data import Images  # noqa: E402
 from pvae_neuro.errors import InputError  # noqa: E402
@@ -23,8 +22,7 @@ from pvae_neuro.models.base import WindowSettings  # noqa: E402
 from pvae_neuro.models.registry import build_model, names_of_task  # noqa: E402
 from pvae_neuro.models.sampling.counter_noise import CounterNoise  # noqa: E402
 from pvae_neuro.saved.model_file import ModelConfig, SavedModel, load_model  # noqa: E402
-from pvae_neuro.training.run import TrainingRun  # noqa: E402
-from pvae_neuro.training.train import TrainOptions, recipe, train  # noqa: E402
+from pvae_neuro.training.train import recipe, train  # noqa: E402
 
 SIDE, CLASSES = 8, 4
 SMALL = {"layers": ["gaussian", "categorical"], "hidden": [12], "groups": 3, "classes": CLASSES}
@@ -37,10 +35,6 @@ def bars(count: int = 200, seed: int = 0) -> Images:
     pixels = (0.3 * random.random((count, SIDE, SIDE))).astype(np.float32)
     pixels[np.arange(count), 2 * labels] += 0.7
     return Images(pixels.reshape(count, -1), labels, (SIDE, SIDE), 0.0, 1.0, "bars")
-
-
-def options(**changes: Any) -> TrainOptions:
-    return TrainOptions(**{"device": "cpu", "console": Console(file=io.StringIO()), **changes})
 
 
 def trained(path: Path, images: Images | None = None, **changes: Any) -> SavedModel:
@@ -85,24 +79,12 @@ def config(family: str = "gpc-classifier", **changes: Any) -> ModelConfig:
 def test_a_stopped_run_resumes_and_knows_its_labels(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Killed(BaseException):
-        pass
-
     whole = trained(tmp_path / "whole.st", epochs=1)
-    plain = TrainingRun.train_batch
-
-    def dying(run: Any, index: int) -> Any:
-        if index == 3:
-            raise Killed
-        return plain(run, index)
-
-    monkeypatch.setattr(TrainingRun, "train_batch", dying)
     settings: Any = {"epochs": 1, "batch_size": 40, "learning_rate": 0.05, "steps": 4}
     made = recipe("gpc-classifier", **settings, latents=12, architecture=SMALL)
     out = tmp_path / "m.st"
-    with pytest.raises(Killed):
+    with killed_at(monkeypatch, 3):
         train(bars(), made, out, options(checkpoint_seconds=0.0))
-    monkeypatch.undo()
     images = bars()
     other = Images(images.pixels, (images.labels + 1) % CLASSES, None, 0.0, 1.0, "bars")  # type: ignore[operator]
     with pytest.raises(InputError, match="data"):
@@ -208,13 +190,12 @@ def test_the_command_line_trains_and_scores_a_classifier(
     assert code == 0, err
     found = json.loads(out)
     assert found["samples"] == 200 and 0 <= found["accuracy"] <= 1 and found["nll"] > 0
-    more = ("--measures", "--hold", 2, "--scheduler", "none", "--clip")
-    code, _, err = run_cli(capsys, "evaluate", model, "-i", tmp_path / "bars.npz", *more[:3])
-    assert code == 2 and "--measures: expected still images" in err
-    code, _, err = run_cli(
-        capsys, "evaluate", model, "-i", tmp_path / "bars.npz", *more[1:3], more[-1]
-    )
-    assert code == 2 and "measures, got --hold, --clip" in err
+    for further, message in (
+        (("--measures", "--hold", 2), "--measures: expected still images"),
+        (("--hold", 2, "--clip"), "leave out --hold, --clip: a model of this task is scored"),
+    ):
+        code, _, err = run_cli(capsys, "evaluate", model, "-i", tmp_path / "bars.npz", *further)
+        assert code == 2 and message in err
 
 
 def test_trust_by_gain_keeps_inference_by_iteration_near_backpropagation() -> None:

@@ -241,6 +241,19 @@ def test_sparsity_counts_silent_latents_as_one() -> None:
     assert population_sparsity(responses) == pytest.approx((0.4 / (2 / 3) + 3.0) / 4)
 
 
+def test_sparsity_spans_nothing_to_all() -> None:
+    one_hot = np.eye(5)
+    assert sparsity(one_hot, 0) == pytest.approx(1.0)
+    assert sparsity(one_hot, 1) == pytest.approx(1.0)
+    assert sparsity(np.ones((4, 3)), 0) == pytest.approx(0.0)
+    # A latent that never responds has no sparsity; signs do not matter.
+    mixed = np.array([[1.0, 0.0], [-1.0, 0.0]])
+    assert sparsity(mixed, 0) == pytest.approx(0.0)
+    assert math.isnan(sparsity(np.zeros((3, 2)), 0))
+    with pytest.raises(InputError, match="at least 2 responses along axis 0, got 1"):
+        sparsity(np.ones((1, 3)), 0)
+
+
 def test_latents_without_divergence_are_not_active() -> None:
     kl = np.array([0.0, 0.005, 0.01, 0.3])
     assert active_latents(kl, 0.01) == 0.5 and active_latents(kl, 0.1) == 0.25
@@ -361,6 +374,39 @@ def test_the_command_line_measures(tmp_path: Path, capsys: pytest.CaptureFixture
     ):
         code, _, error = run_cli(capsys, *command, *options)
         assert code == 2 and message in error, options
+
+
+def test_the_command_line_fits_classifiers_to_another_part(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_model(built("pvae-linear").to_saved(), tmp_path / "m.safetensors")
+    train, test = labelled(24, 0), labelled(20, 1)
+    parts = {"x_train": train.pixels, "y_train": train.labels}
+    np.savez(tmp_path / "parts.npz", **parts, x_test=test.pixels, y_test=test.labels)
+    np.savez(tmp_path / "whole.npz", images=test.pixels, labels=test.labels)
+    options = "--steps", 2, "--measures", "--fit", 16, "--json", "-"
+
+    def evaluate(file: str, *further: str) -> tuple[int, str, str]:
+        found: tuple[int, str, str] = run_cli(
+            capsys, "evaluate", tmp_path / "m.safetensors", "-i", tmp_path / file, *options,
+            *further,
+        )  # fmt: skip
+        return found
+
+    code, out, _ = evaluate("parts.npz")
+    found = json.loads(out)["measures"]
+    assert code == 0 and (found["samples"], found["fitted"]) == (20, 16)
+    assert 0 <= found["accuracy"] <= 1
+    for file, *further in (
+        ("whole.npz",),
+        ("whole.npz", "--split", "test"),
+        ("parts.npz", "--split", "train"),
+        ("parts.npz", "--split", "all"),
+        ("parts.npz", "--key", "x_test"),
+        ("parts.npz", "--key", "x_train"),
+    ):
+        code, _, error = evaluate(file, *further)
+        assert code == 2 and "--fit: expected classifiers that are fitted to" in error, further
 
 
 def test_entropy_and_the_step_that_gives_it():

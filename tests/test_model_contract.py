@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="models need torch")
 
-from rich.console import Console  # noqa: E402
+from training_tools import killed_at, options  # noqa: E402
 
 from pvae_neuro.data import Images  # noqa: E402
 from pvae_neuro.errors import InputError, ModelFileError, PvaeNeuroError  # noqa: E402
@@ -28,7 +27,7 @@ from pvae_neuro.models.sizes import count_parameters  # noqa: E402
 from pvae_neuro.saved.model_file import SavedModel, load_model, save_model  # noqa: E402
 from pvae_neuro.training.run import TrainingRun  # noqa: E402
 from pvae_neuro.training.state import load_state  # noqa: E402
-from pvae_neuro.training.train import TrainOptions, checkpoint_path, recipe, train  # noqa: E402
+from pvae_neuro.training.train import checkpoint_path, recipe, train  # noqa: E402
 
 SIDE = 8
 
@@ -39,10 +38,6 @@ def bars(count: int = 64, seed: int = 0) -> Images:
     rows, columns = (random.random((2, count, SIDE)) < 0.2).astype(np.float32)
     pixels = np.clip(rows[:, :, None] + columns[:, None, :], 0, 1).reshape(count, -1)
     return Images(pixels, None, (SIDE, SIDE), 0.0, 1.0, "bars")
-
-
-def options(**changes: Any) -> TrainOptions:
-    return TrainOptions(**{"device": "cpu", "console": Console(file=io.StringIO()), **changes})
 
 
 def small(name: str, **changes: Any) -> Any:
@@ -56,10 +51,6 @@ def same_bits(first: SavedModel, second: SavedModel) -> bool:
     return first.arrays.keys() == second.arrays.keys() and all(
         np.array_equal(array, second.arrays[name]) for name, array in first.arrays.items()
     )
-
-
-class Killed(BaseException):
-    """Stands for a kill between two batches."""
 
 
 @pytest.mark.parametrize("name", names_of_task("reconstruct"))
@@ -76,18 +67,9 @@ def test_every_family_trains_all_parameters_saves_resumes_and_evaluates(
     moved = {n for n, array in whole.arrays.items() if not np.array_equal(array, first.arrays[n])}
     assert moved == whole.arrays.keys()
 
-    plain = TrainingRun.train_batch
-
-    def dying(run: Any, index: int) -> Any:
-        if index == 5:
-            raise Killed
-        return plain(run, index)
-
-    monkeypatch.setattr(TrainingRun, "train_batch", dying)
     out = tmp_path / "m.st"
-    with pytest.raises(Killed):
+    with killed_at(monkeypatch, 5):
         train(images, config, out, options(checkpoint_seconds=0.0))
-    monkeypatch.undo()
     assert load_state(checkpoint_path(out)).batches_done == 5
     assert same_bits(train(images, config, out, options(resume=True)), whole)
 
@@ -231,18 +213,9 @@ def test_cost_of_activity_is_steered_to_the_share_of_zeros_and_survives_a_stop(
     assert 1 - zeros[1] < 0.6 * (1 - zeros[0])
     assert np.ptp(sparse.log_sigma) < 1e-6 < np.ptp(plain.log_sigma)
 
-    original = TrainingRun.train_batch
-
-    def dying(run: Any, index: int) -> Any:
-        if index == 50:
-            raise Killed
-        return original(run, index)
-
-    monkeypatch.setattr(TrainingRun, "train_batch", dying)
     out = tmp_path / "c.st"
-    with pytest.raises(Killed):
+    with killed_at(monkeypatch, 50):
         train(bars(), config, out, options(checkpoint_seconds=0.0))
-    monkeypatch.undo()
     assert same_bits(train(bars(), config, out, options(resume=True)), sparse)
 
 

@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch", reason="needs PyTorch")
 
 from rich.console import Console  # noqa: E402
 from torch import Tensor  # noqa: E402
+from training_tools import killed_at  # noqa: E402
 
 from pvae_neuro.data import Images  # noqa: E402
 from pvae_neuro.errors import InputError  # noqa: E402
@@ -101,10 +102,6 @@ def test_trains_saves_and_is_hardly_worse_long_after_a_window(name: str, tmp_pat
     assert trace.mse[-100:].mean() < 1.5 * trace.mse[3]
 
 
-class Killed(BaseException):
-    """Stands for a kill between two batches."""
-
-
 @pytest.mark.parametrize(
     ("name", "estimator"), [*product(POISSON, ["relaxed", "exact"]), ("igvae-relu", "relaxed")]
 )
@@ -115,18 +112,9 @@ def test_resumed_run_ends_with_the_same_bits(
 
     settings = {"epochs": 1, "estimator": estimator, "windows": 2}
     whole = run(name, tmp_path / "whole.st", **settings)
-    plain = TrainingRun.train_batch
-
-    def dying(run: Any, batch: int) -> Any:
-        if batch == 4:
-            raise Killed
-        return plain(run, batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TrainingRun, "train_batch", dying)
+    with monkeypatch.context() as patch, killed_at(patch, 4):
         patch.setattr(TrainingRun, "keep", TrainingRun._save)
-        with pytest.raises(Killed):
-            run(name, tmp_path / "m.st", **settings)
+        run(name, tmp_path / "m.st", **settings)
     assert same_bits(whole, run(name, tmp_path / "m.st", resume=True, **settings))
 
 

@@ -116,7 +116,7 @@ def normalized(kind, unit: float):
     high = largest_potential(15, BITS) / 2.0**BITS
     zero, counts = shared(0.0 if real else 0), Variable("z", shared(0.0 if real else 0))
     cells = Population(
-        "cells", NEURONS, (Variable("u", numbers(LOG_RATES)), counts),
+        "cells", NEURONS, (Variable("u", numbers(LOG_RATES)), Variable("r", zero), counts),
         (Constant("r_min", number(LOWEST_POTENTIAL)), Constant("r_max", number(high))),
         (categorical.FIRE,), Sampler(15, BITS),
     )  # fmt: skip

@@ -15,6 +15,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs PyTorch")
 
 from rich.console import Console  # noqa: E402
+from training_tools import killed_at, options  # noqa: E402
 
 from pvae_neuro.data import Images  # noqa: E402
 from pvae_neuro.errors import (  # noqa: E402
@@ -29,7 +30,6 @@ from pvae_neuro.training.run import TrainingRun  # noqa: E402
 from pvae_neuro.training.state import load_state  # noqa: E402
 from pvae_neuro.training.train import (  # noqa: E402
     TrainConfig,
-    TrainOptions,
     checkpoint_path,
     recipe,
     train,
@@ -48,10 +48,6 @@ def make_images(count: int = 45, seed: int = 0) -> Images:
     chosen = random.random((count, 8)) < 0.25
     pixels = np.clip(chosen.astype(np.float32) @ bars.reshape(8, 16), 0, 1)
     return Images(pixels, None, (4, 4), 0.0, 1.0, "bars")
-
-
-def options(**changes: Any) -> TrainOptions:
-    return TrainOptions(**{"device": "cpu", "console": Console(file=io.StringIO()), **changes})
 
 
 def same_bits(first: SavedModel, second: SavedModel) -> bool:
@@ -83,25 +79,11 @@ def test_same_seed_same_bits_other_seed_others(tmp_path: Path) -> None:
     assert not same_bits(first, other)
 
 
-class Killed(BaseException):
-    """Stands for a kill between two batches."""
-
-
 def train_until_killed(
     monkeypatch: pytest.MonkeyPatch, config: TrainConfig, out: Path, batch: int
 ) -> None:
     """Train, and be killed before a batch."""
-    from pvae_neuro.training.run import TrainingRun
-
-    plain = TrainingRun.train_batch
-
-    def dying(run: Any, index: int) -> Any:
-        if index == batch:
-            raise Killed
-        return plain(run, index)
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(TrainingRun, "train_batch", dying)
+    with killed_at(monkeypatch, batch):
         train(make_images(), config, out, options(checkpoint_seconds=0.0))
 
 

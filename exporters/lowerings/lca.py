@@ -19,7 +19,7 @@ from pvae_neuro.exporters.lowerings.lca_neurons import (
     float_neurons,
     integer_neurons,
 )
-from pvae_neuro.exporters.lowerings.lca_units import SENT, graded, units_of
+from pvae_neuro.exporters.lowerings.lca_units import SENT, message_of, units_of
 from pvae_neuro.exporters.lowerings.linear import LATENTS, input_of
 from pvae_neuro.exporters.lowerings.predictive import (
     ERRORS,
@@ -75,8 +75,8 @@ class LCAPredictive(LCALowering):
         weight = mantissas(dictionary, exponent).astype(np.int8)
         pixel_bits = max(scales.input_frac_bits, -exponent)
         down, up = (LARGEST_SUM // max(1, row_reach(rows)) for rows in (weight, weight.T))
-        sent = graded(SENT, scales, calibration, down)
-        error = graded(f"{ERRORS}.m", scales, calibration, up)
+        sent = message_of(SENT, scales, calibration, down)
+        error = message_of(f"{ERRORS}.m", scales, calibration, up)
         error_bits = min(error.bits, pixel_bits)
         received = math.ldexp(row_reach(weight.T) * error.limit, exponent - error_bits)
         units = units_of(model, scales, calibration, sent, received)

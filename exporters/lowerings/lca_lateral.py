@@ -22,7 +22,7 @@ from pvae_neuro.exporters.lowerings.lca_neurons import (
     float_neurons,
     integer_neurons,
 )
-from pvae_neuro.exporters.lowerings.lca_units import SENT, graded, units_of
+from pvae_neuro.exporters.lowerings.lca_units import SENT, message_of, units_of
 from pvae_neuro.exporters.lowerings.linear import LATENTS, input_of, wide_readout
 from pvae_neuro.exporters.scales import LARGEST_SUM, Scales, words
 from pvae_neuro.network import (
@@ -83,7 +83,7 @@ class LCALateral(LCALowering):
         dictionary, inhibition = model.dictionary.astype(np.float64), _inhibition(model)
         off_diagonal = inhibition - np.diag(np.diag(inhibition))
         # What the limit leaves of 24 bits, weights can use.
-        sent = graded(SENT, scales, calibration, MESSAGE_LIMIT, no_more=True)
+        sent = message_of(SENT, scales, calibration, MESSAGE_LIMIT, no_more=True)
         image = input_of(model, scales.input_frac_bits)
         pixel = max(abs(image.low), abs(image.high))
         reach = sums(np.abs(inhibition)).max() * math.ldexp(sent.limit, -sent.bits)

@@ -9,7 +9,7 @@ import numpy as np
 
 from pvae_neuro.exporters.calibrate import Calibration
 from pvae_neuro.exporters.lowerings.linear import LATENTS
-from pvae_neuro.exporters.scales import LARGEST_SUM, Scales
+from pvae_neuro.exporters.scales import LARGEST_SUM, Scales, graded
 from pvae_neuro.network import Choice
 from pvae_neuro.network.operations import LARGEST_SHIFT
 from pvae_neuro.saved.lca import STABLE_SHARE, LCASettings, stable_step
@@ -46,16 +46,17 @@ class Graded:
     choice: Choice
 
 
-def graded(
+def message_of(
     sent: str, scales: Scales, calibration: Calibration, provable: int, no_more: bool = False
 ) -> Graded:
     """Finest unit in which what calibration reached stays below the limit, with headroom.
 
     With ``no_more`` the limit is lowered to just that.
     """
-    limit = scales.message_limit(sent, provable)
-    wanted = HEADROOM * float(np.max(calibration.largest[sent]))
-    bits = min(LARGEST_SHIFT, power_below(limit, wanted)) if wanted > 0.0 else 0
+    largest = float(np.max(calibration.largest[sent]))
+    wanted = HEADROOM * largest
+    finest = LARGEST_SHIFT if largest > 0.0 else 0
+    limit, bits = graded(sent, provable, largest, scales, finest, HEADROOM)
     if no_more:
         limit = max(1, min(limit, math.ceil(math.ldexp(wanted, bits))))
     why = f"finest in which {HEADROOM:g} times the largest of calibration, {wanted:.4g}, is within"

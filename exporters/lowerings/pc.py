@@ -26,24 +26,22 @@ from pvae_neuro.exporters.lowerings.value_nodes import (
 )
 from pvae_neuro.exporters.remedies import refused
 from pvae_neuro.exporters.scales import (
+    HEADROOM,
     LARGEST_SUM,
     Scales,
-    best_exponent,
     few_saturated,
     fixed_point,
-    mantissas,
+    graded,
+    rounded_weights,
     row_reach,
     words,
 )
 from pvae_neuro.network import Choice, FloatCircuit, IntegerNetwork, Readout
-from pvae_neuro.network.operations import LARGEST_SHIFT
 from pvae_neuro.network.population import WORD_MAX
 from pvae_neuro.saved.model_file import SavedModel
 from pvae_neuro.saved.predictive_coding import PredictiveCodingSettings
-from pvae_neuro.utils.reproducible import power_below
 from pvae_neuro.utils.settings import problems_of
 
-HEADROOM = 1.25  # Over what calibration reached.
 # A word is a sum of at most four of these: value, prediction, bias, and what is fed back.
 QUARTER = WORD_MAX // 4
 Array = NDArray[Any]
@@ -106,8 +104,7 @@ class PredictiveCoding(Lowering):
             fixed_point(float(model.config.beta), "precision of the prior"),
         )  # fmt: skip
         for n, weight in enumerate(weights):
-            exponent = best_exponent(weight, scales.mantissa_max, least=-LARGEST_SHIFT)
-            mantissa = mantissas(weight, exponent, scales.mantissa_max).astype(np.int8)
+            exponent, mantissa = rounded_weights(weight, scales)
             numbers.weights.append(mantissa)
             why = few_saturated(weight, exponent, scales)
             choices.append(Choice(f"exponent of layer {n}", exponent, why))
@@ -152,10 +149,10 @@ def _message(
 ) -> tuple[int, int]:
     """Limit of a graded spike, and the shift from the unit of values to its own."""
     reach = max(1, reach)
-    limit = scales.message_limit(sent, LARGEST_SUM // reach)
-    fine = power_below(limit, HEADROOM * largest) if largest > 0.0 else 0
-    # Nothing is finer than the values themselves.
-    shift = max(0, scales.frac_bits - fine)
+    # Nothing is finer than the values themselves; what is always 0 needs no fraction.
+    finest = scales.frac_bits if largest > 0.0 else 0
+    limit, bits = graded(sent, LARGEST_SUM // reach, largest, scales, finest)
+    shift = scales.frac_bits - bits
     # The sum of such spikes, in the unit of who receives them.
     limit = min(limit, int(np.ldexp(float(QUARTER), -exponent - shift)) // reach)
     held = float(np.ldexp(limit, shift - scales.frac_bits))

@@ -9,7 +9,20 @@ from pvae_neuro.exporters.lowerings.chain.kinds import NODES
 
 _CHAINS = f"(chains of {', '.join(NODES)} nodes can be exported: gpc-chain)"
 
+_NORMAL = "its latents are draws of normals, and no word operation makes one of a random word"
+_RESIDUAL = "its networks normalize (LayerNorm) and gate channels, for which there are no neurons"
+
 REASONS = {
+    "igvae": _NORMAL,
+    "igvae-relu": _NORMAL,
+    "igvae-natural": _NORMAL,
+    "gvae-linear": _NORMAL,
+    "gvae-mlp": _NORMAL,
+    "gvae-conv": _NORMAL,
+    "gvae-residual": _NORMAL,
+    "savae": _NORMAL,
+    "iavae": _NORMAL,
+    "pvae-residual": _RESIDUAL,
     "gpc-vae": (
         f"its latents are draws of normals with learned variances, and no word operation makes one "
         f"of a random word {_CHAINS}"

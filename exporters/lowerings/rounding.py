@@ -22,13 +22,18 @@ from numpy.typing import NDArray
 from pvae_neuro.exporters.lowerings.layers import Layer
 from pvae_neuro.exporters.lowerings.rectifiers import Stage, hidden_names
 from pvae_neuro.exporters.remedies import refused
-from pvae_neuro.exporters.scales import LARGEST_SUM, Scales, check_exponent, fit_exponent
+from pvae_neuro.exporters.scales import (
+    HEADROOM,
+    LARGEST_SUM,
+    Scales,
+    check_exponent,
+    fit_exponent,
+)
 from pvae_neuro.network import Choice, Connection, shared, transpose_of
 from pvae_neuro.network.interval import Interval, between
 from pvae_neuro.network.operations import LARGEST_SHIFT
 from pvae_neuro.network.population import WORD_MAX
 
-HEADROOM = 1.25
 # Least limit of a neuron that sends back, as a share of the largest, and the unit of shares.
 LEAST_SHARE, SHARE_UNIT = 0.5, 1024
 # Gains lie in (1/4, 1].

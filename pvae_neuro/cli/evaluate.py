@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,10 +35,12 @@ from pvae_neuro.cli.shared.support import check_run, console, guarded, say, writ
 from pvae_neuro.errors import InputError
 
 if TYPE_CHECKING:
+    from pvae_neuro.data import Images
     from pvae_neuro.network import IntegerNetwork
     from pvae_neuro.saved.model_file import SavedModel
 
-# What the figures of a task other than to reconstruct depend on, beside the data.
+# Options of a task other than to reconstruct, beside those of the data: what its figures depend on,
+# and how they are told.
 _SCORED = ("model", "input", "samples", "json", "quiet")
 
 
@@ -113,17 +115,16 @@ def evaluate(
     images = read_inputs(
         input, declared, data, hold, reset, clip=clip, samples=samples, quiet=quiet, stream=True
     )
+    read_as = partial(read_labelled, input, declared, data, clip=clip)
+    labelled, train = _parts(read_as, samples, fit) if measures else (None, None)
     with single("evaluate", steps * math.prod(images.shape[:-1]), quiet) as advance:
         result = by_iteration(
             subject, images, steps=steps, seed=seed, engine=runner, reset=reset, progress=advance
         )
     measured = None
-    if measures:
+    if labelled is not None:
         from pvae_neuro.evaluation.measures.measured import measure
 
-        read_as = partial(read_labelled, input, declared, data, clip=clip)
-        labelled = read_as(samples=samples)
-        train = None if fit is None else read_as(samples=fit, split="train")
         count = len(labelled.pixels) + (0 if train is None else len(train.pixels))
         with single("measure", steps * count, quiet) as advance:
             measured = measure(
@@ -159,8 +160,8 @@ def _score(model: SavedModel, given: Mapping[str, Any]) -> None:
     others = given_beside(_SCORED, evaluate, given)
     if others:
         raise InputError(
-            f"{given['model']}: is evaluated by its predictions; expected no options of "
-            f"iterations, engines or measures, got {', '.join(others)}"
+            f"{given['model']}: leave out {', '.join(others)}: a model of this task is scored on "
+            f"its inputs as they are"
         )
     samples, json, quiet = given["samples"], given["json"], given["quiet"]
     check_samples(samples)
@@ -185,3 +186,18 @@ def _check_measures(
     for option, value in (("--hold", hold), ("--scheduler", scheduler)):
         if measures and value is not None:
             raise InputError(f"--measures: expected still images, measured here, got {option}")
+
+
+def _parts(
+    read: Callable[..., Images], samples: int | None, fit: int | None
+) -> tuple[Images, Images | None]:
+    """Images to measure on, and ``fit`` others that classifiers are fitted to."""
+    scored = read(samples=samples)
+    train = None if fit is None else read(samples=fit, split="train")
+    if train is not None and (train.part, scored.part) != ("train", "test"):
+        raise InputError(
+            f"--fit: expected classifiers that are fitted to the training part of {scored.name} "
+            f"and scored on its test part, got {train.part!r} and {scored.part!r}; give --split "
+            f"test and no --key, of data that have these parts"
+        )
+    return scored, train

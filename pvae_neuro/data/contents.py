@@ -40,6 +40,9 @@ class Contents(NamedTuple):
     said: tuple[str, ...] = ()
     """What was chosen or left out, in a few words each."""
 
+    part: str = "all"
+    """Which of :data:`SPLITS` the images are; ``all`` too where there are no parts."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -52,7 +55,7 @@ class Request:
     """Array of an archive."""
 
     size: tuple[int, int] | None = None
-    """Height and width to crop and resize pictures to; of a text, symbols of a window, twice."""
+    """Height and width to crop and resize pictures to."""
 
     limit: int | None = None
     """Number of images after which a reader may stop."""
@@ -74,3 +77,6 @@ class Request:
 
     columns: int | None = None
     """Numbers of an input that a model takes, for inputs that are cut to fit."""
+
+    window: int | None = None
+    """Symbols of a window of a text."""

@@ -78,8 +78,10 @@ def read_event_folder(folder: Path, request: Request) -> Contents:
     counts = np.stack([count_events(file) for file in files])
     named = all(file.parent.name.isdigit() for file in files)
     labels = np.array([int(file.parent.name) for file in files], np.int64) if named else None
-    part = f"the part {wanted!r}" if wanted in parts else "all recordings"
-    return Contents(counts, labels, said=(f"{part}, {len(files):,} of {total:,} recordings",))
+    part = wanted if wanted in parts else "all"
+    which = f"the part {wanted!r}" if wanted in parts else "all recordings"
+    said = (f"{which}, {len(files):,} of {total:,} recordings",)
+    return Contents(counts, labels, said=said, part=part)
 
 
 def _listed(place: Path) -> list[Path]:

@@ -11,7 +11,7 @@ from pvae_neuro.data.events import EVENT_ENDING, read_event_file
 from pvae_neuro.data.idx import IDX_ENDINGS, read_idx_file
 from pvae_neuro.data.matlab import read_mat_file
 from pvae_neuro.data.numpy_files import read_npy_file, read_npz_file
-from pvae_neuro.data.text import TEXT_ENDING, read_text_file
+from pvae_neuro.data.text import TEXT_ENDING, WINDOWED, read_text_file
 
 Read = Callable[[Path, Request], Contents]
 
@@ -38,7 +38,7 @@ FILE_KINDS = (
     FileKind((".mat",), read_mat_file, frozenset({"key", "layout"})),
     FileKind(IDX_ENDINGS, read_idx_file, frozenset({"layout"})),
     FileKind((EVENT_ENDING,), read_event_file),
-    FileKind((TEXT_ENDING,), read_text_file, frozenset({"size"})),
+    FileKind((TEXT_ENDING,), read_text_file, WINDOWED),
 )
 
 

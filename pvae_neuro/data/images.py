@@ -58,6 +58,9 @@ class Images:
     about: str = ""
     """What was read and how it was taken, in one line."""
 
+    part: str = "all"
+    """The part of a data set that they are; ``all`` too where it has none."""
+
     def __repr__(self) -> str:
         shape = " x ".join(map(str, self.image_shape or self.pixels.shape[1:]))
         labels = "without labels" if self.labels is None else "with labels"
@@ -202,7 +205,7 @@ def images_of(
         *_turned(contents, layout),
         *contents.said,
     )
-    return Images(pixels, labels, shape, low, high, name, "; ".join(parts))
+    return Images(pixels, labels, shape, low, high, name, "; ".join(parts), contents.part)
 
 
 def _refuse_frames(shape: tuple[int, ...], model: Input, name: str) -> None:

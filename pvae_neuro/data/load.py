@@ -14,7 +14,7 @@ from pvae_neuro.data.file_kinds import file_kind
 from pvae_neuro.data.images import Images, check_size, images_of
 from pvae_neuro.data.named_sets import NAMED_SETS, RESIZED_SETS, read_named_set
 from pvae_neuro.data.scale import check_scale
-from pvae_neuro.data.text import TOPICS, read_topics
+from pvae_neuro.data.text import TOPICS, WINDOWED, read_topics
 from pvae_neuro.errors import InputError
 from pvae_neuro.network import Input
 from pvae_neuro.utils.arguments import checked
@@ -110,14 +110,19 @@ def load_images(
     if scale is not None:
         scale = check_scale(scale)
     wanted = None if size is None else check_size(size)
+    window: int | None = None
     check_heeded(dataset, source.heeds, size=size, key=key, layout=layout)
     with memory_limit(max_memory), shown_stages(progress) as tell:
+        if wanted is not None and "window" in source.heeds:
+            window, wanted = _window(wanted), None
         if wanted is not None:
             # In three colours, as floats.
             require_memory(12 * wanted[0] * wanted[1], f"size {wanted[0]}x{wanted[1]}")
         colours = model is not None and len(model.image_shape or ()) == 3
         columns = None if model is None else model.size
-        request = Request(split, key, wanted, limit, scale, seed, colours, stream, tell, columns)
+        request = Request(
+            split, key, wanted, limit, scale, seed, colours, stream, tell, columns, window
+        )
         contents = source.read(request)
         left = None if "scale" in source.heeds else scale
         images = images_of(
@@ -126,6 +131,16 @@ def load_images(
     if model is not None and wanted is None and "size" in source.heeds:
         check_fits(images, model)
     return images.take(limit)
+
+
+def _window(size: tuple[int, int]) -> int:
+    """Symbols of a window, which one number of a size says."""
+    if size[0] != size[1]:
+        raise InputError(
+            f"size: expected one number of symbols for the windows of a text, got "
+            f"{size[0]}x{size[1]}"
+        )
+    return size[1]
 
 
 def check_fits(images: Images, model: Input) -> None:
@@ -182,7 +197,7 @@ def _find(dataset: str | os.PathLike[str], root: Path) -> _Source:
         heeds = frozenset({"size"} if name in RESIZED_SETS else ())
         return _Source(name, partial(read_named_set, name, root), heeds)
     if name == TOPICS:
-        return _Source(name, read_topics, frozenset({"size"}))
+        return _Source(name, read_topics, WINDOWED)
     kind = file_kind(path)
     if kind is not None:
         return _Source(path.name, partial(kind.read, path), kind.heeds)
@@ -209,7 +224,7 @@ def _read_folder(path: Path, request: Request) -> Contents:
         path, split, request.size, request.limit, request.seed, request.scale, request.progress,
         request.colours,
     )  # fmt: skip
-    return _divided(read, request)
+    return _divided(read, request, split)
 
 
 def _read_picture(path: Path, request: Request) -> Contents:
@@ -219,7 +234,7 @@ def _read_picture(path: Path, request: Request) -> Contents:
     return _divided(read, request)
 
 
-def _divided(read: FolderPictures, request: Request) -> Contents:
+def _divided(read: FolderPictures, request: Request, part: str = "all") -> Contents:
     """Pictures, which their reader has divided if there is a scale, and integers in any case."""
     scale = None if request.scale is None else 1.0
-    return Contents(read.values, scale=scale, layout=read.layout, meaning=read.about)
+    return Contents(read.values, scale=scale, layout=read.layout, meaning=read.about, part=part)

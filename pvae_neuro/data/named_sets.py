@@ -137,7 +137,7 @@ def read_named_set(name: str, root: Path, request: Request) -> Contents:
     if len(read) > 1:
         images, labels = (np.concatenate(each) for each in zip(*read, strict=True))
     said = f"the {split} part" if len(parts) == 1 else "the parts train and test"
-    return Contents(images, labels, scale=255.0, said=(f"{said} below {root}",))
+    return Contents(images, labels, scale=255.0, said=(f"{said} below {root}",), part=split)
 
 
 def _read(name: str, asked: _Part) -> Arrays:

@@ -37,7 +37,9 @@ def read_npz_file(path: Path, request: Request) -> Contents:
         labels, said = _read_labels(archive, parts, [len(v) if v.ndim else 0 for v in values])
         declared = archive.read(_RANGE) if _RANGE in archive.keys else None
     named = " and ".join(repr(key) for key in parts.values())
-    return Contents(_join(values, path), labels, declared, said=(f"array {named}", *said))
+    part = next(iter(parts)) if len(parts) == 1 else ""
+    said = f"array {named}", *said
+    return Contents(_join(values, path), labels, declared, said=said, part=part or "all")
 
 
 def _choose(archive: Archive, request: Request, path: Path) -> dict[str, str]:

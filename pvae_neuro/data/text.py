@@ -1,8 +1,8 @@
 """Text: each row is a window of symbols and the one that follows, as Unicode code points.
 
 A window of C symbols has C + 1 columns: a model is given the first C and predicts the last C. The
-windows follow each other, so that every symbol but the first is predicted once. The last tenth of a
-text is its test part.
+windows follow each other, so that every symbol but the first is predicted once, and up to C - 1 at
+the end, which fill no window, never. The last tenth of a text is its test part.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from pvae_neuro.utils.memory import require_memory
 from pvae_neuro.utils.whole_file import read_whole
 
 TEXT_ENDING = ".txt"
+WINDOWED = frozenset({"size", "window"})
+"""What readers of texts heed: a size, which is that of a window."""
 TOPICS = "python-topics"
 """Name of the text that comes with Python."""
 
@@ -71,20 +73,24 @@ def _windows(text: str, name: str, request: Request, *said: str) -> Contents:
     codes = np.frombuffer(chosen.encode("utf-32-le"), "<u4").astype(np.float32)
     # A copy: rows overlap by one symbol.
     rows = np.lib.stride_tricks.sliding_window_view(codes, context + 1)[::context].copy()
-    share = "the whole text" if part == "all" else f"the {part} part, {len(chosen):,} symbols"
+    which = "the whole text" if part == "all" else f"the {part} part"
+    share = f"{which}, {len(chosen):,} symbols"
+    left = len(chosen) - 1 - len(rows) * context
+    if left:
+        share += f", the last {left:,} of which fill no window"
     meaning = f"windows of {context:,} symbols and the one that follows, as Unicode code points"
-    declared = np.array([0.0, sys.maxunicode], np.float32)
-    return Contents(rows, declared=declared, scale=1.0, meaning=meaning, said=(share, *said))
+    return Contents(
+        rows,
+        declared=np.array([0.0, sys.maxunicode], np.float32),
+        scale=1.0,
+        meaning=meaning,
+        said=(share, *said),
+        part=part,
+    )
 
 
 def _context(request: Request) -> int:
     """Symbols of a window: what the user says, or what the model takes."""
-    if request.size is not None:
-        height, width = request.size
-        if height != width:
-            raise InputError(
-                f"size: expected one number of symbols for the windows of a text, got "
-                f"{height}x{width}"
-            )
-        return width
+    if request.window is not None:
+        return request.window
     return CONTEXT if request.columns is None else max(1, request.columns - 1)

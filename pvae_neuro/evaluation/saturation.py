@@ -30,7 +30,7 @@ class Saturation:
         How many values are at the limit of their neuron, and how many there are: samples times
         steps times neurons.
     is_log_rate : bool
-        Whether counts are drawn of the variable.
+        Whether neurons draw of the variable.
     """
 
     variable: str
@@ -114,7 +114,7 @@ class SaturationCount:
 def remarks(found: Iterable[Saturation]) -> tuple[str, ...]:
     """A sentence for each graded spike or potential of which too many values are at a limit.
 
-    Log-rates are left out: what a bound of theirs costs shows in the counts at their cap.
+    Log-rates and log-odds are left out: what a bound of theirs costs shows in what is drawn.
     """
     return tuple(
         f"{each}, {100 * each.share:.2g} %: what lies beyond is lost; calibrate on images like "

@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from pvae_neuro.network.bounds import Items, Name, Optional, Part, bounded
+from pvae_neuro.network.bounds import Items, Name, Optional, Part, Text, bounded
 from pvae_neuro.network.connection import Connection, Dense, Shared, resolve
 from pvae_neuro.network.host import Encoding, Input, Readout
 from pvae_neuro.network.population import Population
@@ -42,6 +42,8 @@ class Circuit:
     connections : tuple of Connection
     iteration, final : tuple of Activation
     readout : Readout or None
+    inferred : str or None
+        ``population.variable`` of what was inferred, where that is not what :attr:`code` finds.
     """
 
     name: str = bounded(Name())
@@ -52,6 +54,7 @@ class Circuit:
     iteration: tuple[Activation, ...] = bounded(Items(Activation, most=8192, least=1))
     final: tuple[Activation, ...] = bounded(Items(Activation, most=8192), default=())
     readout: Readout | None = bounded(Optional(Readout), default=None)
+    inferred: str | None = bounded(Optional(Text(129)), later=True, default=None)
 
     def __repr__(self) -> str:
         parts = [f"{p.name} {p.size}" for p in self.populations[:_LISTED]]
@@ -111,8 +114,11 @@ class Circuit:
     def latents(self) -> Population | None:
         """The population whose state is what was inferred.
 
-        That which the readout reads, if it draws or nothing does; else the first that draws.
+        That of :attr:`inferred`; else that which the readout reads, if it draws or nothing does;
+        else the first that draws.
         """
+        if self.inferred is not None:
+            return self.population_of[self.inferred.partition(".")[0]]
         read = None if self.readout is None else self.population_of[self.readout.population]
         if read is not None and (read in self.drawing or not self.drawing):
             return read
@@ -122,17 +128,16 @@ class Circuit:
     def code(self) -> str | None:
         """``population.variable`` of what was inferred: the counts that the latents draw.
 
-        Where they compare their random word themselves, what that program sets first; where nothing
-        draws, the readout's variable. Figures of activity are of this variable.
+        Where :attr:`inferred` says another, that one. Where they compare their random word
+        themselves, what that program sets first; where nothing draws, the readout's variable.
+        Figures of activity are of this variable.
         """
         latents = self.latents
-        if latents is None:
-            return None
+        if latents is None or self.inferred is not None:
+            return self.inferred
         for program in latents.programs:
-            drawn = {i.result for i in program.instructions if i.operation == "draw"}
-            for output in program.outputs:
-                if output.value in drawn:
-                    return f"{latents.name}.{output.variable}"
+            for variable in program.counts:
+                return f"{latents.name}.{variable}"
         if self.readout is None:
             return None
         if self.readout.population == latents.name:
@@ -143,6 +148,19 @@ class Circuit:
             if "word" in program.operations and program.outputs
         )
         return next(sets, None)
+
+    @cached_property
+    def log_rate(self) -> str | None:
+        """``population.variable`` of the log-rate that the latents draw counts of.
+
+        None where they draw none, or of a log-rate that no variable holds.
+        """
+        latents = self.latents
+        if latents is None:
+            return None
+        variables = {v.name for v in latents.variables}
+        names = (name for program in latents.programs for name in program.log_rates)
+        return next((f"{latents.name}.{name}" for name in names if name in variables), None)
 
     def groups(self, activation: Activation) -> dict[str, tuple[Connection, ...]]:
         """Connections of an activation by the name under which they are received."""
@@ -304,6 +322,8 @@ def _host_faults(circuit: Circuit, path: str) -> Iterator[str]:
         if got != expected:
             where = f"{path}.encodings.{encoding.population}"
             yield f"{where}: expected a matrix of shape {expected}, got {tuple(got)}"
+    if circuit.inferred is not None and circuit.inferred not in circuit.variables:
+        yield f"{path}.inferred: no program sets {show(circuit.inferred)}"
     if circuit.readout is not None:
         yield from _readout_faults(circuit, f"{path}.readout", circuit.readout)
 

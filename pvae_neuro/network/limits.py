@@ -38,7 +38,7 @@ class Limit:
     has_low : bool [n] or [1]
         Whether ``-high`` is an end too.
     is_log_rate : bool
-        Whether counts are drawn of the variable.
+        Whether neurons draw of the variable, counts or by comparing their random word.
     """
 
     variable: str
@@ -77,7 +77,7 @@ def _limit(population: Population, variable: str) -> Limit | None:
     highs, mirrored = list[NDArray[np.int64]](), list[NDArray[np.int64]]()
     log_rate = False
     for program in population.programs:
-        drawn_of = {i.arguments[0] for i in program.instructions if i.operation == "draw"}
+        drawn_of = _drawn_of(program)
         log_rate |= variable in drawn_of
         for output in program.outputs:
             if output.variable == variable:
@@ -95,6 +95,24 @@ def _limit(population: Population, variable: str) -> Limit | None:
         return None
     ends = np.where(live, high, _NO_END)
     return Limit(f"{population.name}.{variable}", ends, has_low & live, log_rate)
+
+
+def _drawn_of(program: Program) -> frozenset[str]:
+    """What the log-rates of counts, and all that random words are compared with, come from."""
+    arguments = {i.result: i.arguments for i in program.instructions}
+    random, left = set[str](), list[str]()
+    for i in program.instructions:
+        if i.operation == "word" or random.intersection(i.arguments):
+            random.add(i.result)
+        if i.operation == "draw" or (i.operation == "ge" and random.intersection(i.arguments)):
+            left += i.arguments
+    found = set[str]()
+    while left:
+        name = left.pop()
+        if name not in found:
+            found.add(name)
+            left += arguments.get(name, ())
+    return frozenset(found - random)
 
 
 def _values(population: Population, constant: str) -> NDArray[np.int64]:

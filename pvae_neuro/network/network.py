@@ -127,13 +127,15 @@ class IntegerNetwork(Circuit):
     def largest_code(self) -> int:
         """Largest magnitude of :attr:`code`: the largest count drawn, else what is proved.
 
-        At this value something may have been cut off.
+        At this value something may have been cut off. 0 where neurons compare their random words
+        themselves, which cuts nothing off.
         """
         latents = self.latents
         if latents is None or self.code is None:
             return 0
-        if latents.sampler is not None and latents in self.drawing:
-            return latents.sampler.max_count
+        if latents in self.drawing:
+            counts = any("draw" in program.operations for program in latents.programs)
+            return latents.drawn_by.max_count if counts else 0
         bounds = self.ranges.variables[self.code]
         return max(-bounds.smallest, bounds.largest)
 

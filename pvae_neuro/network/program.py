@@ -101,6 +101,19 @@ class Program:
         return frozenset(i.operation for i in self.instructions)
 
     @property
+    def log_rates(self) -> tuple[str, ...]:
+        """Names that counts are drawn of; of a result that is stored too, that of its variable."""
+        stored = {o.value: o.variable for o in self.outputs}
+        drawn_of = (i.arguments[0] for i in self.instructions if i.operation == "draw")
+        return tuple(stored.get(name, name) for name in drawn_of)
+
+    @property
+    def counts(self) -> tuple[str, ...]:
+        """Variables that hold counts as they are drawn."""
+        drawn = {i.result for i in self.instructions if i.operation == "draw"}
+        return tuple(o.variable for o in self.outputs if o.value in drawn)
+
+    @property
     def simple_operations(self) -> frozenset[str]:
         """Names of the operations outside composites."""
         inside = {n for c in self.composites for n in range(c.first, c.last + 1)}

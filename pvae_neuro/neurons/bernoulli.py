@@ -21,6 +21,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from pvae_neuro.errors import CertificateError
 from pvae_neuro.network import Constant, Population, Sampler, Variable, shared
 from pvae_neuro.network.interpreter import run_program
 from pvae_neuro.network.operations import OPERATIONS
@@ -136,13 +137,22 @@ def firing_words(population: Population, u: NDArray[np.int64]) -> NDArray[np.int
 def total_variation(population: Population, low: int, high: int) -> float:
     """Largest distance of the share of firing words from the sigmoid, over a range of potentials.
 
-    Beyond those that a sampler takes, both are within 1e-6 of certainty. It is 1 where neurons
-    differ in the constants of the rule, so that no potential stands for all.
+    Beyond those that a sampler takes, both are within 1e-6 of certainty.
+
+    Raises
+    ------
+    CertificateError
+        If neurons differ in a constant of the rule, so that no potential stands for all.
     """
     names = {constant.name for constant in firing_constants(0)}
     constants = {c.name: np.unique(c.values) for c in population.constants if c.name in names}
-    if any(len(values) != 1 for values in constants.values()):
-        return 1.0
+    for name, values in constants.items():
+        if len(values) != 1:
+            raise CertificateError(
+                f"{population.name}.{name}: expected one value for all neurons, for which the "
+                f"distance of their draws from the sigmoid is counted, got {len(values)} values; "
+                f"give neurons that differ a population each"
+            )
     rule = tuple((name, int(values[0])) for name, values in constants.items())
     return _total_variation(rule, population.drawn_by.frac_bits, low, high)
 

@@ -15,14 +15,17 @@ from pvae_neuro.neurons.node import predicted
 
 def fire(n: Neuron) -> None:
     """Draw counts, whose rates the log-sum of the group divides."""
-    n.z = _count(n, n.u, n.log_sum)
+    n.r = _log_rate(n, n.u, n.log_sum)
+    n.z = n.draw(n.r)
 
 
 def fire_and_compare(n: Neuron) -> None:
     """Draw of the parameters and, by the same word, of what is predicted; send the difference."""
-    n.z = _count(n, n.u, n.log_sum)
+    n.r = _log_rate(n, n.u, n.log_sum)
+    n.z = n.draw(n.r)
     n.t = predicted(n)
-    n.p = _count(n, n.t, n.expected_log_sum)
+    n.q = _log_rate(n, n.t, n.expected_log_sum)
+    n.p = n.draw(n.q)
     n.e = n.z - n.p
 
 
@@ -37,8 +40,8 @@ def normalize_both(n: Neuron) -> None:
     n.d = _log_sum(n, n.d, n.expected)
 
 
-def _count(n: Neuron, u: Value, log_sum: Value) -> Value:
-    return n.draw(n.clip(u - log_sum, n.r_min, n.r_max))
+def _log_rate(n: Neuron, u: Value, log_sum: Value) -> Value:
+    return n.clip(u - log_sum, n.r_min, n.r_max)
 
 
 def _log_sum(n: Neuron, log_sum: Value, total: Value) -> Value:

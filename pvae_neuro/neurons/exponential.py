@@ -47,7 +47,8 @@ def exponential_constants(frac_bits: int, rate_bits: int) -> tuple[Constant, ...
     frac_bits : int
         Fixed-point position of the log-rate.
     rate_bits : int
-        That of the rate, at most ``MOST_RATE_BITS``.
+        That of the rate, at most ``MOST_RATE_BITS``; at most 22 where no log-rate is above 0, so
+        that nothing is shifted to the left.
     """
     values = {
         "log2_e": LOG2_E,

@@ -155,9 +155,17 @@ class _Splitting:
             iteration=tuple(self._activations(network.iteration, blocks)),
             final=tuple(self._activations(network.final, blocks)),
             readout=self._readout(blocks),
+            inferred=self._inferred(),
         )
         names = {name: {k: c.name for k, c in found.items()} for name, found in blocks.items()}
         return Split(network, made, self.parts, names)
+
+    def _inferred(self) -> str | None:
+        """Of a population that is split, the variable of its first part."""
+        if self.network.inferred is None:
+            return None
+        name, _, variable = self.network.inferred.partition(".")
+        return f"{self.parts[name][0].name}.{variable}"
 
     # -------------------------------------------------------------------------- populations
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field, PositiveFloat, model_validator
 from typing_extensions import Self
 
-from pvae_neuro.saved.model_file import Size
+from pvae_neuro.saved.model_file import ModelConfig, Size
 from pvae_neuro.utils.settings import Settings
 
 Rate = Annotated[float, Field(gt=0.0, le=1.0)]
+PIXEL_RANGES = {"bernoulli": (0.0, 1.0)}
+"""Inputs that families of pixels take; those that are not here take any."""
 
 
 class ChainSettings(Settings):
@@ -71,3 +74,13 @@ class ChainSettings(Settings):
                     f"node {number}: expected a size that {self.groups} groups divide, got {size}"
                 )
         return found
+
+    def unfit_inputs(self, config: ModelConfig) -> str | None:
+        """Why the pixels do not take a model's inputs; None where they do."""
+        low, high = PIXEL_RANGES.get(self.pixels, (-math.inf, math.inf))
+        if low <= config.input_low and config.input_high <= high:
+            return None
+        return (
+            f"pixels: expected inputs within [{low:g}, {high:g}] for the family {self.pixels!r}, "
+            f"got [{config.input_low:g}, {config.input_high:g}]; scale the inputs"
+        )

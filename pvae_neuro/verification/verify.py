@@ -283,7 +283,8 @@ class _Verification:
             for p in self.network.drawing
         }
         # Coefficients are in units of the network, where counts are numbers everywhere.
-        largest = self.network.largest_code if self.network.drawing else None
+        counted = self.network.latents in self.network.drawing
+        largest = (self.network.largest_code or None) if counted else None
         return of_circuit(circuit, images, words, self.held, largest=largest, observe=observe)
 
     def more_seeds(self) -> None:
@@ -347,11 +348,10 @@ class _Verification:
 def _at_bound(network: IntegerNetwork, recording: Recording) -> list[float]:
     """Share of neurons at the upper bound of their log-rate in the end, for each image."""
     latents = network.latents
-    name = "" if latents is None else f"{latents.name}.u"
-    bounds = None if latents is None else network.ranges.log_rates.get(latents.name)
-    if bounds is None or name not in recording.last:
+    if latents is None or network.log_rate is None:
         return []
-    at_bound = recording.last[name] >= bounds.largest
+    bounds = network.ranges.log_rates[latents.name]
+    at_bound = recording.last[network.log_rate] >= bounds.largest
     return np.asarray(at_bound.mean(axis=1)).tolist()
 
 

@@ -74,8 +74,8 @@ class Host:
             [
                 size.sum(-1, dtype=torch.int64),
                 size.count_nonzero(-1),
-                # Of a code that is always 0, nothing is at its limit.
-                (size == max(self._largest, 1)).count_nonzero(-1),
+                # A silent neuron is at no limit.
+                ((size == self._largest) & (size > 0)).count_nonzero(-1),
             ]
         )
 

@@ -5,87 +5,68 @@ A family has one line in ``NODES``; a family without one has no integers.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
-from pvae_neuro.exporters.scales import LARGEST_SUM, Scales
+from pvae_neuro.exporters.scales import LARGEST_SUM, Scales, Sent, graded
 from pvae_neuro.network import Constant, Sampler, shared
 from pvae_neuro.network.program import Program
 from pvae_neuro.network.sampler import LOWEST_POTENTIAL, largest_potential
 from pvae_neuro.neurons import bernoulli, categorical, node
 from pvae_neuro.neurons.poisson import FIRE
-from pvae_neuro.utils.reproducible import power_below
-
-HEADROOM = 1.25  # Over what calibration reached.
 
 
-class Sent(NamedTuple):
-    """What a neuron sends: its largest magnitude, in integers, and its fixed-point position."""
+class Variance(NamedTuple):
+    """Variance of a draw z: its derivative by the mean, ``constant - slope z``.
 
-    limit: int
-    bits: int = 0
-
-
-def graded(name: str, reach: int, largest: float, scales: Scales, finest: int) -> Sent:
-    """Limit and unit of a graded spike.
-
-    The limit is the largest at which no sum of such spikes leaves 24 bits, ``reach`` being the
-    largest sum of mantissas; the unit is the finest, at most 2**-finest, in which what calibration
-    reached lies below it.
+    ``settle`` is how a node moves that pays for it.
     """
-    limit = scales.message_limit(name, LARGEST_SUM // max(1, reach))
-    fine = power_below(limit, HEADROOM * largest) if largest > 0.0 else finest
-    return Sent(limit, min(finest, fine))
+
+    constant: float
+    slope: float
+    settle: Program = node.SETTLE_AND_PAY
 
 
 @dataclass(frozen=True)
-class Spiking:
-    """Nodes that draw whole numbers.
+class Kind(ABC):
+    """Nodes of a family.
 
     Attributes
     ----------
     fire, compare : Program
-        What the neurons of a node draw that nothing predicts, and of one that is predicted.
-    variance : tuple of float or None
-        Derivative of the variance of a draw z by its mean, ``variance[0] - variance[1] z``; None
-        where nothing varies.
-    most : int or None
-        Largest draw, where it is not that of the sampler.
+        What the neurons of a node hand on that nothing predicts, and of one that is predicted.
     settle : Program
-        How a node moves.
-    grouped : bool
-        Whether normalizer neurons count its draws.
-    draws : bool
-        Whether it takes random words.
+        How a node moves whose variance costs nothing.
+    variance : Variance or None
+        None where nothing varies.
+    grouped, draws : bool
+        Class attributes: whether normalizer neurons count what is drawn, and whether it takes
+        random words.
     """
 
     fire: Program
     compare: Program
-    variance: tuple[float, float] | None = (1.0, 0.0)
-    most: int | None = None
     settle: Program = node.SETTLE
-    grouped: bool = False
-    draws: bool = True
+    variance: Variance | None = None
+    grouped: ClassVar[bool] = False
+    draws: ClassVar[bool] = False
 
     def real_sampler(self, stream: int) -> Sampler | None:
         """Of real numbers, by which counts have no end."""
-        return Sampler(255, 14, stream) if self.draws else None
+        return None
 
     def sampler(self, scales: Scales, stream: int) -> Sampler | None:
         """Of integers."""
-        return Sampler(self.count(scales), scales.frac_bits, stream) if self.draws else None
+        return None
 
-    def count(self, scales: Scales) -> int:
-        """Largest draw."""
-        return scales.max_count if self.most is None else self.most
-
+    @abstractmethod
     def highest(self, scales: Scales) -> int:
         """Largest parameter that the neurons take, in units of the potential."""
-        return largest_potential(scales.max_count, scales.frac_bits)
 
+    @abstractmethod
     def sent(self, name: str, reach: int, largest: float, scales: Scales) -> Sent:
-        """What ``name`` sends, z or e."""
-        return Sent(self.count(scales))
+        """What ``name`` sends, z or e; ``reach`` is the largest sum of mantissas that it meets."""
 
     def real(self) -> tuple[Constant, ...]:
         """Constants of their own, in real numbers."""
@@ -100,8 +81,38 @@ class Spiking:
         return ()
 
 
-class Switches(Spiking):
+class Counts(Kind):
+    """Nodes that draw whole numbers; Poisson neurons."""
+
+    draws = True
+
+    def real_sampler(self, stream: int) -> Sampler | None:
+        """Of the widest counts."""
+        return Sampler(255, 14, stream)
+
+    def sampler(self, scales: Scales, stream: int) -> Sampler | None:
+        """Of integers."""
+        return Sampler(self.count(scales), scales.frac_bits, stream)
+
+    def count(self, scales: Scales) -> int:
+        """Largest draw."""
+        return scales.max_count
+
+    def highest(self, scales: Scales) -> int:
+        """The largest log-rate at which few counts are cut off."""
+        return largest_potential(scales.max_count, scales.frac_bits)
+
+    def sent(self, name: str, reach: int, largest: float, scales: Scales) -> Sent:
+        """Whole numbers."""
+        return Sent(self.count(scales))
+
+
+class Coins(Counts):
     """Bernoulli neurons."""
+
+    def count(self, scales: Scales) -> int:
+        """One."""
+        return 1
 
     def highest(self, scales: Scales) -> int:
         """The exponential takes as much as the lowest potential has below 0."""
@@ -116,8 +127,10 @@ class Switches(Spiking):
         return bernoulli.firing_constants(scales.frac_bits)
 
 
-class Grouped(Spiking):
+class Shares(Counts):
     """Categorical neurons; their log-sums hold rates near what one spike in an iteration takes."""
+
+    grouped = True
 
     def highest(self, scales: Scales) -> int:
         """Any: the log-sum is subtracted first."""
@@ -134,7 +147,7 @@ class Grouped(Spiking):
         return Constant("r_min", shared(low)), Constant("r_max", shared(high))
 
 
-class Rectified(Spiking):
+class Values(Kind):
     """Gaussian nodes: values, rectified; nothing is drawn."""
 
     def highest(self, scales: Scales) -> int:
@@ -143,38 +156,33 @@ class Rectified(Spiking):
 
     def sent(self, name: str, reach: int, largest: float, scales: Scales) -> Sent:
         """Graded spikes."""
-        return graded(name, reach, largest, scales, scales.frac_bits)
+        return graded(name, LARGEST_SUM // max(1, reach), largest, scales, scales.frac_bits)
 
     def real(self) -> tuple[Constant, ...]:
         """No limits."""
         infinite = float("inf")
-        return _graded(infinite, infinite, 0.0, 0.0)
+        return _limits(infinite, infinite, 0.0, 0.0)
 
     def constants(self, scales: Scales, z: Sent, e: Sent) -> tuple[Constant, ...]:
         """Of both graded spikes."""
-        return _graded(z.limit, e.limit, scales.frac_bits - z.bits, scales.frac_bits - e.bits)
+        return _limits(z.limit, e.limit, scales.frac_bits - z.bits, scales.frac_bits - e.bits)
 
     def hops(self, name: str) -> tuple[str, ...]:
         """Values and errors."""
         return f"{name}.z", f"{name}.e"
 
 
-def _graded(z: float, e: float, z_shift: float, e_shift: float) -> tuple[Constant, ...]:
+def _limits(z: float, e: float, z_shift: float, e_shift: float) -> tuple[Constant, ...]:
     values = {"z_high": z, "z_shift": z_shift, "e_high": e, "e_low": -e, "e_shift": e_shift}
     return tuple(Constant(name, shared(value)) for name, value in values.items())
 
 
-NODES: dict[str, Spiking] = {
-    "poisson": Spiking(FIRE, node.COUNT_AND_COMPARE),
-    "bernoulli": Switches(bernoulli.FIRE, bernoulli.FIRE_AND_COMPARE, (1.0, 2.0), 1),
-    "categorical": Grouped(categorical.FIRE, categorical.FIRE_AND_COMPARE, grouped=True),
-    "gaussian": Rectified(
-        node.RECTIFY,
-        node.RECTIFY_AND_COMPARE,
-        None,
-        settle=node.SETTLE_RECTIFIED,
-        draws=False,
-    ),
+_OF_COUNTS = Variance(1.0, 0.0)
+NODES: dict[str, Kind] = {
+    "poisson": Counts(FIRE, node.COUNT_AND_COMPARE, variance=_OF_COUNTS),
+    "bernoulli": Coins(bernoulli.FIRE, bernoulli.FIRE_AND_COMPARE, variance=Variance(1.0, 2.0)),
+    "categorical": Shares(categorical.FIRE, categorical.FIRE_AND_COMPARE, variance=_OF_COUNTS),
+    "gaussian": Values(node.RECTIFY, node.RECTIFY_AND_COMPARE, node.SETTLE_RECTIFIED),
 }
 
 REASONS = {

@@ -23,8 +23,10 @@ from pvae_neuro.exporters.lowerings.chain.saved import (
 )
 from pvae_neuro.exporters.lowerings.chain.structure import (
     ERRORS,
+    INFERRED,
     Map,
     Part,
+    Sums,
     constants_of,
     structure,
 )
@@ -55,7 +57,7 @@ class Chain(Lowering):
         """See :meth:`Lowering.check`; shapes are checked too."""
         super().check(model)
         settings = settings_of(model)
-        sizes = sizes_of(model)
+        sizes = sizes_of(model, settings)
         shapes: dict[str, tuple[int, ...]] = {}
         for n, (above, below) in enumerate(zip(sizes, (model.config.pixels, *sizes), strict=False)):
             shapes |= {f"maps.{n}.weight": (below, above), f"maps.{n}.bias": (below,)}
@@ -83,6 +85,7 @@ class Chain(Lowering):
             name=self.name,
             input=input_of(model),
             readout=Readout(ERRORS, "y"),
+            inferred=INFERRED,
             dtype=dtype,
             **structure(
                 [_real_part(chain, n) for n in range(len(chain.kinds))],
@@ -115,11 +118,15 @@ def _real_part(chain: SavedChain, n: int) -> Part:
         **chain.costs(n),
         **(above if chain.is_predicted(n) else {"t": start}),
     }  # fmt: skip
-    ends = chain.log_sum_ends(n)
-    sum_constants = {
-        "rate": settings.normalizer or 0.0, "rate_shift": 0.0, "c_min": ends[0], "c_max": ends[1],
-    }  # fmt: skip
+    sums = None
+    if kind.grouped:
+        ends = chain.log_sum_ends(n)
+        rate = {"rate": settings.normalizer or 0.0, "rate_shift": 0.0}
+        sums = Sums(
+            chain.log_sums(start), constants_of({**rate, "c_min": ends[0], "c_max": ends[1]})
+        )
     return Part(
-        f"node{n + 1}", kind, start, (*constants_of(constants), *kind.real()),
-        kind.real_sampler(chain.stream(n)), chain.log_sums(n, start), constants_of(sum_constants),
+        f"node{n + 1}", start, (*constants_of(constants), *kind.real()),
+        kind.real_sampler(chain.stream(n)), chain.fire(n), chain.settle(n), chain.is_predicted(n),
+        sums,
     )  # fmt: skip

@@ -45,10 +45,6 @@ class Pixels:
         """Arrays of their own."""
         return {"output.log_sigma": ()}
 
-    def range(self) -> tuple[float, float]:
-        """Inputs that they take."""
-        return -np.inf, np.inf
-
     def real(self) -> tuple[Constant, ...]:
         """Constants of their own, in real numbers."""
         return ()
@@ -81,10 +77,6 @@ class Probabilities(Pixels):
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """None."""
         return {}
-
-    def range(self) -> tuple[float, float]:
-        """Probabilities."""
-        return 0.0, 1.0
 
     def real(self) -> tuple[Constant, ...]:
         """Of the sigmoid."""

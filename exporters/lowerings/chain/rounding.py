@@ -13,22 +13,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pvae_neuro.exporters.calibrate import Calibration
-from pvae_neuro.exporters.lowerings.chain.kinds import HEADROOM, Sent, graded
 from pvae_neuro.exporters.lowerings.chain.saved import SavedChain
 from pvae_neuro.exporters.lowerings.chain.structure import (
     ERRORS,
+    INFERRED,
     Map,
     Part,
+    Sums,
     constants_of,
     structure,
 )
 from pvae_neuro.exporters.lowerings.linear import factor, input_of
 from pvae_neuro.exporters.remedies import refused
 from pvae_neuro.exporters.scales import (
+    HEADROOM,
     LARGEST_SUM,
     Scales,
+    Sent,
     check_exponent,
     few_saturated,
+    graded,
     rounded_weights,
     row_reach,
     words,
@@ -45,7 +49,7 @@ SUM_BITS = 11
 def integer_chain(
     name: str, chain: SavedChain, scales: Scales, calibration: Calibration
 ) -> IntegerNetwork:
-    """The network of a chain; every choice is kept with its reason."""
+    """The network of a chain; choices that its sizes alone do not decide are kept with reasons."""
     return _Rounding(chain, scales, calibration).network(name)
 
 
@@ -89,6 +93,7 @@ class _Rounding:
             name=name,
             input=input_of(chain.model, pixel),
             readout=Readout(ERRORS, "y", frac_bits=pixel),
+            inferred=INFERRED,
             choices=tuple(self.choices),
             family=chain.model.config.family,
             **structure(parts, maps, chain.model.config.pixels, chain.pixels.compare, errors),
@@ -135,7 +140,8 @@ class _Rounding:
         extreme = gain * kind.largest_error(self._reach(0), self.brightest)
         largest = float(self.calibration.largest[name].max())
         reach = row_reach(self.mantissas[0].T)
-        sent = graded(name, reach, largest, self.scales, _fitting(extreme))
+        provable = LARGEST_SUM // max(1, reach)
+        sent = graded(name, provable, largest, self.scales, _fitting(extreme))
         self._choose_unit(name, sent, largest)
         constants = {
             "bias": words(_scaled(self.chain.biases[0], predicted), "bias of the pixels"),
@@ -173,14 +179,21 @@ class _Rounding:
         }  # fmt: skip
         error = self.errors[n] if chain.is_predicted(n) else Sent(0)
         own = kind.constants(scales, self.sent[n], error)
-        log_sums = chain.log_sums(n, np.ldexp(start.astype(np.float64), -bits))
-        ends = [round(math.ldexp(end, bits)) for end in chain.log_sum_ends(n)]
-        rate = factor("rate", math.ldexp(settings.normalizer or 0.0, bits))
         return Part(
-            name, kind, start, (*constants_of(constants), *own),
-            kind.sampler(scales, chain.stream(n)), _scaled(log_sums, bits).astype(np.int32),
-            constants_of({**rate, "c_min": ends[0], "c_max": ends[1]}),
+            name, start, (*constants_of(constants), *own), kind.sampler(scales, chain.stream(n)),
+            chain.fire(n), chain.settle(n), chain.is_predicted(n),
+            self._sums(n, start) if kind.grouped else None,
         )  # fmt: skip
+
+    def _sums(self, n: int, start: NDArray[np.int32]) -> Sums:
+        chain, bits = self.chain, self.scales.frac_bits
+        log_sums = chain.log_sums(np.ldexp(start.astype(np.float64), -bits))
+        ends = [round(math.ldexp(end, bits)) for end in chain.log_sum_ends(n)]
+        rate = factor("rate", math.ldexp(chain.settings.normalizer or 0.0, bits))
+        return Sums(
+            _scaled(log_sums, bits).astype(np.int32),
+            constants_of({**rate, "c_min": ends[0], "c_max": ends[1]}),
+        )
 
     def _ends(self, n: int) -> tuple[int, int]:
         """Bounds of a node's parameters."""
@@ -192,7 +205,11 @@ class _Rounding:
                 "clip",
             )
         low, high = (round(math.ldexp(end, bits)) for end in (config.floor_u, config.clamp_u))
-        return low, min(high, self.chain.kinds[n].highest(self.scales))
+        highest = self.chain.kinds[n].highest(self.scales)
+        if highest < high:
+            why = f"largest that its neurons take; the model's is {config.clamp_u:g}"
+            self._choose(f"upper clamp of node{n + 1}", math.ldexp(highest, -bits), why)
+        return low, min(high, highest)
 
 
 def _fitting(reach: float) -> int:

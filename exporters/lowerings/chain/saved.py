@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.exporters.lowerings.chain.kinds import NODES, REASONS, Spiking
+from pvae_neuro.exporters.lowerings.chain.kinds import NODES, REASONS, Kind, Variance
 from pvae_neuro.exporters.lowerings.chain.pixels import PIXELS, Pixels
+from pvae_neuro.network.program import Program
 from pvae_neuro.saved.chain import ChainSettings
 from pvae_neuro.saved.model_file import SavedModel
 
@@ -25,7 +26,7 @@ class SavedChain:
     ----------
     model : SavedModel
     settings : ChainSettings
-    kinds : list of Spiking
+    kinds : list of Kind
     weights : list of float64 [below, above]
     biases : list of float64 [n]
         Of the pixels and of each node; the last is the prior.
@@ -33,7 +34,7 @@ class SavedChain:
 
     model: SavedModel
     settings: ChainSettings
-    kinds: list[Spiking]
+    kinds: list[Kind]
     weights: list[Reals]
     biases: list[Reals]
 
@@ -60,26 +61,37 @@ class SavedChain:
         """Whether a node stands above node n; the last one has a prior."""
         return n + 1 < len(self.weights)
 
+    def fire(self, n: int) -> Program:
+        """What a node hands on."""
+        return self.kinds[n].compare if self.is_predicted(n) else self.kinds[n].fire
+
+    def settle(self, n: int) -> Program:
+        """How a node moves."""
+        paid = self._paid(n)
+        return self.kinds[n].settle if paid is None else paid.settle
+
     def costs(self, n: int) -> dict[str, Reals]:
         """What the variance of a node's draws costs the pixels per step; empty where nothing.
 
         ``leak`` at no spike, and ``own`` less for each.
         """
-        variance = self.kinds[n].variance
-        if n or variance is None:
+        paid = self._paid(n)
+        if paid is None:
             return {}
         curvature = self.pixels.curvature(self.model.arrays)
         half = 0.5 * self.settings.step_size * curvature * np.square(self.weights[0]).sum(axis=0)
-        return {"leak": variance[0] * half, "own": variance[1] * half}
+        return {"leak": paid.constant * half, "own": paid.slope * half}
+
+    def _paid(self, n: int) -> Variance | None:
+        """The variance that a node pays for: that over the pixels."""
+        return None if n else self.kinds[n].variance
 
     def stream(self, n: int) -> int:
         """Of the random words of a node: those that draw are counted upwards."""
         return sum(kind.draws for kind in self.kinds[:n])
 
-    def log_sums(self, n: int, start: Reals) -> Reals:
-        """Log-sums of a node's groups where its parameters are these; none for other kinds."""
-        if not self.kinds[n].grouped:
-            return np.zeros(0)
+    def log_sums(self, start: Reals) -> Reals:
+        """Log-sums of a node's groups where its parameters are these."""
         groups = start.reshape(self.settings.groups, -1)
         return np.array([np.logaddexp.reduce(each) for each in groups])
 
@@ -95,9 +107,8 @@ def settings_of(model: SavedModel) -> ChainSettings:
     return ChainSettings.model_validate(model.config.architecture)
 
 
-def sizes_of(model: SavedModel) -> tuple[int, ...]:
+def sizes_of(model: SavedModel, settings: ChainSettings) -> tuple[int, ...]:
     """Neurons of all nodes; ValueError if groups do not divide one."""
-    settings = settings_of(model)
     grouped = [NODES[family].grouped for family in settings.families]
     return settings.sizes(model.config.latents, grouped)
 
@@ -108,18 +119,14 @@ def without_neurons(model: SavedModel, settings: ChainSettings) -> str | None:
         if family not in NODES:
             return _refusal(f"node {number}", family, NODES)
     try:
-        sizes_of(model)
+        sizes_of(model, settings)
     except ValueError as error:
         return f"architecture: {error}"
     if settings.pixels not in PIXELS:
         return _refusal("pixels", settings.pixels, PIXELS)
-    low, high = PIXELS[settings.pixels].range()
-    given = float(model.config.input_low), float(model.config.input_high)
-    if given[0] < low or given[1] > high:
-        return (
-            f"pixels: expected inputs within [{low:g}, {high:g}] for the family "
-            f"{settings.pixels!r}, got [{given[0]:g}, {given[1]:g}]; scale the inputs"
-        )
+    unfit = settings.unfit_inputs(model.config)
+    if unfit is not None:
+        return unfit
     if settings.normalizer is None and any(NODES[f].grouped for f in settings.families):
         return (
             "normalizer: expected the rate of normalizer neurons, got None, the exact softmax, "

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pvae_neuro.exporters.lowerings.chain.kinds import Spiking
 from pvae_neuro.network import (
     Activation,
     Connection,
@@ -26,10 +25,18 @@ from pvae_neuro.network import (
 )
 from pvae_neuro.network.program import Program
 from pvae_neuro.neurons.categorical import NORMALIZE, NORMALIZE_BOTH
-from pvae_neuro.neurons.node import SETTLE_AND_PAY
 
 INPUT, ERRORS = "pixels", "errors"
+INFERRED = "node1.z"
+"""What the first node hands on."""
 Array = NDArray[Any]
+
+
+class Sums(NamedTuple):
+    """Normalizer neurons of a node: log-sums of its groups at first, and constants."""
+
+    start: Array
+    constants: tuple[Constant, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,60 +46,52 @@ class Part:
     Attributes
     ----------
     name : str
-    kind : Spiking
     start : array [K]
         Parameters at first.
     constants : tuple of Constant
     sampler : Sampler or None
-    log_sums : array [groups]
-        Log-sums of its groups at first; empty where it has none.
-    sum_constants : tuple of Constant
+    fire, settle : Program
+        What it hands on, and how it moves.
+    is_predicted : bool
+        Whether a node stands above.
+    sums : Sums or None
+        None where it has no groups.
     """
 
     name: str
-    kind: Spiking
     start: Array
     constants: tuple[Constant, ...]
     sampler: Sampler | None
-    log_sums: Array
-    sum_constants: tuple[Constant, ...]
+    fire: Program
+    settle: Program
+    is_predicted: bool
+    sums: Sums | None
 
     @property
     def sums_name(self) -> str:
         """Population of the normalizer neurons."""
         return f"{self.name}_sums"
 
-    @property
-    def is_predicted(self) -> bool:
-        """Whether a node stands above."""
-        return self._has("bias")
-
     def populations(self) -> tuple[Population, ...]:
         """The node, and the normalizer neurons of its groups."""
         zero = np.zeros(1, self.start.dtype)
-        names = ["z", *(("t", "e") if self.is_predicted else ())]
-        names += ["p"] if self.is_predicted and len(self.log_sums) else []
-        fire = self.kind.compare if self.is_predicted else self.kind.fire
-        settle = SETTLE_AND_PAY if self._has("leak") else self.kind.settle
-        variables = (Variable("u", self.start), *(Variable(name, zero) for name in names))
+        handed_on = (Variable(output.variable, zero) for output in self.fire.outputs)
         node = Population(
-            self.name, len(self.start), variables, self.constants, (fire, settle), self.sampler
-        )
-        return (node, self._normalizers()) if len(self.log_sums) else (node,)
+            self.name, len(self.start), (Variable("u", self.start), *handed_on), self.constants,
+            (self.fire, self.settle), self.sampler,
+        )  # fmt: skip
+        return (node,) if self.sums is None else (node, self._normalizers(self.sums))
 
-    def _normalizers(self) -> Population:
-        names = "cd" if self.is_predicted else "c"
+    def _normalizers(self, sums: Sums) -> Population:
         rule = NORMALIZE_BOTH if self.is_predicted else NORMALIZE
-        variables = tuple(Variable(name, self.log_sums) for name in names)
-        return Population(
-            self.sums_name, len(self.log_sums), variables, self.sum_constants, (rule,)
-        )
+        variables = tuple(Variable(output.variable, sums.start) for output in rule.outputs)
+        return Population(self.sums_name, len(sums.start), variables, sums.constants, (rule,))
 
     def connections(self) -> tuple[Connection, ...]:
         """Between the node and its normalizer neurons."""
-        if not len(self.log_sums):
+        if self.sums is None:
             return ()
-        groups, sums, node = len(self.log_sums), self.sums_name, self.name
+        groups, sums, node = len(self.sums.start), self.sums_name, self.name
         ones = np.kron(np.eye(groups), np.ones(len(self.start) // groups))
         weight = ones.astype(np.int8)
         total = Dense(f"{node}_total", node, "z", sums, weight, 0, "total")
@@ -106,9 +105,6 @@ class Part:
             Dense(name, node, "p", sums, weight, 0, "expected", same),
             transpose_of(total, f"{name}_log_sum", sums, "d", node, received_as="expected_log_sum"),
         )
-
-    def _has(self, constant: str) -> bool:
-        return any(each.name == constant for each in self.constants)
 
 
 @dataclass(frozen=True, eq=False)

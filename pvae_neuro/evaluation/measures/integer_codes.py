@@ -22,7 +22,7 @@ class Codes:
     Attributes
     ----------
     code : float32 [N, K]
-        What classifiers read, :meth:`~pvae_neuro.models.base.Model.code`.
+        What classifiers read, :meth:`~pvae_neuro.models.base.Model.code`: means, never a sample.
     z : float32 [N, K]
         A sample of the latents, drawn after the iteration.
     error : float64 [N]
@@ -51,14 +51,21 @@ def codes_of_network(
 ) -> Codes:
     """Codes that an integer network infers of still images [N, M], after so many iterations.
 
-    The code is exp(u) of the potentials that the readout's counts are drawn from, or what is
-    inferred itself where nothing is drawn. ``engine`` is by default the fastest that works here.
+    The code is the exponential of the log-rates that counts are drawn of, or what is inferred
+    itself where the latents draw nothing. ``engine`` is by default the fastest that works here.
 
     Raises
     ------
     InputError
-        If the network has no readout, or the images do not fit it.
+        If the network has no readout, the images do not fit it, or no variable holds the means that
+        its latents draw of.
     """
+    if network.log_rate is None and network.latents in network.drawing:
+        raise InputError(
+            f"codes: expected a network with a variable of the means that {network.code} is drawn "
+            f"of, which measures read; {network.name!r} has none, since it compares random words "
+            f"itself; measure its float model"
+        )
     runner = get_engine(engine) if isinstance(engine, str) else engine or fastest_engine(network)
     pixels = network.input.floats(images)
     run = runner.run(network, pixels, steps, seed, record="last", progress=progress)

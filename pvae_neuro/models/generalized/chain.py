@@ -20,7 +20,6 @@ rules as operations of integers.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple, TypeVar, cast
@@ -169,8 +168,6 @@ NODES: dict[str, Callable[[ChainSettings], Node]] = {
 class GaussianPixels(nn.Module):
     """Pixels of one learned variance: log standard deviation before its squashing, []."""
 
-    values = -math.inf, math.inf
-
     def __init__(self) -> None:
         super().__init__()
         self.log_sigma = nn.Parameter(torch.zeros(()))
@@ -202,8 +199,6 @@ class GaussianPixels(nn.Module):
 
 class BernoulliPixels(nn.Module):
     """Pixels in [0, 1], by their log-odds."""
-
-    values = 0.0, 1.0
 
     def curvature(self) -> float:
         """Largest second derivative of the energy, that of log-odds 0: the cost is a bound."""
@@ -285,13 +280,9 @@ class Chain(Model):
             self.maps.append(layer)
         self.prior = nn.Parameter(torch.full((sizes[-1],), starts[-1]))
         self.output = _named("pixels", settings.pixels, PIXELS)()
-        low, high = self.output.values
-        if self.config.input_low < low or self.config.input_high > high:
-            raise InputError(
-                f"pixels: expected inputs within [{low:g}, {high:g}] for the family "
-                f"{settings.pixels!r}, got [{self.config.input_low:g}, {self.config.input_high:g}]"
-                f"; scale the images"
-            )
+        unfit = settings.unfit_inputs(self.config)
+        if unfit is not None:
+            raise InputError(unfit)
 
     def start(self, x: Tensor) -> State:
         """All nodes as they are predicted while nothing fires above."""
