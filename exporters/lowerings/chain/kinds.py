@@ -81,7 +81,7 @@ class Kind(ABC):
         return ()
 
 
-class Counts(Kind):
+class CountNodes(Kind):
     """Nodes that draw whole numbers; Poisson neurons."""
 
     draws = True
@@ -107,7 +107,7 @@ class Counts(Kind):
         return Sent(self.count(scales))
 
 
-class Coins(Counts):
+class BernoulliNodes(CountNodes):
     """Bernoulli neurons."""
 
     def count(self, scales: Scales) -> int:
@@ -127,7 +127,7 @@ class Coins(Counts):
         return bernoulli.firing_constants(scales.frac_bits)
 
 
-class Shares(Counts):
+class CategoricalNodes(CountNodes):
     """Categorical neurons; their log-sums hold rates near what one spike in an iteration takes."""
 
     grouped = True
@@ -147,7 +147,7 @@ class Shares(Counts):
         return Constant("r_min", shared(low)), Constant("r_max", shared(high))
 
 
-class Values(Kind):
+class GaussianNodes(Kind):
     """Gaussian nodes: values, rectified; nothing is drawn."""
 
     def highest(self, scales: Scales) -> int:
@@ -179,10 +179,14 @@ def _limits(z: float, e: float, z_shift: float, e_shift: float) -> tuple[Constan
 
 _OF_COUNTS = Variance(1.0, 0.0)
 NODES: dict[str, Kind] = {
-    "poisson": Counts(FIRE, node.COUNT_AND_COMPARE, variance=_OF_COUNTS),
-    "bernoulli": Coins(bernoulli.FIRE, bernoulli.FIRE_AND_COMPARE, variance=Variance(1.0, 2.0)),
-    "categorical": Shares(categorical.FIRE, categorical.FIRE_AND_COMPARE, variance=_OF_COUNTS),
-    "gaussian": Values(node.RECTIFY, node.RECTIFY_AND_COMPARE, node.SETTLE_RECTIFIED),
+    "poisson": CountNodes(FIRE, node.COUNT_AND_COMPARE, variance=_OF_COUNTS),
+    "bernoulli": BernoulliNodes(
+        bernoulli.FIRE, bernoulli.FIRE_AND_COMPARE, variance=Variance(1.0, 2.0)
+    ),
+    "categorical": CategoricalNodes(
+        categorical.FIRE, categorical.FIRE_AND_COMPARE, variance=_OF_COUNTS
+    ),
+    "gaussian": GaussianNodes(node.RECTIFY, node.RECTIFY_AND_COMPARE, node.SETTLE_RECTIFIED),
 }
 
 REASONS = {
