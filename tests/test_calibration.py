@@ -113,7 +113,7 @@ def test_no_largest_count_where_nothing_is_drawn():
     from pvae_neuro.exporters.quantize import _check_counts
 
     class Nothing:
-        name, drawing = "still", ()
+        name, drawing, operations = "still", (), frozenset()
 
     _check_counts(QuantizeConfig(), Nothing())
     with pytest.raises(InputError, match="draws no counts, so none is the largest; leave it out"):

@@ -271,13 +271,15 @@ def test_rate_distortion_compares_at_equal_zeros(context, monkeypatch):
     assert _unmeasured(summary) == claims - {"best-distance-windows"}
 
 
-def test_the_least_lead_is_taken_where_curves_overlap():
-    lead = rate_distortion.least_lead
+def test_leads_are_those_where_curves_overlap():
+    def lead(*curves):
+        return min(rate_distortion.leads(*curves))
+
     ours, theirs = [(0.7, 0.9), (0.82, 0.84)], [(0.78, 0.8), (0.9, 0.68)]
     # They share zeros from .78 to .82, along which ours falls by .5 and theirs by 1 per zero.
     assert lead(ours, theirs) == pytest.approx(0.86 - 0.8)
     assert lead(theirs, ours) == pytest.approx(0.76 - 0.84)
-    assert lead([(0.5, 0.9), (0.7, 0.8)], theirs) is None
+    assert rate_distortion.leads([(0.5, 0.9), (0.7, 0.8)], theirs) == []
 
 
 @pytest.mark.parametrize("name", BUDGETS)

@@ -279,8 +279,8 @@ def _draw(figure: Figure, seeds: list[Points]) -> None:
             for key in ("zeros", "mse")
         )
         crosses(ax, zeros, mse, color=f"C{number}", marker="o", ms=6, lw=1.6, label=curve)
-    for zeros in (DENSE, SPARSE):
-        ax.axvline(zeros, color=GUIDE, lw=1, ls=":", label=f"{zeros} zeros")
+    for at in (DENSE, SPARSE):
+        ax.axvline(at, color=GUIDE, lw=1, ls=":", label=f"{at} zeros")
     log_errors(ax)
     label_axes(ax, "share of zeros", "MSE, summed over pixels", "one point per model")
     legend_below(figure, [ax], columns=2)

@@ -20,6 +20,7 @@ neighbouring settings of one curve.
 
 from __future__ import annotations
 
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -103,6 +104,10 @@ def _lead(curve: str) -> str:
     return f"{curve}: least lead over LCA in R²"
 
 
+def _mean_lead(curve: str) -> str:
+    return f"{curve}: mean lead over LCA in R²"
+
+
 def _best(curve: str) -> str:
     return f"{curve}: best d"
 
@@ -120,6 +125,17 @@ CLAIMS = (
         "R² .827 and .826 at .775 and .778 zeros (figure 4)",
         f"{_AT_EQUAL_ZEROS}; the published objective",
         at_least(_lead(PAPER), 0.0, within_error=True),
+        "night",
+    ),
+    Claim(
+        "equal-zeros-on-average",
+        "ipvae",
+        "On average over the zeros from .75 to .85 that both reach, the iterative Poisson VAE "
+        "reconstructs as well as LCA",
+        "R² .827 and .826 at .775 and .778 zeros (figure 4)",
+        f"{_PROTOCOL}; LCA with coefficients above zero; lines between settings; the published "
+        "objective",
+        at_least(_mean_lead(PAPER), 0.0, within_error=True),
         "night",
     ),
     Claim(
@@ -272,18 +288,14 @@ def _rows_at_equal_zeros(points: Points) -> list[Row]:
     ]
 
 
-def least_lead(ours: Curve, theirs: Curve) -> float | None:
-    """The least R² by which one curve lies above another, between the zeros of :data:`BAND`.
-
-    None where they share no zeros in that band.
-    """
-    leads = [
+def leads(ours: Curve, theirs: Curve) -> list[float]:
+    """R² by which one curve lies above another, at those zeros of :data:`BAND` that both reach."""
+    return [
         high - low
         for level in np.linspace(*BAND, _GRID)
         if (high := interpolate(ours, level)) is not None
         and (low := interpolate(theirs, level)) is not None
     ]
-    return min(leads, default=None)
 
 
 def _of_claims(points: Points) -> dict[str, float]:
@@ -296,10 +308,11 @@ def _of_claims(points: Points) -> dict[str, float]:
         "amortized": [f["distance"] for s, f in points if is_amortized(s.family)],
         **{curve: [distance(r2, zeros) for zeros, r2 in at] for curve, at in curves.items()},
     }
-    leads = {curve: least_lead(found, curves[LCA]) for curve, found in curves.items()}
+    ahead = {curve: leads(found, curves[LCA]) for curve, found in curves.items()}
     return {
         **{_best(name): min(distances) for name, distances in groups.items() if distances},
-        **{_lead(curve): value for curve, value in leads.items() if value is not None},
+        **{_lead(curve): min(values) for curve, values in ahead.items() if values},
+        **{_mean_lead(curve): fmean(values) for curve, values in ahead.items() if values},
     }
 
 
