@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch", reason="models need torch")
 from pvae_neuro.errors import InputError  # noqa: E402
 from pvae_neuro.models.generalized.chain import NODES, Draw  # noqa: E402
 from pvae_neuro.models.generalized.families import find_family  # noqa: E402
+from pvae_neuro.models.generalized.nodes import Nodes, NodeSettings  # noqa: E402
 from pvae_neuro.models.registry import build_model  # noqa: E402
 from pvae_neuro.saved.chain import ChainSettings  # noqa: E402
 from pvae_neuro.saved.model_file import ModelConfig  # noqa: E402
@@ -64,6 +65,38 @@ def test_the_price_of_variance_is_the_derivative_of_the_mean_energy(name):
     fisher = torch.autograd.grad(family.mean(parameter), parameter)[0]
     exact = float(torch.autograd.grad(energy(parameter), parameter)[0] / fisher)
     assert ours == pytest.approx(exact, abs=1e-2)
+
+
+def test_nodes_that_draw_nothing_follow_the_one_theory():
+    """With a trust other than 1, where the errors of pixels and of nodes weigh differently."""
+    families, trust = ("gaussian",) * 3, 3.0
+    settings = {"families": families, "above": (5, 4), "trust": trust, "step_size": 0.02}
+    config = ModelConfig(
+        family="gpc-chain", pixels=7, latents=6, steps=2, beta=1.0, input_low=0.0, input_high=1.0,
+        architecture=settings,
+    )  # fmt: skip
+    chain = build_model(config, torch.Generator().manual_seed(0), 0.5).double()
+    with torch.no_grad():
+        for part in (*(layer.bias for layer in chain.maps[1:]), chain.prior):
+            part.fill_(0.4)
+    x = torch.rand(3, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+    def forward(nodes):
+        above = chain.prior.expand(len(x), -1)
+        for place in (2, 1, 0):
+            above = chain.maps[place](nodes.node(str(place), "gaussian", above).clamp(min=0.0))
+        return chain.output.nll(x, above).sum(1)
+
+    nodes = Nodes(
+        forward, NodeSettings(trust=trust), move=lambda _, phi, gradient: phi - 0.02 * gradient
+    )
+    state = chain.start(x)
+    nodes.phi = {str(place): state[3 * place] for place in range(3)}
+    for _ in range(4):
+        state = chain.iterate(x, state, None).state
+        nodes.settle()
+        for place in range(3):
+            torch.testing.assert_close(state[3 * place], nodes.phi[str(place)], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(

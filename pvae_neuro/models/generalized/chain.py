@@ -3,11 +3,12 @@
 Node 1 predicts the pixels, each node above predicts the parameters of the one below by a linear
 map, and the last one has a prior. All move at once (``together``), on one draw of each::
 
-    θ_l = W_l z_{l+1} + b_l        φ_l -= rate · (λ (φ_l - θ_l) - W_{l-1}ᵀ (z_{l-1} - p_{l-1}))
+    θ_l = W_l z_{l+1} + b_l        φ_l -= rate · λ (φ_l - θ_l - W_{l-1}ᵀ (z_{l-1} - p_{l-1}))
 
 z is drawn of φ and p of θ, **by the same random number**: the mean of ``z - p`` is the difference
 of the two means, which is what the rule of :mod:`~pvae_neuro.models.generalized.family` asks for,
-and a node that is what is predicted has no error at all. Weights learn by the gradient of the
+and a node that is what is predicted has no error at all. Node 1 follows ``λ (φ_1 - θ_1)`` and the
+errors of the pixels, over their variance, whose weight is 1. Weights learn by the gradient of the
 energy at the nodes as they are, ``(z - p) z_{l+1}ᵀ`` in the mean: what a synapse sees at its ends.
 
 The node over the pixels also pays what the variance of its own draws costs there, ``½ Σ w²/σ²`` for
@@ -401,7 +402,7 @@ class Chain(Model):
             bounds = self.config.floor_u, self.config.clamp_u
             log_sums = node.follow(log_sum, draw.z, bounds), node.follow(expected, draw.p, bounds)
             after += [self._bounded(phi - step), *log_sums]
-            error = node.error(phi, draw)
+            error = settings.trust * node.error(phi, draw)
         return tuple(after)
 
 
