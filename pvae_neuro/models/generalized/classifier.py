@@ -18,8 +18,9 @@ from typing_extensions import Self
 from pvae_neuro.data.images import Images
 from pvae_neuro.errors import InputError
 from pvae_neuro.models.generalized.families import Categorical, find_family
+from pvae_neuro.models.generalized.family import Family
 from pvae_neuro.models.generalized.model import NodeModel, Pass, linear_layers
-from pvae_neuro.models.generalized.nodes import Nodes, NodeSettings
+from pvae_neuro.models.generalized.nodes import ALL, SQUARED, Nodes, NodeSettings
 from pvae_neuro.saved.model_file import Size
 
 LABEL = "label"
@@ -68,26 +69,35 @@ class NodeClassifier(NodeModel):
 
     architecture_type = ClassifierArchitecture
     observed = LABEL
+    observed_family = "categorical"
     defaults: ClassVar[dict[str, Any]] = {
         "latents": 128, "steps": 12, "beta": 1.0, "learning_rate": 3e-3, "weight_decay": 0.0,
     }  # fmt: skip
 
     def build(self, generator: torch.Generator | None, init_scale: float | None) -> None:
         """Create the layers, from the pixels on."""
+        super().build(generator, init_scale)
         own: ClassifierArchitecture = self.architecture
         sizes = [self.config.pixels, *own.hidden, self.config.latents]
-        self._families = [find_family(name).grouped(own.groups) for name in own.layers]
+        self._families = [
+            self._family(*named) for named in zip(self.node_names, own.layers, strict=True)
+        ]
         for family, size in zip(self._families, sizes[1:], strict=True):
             family.mean(torch.empty(1, family.parts * size))
         wide = [f.parts * n for f, n in zip(self._families, sizes[1:], strict=True)]
         shapes = [*zip(sizes, wide, strict=False), (sizes[-1], own.classes)]
         self.layers = linear_layers(shapes, generator, init_scale)
-        super().build(generator, init_scale)
+
+    def _family(self, node: str, layer: str) -> Family:
+        """The layer's, or that which the settings put in its place; squared nodes keep theirs."""
+        own: ClassifierArchitecture = self.architecture
+        found = own.families.get(node, own.families.get(ALL, layer))
+        return find_family(layer if found == SQUARED else found).grouped(own.groups)
 
     @property
     def node_names(self) -> tuple[str, ...]:
         """``1``, ``2`` and so on."""
-        return tuple(str(number) for number in range(1, len(self._families) + 1))
+        return tuple(str(number) for number in range(1, len(self.architecture.layers) + 1))
 
     def before_nodes(self, x: Tensor) -> Tensor:
         """What the pixels predict of the first node."""

@@ -49,9 +49,9 @@ class LanguageArchitecture(NodeSettings):
     hidden : int
         Hidden units of a block, for each symbol.
     gains : bool
-        Whether the trust of attention grows with the weights through which it acts on hidden units,
-        and all steps are relative to the trust of their node: see :meth:`Block.gain`. Otherwise all
-        nodes have the same trust and the same rate.
+        Whether, with ``together``, the trust of attention grows with the weights through which it
+        acts on hidden units, and all steps are relative to the trust of their node: see
+        :meth:`Block.gain`. Otherwise all nodes have the same trust and the same rate.
     largest : float, optional
         Singular value to which each step of learning limits the weights of the blocks and of the
         output; by default they are free.
@@ -115,17 +115,17 @@ class Block(nn.Module):
     @torch.no_grad()
     def _growth(self, stream: Tensor, values: Tensor, logits: Tensor) -> Tensor | float:
         """Trust of the attention relative to the settings', [B, heads, C, 1] or 1."""
-        if not self.own.gains or self.own.inference != "together":
+        if not self.own.gains or not self.own.way.iterates:
             return 1.0
         return 1.0 + self.gain(stream, values, logits.softmax(-1))
 
     def gain(self, stream: Tensor, values: Tensor, look: Tensor) -> Tensor:
         """How strongly the attention of a symbol acts on its hidden units, [B, heads, C, 1].
 
-        The largest squared derivative of all hidden units by the attention to one symbol that is
-        seen, or more: slopes of tanh and the projections of LayerNorm, both at most 1, are left
-        out. The errors of hidden units add at most so much, times their trust, to the curvature of
-        the energy along the attention's natural gradient, whatever the attention is.
+        About the largest squared derivative of all hidden units by the attention to one symbol that
+        is seen: slopes of tanh, at most 1, and the projection of LayerNorm are left out. The errors
+        of hidden units add about so much, times their trust, to the curvature of the energy along
+        the attention's natural gradient, whatever the attention is.
         """
         paths = self.mix.weight.reshape(len(self.mix.weight), self.own.heads, -1)
         acting = torch.einsum(
@@ -151,6 +151,7 @@ class LanguageModel(NodeModel):
 
     architecture_type = LanguageArchitecture
     observed = NEXT
+    observed_family = "categorical"
     defaults: ClassVar[dict[str, Any]] = {
         "latents": 64, "steps": 2, "beta": 0.0, "batch_size": 50, "epochs": 2,
         "learning_rate": 3e-2, "weight_decay": 0.0, "gradient_clip": 1e4,

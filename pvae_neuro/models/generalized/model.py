@@ -53,13 +53,16 @@ class NodeModel(Model):
     ----------
     observed : str
         Class attribute: name of the observed output.
+    observed_family : str
+        Its family.
     """
 
     architecture_type = NodeSettings
     observed: ClassVar[str]
+    observed_family: str
 
     def build(self, generator: torch.Generator | None, init_scale: float | None) -> None:
-        """Refuse settings that name no node or no family; models create their layers first."""
+        """Refuse settings that name no node or no family, or another family of the output."""
         places = (ALL, *self.node_names, self.observed)
         families = (SQUARED, *family_names())
         for place, family in self.architecture.families.items():
@@ -69,6 +72,14 @@ class NodeModel(Model):
                         f"families of {self.config.family!r}: no such {what} as "
                         f"{name!r}{suggest(name, known)}"
                     )
+        chosen, own = self.architecture.families, self.observed_family
+        output = chosen.get(self.observed, chosen.get(ALL, own))
+        if output not in (own, SQUARED):
+            raise InputError(
+                f"families of {self.config.family!r}: expected {own!r} or {SQUARED!r} for the "
+                f"output {self.observed!r}, which is decoded by the family {own!r}, got "
+                f"{output!r}; give {self.observed!r} one of these"
+            )
 
     @property
     @abstractmethod
@@ -100,7 +111,8 @@ class NodeModel(Model):
         InputError
             If a state is carried into a sweep, which starts anew at each window.
         """
-        if state and self.architecture.inference == "sweep":
+        way = self.architecture.way
+        if state and not (way.iterates or way.follows):
             raise InputError(
                 f"windows: inference by sweep of {self.config.family!r} starts anew at each "
                 f"window; expected 1 window per batch, or the inference 'together'"
@@ -117,10 +129,11 @@ class NodeModel(Model):
     ) -> tuple[State, Pass]:
         """Nodes after one more step of inference, and the pass that they then give.
 
-        Without a state they are what is predicted; so they stay where inference is no iteration.
+        Without a state, and where inference is no iteration, they are what is predicted.
         """
+        state = state if self.architecture.way.iterates else ()
         nodes, passes = self._nodes(x, target, self.config.beta, noise, state)
-        if state and self.architecture.inference == "together":
+        if state:
             with torch.enable_grad():
                 nodes.settle()
         nodes.energy()
@@ -145,7 +158,7 @@ class NodeModel(Model):
         """Infer by one more step; see :meth:`Model.iterate`."""
         after, found = self.settled(x, state, generator_noise(generator))
         change = x.new_zeros(len(x))
-        if state:
+        if state and self.architecture.way.iterates:
             steps = [(a - b).flatten(1) for a, b in zip(after, state, strict=True)]
             change = torch.cat(steps, 1).norm(dim=1)
         mean = self.latent_mean(after, found)

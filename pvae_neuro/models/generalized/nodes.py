@@ -64,6 +64,11 @@ class NodeSettings(Architecture):
     bound: PositiveFloat = 0.5
     families: dict[str, str] = Field(default_factory=dict)
 
+    @property
+    def way(self) -> Inference:
+        """What the setting ``inference`` names."""
+        return INFERENCES[self.inference]
+
 
 class Prior(NamedTuple):
     """A second prediction of a node, whose weight is not that of the nodes."""
@@ -150,7 +155,7 @@ class Nodes:
         self._noise, self._kept = noise, dict[str, Tensor]()
         self._move = move or self._bounded
         self._sites: dict[str, _Site] = {}
-        self._follows = settings.inference == "backprop"
+        self._follows = settings.way.follows
         self._infers = False
         self._checked: set[str] = set()
         self._steps = 0
@@ -256,37 +261,47 @@ class Nodes:
 
     def infer(self, steps: int) -> Energy:
         """Settle as the settings say; returns the energy, whose gradients the weights follow."""
-        inference = self._settings.inference
-        if inference == "together":
-            for _ in range(steps):
-                self.settle()
-        return self.sweep() if inference == "sweep" else self.energy()
+        return self._settings.way.run(self, steps)
 
-    def settle(self) -> Tensor:
-        """Move all nodes by one step; returns the energy before it, nats per input, [B].
+    def together(self, steps: int) -> Energy:
+        """Infer in so many steps of all nodes; returns the energy."""
+        for _ in range(steps):
+            self.settle()
+        return self.energy()
+
+    def settle(self) -> None:
+        """Move all nodes by one step.
 
         Raises
         ------
         PvaeNeuroError
-            If a node leaves the numbers.
+            If a node is not finite then.
         """
         output = self._run(infers=True)
         sites = self._sites
         downs = self._downs(output, list(sites.values()), [s.handed for s in sites.values()])
         self._steps += 1
+        own = self._settings
+        where = f"after step {self._steps} of inference"
+        advice = f"trust than {own.trust:g}, or a step size below {own.step_size:g}"
         with torch.no_grad():
             for (name, site), down in zip(sites.items(), downs, strict=True):
                 phi = self.phi[name]
                 gradient = site.family.natural(phi, site.theta, down, site.trust, site.noise)
                 moved = self._move(name, phi, gradient + self._own(site, phi))
-                self.phi[name] = self._finite(name, moved)
-        return output.detach()
+                self.phi[name] = _finite(name, moved, where, advice)
 
     def sweep(self) -> Energy:
         """Infer in one pass from the output back, predictions held fixed; returns the energy.
 
         Nodes start where they are predicted, whatever they were before.
+
+        Raises
+        ------
+        PvaeNeuroError
+            If a node is not finite then.
         """
+        advice = f"trust than {self._settings.trust:g}"
         self.phi.clear()
         output = self._run(infers=True)
         below: list[_Site] = []
@@ -296,7 +311,7 @@ class Nodes:
                 phi = self.phi[name]
                 push = site.family.push(phi, down, site.noise)
                 moved = phi - (push + self._own(site, phi)) / site.trust
-                self.phi[name] = self._finite(name, moved)
+                self.phi[name] = _finite(name, moved, "after a sweep", advice)
             below.insert(0, site)
         return self._summed(output)
 
@@ -344,15 +359,6 @@ class Nodes:
             added = added + site.family.push(phi, site.leak)
         return added
 
-    def _finite(self, name: str, phi: Tensor) -> Tensor:
-        if not torch.isfinite(phi).all():
-            raise PvaeNeuroError(
-                f"node {name!r}: its energy is not finite at step {self._steps} of inference; "
-                f"expected numbers within float range: take a larger trust than "
-                f"{self._settings.trust:g}, or a step size below {self._settings.step_size:g}"
-            )
-        return phi
-
     def _summed(self, output: Tensor) -> Energy:
         nodes, prior = output.new_zeros(()), output.new_zeros(())
         for name, site in self._sites.items():
@@ -363,6 +369,41 @@ class Nodes:
             if site.prior is not None:
                 prior = prior + _per_input(site.family.prior_kl(phi, site.prior.theta)).mean()
         return Energy(output.mean(), nodes, prior)
+
+
+@dataclass(frozen=True)
+class Inference:
+    """A way of inference.
+
+    Attributes
+    ----------
+    run : callable
+        Infers on nodes by a number of steps; returns the energy.
+    iterates : bool
+        Whether nodes move from where they were, step by step.
+    follows : bool
+        Whether nodes are what is predicted.
+    """
+
+    run: Callable[[Nodes, int], Energy]
+    iterates: bool = False
+    follows: bool = False
+
+
+INFERENCES = {
+    "together": Inference(Nodes.together, iterates=True),
+    "sweep": Inference(lambda nodes, _: nodes.sweep()),
+    "backprop": Inference(lambda nodes, _: nodes.energy(), follows=True),
+}
+
+
+def _finite(name: str, phi: Tensor, where: str, advice: str) -> Tensor:
+    if not torch.isfinite(phi).all():
+        raise PvaeNeuroError(
+            f"node {name!r}: its parameters are not finite {where}; expected numbers within float "
+            f"range: take a larger {advice}"
+        )
+    return phi
 
 
 def _per_input(values: Tensor) -> Tensor:

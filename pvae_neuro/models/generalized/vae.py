@@ -39,8 +39,9 @@ class VAEArchitecture(NodeSettings):
     pixels : {"bernoulli", "gaussian"}
         Family of the pixels; as Bernoulli probabilities they lie in [0, 1].
     gains : bool
-        Whether the trust of each node grows with the weights through which it acts on the one that
-        it predicts, and steps are relative to it: see :meth:`NodeVAE.trusts`.
+        Whether, with ``together``, the trust of each node grows with the weights through which it
+        acts on the one that it predicts, and steps are relative to it: see :meth:`NodeVAE.trusts`.
+        Such a trust reads weights beyond the neighbours' and is not local.
     """
 
     trust: float = Field(default=20.0, gt=0.0)
@@ -63,7 +64,6 @@ class NodeVAE(NodeModel):
 
     architecture_type = VAEArchitecture
     observed = PIXELS
-    active_threshold = 0.1
     defaults: ClassVar[dict[str, Any]] = {
         "latents": 16, "steps": 20, "beta": 1.0, "learning_rate": 3e-3, "weight_decay": 0.0,
     }  # fmt: skip
@@ -73,10 +73,11 @@ class NodeVAE(NodeModel):
         pixels, hidden, latents = self.config.pixels, self.architecture.hidden, self.config.latents
         shapes = (pixels, hidden), (hidden, 2 * latents), (latents, hidden), (hidden, pixels)
         self.layers = linear_layers(shapes, generator, init_scale)
+        self.observed_family = self.architecture.pixels
         super().build(generator, init_scale)
         # Where parameters are counted only, other tensors have no values.
         ends = torch.tensor([self.config.input_low, self.config.input_high], device="cpu")
-        find_family(self.architecture.pixels).check(ends, ends, f"observed {PIXELS}")
+        find_family(self.observed_family).check(ends, ends, f"observed {PIXELS}")
 
     @property
     def node_names(self) -> tuple[str, ...]:
@@ -95,7 +96,7 @@ class NodeVAE(NodeModel):
         _, infer, decode, show = self.layers
         own: VAEArchitecture = self.architecture
         trusts: list[Tensor | float] = [own.trust] * len(NAMES)
-        if own.gains and own.inference == "together":
+        if own.gains and own.way.iterates:
             trusts = self.trusts(given)
         paces = [own.trust / trust for trust in trusts]
         hidden = nodes.node(NAMES[0], "gaussian", given, trust=trusts[0], pace=paces[0]).tanh()
@@ -106,7 +107,7 @@ class NodeVAE(NodeModel):
             samples=True,
         )  # fmt: skip
         hidden = nodes.node(NAMES[2], "gaussian", decode(z), trust=trusts[2], pace=paces[2]).tanh()
-        return Pass(nodes.observe(PIXELS, self.architecture.pixels, show(hidden), x), z)
+        return Pass(nodes.observe(PIXELS, self.observed_family, show(hidden), x), z)
 
     @torch.no_grad()
     def trusts(self, given: Tensor) -> list[Tensor | float]:
@@ -127,10 +128,16 @@ class NodeVAE(NodeModel):
         predicted = torch.exp(-2.0 * xi) * by_mu + 2.0 * by_xi
         return [own.trust + latents * predicted.sum(1, keepdim=True), latents, decoder]
 
+    @property
+    def observation_variance(self) -> Tensor:
+        """See :meth:`Model.observation_variance`; of Bernoulli pixels the largest, ¼."""
+        # Of the family's natural parameters: the variance is the curvature.
+        return torch.full((self.config.pixels,), find_family(self.observed_family).curvature)
+
     def decode(self, z: Tensor) -> Tensor:
         """Expected pixels [B, M] of latents [B, K]."""
         _, _, decode, show = self.layers
-        return find_family(self.architecture.pixels).mean(show(torch.tanh(decode(z))))
+        return find_family(self.observed_family).mean(show(torch.tanh(decode(z))))
 
     def latent_mean(self, state: State, found: Pass) -> Tensor:
         """μ."""
@@ -147,5 +154,5 @@ class NodeVAE(NodeModel):
         encode, infer, decode, show = self.layers
         mu, xi = infer(torch.tanh(encode(x))).chunk(2, 1)
         hidden = torch.tanh(decode(gaussian_sample(mu, xi, generator)))
-        nll = find_family(self.architecture.pixels).nll(x, show(hidden))
+        nll = find_family(self.observed_family).nll(x, show(hidden))
         return -nll.sum(1) - gaussian_kl(mu, xi).sum(1)
