@@ -213,7 +213,7 @@ def test_an_autoencoder_learns_the_bound_that_backpropagation_learns(tmp_path: P
         model: Any = build_model(saved.config)
         model.load_arrays(saved.arrays, "model")
         x = torch.from_numpy(bars(seed=1).pixels)
-        return float(model.bound(x, torch.Generator().manual_seed(0)).mean())
+        return float(model.evidence_bound(x, torch.Generator().manual_seed(0)).mean())
 
     # Untrained the bound is near -64 ln 2 = -44.4; trained near -35.
     wanted = bound("backprop")

@@ -35,6 +35,7 @@ from pvae_neuro.training.state import (
     save_state,
 )
 from pvae_neuro.utils.memory import require_memory
+from pvae_neuro.utils.show import show
 
 _REPORT_EVERY = 10
 """Batches between two readings of the metrics; a reading waits for the device."""
@@ -110,6 +111,15 @@ class TrainingRun:
                 f"model to start from: expected {wanted.pixels} pixels and {wanted.latents} "
                 f"latents, got {got.pixels} and {got.latents}; start from a model of the same size"
             )
+        ours = self.model.architecture
+        theirs = type(ours)(**got.architecture)
+        for name in ours.array_settings:
+            mine, other = getattr(ours, name), getattr(theirs, name)
+            if mine != other:
+                raise InputError(
+                    f"model to start from: expected {name} {show(mine)}, got {show(other)}, so its "
+                    f"arrays stand for something else; set the architecture's {name} to the model's"
+                )
         self.model.load_arrays(start.arrays, "model to start from")
 
     @property

@@ -110,4 +110,5 @@ def _bound(images: Images, model: SavedModel) -> float:
     """Evidence lower bound of the encoder's posterior, nats per image."""
     module: Any = model_from_saved(model)
     noise, pixels = torch.Generator().manual_seed(0), torch.from_numpy(images.pixels)
-    return float(torch.stack([module.bound(pixels, noise).mean() for _ in range(_DRAWS)]).mean())
+    bounds = [module.evidence_bound(pixels, noise).mean() for _ in range(_DRAWS)]
+    return float(torch.stack(bounds).mean())

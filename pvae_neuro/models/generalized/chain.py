@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from pvae_neuro.errors import InputError
 from pvae_neuro.models.base import Architecture, Iteration, Model, State, Window, WindowSettings
+from pvae_neuro.models.dynamics import soft_symmetric
 from pvae_neuro.models.generalized.families import Bernoulli, Categorical, Gaussian, Poisson
 from pvae_neuro.models.generalized.family import Family
 from pvae_neuro.models.generalized.nodes import Noise, counter_noise, generator_noise
@@ -45,6 +46,8 @@ _QUIET = -2.0
 
 class ChainArchitecture(ChainSettings, Architecture):
     """See :class:`~pvae_neuro.saved.chain.ChainSettings`."""
+
+    array_settings = ("families", "groups", "pixels")
 
 
 class Node:
@@ -87,7 +90,7 @@ class Node:
         """Log-sums after a draw."""
         return log_sum
 
-    def error(self, phi: Tensor, draw: Draw) -> Tensor:
+    def message(self, phi: Tensor, draw: Draw) -> Tensor:
         """What the node tells that which predicts it: ``-∂KL(φ ‖ θ)/∂θ`` in the mean, [B, K]."""
         return draw.z - draw.p
 
@@ -115,7 +118,7 @@ class Rectified(Node):
         """1 from 0 on: at 0, where inference may begin, it is open."""
         return (phi >= 0).to(phi.dtype)
 
-    def error(self, phi: Tensor, draw: Draw) -> Tensor:
+    def message(self, phi: Tensor, draw: Draw) -> Tensor:
         """Of the mean itself."""
         return phi - draw.theta
 
@@ -167,7 +170,7 @@ NODES: dict[str, Callable[[ChainSettings], Node]] = {
 """How the nodes of each family draw."""
 
 
-class GaussianPixels(nn.Module):
+class GaussianOutput(nn.Module):
     """Pixels of one learned variance: log standard deviation before its squashing, []."""
 
     values = -math.inf, math.inf
@@ -198,10 +201,10 @@ class GaussianPixels(nn.Module):
         return 0.5 * ((x - theta) * torch.exp(-log_sigma)).square() + log_sigma + 0.5 * LOG_2PI
 
     def _log_sigma(self) -> Tensor:
-        return LOG_SIGMA_BOUND * torch.tanh(self.log_sigma / LOG_SIGMA_BOUND)
+        return soft_symmetric(self.log_sigma, LOG_SIGMA_BOUND)
 
 
-class BernoulliPixels(nn.Module):
+class BernoulliOutput(nn.Module):
     """Pixels in [0, 1], by their log-odds."""
 
     values = 0.0, 1.0
@@ -227,9 +230,9 @@ class BernoulliPixels(nn.Module):
         return Bernoulli().nll(x, theta)
 
 
-PIXELS: dict[str, Callable[[], GaussianPixels | BernoulliPixels]] = {
-    "gaussian": GaussianPixels,
-    "bernoulli": BernoulliPixels,
+PIXELS: dict[str, Callable[[], GaussianOutput | BernoulliOutput]] = {
+    "gaussian": GaussianOutput,
+    "bernoulli": BernoulliOutput,
 }
 
 
@@ -402,7 +405,7 @@ class Chain(Model):
             bounds = self.config.floor_u, self.config.clamp_u
             log_sums = node.follow(log_sum, draw.z, bounds), node.follow(expected, draw.p, bounds)
             after += [self._bounded(phi - step), *log_sums]
-            error = settings.trust * node.error(phi, draw)
+            error = settings.trust * node.message(phi, draw)
         return tuple(after)
 
 
