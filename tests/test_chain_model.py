@@ -109,8 +109,8 @@ def test_a_training_starts_from_a_model_of_the_same_families(tmp_path):
         recipe("gpc-chain", architecture={"families": [name], "above": []}, **settings)
         for name in ("poisson", "bernoulli")
     )
-    start = TrainingRun(images, first, tmp_path / "a.st", TrainOptions(device="cpu")).to_saved()
-    options = TrainOptions(device="cpu", start=start)
+    run = TrainingRun(images, first, tmp_path / "a.st", TrainOptions(device="cpu"))
+    options = TrainOptions(device="cpu", start=run.model.to_saved())
     TrainingRun(images, first, tmp_path / "b.st", options)
     with pytest.raises(InputError, match=r"expected families .'bernoulli',.*, got .'poisson',"):
         TrainingRun(images, other, tmp_path / "c.st", options)

@@ -161,6 +161,9 @@ class Model(nn.Module, ABC):
     defaults : dict
         Class attribute: settings of :class:`~pvae_neuro.training.config.TrainConfig` in which the
         family's recipe differs from the common one.
+    unread : tuple of str
+        Class attribute: settings of a training that mean something elsewhere, but not in this
+        family; other values than its recipe's are refused.
     architecture_type : type
         Class attribute: the family's :class:`Architecture`.
     zero_threshold : float
@@ -178,6 +181,7 @@ class Model(nn.Module, ABC):
     """
 
     defaults: ClassVar[dict[str, Any]] = {}
+    unread: ClassVar[tuple[str, ...]] = ()
     architecture_type: ClassVar[type[Architecture]] = Architecture
     zero_threshold: ClassVar[float] = 0.0
     law: ClassVar[str] = ""

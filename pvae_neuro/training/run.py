@@ -74,6 +74,7 @@ class TrainingRun:
                 f"batch size: expected at least one image for each of {self.ranks.size} "
                 f"processes, got {config.batch_size}"
             )
+        _refuse_unread(config)
         self.share = self.ranks.share(config.batch_size)
         self.identity = RunIdentity(config, _model_config(images, config), _digest(images.pixels))
         self.device = self.ranks.device
@@ -309,6 +310,17 @@ class TrainingRun:
         loss = self._loss(x, window, beta)
         readings = [share * float(r) for r in (loss, window.nll, window.kl, mse, zeros)]
         return Metrics(*self.ranks.sum_values(readings))
+
+
+def _refuse_unread(config: TrainConfig) -> None:
+    family = model_class(config.model)
+    for name in family.unread:
+        usual = family.defaults.get(name, TrainConfig.model_fields[name].default)
+        if getattr(config, name) != usual:
+            raise InputError(
+                f"{name}: the family {config.model!r} does not read this setting; expected "
+                f"{usual!r}, got {getattr(config, name)!r}; leave it out"
+            )
 
 
 def _make_optimizer(model: Model, config: TrainConfig) -> torch.optim.Adamax:

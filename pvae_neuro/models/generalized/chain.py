@@ -261,6 +261,7 @@ class Chain(Model):
     """
 
     architecture_type = ChainArchitecture
+    unread = ("clamp", "clamp_du", "clamp_start", "inner_updates", "kl")
     defaults: ClassVar[dict[str, Any]] = {
         "latents": 128, "steps": 4, "windows": 4, "beta": 1.0, "clamp": "hard", "clamp_u": 3.5,
         "learning_rate": 0.02, "weight_decay": 0.0,

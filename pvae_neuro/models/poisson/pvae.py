@@ -76,6 +76,7 @@ class PVAE(AmortizedModel):
     """
 
     architecture_type = PVAEArchitecture
+    unread = ("estimator", "inner_updates", "kl")
     law = "Poisson"
     outputs_per_latent = 1
     zero_threshold = 0.5

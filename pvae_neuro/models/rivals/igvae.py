@@ -64,6 +64,7 @@ class IGVAE(LinearPixels):
 
     law = "Gaussian"
     architecture_type = GaussianArchitecture
+    unread = ("inner_updates", "kl")
     defaults: ClassVar[dict[str, Any]] = {
         "clamp_u": 7.0, "clamp_du": 7.0, "clamp": "soft", "beta": 8.0,
     }  # fmt: skip
