@@ -40,9 +40,9 @@ class PVAEArchitecture(AmortizedArchitecture):
     Attributes
     ----------
     estimator : {"exact", "relaxed", "straight-through", "blended"}
-        How gradients pass the counts; another setting than that of training, whose ``exact`` draws
-        counts. Here ``exact`` avoids sampling by the closed form of the expected
-        squared error, which exists for a linear decoder; ``relaxed`` uses relaxed counts;
+        How gradients pass the counts; training has another setting of that name, whose ``exact``
+        draws counts. Here ``exact`` avoids sampling by the closed form of the expected squared
+        error, which exists for a linear decoder; ``relaxed`` uses relaxed counts;
         ``straight-through`` uses exact counts with the gradient of their rates; ``blended`` uses
         counts whose noise rises from zero, see :func:`blended_counts`.
     first_log_rates : tuple of float
