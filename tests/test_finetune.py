@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from pvae_neuro.sim.tensors.straight_through import (  # noqa: E402
     mantissas,
     straight_through_window,
 )
+from pvae_neuro.training.finetuning import refit  # noqa: E402
 from pvae_neuro.training.finetuning.config import FinetuneConfig  # noqa: E402
 from pvae_neuro.training.finetuning.finetune import RECORD, finetune  # noqa: E402
 from pvae_neuro.training.finetuning.masters import masters_of, unit_of  # noqa: E402
@@ -160,6 +162,18 @@ def test_a_run_that_stopped_goes_on_to_the_same_bits(tmp_path):
         assert np.array_equal(array, resumed.arrays()[name]), name
 
 
+def test_weights_rounded_together_are_resumed_with_their_synapses(tmp_path):
+    model, images = predictive("ipvae-linear")
+    whole, resumed = (FinetuningRun(model, images, FOUR, SMALL) for _ in range(2))
+    whole.round_together(images, lambda done: None)
+    assert not torch.equal(whole.synapses["dictionary"], resumed.synapses["dictionary"])
+    whole.save(tmp_path / "run.ckpt")
+    resumed.load(tmp_path / "run.ckpt")
+    assert whole.update() == resumed.update()
+    for name, array in whole.parameters.items():
+        assert torch.equal(array, resumed.parameters[name]), name
+
+
 def test_another_run_is_not_resumed(tmp_path):
     model, images = predictive("ipvae-linear")
     FinetuningRun(model, images, FOUR, SMALL).save(tmp_path / "run.ckpt")
@@ -209,6 +223,8 @@ def test_what_is_refused(tmp_path):
         finetune(model, images, tmp_path / "tuned", FOUR, SMALL)
     with pytest.raises(InputError, match="window"):
         FinetuneConfig(window=1)
+    with pytest.raises(InputError, match="expected a multiple of the window, 32, got 40"):
+        FinetuneConfig(horizon=40)
 
 
 # ------------------------------------------------------------------------------ readouts
@@ -288,6 +304,28 @@ def test_activity_is_matched_by_the_leaks():
     wanted = zeros(model) + 0.02
     found = match_activity(model, ("log_bias",), lower, images, wanted, 24, 7)
     assert zeros(found) == pytest.approx(wanted, abs=0.005)
+
+
+@pytest.mark.parametrize(("wanted", "expected"), [(2.0, 1.0), (0.6, 0.1), (0.0, 0.0)])
+def test_leaks_that_cannot_be_matched_take_what_came_nearest(monkeypatch, wanted, expected):
+    """Zeros far beyond reach, reached by the first trial, and fewer than leaks could make."""
+    model = sound_model()
+
+    class Engine:
+        def run(self, network, *_arguments, **_options):
+            shift = float(network.shift)
+            silent = 0.5 + (shift if expected else abs(shift))
+            values = np.arange(1000) >= round(1000 * min(silent, 0.95))
+            return SimpleNamespace(last={"z": values})
+
+    def lower(one):
+        shift = (one.arrays["log_bias"] - model.arrays["log_bias"]).mean()
+        return SimpleNamespace(code="z", shift=shift)
+
+    monkeypatch.setattr(refit, "fastest_engine", lambda network: Engine())
+    images = sound_images(8)
+    found = match_activity(model, ("log_bias",), lower, images, wanted, 8, 0)
+    np.testing.assert_allclose(lower(found).shift, expected, atol=1e-6)
 
 
 def test_weights_rounded_together_predict_better():

@@ -362,13 +362,16 @@ def test_bad_settings_and_names_are_refused() -> None:
         register(Other())
 
 
-def test_a_node_that_leaves_the_numbers_is_named_with_its_step() -> None:
+def test_a_node_that_is_not_finite_is_named() -> None:
     def forward(nodes: Nodes) -> Tensor:
         z = nodes.node("code", "gaussian-learned", torch.zeros(2, 6), Prior(torch.zeros(2, 6)))
         return z.sum(1) * math.nan
 
-    with pytest.raises(PvaeNeuroError, match=r"node 'code': .* at step 1 .* larger trust than 1"):
+    message = "node 'code': its parameters are not finite"
+    with pytest.raises(PvaeNeuroError, match=f"{message} after step 1 .* than 1, or a step size"):
         Nodes(forward, NodeSettings(bound=1e30)).settle()
+    with pytest.raises(PvaeNeuroError, match=f"{message} after a sweep; .* larger trust than 1$"):
+        Nodes(forward, NodeSettings()).sweep()
 
 
 # --------------------------------------------------------------------------- a family of one's own

@@ -68,6 +68,33 @@ def test_standard_predictive_coding_is_a_setting() -> None:
     torch.testing.assert_close(first.z, second.z)
 
 
+def test_a_family_in_place_of_another_has_the_layers_groups() -> None:
+    families = {"1": "categorical"}
+    models = [
+        build_model(config(architecture={**SMALL, **changes}), torch.Generator().manual_seed(0))
+        for changes in ({"families": families}, {"layers": ["categorical", "categorical"]})
+    ]
+    x = torch.from_numpy(bars(20).pixels)
+    first, second = (model.iterate(x, (), None) for model in models)
+    assert torch.equal(first.z, second.z)
+
+
+@pytest.mark.parametrize("inference", ["sweep", "backprop"])
+def test_inference_that_is_no_iteration_follows_inputs_that_change(inference: str) -> None:
+    settings = config("gpc-vae", latents=4, architecture={"hidden": 8, "inference": inference})
+    model = build_model(settings, torch.Generator().manual_seed(0), 0.3)
+    before, x = (torch.from_numpy(bars(20, seed).pixels) for seed in (0, 1))
+    after = model.iterate(x, model.iterate(before, (), None).state, None)
+    assert torch.equal(after.mean, model.iterate(x, (), None).mean)
+    assert not after.change.any()
+
+
+def test_pixels_have_the_variance_of_their_family() -> None:
+    for family, variance in (("bernoulli", 0.25), ("gaussian", 1.0)):
+        model = build_model(config("gpc-vae", architecture={"pixels": family}))
+        assert model.observation_variance.tolist() == [variance] * SIDE**2
+
+
 def config(family: str = "gpc-classifier", **changes: Any) -> ModelConfig:
     values = {
         "family": family, "pixels": SIDE**2, "latents": 12, "steps": 2, "beta": 1.0,
@@ -127,6 +154,8 @@ def test_labels_that_are_missing_or_no_classes_are_refused(
         ),
         ({"families": {"first": "squared"}}, "no such node as 'first'; known"),
         ({"families": {"1": "squred"}}, "no such family as 'squred'; did you mean 'squared'"),
+        ({"families": {"*": "gaussian"}}, "'categorical' or 'squared' for the output 'label'"),
+        ({"families": {"label": "bernoulli"}}, "decoded by the family 'categorical', got 'bern"),
         ({"trust": 0}, "trust: Input should be greater than 0"),
         ({"inference": "both"}, "inference: Input should be 'together', 'sweep' or 'backprop'"),
     ],
@@ -166,7 +195,7 @@ def test_an_autoencoder_learns_the_bound_that_backpropagation_learns(tmp_path: P
         model: Any = build_model(saved.config)
         model.load_arrays(saved.arrays, "model")
         x = torch.from_numpy(bars(seed=1).pixels)
-        return float(model.bound(x, torch.Generator().manual_seed(0)).mean())
+        return float(model.evidence_bound(x, torch.Generator().manual_seed(0)).mean())
 
     # Untrained the bound is near -64 ln 2 = -44.4; trained near -35.
     wanted = bound("backprop")

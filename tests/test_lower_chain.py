@@ -74,6 +74,7 @@ CHAINS = {
     "bernoulli pixels": chain(pixels="bernoulli", seed=3),
     "values between spikes": chain(("poisson", "gaussian", "poisson"), seed=4),
     "values alone": chain(("gaussian", "gaussian"), (12, 8), seed=5),
+    "trust of 3": chain(seed=8, trust=3.0, step_size=0.05),
     "one node": chain(("bernoulli",), (12,), seed=6),
 }
 ALL_RULES = chain(

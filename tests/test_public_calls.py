@@ -83,7 +83,7 @@ def calls(folder: Path) -> dict[str, dict[str, Any]]:
         "fastest_engine": {"network": NETWORK, "tell": None},
         "finetune": {
             "model": MODEL, "images": IMAGES, "output": folder / "tuned.safetensors",
-            "quantization": None, "config": pn.FinetuneConfig(updates=0, batch_size=1, horizon=2),
+            "quantization": None, "config": pn.FinetuneConfig(updates=0, batch_size=1, horizon=32),
             "resume": False, "progress": False,
         },
         "get_engine": {"name": "reference"},

@@ -358,6 +358,22 @@ def test_bounds_grow_from_their_start(model: str, tmp_path: Path) -> None:
     assert all(float(part.detach().max()) <= 1.1e-3 for part in window.state)
 
 
+@pytest.mark.parametrize(
+    ("model", "setting", "value"),
+    [
+        ("gpc-chain", "clamp", "soft"),
+        ("igvae", "kl", "released"),
+        ("pvae-linear", "estimator", "exact"),
+    ],
+)
+def test_settings_that_a_family_does_not_read_are_refused(
+    model: str, setting: str, value: str, tmp_path: Path
+) -> None:
+    config = recipe(model, latents=4, batch_size=4, **{setting: value})
+    with pytest.raises(InputError, match=f"^{setting}: the family '{model}' does not read"):
+        TrainingRun(make_images(8), config, tmp_path / "run.st", options())
+
+
 def test_starting_from_a_model(tmp_path: Path) -> None:
     first = train(make_images(), TrainConfig(**SMALL), tmp_path / "a.st", options())
     request = options()

@@ -73,14 +73,14 @@ def _draw(figure: Figure, seeds: list[list[Panel]]) -> None:
             for place, name in enumerate(names):
                 ax.plot(panel.values[name], -place, "o", ms=5, color=_colour(name), alpha=0.7)
         ax.set_yticks([-place for place in range(len(names))], names)
-        if panels[0].values and min(panels[0].values.values()) > 0 and _spans(panels[0]):
+        if _spans([value for panel in panels for value in panel.values.values()]):
             ax.set_xscale("log")
         label_axes(ax, panels[0].measure, "", panels[0].title)
 
 
-def _spans(panel: Panel) -> bool:
-    """Whether the values of a panel lie more than a decade apart."""
-    return max(panel.values.values()) > 20 * min(panel.values.values())
+def _spans(values: list[float]) -> bool:
+    """Whether values, all above zero, lie more than a decade apart."""
+    return min(values) > 0 and max(values) > 10 * min(values)
 
 
 def _colour(name: str) -> str:

@@ -9,7 +9,7 @@ follows the gradient of each window's loss. Evaluation runs single iterations wi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -33,7 +33,16 @@ State = tuple[Tensor, ...]
 
 
 class Architecture(Settings):
-    """Settings that only one family has. A family without any uses this empty class."""
+    """Settings that only one family has. A family without any uses this empty class.
+
+    Attributes
+    ----------
+    array_settings : tuple of str
+        Class attribute: settings that say what arrays of equal shapes stand for. A training starts
+        from a model that has the same.
+    """
+
+    array_settings: ClassVar[tuple[str, ...]] = ()
 
 
 @dataclass(frozen=True)
@@ -152,6 +161,9 @@ class Model(nn.Module, ABC):
     defaults : dict
         Class attribute: settings of :class:`~pvae_neuro.training.config.TrainConfig` in which the
         family's recipe differs from the common one.
+    unread : tuple of str
+        Class attribute: settings of a training that mean something elsewhere, but not in this
+        family; other values than its recipe's are refused.
     architecture_type : type
         Class attribute: the family's :class:`Architecture`.
     zero_threshold : float
@@ -169,6 +181,7 @@ class Model(nn.Module, ABC):
     """
 
     defaults: ClassVar[dict[str, Any]] = {}
+    unread: ClassVar[tuple[str, ...]] = ()
     architecture_type: ClassVar[type[Architecture]] = Architecture
     zero_threshold: ClassVar[float] = 0.0
     law: ClassVar[str] = ""
@@ -396,6 +409,21 @@ def check_architecture(
         raise InputError(
             f"architecture of {config.family!r}: {problems_of(error)}; its settings are: {known}"
         ) from error
+
+
+def linear_layers(
+    shapes: Iterable[tuple[int, int]], generator: torch.Generator | None, init_scale: float | None
+) -> nn.ModuleList:
+    """Linear layers with biases; torch's own weights, or of the standard deviation ``init_scale``.
+
+    Each shape is inputs, outputs.
+    """
+    with seeded(generator):
+        layers = [nn.Linear(*shape) for shape in shapes]
+        if init_scale is not None:
+            for layer in layers:
+                nn.init.normal_(layer.weight, std=init_scale)
+    return nn.ModuleList(layers)
 
 
 @contextmanager

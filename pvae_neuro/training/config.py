@@ -18,7 +18,7 @@ from pvae_neuro.utils.settings import Settings
 
 _MOST = (1 << 31) - 1
 _LARGE = 1e9
-# Rates of learning beyond this leave the numbers of float32 within some steps.
+# At rates of learning beyond this weights are not finite in float32 within some steps.
 _FASTEST = 1e3
 # Of relaxed arrivals, each of which is an axis of the samples.
 _MOST_ARRIVALS = 1 << 16

@@ -2,8 +2,9 @@
 
 The published ones are those of the authors' released code of the iterative VAEs (IterativeVAE
 38c5bf2, ``default_configs`` of ``main/config.py`` and the released ``ConfigTrain.json``), but for
-the estimator: the iterative Poisson VAE draws exact counts, whose windows are compiled, where the
-code draws relaxed ones. Temperatures are the published ones, for ``estimator="relaxed"``.
+two settings of the iterative Poisson VAE. Its counts are exact, so that windows are compiled, where
+the code draws relaxed ones; temperatures are the published ones, for ``estimator="relaxed"``. Its
+KL term is the paper's; the code's, ``kl="released"``, has the rate after the step in front.
 """
 
 from __future__ import annotations

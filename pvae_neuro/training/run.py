@@ -35,6 +35,7 @@ from pvae_neuro.training.state import (
     save_state,
 )
 from pvae_neuro.utils.memory import require_memory
+from pvae_neuro.utils.show import show
 
 _REPORT_EVERY = 10
 """Batches between two readings of the metrics; a reading waits for the device."""
@@ -73,6 +74,7 @@ class TrainingRun:
                 f"batch size: expected at least one image for each of {self.ranks.size} "
                 f"processes, got {config.batch_size}"
             )
+        _refuse_unread(config)
         self.share = self.ranks.share(config.batch_size)
         self.identity = RunIdentity(config, _model_config(images, config), _digest(images.pixels))
         self.device = self.ranks.device
@@ -110,6 +112,15 @@ class TrainingRun:
                 f"model to start from: expected {wanted.pixels} pixels and {wanted.latents} "
                 f"latents, got {got.pixels} and {got.latents}; start from a model of the same size"
             )
+        ours = self.model.architecture
+        theirs = type(ours)(**got.architecture)
+        for name in ours.array_settings:
+            mine, other = getattr(ours, name), getattr(theirs, name)
+            if mine != other:
+                raise InputError(
+                    f"model to start from: expected {name} {show(mine)}, got {show(other)}, so its "
+                    f"arrays stand for something else; set the architecture's {name} to the model's"
+                )
         self.model.load_arrays(start.arrays, "model to start from")
 
     @property
@@ -299,6 +310,17 @@ class TrainingRun:
         loss = self._loss(x, window, beta)
         readings = [share * float(r) for r in (loss, window.nll, window.kl, mse, zeros)]
         return Metrics(*self.ranks.sum_values(readings))
+
+
+def _refuse_unread(config: TrainConfig) -> None:
+    family = model_class(config.model)
+    for name in family.unread:
+        usual = family.defaults.get(name, TrainConfig.model_fields[name].default)
+        if getattr(config, name) != usual:
+            raise InputError(
+                f"{name}: the family {config.model!r} does not read this setting; expected "
+                f"{usual!r}, got {getattr(config, name)!r}; leave it out"
+            )
 
 
 def _make_optimizer(model: Model, config: TrainConfig) -> torch.optim.Adamax:

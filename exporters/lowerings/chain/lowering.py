@@ -112,7 +112,7 @@ def _real_part(chain: SavedChain, n: int) -> Part:
     above = {"bias": bias, "t_min": low, "t_max": high, "t_shift": 0.0}
     constants = {
         "u_min": low, "u_max": high, "du_min": -settings.bound, "du_max": settings.bound,
-        "push": settings.step_size, "push_shift": 0.0,
+        "push": settings.step_size * (settings.trust if n else 1.0), "push_shift": 0.0,
         "pull": settings.step_size * settings.trust, "pull_shift": 0.0,
         "least": -_INFINITE, "most": _INFINITE,
         **chain.costs(n),

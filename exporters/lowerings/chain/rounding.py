@@ -155,14 +155,15 @@ class _Rounding:
         bits, kind, name = scales.frac_bits, chain.kinds[n], f"node{n + 1}"
         low, high = self._ends(n)
         bound = max(1, round(math.ldexp(settings.bound, bits)))
-        step, pull = settings.step_size, settings.step_size * settings.trust
+        pull = settings.step_size * settings.trust
+        push = pull if n else settings.step_size
         costs = {
             cost: words(_scaled(values, bits), f"{name}.{cost}", WORD_MAX // 4)
             for cost, values in chain.costs(n).items()
         }
         # A push at which the change is at its bound, whatever else comes, acts as any larger one.
         others = bound + pull * (high - low) + sum(float(cost.max()) for cost in costs.values())
-        most = min(LARGEST_SUM, math.ceil(math.ldexp(others / step, up_bits - bits)) + 1)
+        most = min(LARGEST_SUM, math.ceil(math.ldexp(others / push, up_bits - bits)) + 1)
         bias = chain.biases[n + 1]
         start = np.clip(_scaled(bias, bits), low, high).astype(np.int32)
         above: dict[str, Any] = {"t": start}
@@ -174,7 +175,7 @@ class _Rounding:
             }  # fmt: skip
         constants = {
             "u_min": low, "u_max": high, "du_min": -bound, "du_max": bound,
-            **factor("push", math.ldexp(step, bits - up_bits)), **factor("pull", pull),
+            **factor("push", math.ldexp(push, bits - up_bits)), **factor("pull", pull),
             "least": -most, "most": most, **costs, **above,
         }  # fmt: skip
         error = self.errors[n] if chain.is_predicted(n) else Sent(0)

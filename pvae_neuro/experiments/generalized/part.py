@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from pvae_neuro.data import Images
 from pvae_neuro.errors import InputError, PvaeNeuroError
@@ -20,6 +21,8 @@ SWEEP = "generalized PC, one sweep"
 GAUSSIAN = "Gaussian PC"
 CROSS_ENTROPY = f"{GAUSSIAN}, output of its own"
 """Ways to learn, by the names that rows have."""
+
+Figure = TypeVar("Figure")
 
 
 @dataclass
@@ -51,19 +54,29 @@ class Chosen:
     """On data held out from training, by learning rate."""
 
     @property
-    def rate(self) -> float:
-        """The best learning rate; a training that left the numbers is none."""
-        return max(self.qualities, key=self.qualities.__getitem__)
+    def rate(self) -> float | None:
+        """The best learning rate; None where no training has a finite quality."""
+        finite = {rate: found for rate, found in self.qualities.items() if math.isfinite(found)}
+        return max(finite, key=finite.__getitem__, default=None)
 
     @property
-    def model(self) -> SavedModel:
-        """The model of the best rate."""
-        return self.models[self.rate]
+    def model(self) -> SavedModel | None:
+        """The model of the best rate, if there is one."""
+        return None if self.rate is None else self.models[self.rate]
 
     @property
     def budget(self) -> str:
-        """What its training cost, and its learning rate."""
-        return f"{budget_of(self.model)}, rate {self.rate:g}"
+        """What its training cost, and its learning rate; empty where there is none."""
+        return "" if self.model is None else f"{budget_of(self.model)}, rate {self.rate:g}"
+
+    def figure(self, measure: Callable[[SavedModel], Figure], guess: Figure) -> Figure:
+        """A measure of the model; where there is none, what a guess gets."""
+        return guess if self.model is None else measure(self.model)
+
+    def by_rate(self, form: str, sign: float = 1.0) -> str:
+        """Qualities of all rates in words."""
+        found = (f"{rate:g}: {sign * each:{form}}" for rate, each in self.qualities.items())
+        return ", ".join(found) or "no training stayed finite; the figures are those of a guess"
 
 
 def best_of_rates(

@@ -3,11 +3,12 @@
 Node 1 predicts the pixels, each node above predicts the parameters of the one below by a linear
 map, and the last one has a prior. All move at once (``together``), on one draw of each::
 
-    θ_l = W_l z_{l+1} + b_l        φ_l -= rate · (λ (φ_l - θ_l) - W_{l-1}ᵀ (z_{l-1} - p_{l-1}))
+    θ_l = W_l z_{l+1} + b_l        φ_l -= rate · λ (φ_l - θ_l - W_{l-1}ᵀ (z_{l-1} - p_{l-1}))
 
 z is drawn of φ and p of θ, **by the same random number**: the mean of ``z - p`` is the difference
 of the two means, which is what the rule of :mod:`~pvae_neuro.models.generalized.family` asks for,
-and a node that is what is predicted has no error at all. Weights learn by the gradient of the
+and a node that is what is predicted has no error at all. Node 1 follows ``λ (φ_1 - θ_1)`` and the
+errors of the pixels, over their variance, whose weight is 1. Weights learn by the gradient of the
 energy at the nodes as they are, ``(z - p) z_{l+1}ᵀ`` in the mean: what a synapse sees at its ends.
 
 The node over the pixels also pays what the variance of its own draws costs there, ``½ Σ w²/σ²`` for
@@ -29,6 +30,7 @@ from torch import Tensor, nn
 
 from pvae_neuro.errors import InputError
 from pvae_neuro.models.base import Architecture, Iteration, Model, State, Window, WindowSettings
+from pvae_neuro.models.dynamics import soft_symmetric
 from pvae_neuro.models.generalized.families import Bernoulli, Categorical, Gaussian, Poisson
 from pvae_neuro.models.generalized.family import Family
 from pvae_neuro.models.generalized.nodes import Noise, counter_noise, generator_noise
@@ -43,6 +45,8 @@ _QUIET = -2.0
 
 class ChainArchitecture(ChainSettings, Architecture):
     """See :class:`~pvae_neuro.saved.chain.ChainSettings`."""
+
+    array_settings = ("families", "groups", "pixels")
 
 
 class Node:
@@ -85,7 +89,7 @@ class Node:
         """Log-sums after a draw."""
         return log_sum
 
-    def error(self, phi: Tensor, draw: Draw) -> Tensor:
+    def message(self, phi: Tensor, draw: Draw) -> Tensor:
         """What the node tells that which predicts it: ``-∂KL(φ ‖ θ)/∂θ`` in the mean, [B, K]."""
         return draw.z - draw.p
 
@@ -113,7 +117,7 @@ class Rectified(Node):
         """1 from 0 on: at 0, where inference may begin, it is open."""
         return (phi >= 0).to(phi.dtype)
 
-    def error(self, phi: Tensor, draw: Draw) -> Tensor:
+    def message(self, phi: Tensor, draw: Draw) -> Tensor:
         """Of the mean itself."""
         return phi - draw.theta
 
@@ -165,7 +169,7 @@ NODES: dict[str, Callable[[ChainSettings], Node]] = {
 """How the nodes of each family draw."""
 
 
-class GaussianPixels(nn.Module):
+class GaussianOutput(nn.Module):
     """Pixels of one learned variance: log standard deviation before its squashing, []."""
 
     def __init__(self) -> None:
@@ -194,10 +198,10 @@ class GaussianPixels(nn.Module):
         return 0.5 * ((x - theta) * torch.exp(-log_sigma)).square() + log_sigma + 0.5 * LOG_2PI
 
     def _log_sigma(self) -> Tensor:
-        return LOG_SIGMA_BOUND * torch.tanh(self.log_sigma / LOG_SIGMA_BOUND)
+        return soft_symmetric(self.log_sigma, LOG_SIGMA_BOUND)
 
 
-class BernoulliPixels(nn.Module):
+class BernoulliOutput(nn.Module):
     """Pixels in [0, 1], by their log-odds."""
 
     def curvature(self) -> float:
@@ -221,9 +225,9 @@ class BernoulliPixels(nn.Module):
         return Bernoulli().nll(x, theta)
 
 
-PIXELS: dict[str, Callable[[], GaussianPixels | BernoulliPixels]] = {
-    "gaussian": GaussianPixels,
-    "bernoulli": BernoulliPixels,
+PIXELS: dict[str, Callable[[], GaussianOutput | BernoulliOutput]] = {
+    "gaussian": GaussianOutput,
+    "bernoulli": BernoulliOutput,
 }
 
 
@@ -252,6 +256,7 @@ class Chain(Model):
     """
 
     architecture_type = ChainArchitecture
+    unread = ("clamp", "clamp_du", "clamp_start", "inner_updates", "kl")
     defaults: ClassVar[dict[str, Any]] = {
         "latents": 128, "steps": 4, "windows": 4, "beta": 1.0, "clamp": "hard", "clamp_u": 3.5,
         "learning_rate": 0.02, "weight_decay": 0.0,
@@ -392,7 +397,7 @@ class Chain(Model):
             bounds = self.config.floor_u, self.config.clamp_u
             log_sums = node.follow(log_sum, draw.z, bounds), node.follow(expected, draw.p, bounds)
             after += [self._bounded(phi - step), *log_sums]
-            error = node.error(phi, draw)
+            error = settings.trust * node.message(phi, draw)
         return tuple(after)
 
 

@@ -17,9 +17,10 @@ from typing_extensions import Self
 
 from pvae_neuro.data.images import Images
 from pvae_neuro.errors import InputError
+from pvae_neuro.models.base import linear_layers
 from pvae_neuro.models.generalized.families import Categorical, find_family
 from pvae_neuro.models.generalized.family import Family
-from pvae_neuro.models.generalized.model import NodeModel, Pass, linear_layers
+from pvae_neuro.models.generalized.model import NodeModel, Pass
 from pvae_neuro.models.generalized.nodes import ALL, SQUARED, Nodes, NodeSettings
 from pvae_neuro.saved.model_file import Size
 
@@ -40,6 +41,8 @@ class ClassifierArchitecture(NodeSettings):
         Groups of each categorical node.
     classes : int
     """
+
+    array_settings = ("layers", "groups")
 
     step_size: float = Field(default=0.3, gt=0.0)
     layers: tuple[str, ...] = Field(default=("gaussian", "categorical", "gaussian"), min_length=1)

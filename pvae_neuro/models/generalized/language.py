@@ -57,6 +57,8 @@ class LanguageArchitecture(NodeSettings):
         output; by default they are free.
     """
 
+    array_settings = ("alphabet", "heads")
+
     inference: Literal["together", "sweep", "backprop"] = "sweep"
     trust: PositiveFloat = 10.0
     step_size: PositiveFloat = 1.0

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
 from typing import ClassVar, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pvae_neuro.errors import InputError
-from pvae_neuro.models.base import Iteration, Model, State, Window, WindowSettings, seeded
+from pvae_neuro.models.base import Iteration, Model, State, Window, WindowSettings
 from pvae_neuro.models.generalized.families import family_names
 from pvae_neuro.models.generalized.nodes import (
     ALL,
@@ -167,18 +166,3 @@ class NodeModel(Model):
     def latent_mean(self, state: State, found: Pass) -> Tensor:
         """Mean of the latents after an iteration, [B, K]; by default what is handed on."""
         return found.z
-
-
-def linear_layers(
-    shapes: Iterable[tuple[int, int]], generator: torch.Generator | None, init_scale: float | None
-) -> nn.ModuleList:
-    """Linear layers with biases; torch's own weights, or of the standard deviation ``init_scale``.
-
-    Each shape is inputs, outputs.
-    """
-    with seeded(generator):
-        layers = [nn.Linear(*shape) for shape in shapes]
-        if init_scale is not None:
-            for layer in layers:
-                nn.init.normal_(layer.weight, std=init_scale)
-    return nn.ModuleList(layers)

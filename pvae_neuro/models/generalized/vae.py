@@ -14,9 +14,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from pvae_neuro.models.base import State
+from pvae_neuro.models.base import State, linear_layers
 from pvae_neuro.models.generalized.families import LearnedGaussian, find_family
-from pvae_neuro.models.generalized.model import NodeModel, Pass, linear_layers
+from pvae_neuro.models.generalized.model import NodeModel, Pass
 from pvae_neuro.models.generalized.nodes import Nodes, NodeSettings, Prior
 from pvae_neuro.models.sampling.gaussian import gaussian_kl, gaussian_sample
 from pvae_neuro.saved.model_file import Size
@@ -43,6 +43,8 @@ class VAEArchitecture(NodeSettings):
         acts on the one that it predicts, and steps are relative to it: see :meth:`NodeVAE.trusts`.
         Such a trust reads weights beyond the neighbours' and is not local.
     """
+
+    array_settings = ("pixels",)
 
     trust: float = Field(default=20.0, gt=0.0)
     step_size: float = Field(default=0.2, gt=0.0)
@@ -149,7 +151,7 @@ class NodeVAE(NodeModel):
         return gaussian_kl(*after[1].chunk(2, 1))
 
     @torch.no_grad()
-    def bound(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+    def evidence_bound(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         """Evidence lower bound of the encoder's posterior by one sample, nats per input, [B]."""
         encode, infer, decode, show = self.layers
         mu, xi = infer(torch.tanh(encode(x))).chunk(2, 1)

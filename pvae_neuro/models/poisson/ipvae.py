@@ -174,15 +174,15 @@ class IPVAE(PoissonLevel, LinearPixels):
         """
         drive, u = self.drive(x), state[0]
         z = sample_training_counts(u, settings)
-        residual = drive.feedforward - z @ drive.lateral
+        residual = drive.residual(z)
         nll, kl, active = (u.new_zeros(()) for _ in range(3))
         for _ in range(settings.steps):
             u_prior = u
             for _ in range(self.config.inner_updates):
                 u = self.advance(u, residual, u_prior, settings.bound)
                 z = sample_training_counts(u, settings)
-                residual = drive.feedforward - z @ drive.lateral
-            nll = nll - 0.5 * (z * (drive.feedforward + residual)).sum()
+                residual = drive.residual(z)
+            nll = nll - drive.explained(z, residual)
             kl = kl + kl_divergence(u, u_prior, self.config.kl).sum()
             active = active - torch.expm1(-torch.exp(u)).sum()
         terms = settings.steps * len(x)

@@ -16,7 +16,6 @@ from pvae_neuro.models.networks.decoders import FullyConvDecoder
 from pvae_neuro.models.poisson.ipvae_jacobian import JacobianIPVAE
 from pvae_neuro.models.poisson.potentials import Potentials
 from pvae_neuro.saved.fully_conv import FullyConvSettings, map_shape_of
-from pvae_neuro.saved.model_file import LOG_SIGMA_BOUND
 
 _OUTPUT_SCALE = 0.05
 
@@ -56,8 +55,8 @@ class FullyConvIPVAE(JacobianIPVAE):
         self.potentials = MapPotentials(config, shape[0], generator)
 
     def _squashed_log_sigma(self) -> Tensor:
-        squashed = LOG_SIGMA_BOUND * torch.tanh(self.log_sigma / LOG_SIGMA_BOUND)
-        return squashed.repeat_interleave(self.config.pixels // len(squashed))
+        places = self.config.pixels // len(self.log_sigma)
+        return super()._squashed_log_sigma().repeat_interleave(places)
 
 
 class MapPotentials(Potentials):

@@ -174,15 +174,15 @@ class HierarchicalIPVAE(PoissonLevel, LinearPixels):
         u, upper = state
         noise = noise_for_width(settings.noise, u.shape[1], upper.shape[1])
         z, predicted = self._draw(u, upper, settings, noise)
-        residual = drive.feedforward - z @ drive.lateral
+        residual = drive.residual(z)
         active = u.new_zeros(())
         nll, kl, weight = u.new_zeros(()), u.new_zeros(()), self.architecture.prior_weight
         for _ in range(settings.steps):
             before = upper
             u, upper = self.advance_levels(u, upper, z, residual, predicted, settings.bound)
             z, predicted = self._draw(u, upper, settings, noise)
-            residual = drive.feedforward - z @ drive.lateral
-            nll = nll - 0.5 * (z * (drive.feedforward + residual)).sum()
+            residual = drive.residual(z)
+            nll = nll - drive.explained(z, residual)
             kl = kl + weight * kl_divergence(u, predicted.log_rates, self.config.kl).sum()
             kl = kl + kl_divergence(upper, before, self.config.kl).sum()
             active = active + expected_active(u)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pvae_neuro.models.base import Model
+from pvae_neuro.models.dynamics import soft_symmetric
 from pvae_neuro.saved.model_file import LOG_SIGMA_BOUND
 
 LOG_2PI = math.log(2.0 * math.pi)
@@ -31,6 +32,14 @@ class Drive(NamedTuple):
     feedforward: Tensor
     lateral: Tensor
     constant: Tensor
+
+    def residual(self, z: Tensor) -> Tensor:
+        """``g = Φᵀ Σ⁻¹ (x - Φ z)`` of latents z, [B, K]."""
+        return self.feedforward - z @ self.lateral
+
+    def explained(self, z: Tensor, residual: Tensor) -> Tensor:
+        """How much less than its constant the negative log-likelihood is, nats of the batch, []."""
+        return 0.5 * (z * (self.feedforward + residual)).sum()
 
 
 class GaussianPixels(Model):
@@ -57,7 +66,7 @@ class GaussianPixels(Model):
         return torch.exp(2.0 * self._squashed_log_sigma()).detach()
 
     def _squashed_log_sigma(self) -> Tensor:
-        return LOG_SIGMA_BOUND * torch.tanh(self.log_sigma / LOG_SIGMA_BOUND)
+        return soft_symmetric(self.log_sigma, LOG_SIGMA_BOUND)
 
     def nll(self, x: Tensor, reconstruction: Tensor) -> Tensor:
         """Negative log-likelihood of x [B, M], nats summed over pixels, log 2π included, [B]."""

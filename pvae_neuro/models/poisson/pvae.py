@@ -7,7 +7,8 @@ posterior is ``Poisson(λ)`` with ``λ = r δr(x)``. The KL divergence is ``Σ r
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field, model_validator
@@ -39,8 +40,9 @@ class PVAEArchitecture(AmortizedArchitecture):
     Attributes
     ----------
     estimator : {"exact", "relaxed", "straight-through", "blended"}
-        How gradients pass the counts. ``exact`` avoids sampling by the closed form of the expected
-        squared error, which exists for a linear decoder; ``relaxed`` uses relaxed counts;
+        How gradients pass the counts; training has another setting of that name, whose ``exact``
+        draws counts. Here ``exact`` avoids sampling by the closed form of the expected squared
+        error, which exists for a linear decoder; ``relaxed`` uses relaxed counts;
         ``straight-through`` uses exact counts with the gradient of their rates; ``blended`` uses
         counts whose noise rises from zero, see :func:`blended_counts`.
     first_log_rates : tuple of float
@@ -74,6 +76,7 @@ class PVAE(AmortizedModel):
     """
 
     architecture_type = PVAEArchitecture
+    unread = ("estimator", "inner_updates", "kl")
     law = "Poisson"
     outputs_per_latent = 1
     zero_threshold = 0.5
@@ -91,11 +94,13 @@ class PVAE(AmortizedModel):
         if high > low:
             first += (high - low) * torch.rand(self.config.latents, generator=generator)
         self.log_rate = nn.Parameter(first)
-        if self.architecture.estimator == "exact" and self.architecture.decoder != "linear":
+        name, decoder = self.architecture.estimator, self.architecture.decoder
+        if _ESTIMATORS[name].closed and decoder != "linear":
+            others = " or ".join(repr(n) for n, each in _ESTIMATORS.items() if not each.closed)
             raise InputError(
-                f"estimator 'exact' of {self.config.family!r}: expected a linear decoder, the only "
-                f"one with a closed form, got {self.architecture.decoder!r}; take the estimator "
-                f"'relaxed' or 'straight-through', or the decoder 'linear'"
+                f"estimator {name!r} of {self.config.family!r}: expected a linear decoder, the "
+                f"only one with a closed form, got {decoder!r}; take the estimator {others}, or "
+                f"the decoder 'linear'"
             )
 
     def posterior(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -146,11 +151,8 @@ class PVAE(AmortizedModel):
         with dropping(self.encoder, settings.noise, self.config.latents):
             (log_rate,) = self.posterior(x)
         kl = self.kl(log_rate).sum(1).mean()
-        if self.architecture.estimator == "exact":
-            rate = torch.exp(log_rate)
-            return Window(self.expected_nll(x, rate).mean(), kl, (), rate)
-        z = _COUNTS[self.architecture.estimator](log_rate, settings)
-        return Window(self.nll(x, z).mean(), kl, (), z)
+        nll, z = _ESTIMATORS[self.architecture.estimator].rate(self, x, log_rate, settings)
+        return Window(nll.mean(), kl, (), z)
 
     def expected_nll(self, x: Tensor, rate: Tensor) -> Tensor:
         """Expectation of :meth:`nll` over counts of rates λ [B, K], nats, [B].
@@ -209,8 +211,41 @@ def blended_counts(log_rate: Tensor, settings: WindowSettings) -> Tensor:
     return rate + share * (exact_counts(log_rate, settings.noise) - rate)
 
 
-_COUNTS = {
-    "relaxed": relaxed_counts,
-    "straight-through": straight_through_counts,
-    "blended": blended_counts,
+class Estimator(NamedTuple):
+    """How gradients pass counts.
+
+    Attributes
+    ----------
+    rate : callable
+        Negative log-likelihood [B] and latents [B, K] of log-rates, in a window.
+    closed : bool
+        Whether it needs the closed form that a linear decoder has.
+    """
+
+    rate: Callable[[PVAE, Tensor, Tensor, WindowSettings], tuple[Tensor, Tensor]]
+    closed: bool = False
+
+
+def _of_rates(
+    model: PVAE, x: Tensor, log_rate: Tensor, settings: WindowSettings
+) -> tuple[Tensor, Tensor]:
+    rate = torch.exp(log_rate)
+    return model.expected_nll(x, rate), rate
+
+
+def _of_counts(draw: Callable[[Tensor, WindowSettings], Tensor]) -> Estimator:
+    def rate(
+        model: PVAE, x: Tensor, log_rate: Tensor, settings: WindowSettings
+    ) -> tuple[Tensor, Tensor]:
+        z = draw(log_rate, settings)
+        return model.nll(x, z), z
+
+    return Estimator(rate)
+
+
+_ESTIMATORS = {
+    "exact": Estimator(_of_rates, closed=True),
+    "relaxed": _of_counts(relaxed_counts),
+    "straight-through": _of_counts(straight_through_counts),
+    "blended": _of_counts(blended_counts),
 }

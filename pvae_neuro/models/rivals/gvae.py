@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from pvae_neuro.models.base import Iteration, State, Window, WindowSettings
+from pvae_neuro.models.dynamics import soft_symmetric
 from pvae_neuro.models.networks.dropout import dropping
 from pvae_neuro.models.rivals.amortized import (
     PUBLISHED_RECIPE,
@@ -22,7 +23,7 @@ from pvae_neuro.models.rivals.amortized import (
 from pvae_neuro.models.sampling.gaussian import NormalSource, gaussian_kl, gaussian_sample
 from pvae_neuro.saved.model_file import LOG_SIGMA_BOUND
 
-# Beyond it the variance of a sample leaves the numbers of float32.
+# Beyond it the variance of a sample is not finite in float32.
 _LARGEST_BOUND = 40.0
 
 
@@ -59,7 +60,7 @@ class GVAE(AmortizedModel):
     def posterior(self, x: Tensor) -> tuple[Tensor, ...]:
         """Mean and log standard deviation, each [B, K]."""
         mu, log_sigma = self.encoder(x).chunk(2, dim=1)
-        return mu, squash(log_sigma, self.architecture.log_sigma_bound)
+        return mu, soft_symmetric(log_sigma, self.architecture.log_sigma_bound)
 
     def sample(
         self, posterior: tuple[Tensor, ...], generator: NormalSource
@@ -101,8 +102,3 @@ class ResidualGVAE(GVAE):
 
     architecture_type = ResidualGVAEArchitecture
     defaults: ClassVar[dict[str, Any]] = PUBLISHED_RECIPE
-
-
-def squash(log_sigma: Tensor, bound: float = LOG_SIGMA_BOUND) -> Tensor:
-    """Bound log standard deviations smoothly to ±bound."""
-    return bound * torch.tanh(log_sigma / bound)

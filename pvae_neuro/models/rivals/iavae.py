@@ -6,7 +6,7 @@ with respect to it, and returns a gated update (eqs. 6 and 7 there).
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -40,9 +40,6 @@ class IterativeAmortizedVAE(RefinedModel):
     architecture_type = IterativeAmortizedArchitecture
     outputs_per_latent = 4
     inputs_per_latent = 4
-    defaults: ClassVar[dict[str, Any]] = {
-        "steps": 8, "beta": 1.0, "learning_rate": 2e-3, "weight_decay": 0.0, "init_scale": 0.01,
-    }  # fmt: skip
 
     def start(self, x: Tensor) -> State:
         """The prior: means and log standard deviations of zero."""
@@ -65,8 +62,7 @@ class IterativeAmortizedVAE(RefinedModel):
 
     def window(self, x: Tensor, state: State, settings: WindowSettings) -> Window:
         """Refine T times; the loss is the mean over all iterations. See :meth:`Model.window`."""
-        if not state[0].requires_grad:
-            state = tuple(part.requires_grad_() for part in state)
+        state = self.leaves(state)
         rating = self.rate(x, state, settings.noise)
         nll, kl = x.new_zeros(()), x.new_zeros(())
         for _ in range(settings.steps):

@@ -64,6 +64,7 @@ class IGVAE(LinearPixels):
 
     law = "Gaussian"
     architecture_type = GaussianArchitecture
+    unread = ("inner_updates", "kl")
     defaults: ClassVar[dict[str, Any]] = {
         "clamp_u": 7.0, "clamp_du": 7.0, "clamp": "soft", "beta": 8.0,
     }  # fmt: skip
@@ -133,15 +134,15 @@ class IGVAE(LinearPixels):
         mu, xi = state
         y, eps = self.sample(mu, xi, settings.noise)
         z = self.rectify(y)
-        pull = drive.feedforward - z @ drive.lateral
+        pull = drive.residual(z)
         nll, kl = mu.new_zeros(()), mu.new_zeros(())
         for _ in range(settings.steps):
             prior = mu, xi
             mu, xi = self.advance(mu, xi, eps, self.gate(y, pull), settings.bound)
             y, eps = self.sample(mu, xi, settings.noise)
             z = self.rectify(y)
-            pull = drive.feedforward - z @ drive.lateral
-            nll = nll - 0.5 * (z * (drive.feedforward + pull)).sum()
+            pull = drive.residual(z)
+            nll = nll - drive.explained(z, pull)
             kl = kl + gaussian_kl(mu, xi, *prior).sum()
         terms = settings.steps * len(x)
         return Window(nll / terms + drive.constant.mean(), kl / terms, (mu, xi), z)

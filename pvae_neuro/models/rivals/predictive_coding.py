@@ -25,7 +25,7 @@ from pvae_neuro.models.base import (
     State,
     Window,
     WindowSettings,
-    seeded,
+    linear_layers,
 )
 from pvae_neuro.saved.predictive_coding import PredictiveCodingSettings
 
@@ -69,12 +69,7 @@ class PredictiveCoding(Model):
     def build(self, generator: torch.Generator | None, init_scale: float | None) -> None:
         """Create the layers, from the top down."""
         sizes = [self.config.latents, *self.architecture.hidden, self.config.pixels]
-        with seeded(generator):
-            pairs = pairwise(sizes)
-            self.layers = nn.ModuleList(nn.Linear(above, below) for above, below in pairs)
-            if init_scale is not None:
-                for layer in self._linears():
-                    nn.init.normal_(layer.weight, std=init_scale)
+        self.layers = linear_layers(pairwise(sizes), generator, init_scale)
 
     def _linears(self) -> list[nn.Linear]:
         return cast(list[nn.Linear], list(self.layers))

@@ -7,7 +7,7 @@ a reparametrized sample z; its gradient with respect to both drives the refineme
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -44,6 +44,9 @@ class RefinedModel(EncoderDecoder):
     """Base of models that refine a Gaussian posterior iteration by iteration."""
 
     law = "Gaussian"
+    defaults: ClassVar[dict[str, Any]] = {
+        "steps": 8, "beta": 1.0, "learning_rate": 2e-3, "weight_decay": 0.0, "init_scale": 0.01,
+    }  # fmt: skip
 
     @abstractmethod
     def refine(self, x: Tensor, state: State, gradients: State) -> State:
@@ -51,6 +54,10 @@ class RefinedModel(EncoderDecoder):
 
         State and gradients are means and log standard deviations, [B, K] each.
         """
+
+    def leaves(self, state: State) -> State:
+        """The state at the start of a window, which gradients reach."""
+        return state if state[0].requires_grad else tuple(p.requires_grad_() for p in state)
 
     def rate(self, x: Tensor, state: State, source: NormalSource) -> Rating:
         """Both terms of the free energy at a sample of the posterior."""

@@ -6,14 +6,12 @@ and decoder learn from the refined posterior, through the steps (algorithm 1 the
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from pvae_neuro.models.base import State, Window, WindowSettings
-from pvae_neuro.models.rivals.gvae import squash
+from pvae_neuro.models.dynamics import soft_symmetric
 from pvae_neuro.models.rivals.refined import (
     RefinedArchitecture,
     RefinedModel,
@@ -45,14 +43,11 @@ class SemiAmortizedVAE(RefinedModel):
     """
 
     architecture_type = SemiAmortizedArchitecture
-    defaults: ClassVar[dict[str, Any]] = {
-        "steps": 8, "beta": 1.0, "learning_rate": 2e-3, "weight_decay": 0.0, "init_scale": 0.01,
-    }  # fmt: skip
 
     def start(self, x: Tensor) -> State:
         """The encoder's proposal: means and log standard deviations."""
         mu, log_sigma = self.encoder(x).chunk(2, dim=1)
-        return mu, squash(log_sigma)
+        return mu, soft_symmetric(log_sigma, LOG_SIGMA_BOUND)
 
     def refine(self, x: Tensor, state: State, gradients: State) -> State:
         """Take a step down the gradient; see :meth:`RefinedModel.refine`."""
@@ -64,8 +59,7 @@ class SemiAmortizedVAE(RefinedModel):
 
     def window(self, x: Tensor, state: State, settings: WindowSettings) -> Window:
         """Refine, then compute the loss of the result; see :meth:`Model.window`."""
-        if not state[0].requires_grad:
-            state = tuple(part.requires_grad_() for part in state)
+        state = self.leaves(state)
         for _ in range(settings.steps):
             rating = self.rate(x, state, settings.noise)
             gradients = free_energy_gradients(rating, state, settings.beta, True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from typing_extensions import Self
 
 from pvae_neuro.utils.settings import Settings
 
@@ -25,7 +26,8 @@ class FinetuneConfig(Settings):
         Iterations per update; slopes flow back through all of them, from the errors of the second
         half.
     horizon : int
-        Iterations on an image, in windows one after the other; batches of all ages take turns.
+        Iterations on an image, in whole windows one after the other; batches of all ages take
+        turns.
     learning_rate : float
         Of weights, in units of a mantissa for each update; it falls to 0 as half a cosine.
     activity : float
@@ -52,10 +54,18 @@ class FinetuneConfig(Settings):
     fitted_images: int = Field(default=10_000, ge=0, le=_MOST)
     seed: int = Field(default=0, ge=0, lt=1 << 64)
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.horizon % self.window:
+            raise ValueError(
+                f"horizon: expected a multiple of the window, {self.window}, got {self.horizon}"
+            )
+        return self
+
     @property
     def ages(self) -> int:
         """Number of batches that take turns, each a window older than the one before."""
-        return max(1, self.horizon // self.window)
+        return self.horizon // self.window
 
     def rate_at(self, update: int) -> float:
         """Learning rate: a rise over the first twentieth, then half a cosine."""

@@ -15,7 +15,7 @@ from pvae_neuro.sim.engine import fastest_engine
 
 Lower = Callable[[SavedModel], IntegerNetwork]
 
-TRIALS, FIRST_TRIAL = 3, 0.1
+TRIALS, FIRST_TRIAL = 4, 0.1
 # Beyond these factors of the logarithm a leak is another model's.
 LARGEST_SHIFT = 1.0
 # Weight of the dictionary against the counts, as a share of their mean squares.
@@ -33,7 +33,10 @@ def match_activity(
     iterations: int,
     seed: int,
 ) -> SavedModel:
-    """Scale all leaks alike until the share of zeros is the one wanted, by the secant's rule."""
+    """Scale all leaks alike until the share of zeros is the one wanted, by the secant's rule.
+
+    Of the scales that were tried, that which comes nearest.
+    """
 
     def shifted(by: float) -> SavedModel:
         arrays = {name: (model.arrays[name] + np.float32(by)) for name in leaks}
@@ -48,15 +51,17 @@ def match_activity(
         return wanted - float((run.last[code] == 0).mean())
 
     before, now = 0.0, FIRST_TRIAL
-    first = missing(before)
+    found = {before: missing(before)}
     for _ in range(TRIALS):
-        second = missing(now)
-        slope = (second - first) / (now - before)
+        found[now] = missing(now)
+        slope = (found[now] - found[before]) / (now - before)
         if slope >= 0.0:
             break
-        step = float(np.clip(now - second / slope, -LARGEST_SHIFT, LARGEST_SHIFT))
-        before, first, now = now, second, step
-    return shifted(now)
+        step = float(np.clip(now - found[now] / slope, -LARGEST_SHIFT, LARGEST_SHIFT))
+        if step in found:
+            break
+        before, now = now, step
+    return shifted(min(found, key=lambda by: abs(found[by])))
 
 
 def counts_of(

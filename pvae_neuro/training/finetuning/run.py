@@ -34,7 +34,7 @@ from pvae_neuro.training.finetuning.masters import leaks_of, masters_of, unit_of
 from pvae_neuro.training.finetuning.refit import round_together
 from pvae_neuro.utils.digest import digest
 
-FORMAT = "pvae-neuro-finetuning"
+FORMAT = "pvae-neuro-finetuning-2"
 # Averages of slopes and of their squares, and what is added to the root of the latter as a share of
 # its mean: weights that hardly matter hardly move.
 FIRST, SECOND, DAMPING = 0.9, 0.99, 1.0
@@ -266,6 +266,7 @@ class FinetuningRun:
     def save(self, path: Path) -> None:
         """Write all that a resumed run needs."""
         arrays = {f"parameter.{n}": p.detach().numpy() for n, p in self.parameters.items()}
+        arrays |= {f"synapses.{n}": mask.numpy() for n, mask in self.synapses.items()}
         arrays |= {name: average.numpy() for name, average in self._averages.items()}
         for turn, state in enumerate(self._states):
             # Words have 24 bits, which float32 holds.
@@ -290,7 +291,7 @@ class FinetuningRun:
         metadata, arrays, _ = read_safetensors(path)
         if metadata.get("format") != FORMAT:
             raise ModelFileError(
-                f"{path}: expected the checkpoint of a fine-tuning, got format "
+                f"{path}: expected the checkpoint of a fine-tuning, format {FORMAT!r}, got format "
                 f"{metadata.get('format')!r}; delete it and start again"
             )
         if metadata.get("identity") != self.identity:
@@ -304,6 +305,8 @@ class FinetuningRun:
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(torch.from_numpy(arrays[f"parameter.{name}"]))
+            for name, mask in self.synapses.items():
+                mask.copy_(torch.from_numpy(arrays[f"synapses.{name}"]))
             for name, average in self._averages.items():
                 average.copy_(torch.from_numpy(arrays[name]))
         for name, array in arrays.items():
