@@ -34,6 +34,9 @@ RECIPES: dict[str, dict[str, Any]] = {
         "isotropic": True, "beta": 4.0, "activity_cost": 2.9, "target_zeros": 0.848,
     },
     "one variance, β = 64": {"isotropic": True, "beta": 64.0},
+    "variance per pixel, cost of activity": {
+        "isotropic": False, "beta": 4.0, "activity_cost": 2.9, "target_zeros": 0.848,
+    },
     "variance per pixel, β = 16": {"isotropic": False, "beta": 16.0},
     "variance per pixel, β = 64": {"isotropic": False, "beta": 64.0},
 }  # fmt: skip
