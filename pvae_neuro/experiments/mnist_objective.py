@@ -129,14 +129,14 @@ CLAIMS = (
     Claim(
         "objective-continued",
         "beyond",
-        "From the weights of the shipped model the paper's own objective reaches the published "
-        "MSE, zeros and R² within minutes",
+        "From the weights of the shipped model, of two hours by another objective, the paper's own "
+        "one reaches within minutes what is asked of it from random weights",
         "3.44, .844 and .951 from random weights",
         _PROTOCOL,
         all_of(
-            at_most(f"{row_name(CONTINUED, LAST)}: mse", 3.44, form=".4g"),
-            at_least(f"{row_name(CONTINUED, LAST)}: zeros", 0.844, form=".4g"),
-            at_least(f"{row_name(CONTINUED, LAST)}: r2", 0.951, form=".4g"),
+            at_most(f"{row_name(CONTINUED, LAST)}: mse", BARS["mse"], form=".4g"),
+            at_least(f"{row_name(CONTINUED, LAST)}: zeros", BARS["zeros"], form=".4g"),
+            at_least(f"{row_name(CONTINUED, LAST)}: r2", BARS["r2"], form=".4g"),
         ),
         "hour",
     ),
