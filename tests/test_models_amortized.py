@@ -214,6 +214,20 @@ def test_prior_rates_start_in_their_range() -> None:
         model("pvae-linear", first_log_rates=(-2.0, -6.0))
 
 
+@pytest.mark.parametrize(
+    ("family", "settings", "mean"),
+    [("pvae-linear", {"first_log_rates": (0.5, 0.5)}, np.exp(0.5)), ("gvae-linear", {}, 0.0)],
+)
+def test_images_are_drawn_of_the_prior(family: str, settings: dict[str, Any], mean: float) -> None:
+    built, count = model(family, **settings), 4000
+    drawn, _ = built.sample(built.prior(count), torch.Generator().manual_seed(0))
+    # Six standard errors of the mean of one latent, whose variance is 1 or the rate.
+    error = 6.0 * np.sqrt(max(mean, 1.0) / count)
+    assert np.abs(drawn.detach().numpy().mean(axis=0) - mean).max() < error
+    images = built.generate(count, torch.Generator().manual_seed(0))
+    assert torch.equal(images, built.decode(drawn).detach())
+
+
 def test_log_standard_deviations_have_the_bound_that_is_asked_for() -> None:
     x = 1e6 * inputs()
     for bound in (2.0, 5.3):

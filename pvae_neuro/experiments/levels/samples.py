@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from pvae_neuro.data import Images
+from pvae_neuro.errors import InputError
 from pvae_neuro.experiments.levels.counts import LOWER, ONE, UPPER, Subject
 from pvae_neuro.experiments.shared.along import labels_of
 from pvae_neuro.experiments.shared.context import Context
 from pvae_neuro.models.registry import model_from_saved
+from pvae_neuro.models.rivals.amortized import AmortizedModel
 from pvae_neuro.saved.model_file import Float32, SavedModel
 from pvae_neuro.utils.optional import require
 
@@ -50,7 +53,7 @@ def samples_of(
         ONE: lambda: single.decode(at_means(ONE)),
     }
     for name, saved in rivals.items():
-        samplers[name] = _of_prior(model_from_saved(saved), counts, noise, count)
+        samplers[name] = partial(_rival(name, saved).generate, count, noise)
     with torch.no_grad():
         return {name: sample().numpy() for name, sample in samplers.items()}
 
@@ -71,21 +74,11 @@ def judged(
     return found
 
 
-def _of_prior(
-    model: Any,
-    counts: Callable[[torch.Tensor], torch.Tensor],
-    noise: torch.Generator,
-    count: int,
-) -> Callable[[], torch.Tensor]:
-    """What draws images from the prior of an encoder's model: Poisson rates of its own, or normal.
-
-    A Gaussian prior is standard normal.
-    """
-    own = getattr(model, "log_rate", None)
-    if own is not None:
-        return lambda: torch.as_tensor(model.decode(counts(torch.exp(own))))
-    size = count, model.config.latents
-    return lambda: torch.as_tensor(model.decode(torch.randn(size, generator=noise)))
+def _rival(name: str, saved: SavedModel) -> AmortizedModel:
+    model = model_from_saved(saved)
+    if not isinstance(model, AmortizedModel):
+        raise InputError(f"{name}: expected a model of one pass, whose prior is learned or normal")
+    return model
 
 
 def _nearest(images: Float32, others: Float32) -> NDArray[np.float64]:

@@ -115,6 +115,10 @@ class PVAE(AmortizedModel):
         most = min(LARGEST_LOG_RATE, self.config.clamp_u)
         return (hard_clamp(total, most, self.config.floor_u),)
 
+    def prior(self, count: int) -> tuple[Tensor, ...]:
+        """Learned log-rates ``log r``."""
+        return (self.log_rate.expand(count, -1),)
+
     def log_change(self, x: Tensor) -> Tensor:
         """``log δr(x)`` within its upper bound, [B, K]."""
         change: Tensor = self.encoder(x)

@@ -120,6 +120,15 @@ class AmortizedModel(EncoderDecoder):
     ) -> tuple[Tensor, Tensor]:
         """An exact sample of the latents, and their mean, each [B, K]."""
 
+    @abstractmethod
+    def prior(self, count: int) -> tuple[Tensor, ...]:
+        """Parameters of the prior, as :meth:`posterior` gives them, each [count, K]."""
+
+    @torch.no_grad()
+    def generate(self, count: int, generator: torch.Generator | None) -> Tensor:
+        """Images drawn of the prior, [count, M]."""
+        return self.decode(self.sample(self.prior(count), generator)[0])
+
     def start(self, x: Tensor) -> State:
         """The empty state: the encoder needs none."""
         return ()

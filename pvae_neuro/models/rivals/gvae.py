@@ -70,6 +70,11 @@ class GVAE(AmortizedModel):
         z = gaussian_sample(mu, log_sigma, generator)
         return (torch.relu(z), torch.relu(mu)) if self.architecture.relu else (z, mu)
 
+    def prior(self, count: int) -> tuple[Tensor, ...]:
+        """Mean 0 and log standard deviation 0."""
+        zeros = torch.zeros(count, self.config.latents)
+        return zeros, zeros
+
     @torch.no_grad()
     def code(self, x: Tensor, iteration: Iteration) -> Tensor:
         """Means, not rectified: the authors' ``loc`` (``base/helper.py``, ``model2key``)."""
