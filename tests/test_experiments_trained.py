@@ -434,7 +434,9 @@ def test_lca_on_a_correlated_dictionary_settles():
 
 def test_recipes_name_families_and_settings_that_exist(context, monkeypatch):
     asked: list[TrainConfig] = []
-    monkeypatch.setattr(_Small, "trained", lambda self, key, images, config: asked.append(config))
+    monkeypatch.setattr(
+        _Small, "trained", lambda self, key, images, config, start: asked.append(config)
+    )
     names = names_of_task("reconstruct")
     for context.budget in ("quick", "published"):
         for name in names:
@@ -450,7 +452,9 @@ def test_budgets_pay_for_a_fifth_ten_and_fifty_units_of_training(context, monkey
     many = Images(np.zeros((60_000, 1), np.float32), None, (1, 1), 0.0, 1.0, "blank")
     monkeypatch.setattr(_Small, "images", lambda self, dataset, split, count=None: many.take(count))
     monkeypatch.setattr(
-        _Small, "trained", lambda self, key, images, config: len(images.pixels) * config.epochs
+        _Small,
+        "trained",
+        lambda self, key, images, config, start: len(images.pixels) * config.epochs,
     )
     seen = []
     for context.budget in ("quick", "hour", "night", "published"):
