@@ -435,7 +435,7 @@ def test_lca_on_a_correlated_dictionary_settles():
 def test_recipes_name_families_and_settings_that_exist(context, monkeypatch):
     asked: list[TrainConfig] = []
     monkeypatch.setattr(
-        _Small, "trained", lambda self, key, images, config, start: asked.append(config)
+        _Small, "trained", lambda self, key, images, config, start=None: asked.append(config)
     )
     names = names_of_task("reconstruct")
     for context.budget in ("quick", "published"):
@@ -454,7 +454,7 @@ def test_budgets_pay_for_a_fifth_ten_and_fifty_units_of_training(context, monkey
     monkeypatch.setattr(
         _Small,
         "trained",
-        lambda self, key, images, config, start: len(images.pixels) * config.epochs,
+        lambda self, key, images, config, start=None: len(images.pixels) * config.epochs,
     )
     seen = []
     for context.budget in ("quick", "hour", "night", "published"):
