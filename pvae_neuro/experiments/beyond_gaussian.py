@@ -80,7 +80,7 @@ def _draw(figure: Figure, seeds: list[list[Panel]]) -> None:
 
 def _spans(values: list[float]) -> bool:
     """Whether values, all above zero, lie more than a decade apart."""
-    return min(values) > 0 and max(values) > 10 * min(values)
+    return bool(values) and min(values) > 0 and max(values) > 10 * min(values)
 
 
 def _colour(name: str) -> str:
