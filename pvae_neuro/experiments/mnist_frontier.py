@@ -31,6 +31,7 @@ from pvae_neuro.experiments.shared.result import Column, ExperimentResult, Row
 from pvae_neuro.experiments.shared.style import crosses, label_axes, legend_below, log_errors
 from pvae_neuro.plots.style import GUIDE
 from pvae_neuro.saved.model_file import LINEAR_FAMILY, Float32, SavedModel
+from pvae_neuro.training.recipes import named_settings
 from pvae_neuro.training.train import TrainConfig, TrainOptions, recipe
 from pvae_neuro.zoo import load_pretrained
 
@@ -78,9 +79,9 @@ class Recipe:
         return f"{self.curve}, {self.setting}"
 
 
+# The recipe of the shipped model without its cost of activity.
 _SHARED: dict[str, Any] = {
-    "steps": 16, "windows": 8, "batch_size": 200, "learning_rate": 3e-3, "isotropic": True,
-    "beta": 4.0,
+    **named_settings("shipped", LINEAR_FAMILY), "activity_cost": 0.0, "target_zeros": None,
 }  # fmt: skip
 
 _COST = "8 × 16, one variance, cost of activity"

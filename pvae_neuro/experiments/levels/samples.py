@@ -77,7 +77,10 @@ def judged(
 def _rival(name: str, saved: SavedModel) -> AmortizedModel:
     model = model_from_saved(saved)
     if not isinstance(model, AmortizedModel):
-        raise InputError(f"{name}: expected a model of one pass, whose prior is learned or normal")
+        raise InputError(
+            f"{name}: expected a model of one pass, of whose prior images are drawn, got the "
+            f"family {saved.config.family!r}"
+        )
     return model
 
 
